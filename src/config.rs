@@ -1,0 +1,177 @@
+//! The environment and `host.json` become a [`Config`] here, all faults at once; nothing else reads either.
+//!
+//! A fault names a setting and what it must be, never its value. What each setting means: [`settings::SETTINGS`], from which
+//! `docs/settings.md` is written.
+
+pub mod host_json;
+mod livekit;
+pub mod secret;
+pub mod settings;
+pub mod summary;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tracing::Level;
+
+use crate::config::host_json::Cors;
+pub use crate::config::livekit::LiveKit;
+use crate::config::livekit::Pair;
+use crate::config::settings::{Environment, Reader};
+use crate::domain::fields::Rule;
+use crate::domain::lifetime::Ceiling;
+use crate::domain::names::RoomPattern;
+use crate::domain::provider::Provider;
+use crate::domain::token_request::Limits;
+
+/// The port of a start without the Functions host; the one that Core Tools uses too.
+const DEFAULT_PORT: u16 = 7071;
+
+/// Settings by which Azure's platforms can be told: App Service and Consumption, Linux Consumption, Flex Consumption.
+const AZURE_MARKERS: [&str; 3] = ["WEBSITE_INSTANCE_ID", "CONTAINER_NAME", "LEGION_SERVICE_HOST"];
+
+/// Settings that would change where a key comes from or which key is given. This version cannot do what they ask, and must
+/// not start as if they were absent. (`OPENAI_API_KEY` is not among them: many shells export it for other programs.)
+const NOT_IN_THIS_VERSION: [&str; 4] =
+    ["KEY_VAULT_URL", "LIVEKIT_API_KEY_SECRET_NAME", "LIVEKIT_API_SECRET_SECRET_NAME", "AZURE_OPENAI_ENDPOINT"];
+
+/// Everything that an operator decides. Its `Debug` shows no secret.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// No key is configured and only this machine can reach the service.
+    pub dev_mode: bool,
+    /// The LiveKit server whose tokens are signed.
+    pub livekit: LiveKit,
+    /// What callers may ask for.
+    pub limits: Limits,
+    /// Which web pages may call.
+    pub cors: Cors,
+    /// The least important level of our own lines that is written.
+    pub log_level: Level,
+    /// How lines are written; where it is not set, `text` on a terminal and else `json`.
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a person.
+    Text,
+}
+
+/// One setting that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The setting's name, or `host.json`.
+    pub setting: String,
+    /// What to do, without a word of the value.
+    pub remedy: Rule,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.setting, self.remedy)
+    }
+}
+
+/// The settings cannot be used.
+#[derive(Debug)]
+pub struct Faults {
+    /// At least one, in the order of `docs/settings.md`.
+    pub faults: Vec<Fault>,
+    /// Where it would have listened, if that much is clear; a start also reports a port in use.
+    pub address: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// [`Faults`] with every setting that is wrong, unknown or missing.
+    pub fn read(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let address = address(&mut reader);
+        let cors = host_json::read(&mut reader);
+        let pair = livekit::pair(&mut reader);
+        for setting in NOT_IN_THIS_VERSION.into_iter().filter(|name| environment.holds(name)) {
+            reader.fault(setting, "is not available in this version; unset it");
+        }
+        let azure_marker = AZURE_MARKERS.into_iter().find(|marker| environment.holds(marker));
+        let reachable_from_here_only = address.is_none_or(|address| address.ip().is_loopback());
+        let dev_mode = azure_marker.is_none() && reachable_from_here_only && !matches!(pair, Pair::Own { .. });
+        let livekit = livekit::read(&mut reader, pair, dev_mode, azure_marker);
+        reader.parsed("ROOMKEY_DEFAULT_PROVIDER", Provider::parse);
+        let limits = Limits {
+            room_pattern: reader.parsed("ROOMKEY_ROOM_PATTERN", RoomPattern::parse),
+            ceiling: reader.parsed("ROOMKEY_MAX_TOKEN_SECONDS", Ceiling::parse).unwrap_or_default(),
+            agents: reader.parsed("ROOMKEY_AGENTS", agents).unwrap_or_default(),
+        };
+        caller_auth(&mut reader, dev_mode);
+        let log_level = reader.parsed("ROOMKEY_LOG", log_level).unwrap_or(Level::INFO);
+        let log_format = reader.parsed("ROOMKEY_LOG_FORMAT", log_format);
+        reader.refuse_unknown();
+        let faults = reader.into_faults();
+        match (address, livekit) {
+            (Some(address), Some(livekit)) if faults.is_empty() => {
+                Ok(Self { address, dev_mode, livekit, limits, cors, log_level, log_format })
+            }
+            _ => Err(Faults { faults, address }),
+        }
+    }
+}
+
+fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let port = reader.parsed_or("FUNCTIONS_CUSTOMHANDLER_PORT", DEFAULT_PORT, |text| {
+        text.parse().map_err(|_| "must be a port: 1 to 65535, or 0 for any free one".into())
+    });
+    let ip = reader.parsed_or("ROOMKEY_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| {
+        text.parse().map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".into())
+    });
+    Some(SocketAddr::new(ip?, port?))
+}
+
+/// The one kind of caller that this version knows; any other setting must not quietly become it.
+fn caller_auth(reader: &mut Reader<'_>, dev_mode: bool) {
+    let anonymous = reader.parsed("ROOMKEY_CALLER_AUTH", |text| match text {
+        "anonymous" => Ok(()),
+        _ => Err("this version knows only anonymous (anyone who can reach the service gets tokens)".into()),
+    });
+    if anonymous.is_none() && !dev_mode && !reader.holds("ROOMKEY_CALLER_AUTH") {
+        reader.fault("ROOMKEY_CALLER_AUTH", "must be set outside dev mode: anonymous lets anyone who can reach the service get tokens");
+    }
+}
+
+fn agents(text: &str) -> Result<Vec<String>, Rule> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().all(|name| (1..=128).contains(&name.len()) && name.bytes().all(allowed)) {
+        Ok(names)
+    } else {
+        Err("must be names of 1 to 128 letters, digits, '.', '_' or '-', separated by commas".into())
+    }
+}
+
+fn log_level(text: &str) -> Result<Level, Rule> {
+    match text {
+        "error" => Ok(Level::ERROR),
+        "warn" => Ok(Level::WARN),
+        "info" => Ok(Level::INFO),
+        "debug" => Ok(Level::DEBUG),
+        _ => Err("must be error, warn, info or debug".into()),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, Rule> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("must be json or text".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

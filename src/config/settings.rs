@@ -1,0 +1,185 @@
+//! Every setting by name, and the reader that checks them. `docs/settings.md` is written from [`SETTINGS`]; a test fails
+//! when the two differ.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use super::Fault;
+use crate::domain::fields::{Rule, shown_name};
+
+/// One setting as an operator reads about it.
+#[derive(Debug)]
+pub struct Setting {
+    /// The name of the environment variable (in Azure: app setting).
+    pub name: &'static str,
+    /// What stands in for it; `–` where nothing does.
+    pub default: &'static str,
+    /// Its meaning, bounds and form.
+    pub meaning: &'static str,
+    /// Whether the value may also stand in the file that `<name>_FILE` names.
+    pub secret: bool,
+}
+
+const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning, secret: false }
+}
+
+const fn secret(name: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default: "–", meaning, secret: true }
+}
+
+/// All settings, in the order in which an operator meets them.
+pub const SETTINGS: &[Setting] = &[
+    plain("FUNCTIONS_CUSTOMHANDLER_PORT", "7071", "Port to listen on; the Functions host sets it. 0 takes any free port and prints it."),
+    plain(
+        "ROOMKEY_BIND",
+        "127.0.0.1",
+        "IP address to listen on. The Functions host calls 127.0.0.1; a container of your own wants 0.0.0.0.",
+    ),
+    plain(
+        "FUNCTIONS_APP_ROOT_PATH",
+        "the working directory",
+        "Folder of `host.json`, whose `cors` block is the list of allowed origins; the Functions host sets it.",
+    ),
+    plain(
+        "LIVEKIT_URL",
+        "dev mode: ws://localhost:7880",
+        "The LiveKit server as browsers reach it: `wss://…`, or `ws://…` for development.",
+    ),
+    secret("LIVEKIT_API_KEY", "The name of the LiveKit API key that signs."),
+    secret("LIVEKIT_API_SECRET", "Its secret, 32 bytes or more, as LiveKit shows it."),
+    plain("ROOMKEY_DEFAULT_PROVIDER", "livekit", "The provider of a request that names none. This version has `livekit`."),
+    plain("ROOMKEY_ROOM_PATTERN", "–", "A regular expression that the whole name of a room must match, beside our own rule."),
+    plain(
+        "ROOMKEY_MAX_TOKEN_SECONDS",
+        "86400",
+        "Longest lifetime that a caller may ask for, 60 to 86400 s; lowers the default of 3600 s too.",
+    ),
+    plain("ROOMKEY_AGENTS", "–", "Names of the agents that a `room_config` may dispatch, separated by commas."),
+    plain("ROOMKEY_CALLER_AUTH", "dev mode: anonymous", "Who may ask. This version knows `anonymous`: anyone who can reach the service."),
+    plain("ROOMKEY_LOG", "info", "The least important lines to write: `error`, `warn`, `info` or `debug`."),
+    plain("ROOMKEY_LOG_FORMAT", "json; on a terminal text", "`json` or `text`."),
+];
+
+/// The process's environment, or a test's. Values of foreign settings are dropped on the way in: some are credentials.
+#[derive(Default)]
+pub struct Environment(BTreeMap<String, Option<OsString>>);
+
+impl Environment {
+    /// The environment that this process was started with.
+    #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// Whether the setting is there, whatever its value.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let named = pairs.into_iter().map(|(name, value)| (name.into().to_string_lossy().into_owned(), value.into()));
+        Self(
+            named
+                .map(|(name, value)| {
+                    let ours = is_ours(&name);
+                    (name, ours.then_some(value))
+                })
+                .collect(),
+        )
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| match name.strip_prefix(setting.name) {
+        Some("") => true,
+        Some("_FILE") => setting.secret,
+        _ => false,
+    })
+}
+
+/// Takes settings by name and collects the faults.
+pub struct Reader<'e> {
+    environment: &'e Environment,
+    faults: Vec<Fault>,
+}
+
+impl<'e> Reader<'e> {
+    /// Starts without faults.
+    #[must_use]
+    pub fn new(environment: &'e Environment) -> Self {
+        Self { environment, faults: Vec::new() }
+    }
+
+    /// Whether the setting is there, right or wrong.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> bool {
+        self.environment.holds(name)
+    }
+
+    /// The value as text. Absent and wrong are both `None`; the latter is noted.
+    pub fn text(&mut self, name: &str) -> Option<&'e str> {
+        let value = self.environment.0.get(name)?.as_ref()?;
+        match value.to_str() {
+            Some("") => self.fault(name, "is empty; give it a value or unset it"),
+            Some(text) if text.trim() != text => self.fault(name, "begins or ends with white space"),
+            Some(text) => return Some(text),
+            None => self.fault(name, "is not UTF-8"),
+        }
+        None
+    }
+
+    /// The value as `parse` reads it. Absent and wrong are both `None`; the latter is noted.
+    pub fn parsed<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rule>) -> Option<T> {
+        match parse(self.text(name)?) {
+            Ok(value) => Some(value),
+            Err(rule) => {
+                self.fault(name, rule);
+                None
+            }
+        }
+    }
+
+    /// As [`Reader::parsed`], with a value for absent ones: `None` means wrong.
+    pub fn parsed_or<T>(&mut self, name: &str, default: T, parse: impl FnOnce(&str) -> Result<T, Rule>) -> Option<T> {
+        if self.holds(name) { self.parsed(name, parse) } else { Some(default) }
+    }
+
+    /// Notes a fault.
+    pub fn fault(&mut self, setting: &str, remedy: impl Into<Rule>) {
+        self.faults.push(Fault { setting: setting.to_owned(), remedy: remedy.into() });
+    }
+
+    /// Refuses every `ROOMKEY_*` name that does not exist, so that a typo never silently becomes a default.
+    pub fn refuse_unknown(&mut self) {
+        for name in self.environment.0.keys().filter(|name| name.starts_with("ROOMKEY_") && !is_ours(name)) {
+            let remedy = match nearest(name) {
+                Some(known) => format!("is not a setting of this version; did you mean {known}?"),
+                None => "is not a setting of this version; docs/settings.md lists them".to_owned(),
+            };
+            self.faults.push(Fault { setting: shown_name(name), remedy: remedy.into() });
+        }
+    }
+
+    /// What was noted, in the order of [`SETTINGS`]; others come last.
+    #[must_use]
+    pub fn into_faults(mut self) -> Vec<Fault> {
+        let place = |fault: &Fault| {
+            let name = fault.setting.strip_suffix("_FILE").unwrap_or(&fault.setting);
+            SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len())
+        };
+        self.faults.sort_by_key(place);
+        self.faults
+    }
+}
+
+/// The known name that a typo most likely meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
+    let ours = SETTINGS.iter().map(|setting| setting.name).filter(|known| known.starts_with("ROOMKEY_"));
+    ours.min_by_key(|known| distance(known)).filter(|known| distance(known) <= 3)
+}

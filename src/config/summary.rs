@@ -1,0 +1,67 @@
+//! What would be served, and for whom, in a few lines for a person.
+
+use std::net::SocketAddr;
+
+use super::Config;
+use super::host_json::Origins;
+
+impl Config {
+    /// The lines of a start: where it listens, who may ask, and in dev mode a command to try.
+    #[must_use]
+    pub fn start_lines(&self, address: SocketAddr) -> Vec<String> {
+        let mut lines = vec![
+            format!("roomkey {} listens on http://{address}", env!("CARGO_PKG_VERSION")),
+            format!("Web pages that may call: {}", self.origins()),
+        ];
+        if self.dev_mode {
+            lines.push(format!(
+                "Try it: curl -sS http://{address}/api/token -H 'Content-Type: application/json' -d '{{\"roomName\":\"hello\"}}'"
+            ));
+        }
+        lines
+    }
+
+    /// The warning of a start without protection: one line, or none.
+    #[must_use]
+    pub fn start_warning(&self) -> Option<String> {
+        let server_url = &self.livekit.server_url;
+        self.dev_mode.then(|| {
+            format!("WARNING: dev mode. Anyone on this machine gets tokens for {server_url}, signed with LiveKit's public dev key.")
+        })
+    }
+
+    /// The lines of `--check`.
+    #[must_use]
+    pub fn check_lines(&self) -> Vec<String> {
+        let mode = if self.dev_mode { "dev mode: LiveKit's public dev key, this machine only" } else { "normal" };
+        let pattern = if self.limits.room_pattern.is_some() { "as ROOMKEY_ROOM_PATTERN says" } else { "any" };
+        let agents = if self.limits.agents.is_empty() { "none".to_owned() } else { self.limits.agents.join(", ") };
+        let mut lines = vec![
+            format!("address   http://{}", self.address),
+            format!("mode      {mode}"),
+            format!("provider  livekit at {}", self.livekit.server_url),
+            "callers   anonymous: anyone who can reach the service".to_owned(),
+            format!("rooms     {pattern}"),
+            format!("lifetime  at most {} s", self.limits.ceiling.seconds()),
+            format!("agents    {agents}"),
+            format!("pages     {}", self.origins()),
+        ];
+        if let Origins::Listed(origins) = &self.cors.origins
+            && !origins.is_empty()
+        {
+            let origins = origins.join(" ");
+            lines.push("In Azure the platform answers preflights; give it the same list:".to_owned());
+            lines.push(format!("  az functionapp cors add --resource-group <group> --name <app> --allowed-origins {origins}"));
+        }
+        lines
+    }
+
+    fn origins(&self) -> String {
+        match &self.cors.origins {
+            Origins::NoFile => "none (there is no host.json)".to_owned(),
+            Origins::Listed(origins) if origins.is_empty() => "none (host.json lists no origin)".to_owned(),
+            Origins::Listed(origins) => format!("{} (host.json)", origins.join(", ")),
+            Origins::Any => "any (host.json lists *)".to_owned(),
+        }
+    }
+}

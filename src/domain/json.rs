@@ -1,0 +1,251 @@
+//! Strict JSON (RFC 8259) from strangers. serde's derive alone is too kind: it takes an array for a struct and lets duplicate
+//! keys, lone surrogates and invalid UTF-8 pass inside values that it ignores. Here every byte is read once and checked.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// A checked value. Texts borrow from the input unless they hold escapes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Json<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number written as a whole one, without sign, fraction or exponent, below 2^64.
+    Whole(u64),
+    /// Any other number; no field of ours wants one, so its value is not kept.
+    OtherNumber,
+    /// Valid Unicode.
+    Text(Cow<'a, str>),
+    /// A list.
+    Array(Vec<Json<'a>>),
+    /// An object without duplicate keys.
+    Object(Object<'a>),
+}
+
+/// The members of an object, by name.
+pub type Object<'a> = BTreeMap<Cow<'a, str>, Json<'a>>;
+
+/// The input is not one strict JSON object. The parser's own words are dropped: they may quote the input.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Reads exactly one object.
+///
+/// # Errors
+/// [`Malformed`] for anything else: another kind of value, trailing bytes, duplicate keys at any depth, more than 128 levels,
+/// a byte order mark, comments, NaN, lone surrogates, invalid UTF-8.
+pub fn parse_object(input: &[u8]) -> Result<Object<'_>, Malformed> {
+    match serde_json::from_slice(input) {
+        Ok(Json::Object(object)) => Ok(object),
+        Ok(_) | Err(_) => Err(Malformed),
+    }
+}
+
+impl<'de> Deserialize<'de> for Json<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Json<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Json::Whole(value))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Json::OtherNumber)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Json::OtherNumber)
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Json::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut object = Object::new();
+        while let Some(Key(key)) = members.next_key()? {
+            if object.insert(key, members.next_value()?).is_some() {
+                return Err(A::Error::custom("duplicate key"));
+            }
+        }
+        Ok(Json::Object(object))
+    }
+}
+
+/// A member's name; serde's own `Cow` would always copy it.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_str(ValueVisitor)? {
+            Json::Text(text) => Ok(Self(text)),
+            _ => Err(D::Error::custom("a member's name is text")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn malformed_inputs_are_refused() {
+        let deep = "[".repeat(10_000);
+        let deep_in_object = format!("{{\"a\":{}", "[".repeat(10_000));
+        let nested = format!("{{\"a\":{}1{}}}", "[".repeat(128), "]".repeat(128));
+        for input in [
+            "",
+            " ",
+            "null",
+            "1",
+            "\"text\"",
+            "[]",
+            "[\"a\",5]",
+            "{",
+            "{\"a\":1",
+            "{\"a\":1}x",
+            "{} {}",
+            "{\"a\":NaN}",
+            "{\"a\":Infinity}",
+            "{/*c*/}",
+            "{}//c",
+            "\u{feff}{}",
+            "{'a':1}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "{\"a\":01}",
+            "{\"a\":+1}",
+            "{\"a\":.5}",
+            "{\"a\":1e999}",
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":1,\"\\u0061\":2}",
+            "{\"b\":{\"a\":1,\"a\":2}}",
+            "{\"b\":[{\"a\":1,\"a\":2}]}",
+            "{\"a\":\"\\ud800\"}",
+            "{\"a\":\"\\udc00\\ud800\"}",
+            "{\"\\ud800\":1}",
+            "{\"a\":\"line\nbreak\"}",
+            "{\"a\":\"\\x41\"}",
+            deep.as_str(),
+            deep_in_object.as_str(),
+            nested.as_str(),
+        ] {
+            assert_eq!(parse_object(input.as_bytes()), Err(Malformed), "{input:.60}");
+        }
+        for input in [&b"{\"a\":\"\xff\"}"[..], b"{\"\xff\":1}", b"{\"a\":\"\xed\xa0\x80\"}", b"\xef\xbb\xbf{}", b"{\"a\":\"\xc0\x80\"}"] {
+            assert_eq!(parse_object(input), Err(Malformed), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn well_formed_objects_are_read_as_they_stand() {
+        let object = parse_object(b" {\"a\":\"x\\u0000\\ud83d\\ude00\",\"b\":[null,true,60,-1,60.0,1e3,-0],\"\":{}} ").unwrap();
+        assert_eq!(object["a"], Json::Text("x\0\u{1f600}".into()));
+        let other = || Json::OtherNumber;
+        assert_eq!(object["b"], Json::Array(vec![Json::Null, Json::Bool(true), Json::Whole(60), other(), other(), other(), other()]));
+        assert_eq!(object[""], Json::Object(Object::new()));
+    }
+
+    #[test]
+    fn texts_without_escapes_are_not_copied() {
+        let object = parse_object(b"{\"name\":\"alice\"}").unwrap();
+        let (key, value) = object.first_key_value().unwrap();
+        assert!(matches!(key, Cow::Borrowed("name")));
+        assert!(matches!(value, Json::Text(Cow::Borrowed("alice"))));
+    }
+
+    fn plain(value: &Json<'_>) -> serde_json::Value {
+        match value {
+            Json::Null => serde_json::Value::Null,
+            Json::Bool(value) => (*value).into(),
+            Json::Whole(value) => (*value).into(),
+            Json::OtherNumber => "a number".into(),
+            Json::Text(text) => text.as_ref().into(),
+            Json::Array(items) => items.iter().map(plain).collect(),
+            Json::Object(members) => members.iter().map(|(key, value)| (key.to_string(), plain(value))).collect(),
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<u64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+                prop::collection::hash_map(any::<String>(), inner, 0..5).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(input in prop::collection::vec(any::<u8>(), 0..512)) {
+            if let Ok(object) = parse_object(&input) {
+                prop_assert!(std::str::from_utf8(&input).is_ok());
+                prop_assert!(object.len() <= input.len());
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(members in prop::collection::hash_map(any::<String>(), any_value(), 0..6)) {
+            let expected: serde_json::Value = members.into_iter().collect();
+            let text = expected.to_string();
+            let read = parse_object(text.as_bytes()).map(Json::Object).map(|value| plain(&value));
+            prop_assert_eq!(read, Ok(expected));
+        }
+
+        #[test]
+        fn a_truncated_object_is_never_accepted(members in prop::collection::hash_map(any::<String>(), any_value(), 0..4), cut in any::<prop::sample::Index>()) {
+            let text = members.into_iter().collect::<serde_json::Value>().to_string();
+            prop_assert_eq!(parse_object(&text.as_bytes()[..cut.index(text.len())]), Err(Malformed));
+        }
+
+        #[test]
+        fn a_repeated_key_is_never_accepted(key in any::<String>(), value in any_value()) {
+            let key = serde_json::Value::from(key).to_string();
+            let text = format!("{{{key}:{value},{key}:{value}}}");
+            prop_assert_eq!(parse_object(text.as_bytes()), Err(Malformed));
+        }
+    }
+}

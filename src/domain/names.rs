@@ -1,0 +1,301 @@
+//! Names that callers choose. Each type's parser is its only constructor, so a value that exists is valid.
+//!
+//! LiveKit itself takes any UTF-8 of up to 256 bytes; ours are narrower because rooms and identities reach logs, and because
+//! the server's moderation topics join both with `_`.
+
+use regex::{Regex, RegexBuilder};
+use unicode_normalization::UnicodeNormalization;
+
+use super::fields::Rule;
+
+/// Longest room name and identity in bytes.
+const MAX_NAME_BYTES: usize = 128;
+/// Longest display name in code points, after normalization.
+const MAX_DISPLAY_CODE_POINTS: usize = 128;
+/// Longest display name in bytes, after normalization. LiveKit's own limit.
+const MAX_DISPLAY_BYTES: usize = 256;
+/// RFC 4648 base32 in lower case: 32 characters, so that five random bits choose one without bias.
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// Random bytes for a random name; each yields one of its 12 characters (5 bits, 60 in all).
+pub type NameSeed = [u8; 12];
+
+/// A room: 1 to 128 bytes of `[a-zA-Z0-9_-]`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct RoomName(String);
+
+impl RoomName {
+    /// Reads a room name.
+    ///
+    /// # Errors
+    /// The rule, when the whole text does not follow it.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        name(text).map(Self)
+    }
+
+    /// A room that nobody can guess: `room-` and 12 random characters.
+    #[must_use]
+    pub fn random(seed: NameSeed) -> Self {
+        Self(random_name("room-", seed))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who takes part: 1 to 128 bytes of `[a-zA-Z0-9_-]`. A second join with the same identity evicts the first.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct ParticipantIdentity(String);
+
+impl ParticipantIdentity {
+    /// Reads an identity.
+    ///
+    /// # Errors
+    /// The rule, when the whole text does not follow it.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        name(text).map(Self)
+    }
+
+    /// The identity of a caller who sent none: `guest-` and 12 random characters.
+    #[must_use]
+    pub fn guest(seed: NameSeed) -> Self {
+        Self(random_name("guest-", seed))
+    }
+
+    /// The identity itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What other participants see: 1 to 128 code points and at most 256 bytes in NFC (UAX #15), nothing that could split a line,
+/// colour a terminal or reorder text.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct ParticipantName(String);
+
+impl ParticipantName {
+    /// Normalizes and reads a display name.
+    ///
+    /// # Errors
+    /// The rule, when the text does not follow it.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        let name: String = text.nfc().collect();
+        let code_points = name.chars().count();
+        if code_points == 0 || code_points > MAX_DISPLAY_CODE_POINTS || name.len() > MAX_DISPLAY_BYTES {
+            return Err("must be 1 to 128 characters and at most 256 bytes of UTF-8".into());
+        }
+        if name.chars().any(|c| c.is_control() || splits_or_reorders(c)) {
+            return Err("must not hold control characters, line separators or text direction overrides".into());
+        }
+        Ok(Self(name))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&ParticipantIdentity> for ParticipantName {
+    /// The default name. Every identity is a valid name: shorter, and of letters, digits, `-` and `_` only.
+    fn from(identity: &ParticipantIdentity) -> Self {
+        Self(identity.0.clone())
+    }
+}
+
+/// The operator's own pattern for room names, matched against the whole name.
+#[derive(Debug, Clone)]
+pub struct RoomPattern(Regex);
+
+impl RoomPattern {
+    /// Compiled size in bytes that a pattern may reach; a hundred times what a name rule needs.
+    const MAX_COMPILED_BYTES: usize = 1 << 20;
+
+    /// Compiles the pattern on its own and then anchored: `)|(` becomes valid only once wrapped, and a `(?x)` comment could
+    /// swallow the wrap.
+    ///
+    /// # Errors
+    /// The rule, when either does not compile. The compiler's words are dropped: they quote the pattern.
+    pub fn parse(pattern: &str) -> Result<Self, Rule> {
+        let compile = |pattern: &str| {
+            RegexBuilder::new(pattern)
+                .size_limit(Self::MAX_COMPILED_BYTES)
+                .build()
+                .map_err(|_| Rule::from("must be a regular expression (syntax of the Rust crate regex), without a comment at its end"))
+        };
+        compile(pattern)?;
+        compile(&format!(r"\A(?:{pattern})\z")).map(Self)
+    }
+
+    /// Whether the whole name matches.
+    #[must_use]
+    pub fn admits(&self, room_name: &RoomName) -> bool {
+        self.0.is_match(&room_name.0)
+    }
+}
+
+/// The one rule of room names and identities, over the whole text.
+fn name(text: &str) -> Result<String, Rule> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 letters, digits, '-' or '_'".into())
+    }
+}
+
+/// U+2028 and U+2029 end a line; U+202A to U+202E and U+2066 to U+2069 embed, override or isolate a direction (UAX #9).
+fn splits_or_reorders(c: char) -> bool {
+    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn random_name(prefix: &str, seed: NameSeed) -> String {
+    let characters = seed.iter().filter_map(|byte| BASE32.get(usize::from(byte % 32))).map(|byte| char::from(*byte));
+    prefix.chars().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_that_break_the_rule_are_refused() {
+        let long = "a".repeat(129);
+        for text in [
+            "",
+            " ",
+            "a b",
+            " a",
+            "a ",
+            "a\n",
+            "\na",
+            "a\r\n",
+            "a\0",
+            "../",
+            "..",
+            "%2e%2e",
+            "a/b",
+            "a.b",
+            "ä",
+            "а",
+            "a\u{200d}",
+            "１",
+            "a\u{301}",
+            long.as_str(),
+        ] {
+            assert!(RoomName::parse(text).is_err(), "{text:?}");
+            assert!(ParticipantIdentity::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_within_the_rule_are_kept_as_they_are() {
+        let long = "a".repeat(128);
+        for text in ["a", "-", "_", "0", "standup-42", "A_b-9", long.as_str()] {
+            assert_eq!(RoomName::parse(text).unwrap().as_str(), text);
+            assert_eq!(ParticipantIdentity::parse(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn display_names_that_could_split_colour_or_reorder_a_line_are_refused() {
+        let emoji = "\u{1f600}".repeat(128);
+        let (characters, bytes) = ("x".repeat(129), "é".repeat(129));
+        for text in [
+            "",
+            "a\nb",
+            "a\rb",
+            "\t",
+            "\u{1b}[31mred",
+            "a\0b",
+            "\u{7f}",
+            "\u{85}",
+            "\u{9b}31m",
+            "\u{2028}",
+            "\u{2029}",
+            "\u{202e}abc",
+            "\u{202a}a\u{202c}",
+            "\u{2066}a\u{2069}",
+            emoji.as_str(),
+            characters.as_str(),
+            bytes.as_str(),
+        ] {
+            assert!(ParticipantName::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn display_names_are_normalized_before_they_are_measured() {
+        assert_eq!(ParticipantName::parse("e\u{301}").unwrap().as_str(), "é");
+        assert_eq!(ParticipantName::parse(&"e\u{301}".repeat(128)).unwrap().as_str(), "é".repeat(128));
+        assert!(ParticipantName::parse(&"\u{1f600}".repeat(64)).is_ok());
+        assert!(ParticipantName::parse(&"\u{1f600}".repeat(65)).is_err());
+        for text in ["Alice", "Åsa Ö", "אבג", "عربي\u{200f}", "👩‍👩‍👧", " padded "] {
+            assert!(ParticipantName::parse(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_only_compiles_once_wrapped_is_refused() {
+        for pattern in [")|(", "(", "a)", "(?x)a #c", "*", "[", r"(?P<n>a)(?P<n>b)", &"(a{1000}){1000}".to_owned()] {
+            assert!(RoomPattern::parse(pattern).is_err(), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_must_match_the_whole_name() {
+        let admits = |pattern: &str, room: &str| RoomPattern::parse(pattern).unwrap().admits(&RoomName::parse(room).unwrap());
+        assert!(admits("a|ab", "ab"));
+        assert!(admits("team-[0-9]+", "team-7"));
+        assert!(!admits("team-[0-9]+", "team-7x"));
+        assert!(!admits("team-[0-9]+", "xteam-7"));
+        assert!(!admits("a|b", "ab"));
+        assert!(!admits("(?m)^a$", "ab"));
+    }
+
+    #[test]
+    fn random_names_follow_the_rule() {
+        let seed = [0, 29, 58, 87, 116, 145, 174, 203, 232, 5, 34, 63];
+        let guest = ParticipantIdentity::guest(seed);
+        assert_eq!(guest.as_str(), "guest-a52xurolifc7");
+        assert_eq!(ParticipantIdentity::parse(guest.as_str()), Ok(guest));
+        let room = RoomName::random(seed);
+        assert_eq!(room.as_str(), "room-a52xurolifc7");
+        assert_eq!(RoomName::parse(room.as_str()), Ok(room));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_either_kept_or_refused(text in any::<String>()) {
+            if let Ok(room) = RoomName::parse(&text) {
+                prop_assert_eq!(room.as_str(), text.as_str());
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)));
+            }
+        }
+
+        #[test]
+        fn every_name_within_the_rule_is_accepted(text in "[a-zA-Z0-9_-]{1,128}") {
+            let identity = ParticipantIdentity::parse(&text).unwrap();
+            let name = ParticipantName::from(&identity);
+            prop_assert_eq!(ParticipantName::parse(&text), Ok(name));
+        }
+
+        #[test]
+        fn an_accepted_display_name_is_short_and_stays_the_same_when_read_again(text in "\\PC{0,140}") {
+            if let Ok(name) = ParticipantName::parse(&text) {
+                prop_assert!(name.as_str().chars().count() <= 128 && name.as_str().len() <= 256);
+                prop_assert_eq!(ParticipantName::parse(name.as_str()), Ok(name.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The edge: the only room that knows HTTP and names warp. [`routes`] is the whole surface on one screen, [`dispatch`] the way
+//! of every request, and each resource has a file of its own.
+
+mod connection_details;
+mod cors;
+mod dispatch;
+pub mod error;
+mod health;
+pub mod openapi;
+mod reply;
+mod request;
+pub mod routes;
+pub mod server;
+mod token;

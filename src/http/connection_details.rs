@@ -1,0 +1,44 @@
+//! `POST /api/connection-details`: LiveKit's standard token endpoint, for its clients' `TokenSource.endpoint(url)`.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::reply::{self, Reply};
+use super::request::{BodyStream, Request};
+use crate::app::App;
+use crate::domain::access_token::{AccessToken, JoinGrant, Role};
+use crate::domain::connection_request::{ConnectionRequest, random_room};
+use crate::domain::lifetime::{Lifetime, Validity};
+use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    server_url: &'a str,
+    participant_token: AccessToken,
+    room_name: &'a RoomName,
+    participant_name: &'a ParticipantName,
+}
+
+/// Signs a LiveKit token for a speaker.
+pub async fn issue(app: &App, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    let body = request.json().await?;
+    let wanted = ConnectionRequest::parse(&body, &app.limits)?;
+    let room_name = match wanted.room_name {
+        Some(room_name) => room_name,
+        None => random_room(app.entropy.bytes(), &app.limits)?,
+    };
+    let identity = wanted.participant_identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
+    let grant = JoinGrant {
+        participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
+        participant_identity: identity,
+        room_name,
+        role: Role::Speaker,
+        attachments: wanted.attachments,
+    };
+    let validity = Validity::starting_at(app.clock.now(), Lifetime::standard_endpoint(app.limits.ceiling));
+    let participant_token = app.signer.sign(&grant, validity, app.entropy.uuid())?;
+    let answer =
+        Answer { server_url: &app.server_url, participant_token, room_name: &grant.room_name, participant_name: &grant.participant_name };
+    reply::json(StatusCode::CREATED, &answer)
+}

@@ -1,0 +1,73 @@
+//! The way of every request: id, route, answer, the headers that every answer carries, one access line.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, Method};
+use uuid::Uuid;
+use warp::{Filter, Rejection};
+
+use super::cors;
+use super::error::ApiError;
+use super::reply::Reply;
+use super::request::{self, BodyStream, Request};
+use super::routes::{self, Target};
+use crate::app::App;
+use crate::clock::Stopwatch;
+use crate::telemetry::{self, Access};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Everything that roomkey answers, as one warp filter.
+#[must_use]
+pub fn filter(app: Arc<App>) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
+    let app = warp::any().map(move || Arc::clone(&app));
+    app.and(warp::method())
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(|app: Arc<App>, method: Method, path: warp::path::FullPath, headers: HeaderMap, body| async move {
+            answer(&app, &method, path.as_str(), &headers, body).await
+        })
+        .recover(|_: Rejection| async { Ok::<_, Infallible>(ApiError::Internal("warp rejected a request").into_reply(Uuid::nil())) })
+}
+
+async fn answer(app: &App, method: &Method, path: &str, headers: &HeaderMap, body: impl BodyStream) -> Reply {
+    let stopwatch = Stopwatch::start();
+    let request_id = request::request_id(headers, &*app.entropy);
+    let (route, outcome) = match routes::find(method, path) {
+        Target::Route(route) => (route.path, routes::call(route, app, Request { headers, body }).await),
+        Target::Options(path) => (path, Ok(cors::options(&app.cors, path, headers))),
+        Target::WrongMethod(path) => (path, Err(ApiError::MethodNotAllowed { path })),
+        Target::Nothing => ("none", Err(ApiError::NotFound)),
+    };
+    let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
+    let mut reply = outcome.unwrap_or_else(|error| error.into_reply(request_id));
+    add_headers(reply.headers_mut(), request_id);
+    cors::add_headers(&app.cors, headers, reply.headers_mut());
+    if route != routes::PROBE {
+        let status = reply.status().as_u16();
+        telemetry::access(&Access { request_id, method: method_label(method), route, status, code, cause, duration: stopwatch.elapsed() });
+    }
+    reply
+}
+
+fn add_headers(headers: &mut HeaderMap, request_id: Uuid) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let text = request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned();
+    headers.extend(HeaderValue::try_from(text).ok().map(|id| (REQUEST_ID, id)));
+}
+
+/// A method may be any token that the client likes, so only the common ones are named in the log.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

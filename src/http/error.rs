@@ -1,0 +1,198 @@
+//! One error type, one shape on the wire: problem details (RFC 9457).
+//!
+//! No text here ever holds a value that the client sent, what an upstream said, or a secret. `docs/errors.md` is written from
+//! [`KINDS`].
+
+use http::StatusCode;
+use http::header::{ALLOW, CONNECTION, HeaderValue};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::reply::{self, Reply};
+use super::routes;
+use crate::domain::access_token::CannotSign;
+use crate::domain::fields::{FieldError, Refused};
+
+/// Everything that can go wrong with a request.
+#[derive(Debug)]
+pub enum ApiError {
+    /// The body is not one strict JSON object.
+    MalformedJson,
+    /// Fields are wrong, unknown or missing.
+    InvalidRequest(Vec<FieldError>),
+    /// No such route.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed {
+        /// The path, as the route table has it.
+        path: &'static str,
+    },
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The body is not declared as JSON in UTF-8.
+    UnsupportedMediaType,
+    /// A fault of ours. The cause reaches only the log.
+    Internal(&'static str),
+}
+
+/// What is the same for all errors of one code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// For a person; the same for all errors of this code.
+    pub title: &'static str,
+    /// When it happens and what to do, for `docs/errors.md`.
+    pub remedy: &'static str,
+}
+
+const fn kind(code: &'static str, status: StatusCode, title: &'static str, remedy: &'static str) -> Kind {
+    Kind { code, status, title, remedy }
+}
+
+const MALFORMED_JSON: Kind = kind(
+    "malformed_json",
+    StatusCode::BAD_REQUEST,
+    "The body is not JSON.",
+    "Send one JSON object in UTF-8: no key twice, no comments, nothing after it.",
+);
+const INVALID_REQUEST: Kind = kind(
+    "invalid_request",
+    StatusCode::BAD_REQUEST,
+    "The request is not valid.",
+    "`errors` names each field and what it must be; at most 20 are listed.",
+);
+const NOT_FOUND: Kind = kind(
+    "not_found",
+    StatusCode::NOT_FOUND,
+    "There is no such route.",
+    "Compare the path byte for byte: a trailing slash, other case or an encoded slash is another path.",
+);
+const METHOD_NOT_ALLOWED: Kind = kind(
+    "method_not_allowed",
+    StatusCode::METHOD_NOT_ALLOWED,
+    "This route does not have this method.",
+    "The header `Allow` lists those it has.",
+);
+const PAYLOAD_TOO_LARGE: Kind =
+    kind("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.", "Send at most 16 KiB. The connection closes.");
+const UNSUPPORTED_MEDIA_TYPE: Kind = kind(
+    "unsupported_media_type",
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "The body is not declared as JSON.",
+    "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`.",
+);
+const INTERNAL: Kind = kind(
+    "internal",
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "Something went wrong here.",
+    "A fault of ours. The log line with the same request id has the cause.",
+);
+
+/// All kinds, in the order of refusal.
+pub const KINDS: [&Kind; 7] =
+    [&NOT_FOUND, &METHOD_NOT_ALLOWED, &UNSUPPORTED_MEDIA_TYPE, &PAYLOAD_TOO_LARGE, &MALFORMED_JSON, &INVALID_REQUEST, &INTERNAL];
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    request_id: Uuid,
+    retryable: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl ApiError {
+    /// What is the same for all errors of this code.
+    #[must_use]
+    pub fn kind(&self) -> &'static Kind {
+        match self {
+            Self::MalformedJson => &MALFORMED_JSON,
+            Self::InvalidRequest(_) => &INVALID_REQUEST,
+            Self::NotFound => &NOT_FOUND,
+            Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
+            Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => &UNSUPPORTED_MEDIA_TYPE,
+            Self::Internal(_) => &INTERNAL,
+        }
+    }
+
+    /// What only the log may say.
+    #[must_use]
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Internal(cause) => Some(cause),
+            Self::MalformedJson
+            | Self::InvalidRequest(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed { .. }
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType => None,
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn into_reply(self, request_id: Uuid) -> Reply {
+        let kind = self.kind();
+        let problem = Problem {
+            r#type: format!("urn:roomkey:error:{}", kind.code),
+            title: kind.title,
+            status: kind.status.as_u16(),
+            detail: self.detail(),
+            code: kind.code,
+            request_id,
+            // Every error so far has its cause in the request or in our code; the same request would meet it again.
+            retryable: false,
+            errors: if let Self::InvalidRequest(errors) = &self { errors } else { &[] },
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut reply = reply::with_body(kind.status, "application/problem+json", body);
+        match self {
+            Self::MethodNotAllowed { path } => {
+                reply.headers_mut().extend(HeaderValue::try_from(routes::allow(path)).ok().map(|allow| (ALLOW, allow)));
+            }
+            // The rest of the body was not read, so the next request could not be found.
+            Self::PayloadTooLarge => {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::MalformedJson | Self::InvalidRequest(_) | Self::NotFound | Self::UnsupportedMediaType | Self::Internal(_) => {}
+        }
+        reply
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::MalformedJson => "The body must be one JSON object in UTF-8.".to_owned(),
+            Self::InvalidRequest(errors) if errors.len() == 1 => "One field is not valid.".to_owned(),
+            Self::InvalidRequest(errors) => format!("{} fields are not valid.", errors.len()),
+            Self::NotFound => "The path leads nowhere.".to_owned(),
+            Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
+            Self::PayloadTooLarge => "The body may have at most 16384 bytes.".to_owned(),
+            Self::UnsupportedMediaType => "The body must be application/json in UTF-8, without Content-Encoding.".to_owned(),
+            Self::Internal(_) => "The fault is on this side; the log has its cause.".to_owned(),
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Malformed => Self::MalformedJson,
+            Refused::Invalid(errors) => Self::InvalidRequest(errors),
+        }
+    }
+}
+
+impl From<CannotSign> for ApiError {
+    fn from(CannotSign: CannotSign) -> Self {
+        Self::Internal("a token could not be signed")
+    }
+}

@@ -1,0 +1,34 @@
+//! Answers, before [`super::dispatch`] adds what every answer carries.
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::error::ApiError;
+
+/// An answer.
+pub type Reply = warp::reply::Response;
+
+/// An answer with a JSON body.
+///
+/// # Errors
+/// `internal` when the value cannot be written as JSON, which no value of ours can cause.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Reply, ApiError> {
+    let body = serde_json::to_vec(value).map_err(|_| ApiError::Internal("an answer could not be written as JSON"))?;
+    Ok(with_body(status, "application/json", body))
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Vec::new().into());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// An answer with the given body.
+pub fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Reply {
+    let mut reply = Response::new(body.into());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}

@@ -1,0 +1,95 @@
+//! What handlers see of a request, and its id.
+
+use futures_util::{Stream, StreamExt};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use uuid::Uuid;
+use warp::Buf;
+
+use super::error::ApiError;
+use crate::entropy::Entropy;
+
+/// Largest body in bytes; the largest sensible request has about a tenth of it.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Set by the Functions host. In forwarding mode a value that the client sent stands before it.
+const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
+
+/// A body as warp hands it out: chunks as they arrive.
+pub trait BodyStream: Stream<Item = Result<Self::Chunk, warp::Error>> + Send {
+    /// Some bytes.
+    type Chunk: Buf + Send;
+}
+
+impl<S, C> BodyStream for S
+where
+    S: Stream<Item = Result<C, warp::Error>> + Send,
+    C: Buf + Send,
+{
+    type Chunk = C;
+}
+
+/// A request whose body has not been read, so that what guards a route comes first.
+pub struct Request<'a, B> {
+    /// All headers. Attacker-controlled.
+    pub headers: &'a HeaderMap,
+    /// The body.
+    pub body: B,
+}
+
+impl<B: BodyStream> Request<'_, B> {
+    /// Reads a JSON body; an absent one is empty.
+    ///
+    /// # Errors
+    /// 415 for another media type, a charset other than UTF-8, a body without a type, or any `Content-Encoding`; 413 past
+    /// [`MAX_BODY_BYTES`], decided by the bytes that arrive and not by what the head promises.
+    pub async fn json(self) -> Result<Vec<u8>, ApiError> {
+        let has_type = has_json_type(self.headers)?;
+        let mut body = Vec::new();
+        let mut chunks = std::pin::pin!(self.body);
+        while let Some(chunk) = chunks.next().await {
+            // The cause may quote the client's bytes; a body that breaks off is not JSON.
+            let mut chunk = chunk.map_err(|_| ApiError::MalformedJson)?;
+            while chunk.has_remaining() {
+                let bytes = chunk.chunk();
+                if body.len() + bytes.len() > MAX_BODY_BYTES {
+                    return Err(ApiError::PayloadTooLarge);
+                }
+                body.extend_from_slice(bytes);
+                let read = bytes.len();
+                chunk.advance(read);
+            }
+        }
+        if has_type || body.is_empty() { Ok(body) } else { Err(ApiError::UnsupportedMediaType) }
+    }
+}
+
+/// Whether there is a content type, which must then be JSON in UTF-8.
+fn has_json_type(headers: &HeaderMap) -> Result<bool, ApiError> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    match (types.next(), types.next()) {
+        (None, _) => Ok(false),
+        (Some(only), None) if only.to_str().is_ok_and(is_json) => Ok(true),
+        _ => Err(ApiError::UnsupportedMediaType),
+    }
+}
+
+fn is_json(media_type: &str) -> bool {
+    // By far the most frequent spelling needs no parser.
+    media_type == "application/json"
+        || media_type.parse::<mime::Mime>().is_ok_and(|parsed| {
+            parsed.essence_str() == mime::APPLICATION_JSON.essence_str()
+                && parsed.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8)
+        })
+}
+
+/// The id that an answer and its log line share: the host's invocation id, the last one where there are several (an earlier one
+/// is the client's), if it is a UUID in its usual form; else a fresh one.
+pub fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> Uuid {
+    let last = headers.get_all(INVOCATION_ID).iter().next_back();
+    let hyphenated = last.filter(|value| value.len() == 36).and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    hyphenated.unwrap_or_else(|| entropy.uuid())
+}

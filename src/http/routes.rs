@@ -1,0 +1,104 @@
+//! Every path and method, and what answers them.
+//!
+//! One table over the full path instead of warp's path filters: those also match a trailing slash, and never send `Allow`.
+
+use http::Method;
+
+use super::error::ApiError;
+use super::reply::Reply;
+use super::request::{BodyStream, Request};
+use super::{connection_details, health, openapi, token};
+use crate::app::App;
+
+/// One path and method.
+#[derive(Debug)]
+pub struct Route {
+    /// `HEAD` works wherever `GET` does and is not listed.
+    pub method: Method,
+    /// The whole path, byte for byte.
+    pub path: &'static str,
+    endpoint: Endpoint,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Endpoint {
+    Probe,
+    Health,
+    Ready,
+    OpenApi,
+    Token,
+    ConnectionDetails,
+}
+
+/// The host's readiness probe and ping; the one path whose requests are not logged, since it comes many times a second.
+pub const PROBE: &str = "/";
+
+/// The whole surface.
+pub const ROUTES: &[Route] = &[
+    route(Method::GET, PROBE, Endpoint::Probe),
+    route(Method::GET, "/api/health", Endpoint::Health),
+    route(Method::GET, "/api/health/ready", Endpoint::Ready),
+    route(Method::GET, "/api/openapi.json", Endpoint::OpenApi),
+    route(Method::POST, "/api/token", Endpoint::Token),
+    route(Method::POST, "/api/connection-details", Endpoint::ConnectionDetails),
+];
+
+const fn route(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
+    Route { method, path, endpoint }
+}
+
+/// Calls what answers a route.
+pub(super) async fn call(route: &Route, app: &App, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    match route.endpoint {
+        Endpoint::Probe => Ok(health::probe()),
+        Endpoint::Health => health::alive(),
+        Endpoint::Ready => health::ready(),
+        Endpoint::OpenApi => Ok(openapi::document()),
+        Endpoint::Token => token::issue(app, request).await,
+        Endpoint::ConnectionDetails => connection_details::issue(app, request).await,
+    }
+}
+
+/// What a method and a path lead to.
+pub(super) enum Target {
+    /// A route.
+    Route(&'static Route),
+    /// `OPTIONS` of a path that exists.
+    Options(&'static str),
+    /// The path exists, the method does not.
+    WrongMethod(&'static str),
+    /// No such path.
+    Nothing,
+}
+
+/// Looks the method and the path up. Trailing slashes, double slashes, other case and encoded slashes are other paths.
+pub(super) fn find(method: &Method, path: &str) -> Target {
+    let mut known = None;
+    for route in ROUTES.iter().filter(|route| route.path == path) {
+        if serves(route, method) {
+            return Target::Route(route);
+        }
+        known = Some(route.path);
+    }
+    match known {
+        Some(path) if method == Method::OPTIONS => Target::Options(path),
+        Some(path) => Target::WrongMethod(path),
+        None => Target::Nothing,
+    }
+}
+
+/// The methods of a path, as `Allow` lists them (RFC 9110 §10.2.1).
+#[must_use]
+pub fn allow(path: &str) -> String {
+    let methods = ROUTES.iter().filter(|route| route.path == path).map(|route| &route.method);
+    let mut allow = String::new();
+    for method in methods {
+        allow.push_str(method.as_str());
+        allow.push_str(if method == Method::GET { ", HEAD, " } else { ", " });
+    }
+    allow + "OPTIONS"
+}
+
+fn serves(route: &Route, method: &Method) -> bool {
+    route.method == method || (method == Method::HEAD && route.method == Method::GET)
+}

@@ -1,0 +1,52 @@
+//! `POST /api/token`: one key for one caller.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::reply::{self, Reply};
+use super::request::{BodyStream, Request};
+use crate::app::App;
+use crate::domain::access_token::{AccessToken, Attachments, JoinGrant};
+use crate::domain::lifetime::{Validity, instant, rfc3339};
+use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
+use crate::domain::provider::Provider;
+use crate::domain::token_request::TokenRequest;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    provider: Provider,
+    token: AccessToken,
+    expires_at: String,
+    refresh_at: String,
+    room_name: &'a RoomName,
+    participant_identity: &'a ParticipantIdentity,
+    server_url: &'a str,
+}
+
+/// Signs a LiveKit token.
+pub async fn issue(app: &App, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    let body = request.json().await?;
+    let wanted = TokenRequest::parse(&body, &app.limits)?;
+    let identity = wanted.participant_identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
+    let grant = JoinGrant {
+        participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
+        participant_identity: identity,
+        room_name: wanted.room_name,
+        role: wanted.role,
+        attachments: Attachments::default(),
+    };
+    let validity = Validity::starting_at(app.clock.now(), wanted.lifetime);
+    let token = app.signer.sign(&grant, validity, app.entropy.uuid())?;
+    let answer = Answer {
+        provider: wanted.provider,
+        token,
+        expires_at: rfc3339(instant(validity.expires_at)),
+        refresh_at: rfc3339(validity.refresh_at()),
+        room_name: &grant.room_name,
+        participant_identity: &grant.participant_identity,
+        server_url: &app.server_url,
+    };
+    reply::json(StatusCode::OK, &answer)
+}

@@ -1,0 +1,134 @@
+//! Start, serve, stop.
+
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use roomkey::app::App;
+use roomkey::config::settings::Environment;
+use roomkey::config::{Config, Fault, Faults, LogFormat};
+use roomkey::http::server;
+use roomkey::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+
+const HELP: &str = "\
+roomkey issues short-lived keys for voice in the browser.
+
+Usage: roomkey [--check | --help | --version]
+
+  (nothing)   serve
+  --check     read the settings, say what would be served and for whom, and exit 0 or 1
+  --help      this text
+  --version   the version
+
+Settings come from the environment. With none it starts in dev mode on http://127.0.0.1:7071.
+docs/settings.md lists them all.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => serve(),
+        ["--check"] => check(),
+        ["--help" | "-h"] => say(HELP.lines()),
+        ["--version" | "-V"] => say([concat!("roomkey ", env!("CARGO_PKG_VERSION"))]),
+        _ => {
+            complain(["unknown arguments; roomkey --help lists those it has"]);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check() -> ExitCode {
+    match Config::read(&Environment::of_process()) {
+        Ok(config) => say(config.check_lines()),
+        Err(Faults { faults, .. }) => refuse(&faults),
+    }
+}
+
+fn serve() -> ExitCode {
+    let config = match Config::read(&Environment::of_process()) {
+        Ok(config) => config,
+        Err(Faults { mut faults, address }) => {
+            faults.extend(address.and_then(|address| server::bind(address).err()).map(|error| bind_fault(&error)));
+            return refuse(&faults);
+        }
+    };
+    let listener = match server::bind(config.address) {
+        Ok(listener) => listener,
+        Err(error) => return refuse(&[bind_fault(&error)]),
+    };
+    let address = listener.local_addr().unwrap_or(config.address);
+    let format = telemetry::format(config.log_format);
+    telemetry::start(config.log_level, format);
+    announce(&config, address, format);
+    match run(listener, App::new(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(kind = %error.kind(), "the service could not run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(listener: std::net::TcpListener, app: App) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: requests in flight may finish");
+    };
+    server::serve(listener, Arc::new(app), stop).await;
+    Ok(())
+}
+
+fn announce(config: &Config, address: SocketAddr, format: LogFormat) {
+    let (lines, warning) = (config.start_lines(address), config.start_warning());
+    match format {
+        LogFormat::Text => {
+            say(lines);
+            complain(warning);
+        }
+        LogFormat::Json => {
+            for line in lines {
+                tracing::info!("{line}");
+            }
+            if let Some(line) = warning {
+                tracing::warn!("{line}");
+            }
+        }
+    }
+}
+
+fn bind_fault(error: &std::io::Error) -> Fault {
+    let (setting, remedy) = match error.kind() {
+        ErrorKind::AddrInUse => ("FUNCTIONS_CUSTOMHANDLER_PORT", "the port is in use; stop the other program or choose another port"),
+        ErrorKind::PermissionDenied => ("FUNCTIONS_CUSTOMHANDLER_PORT", "this port needs more rights; choose one from 1024 up"),
+        _ => ("ROOMKEY_BIND", "this machine cannot listen on this address"),
+    };
+    Fault { setting: setting.to_owned(), remedy: remedy.into() }
+}
+
+fn refuse(faults: &[Fault]) -> ExitCode {
+    complain(faults.iter().map(Fault::to_string));
+    ExitCode::FAILURE
+}
+
+/// Writes lines to stdout. A reader that went away is no reason to stop.
+fn say<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> ExitCode {
+    for line in lines {
+        let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
+    }
+    ExitCode::SUCCESS
+}
+
+fn complain<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) {
+    for line in lines {
+        let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
+    }
+}

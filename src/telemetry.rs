@@ -1,0 +1,90 @@
+//! Log lines: one access line a request, and few others.
+//!
+//! The Functions host takes stdout as information and stderr as an error, or as a warning where the line holds "warn"; so WARN
+//! and ERROR go to stderr and the level stands in each line. Fields hold our own words, numbers and checked ids only.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
+use uuid::Uuid;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::LogFormat;
+use crate::domain::lifetime::rfc3339;
+
+/// What is known of a request when its answer is ready.
+pub struct Access {
+    /// The id that the answer carries too.
+    pub request_id: Uuid,
+    /// A common method, or `other`.
+    pub method: &'static str,
+    /// The path as the route table has it, or `none`.
+    pub route: &'static str,
+    /// The answer's HTTP status.
+    pub status: u16,
+    /// The error's code.
+    pub code: Option<&'static str>,
+    /// What only the log may say of an error.
+    pub cause: Option<&'static str>,
+    /// From the request's head to the answer.
+    pub duration: Duration,
+}
+
+/// Writes the access line: a fault of ours as ERROR, another 5xx as WARN, all else as INFO.
+pub fn access(access: &Access) {
+    let Access { request_id, method, route, status, code, cause, duration } = access;
+    let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!($level, %request_id, method, route, status, code, cause, duration_us, "request")
+        };
+    }
+    match status {
+        500 => line!(Level::ERROR),
+        501.. => line!(Level::WARN),
+        _ => line!(Level::INFO),
+    }
+}
+
+/// The format in force: on a terminal a person reads along.
+#[must_use]
+pub fn format(wanted: Option<LogFormat>) -> LogFormat {
+    wanted.unwrap_or_else(|| if std::io::stdout().is_terminal() { LogFormat::Text } else { LogFormat::Json })
+}
+
+/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never written.
+pub fn start(level: Level, format: LogFormat) {
+    let writer = std::io::stderr.with_max_level(Level::WARN).or_else(std::io::stdout);
+    // Fails only if it was started before, and then lines are written already.
+    let _ = tracing::subscriber::set_global_default(subscriber(level, format, writer));
+}
+
+/// What [`start`] starts, for any writer.
+pub fn subscriber<W>(level: Level, format: LogFormat, writer: W) -> impl tracing::Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Time).with_target(false).with_ansi(false);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
+    Registry::default().with(lines.with_filter(Targets::new().with_target("roomkey", level)))
+}
+
+struct Time;
+
+impl FormatTime for Time {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.write_str(&rfc3339(SystemClock.now()))
+    }
+}
