@@ -30,10 +30,9 @@ const DEFAULT_PORT: u16 = 7071;
 /// Settings by which Azure's platforms can be told: App Service and Consumption, Linux Consumption, Flex Consumption.
 const AZURE_MARKERS: [&str; 3] = ["WEBSITE_INSTANCE_ID", "CONTAINER_NAME", "LEGION_SERVICE_HOST"];
 
-/// Settings that would change where a key comes from or which key is given. This version cannot do what they ask, and must
-/// not start as if they were absent. (`OPENAI_API_KEY` is not among them: many shells export it for other programs.)
-const NOT_IN_THIS_VERSION: [&str; 4] =
-    ["KEY_VAULT_URL", "LIVEKIT_API_KEY_SECRET_NAME", "LIVEKIT_API_SECRET_SECRET_NAME", "AZURE_OPENAI_ENDPOINT"];
+/// Settings that say where LiveKit's key comes from. This version cannot do what they ask, and must not start as if they were
+/// absent.
+const NOT_IN_THIS_VERSION: [&str; 3] = ["KEY_VAULT_URL", "LIVEKIT_API_KEY_SECRET_NAME", "LIVEKIT_API_SECRET_SECRET_NAME"];
 
 /// Everything that an operator decides. Its `Debug` shows no secret.
 #[derive(Debug)]

@@ -101,7 +101,10 @@ fn own(reader: &mut Reader<'_>, name: &str, found: Option<Found>, min_bytes: usi
 fn server_url(text: &str) -> Result<String, Rule> {
     let plain = |url: &Url| url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "ws" | "wss") && url.has_host() && plain(&url) => Ok(text.trim_end_matches('/').to_owned()),
+        // In its normal form: a parser forgives much that the browsers' clients, which get it as text, may not.
+        Ok(url) if matches!(url.scheme(), "ws" | "wss") && url.has_host() && plain(&url) => {
+            Ok(url.as_str().trim_end_matches('/').to_owned())
+        }
         _ => Err("must be an address like wss://my-project.livekit.cloud or ws://localhost:7880".into()),
     }
 }

@@ -85,7 +85,7 @@ fn all_faults_are_reported_at_once_and_no_value() {
         names,
         ["FUNCTIONS_CUSTOMHANDLER_PORT", "ROOMKEY_BIND", "LIVEKIT_URL", "LIVEKIT_API_SECRET", "ROOMKEY_CALLER_AUTH", "ROOMKEY_LOGG"]
     );
-    let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+    let lines = faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
     assert!(!lines.contains("canary"), "{lines}");
     assert_eq!(lines.lines().count(), faults.len());
 }
@@ -116,6 +116,9 @@ fn dev_mode_needs_loopback_no_azure_and_no_key_of_the_operators() {
         read(&[dev_pair[0], dev_pair[1], ("LIVEKIT_URL", "ws://127.0.0.1:17880/")]).unwrap().livekit.server_url,
         "ws://127.0.0.1:17880"
     );
+    for (text, normal) in [("wss:h", "wss://h"), ("WSS://H.example/", "wss://h.example"), ("wss://h/a b", "wss://h/a%20b")] {
+        assert_eq!(read(&with(("LIVEKIT_URL", text))).unwrap().livekit.server_url, normal);
+    }
     assert!(!read(&OWN).unwrap().dev_mode);
     for marker in AZURE_MARKERS.map(|name| (name, "x")).into_iter().chain([("ROOMKEY_BIND", "0.0.0.0")]) {
         assert_eq!(faulty(&[marker]), ["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]);

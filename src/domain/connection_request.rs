@@ -183,7 +183,7 @@ mod tests {
             ("room_config", r#"{"agents":[{"agent_name":"notes","x":5}]}"#),
             ("room_config", r#"{"agents":[{"agent_name":"notes"}],"egress":{"room":{}}}"#),
             ("room_config", &format!(r#"{{"agents":[{{"agent_name":"notes","metadata":"{long}"}}]}}"#)),
-            ("room_config", &format!(r#"{{"agents":[{}]}}"#, vec![r#"{"agent_name":"notes"}"#; 9].join(","))),
+            ("room_config", &format!(r#"{{"agents":[{}]}}"#, [r#"{"agent_name":"notes"}"#; 9].join(","))),
         ] {
             match parse(&format!("{{\"{field}\":{value}}}")) {
                 Err(Refused::Invalid(errors)) if errors.len() == 1 => assert_eq!(errors[0].field, field, "{value:.60}"),

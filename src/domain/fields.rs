@@ -17,7 +17,7 @@ const MAX_SHOWN_NAME: usize = 40;
 /// One field that is wrong, unknown or missing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FieldError {
-    /// The field's name; `a.b[0]` for nested ones.
+    /// The field's name; an error inside a nested value names the field of the request that holds it.
     pub field: Cow<'static, str>,
     /// What it must be, without a word of what it was.
     pub message: Cow<'static, str>,

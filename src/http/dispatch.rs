@@ -22,15 +22,20 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Everything that roomkey answers, as one warp filter.
 #[must_use]
 pub fn filter(app: Arc<App>) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
-    let app = warp::any().map(move || Arc::clone(&app));
-    app.and(warp::method())
+    let rejected = Arc::clone(&app);
+    warp::any()
+        .map(move || Arc::clone(&app))
+        .and(warp::method())
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .then(|app: Arc<App>, method: Method, path: warp::path::FullPath, headers: HeaderMap, body| async move {
             answer(&app, &method, path.as_str(), &headers, body).await
         })
-        .recover(|_: Rejection| async { Ok::<_, Infallible>(ApiError::Internal("warp rejected a request").into_reply(Uuid::nil())) })
+        .recover(move |_: Rejection| {
+            let request_id = rejected.entropy.uuid();
+            async move { Ok::<_, Infallible>(complete(ApiError::Internal("warp rejected a request").into_reply(request_id), request_id)) }
+        })
 }
 
 async fn answer(app: &App, method: &Method, path: &str, headers: &HeaderMap, body: impl BodyStream) -> Reply {
@@ -43,8 +48,7 @@ async fn answer(app: &App, method: &Method, path: &str, headers: &HeaderMap, bod
         Target::Nothing => ("none", Err(ApiError::NotFound)),
     };
     let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
-    let mut reply = outcome.unwrap_or_else(|error| error.into_reply(request_id));
-    add_headers(reply.headers_mut(), request_id);
+    let mut reply = complete(outcome.unwrap_or_else(|error| error.into_reply(request_id)), request_id);
     cors::add_headers(&app.cors, headers, reply.headers_mut());
     if route != routes::PROBE {
         let status = reply.status().as_u16();
@@ -53,12 +57,16 @@ async fn answer(app: &App, method: &Method, path: &str, headers: &HeaderMap, bod
     reply
 }
 
-fn add_headers(headers: &mut HeaderMap, request_id: Uuid) {
+/// Adds what every answer carries.
+fn complete(mut reply: Reply, request_id: Uuid) -> Reply {
+    let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let text = request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned();
-    headers.extend(HeaderValue::try_from(text).ok().map(|id| (REQUEST_ID, id)));
+    let mut text = Uuid::encode_buffer();
+    let text: &str = request_id.hyphenated().encode_lower(&mut text);
+    headers.extend(HeaderValue::from_str(text).ok().map(|id| (REQUEST_ID, id)));
+    reply
 }
 
 /// A method may be any token that the client likes, so only the common ones are named in the log.

@@ -51,6 +51,9 @@ impl<B: BodyStream> Request<'_, B> {
             // The cause may quote the client's bytes; a body that breaks off is not JSON.
             let mut chunk = chunk.map_err(|_| ApiError::MalformedJson)?;
             while chunk.has_remaining() {
+                if !has_type {
+                    return Err(ApiError::UnsupportedMediaType);
+                }
                 let bytes = chunk.chunk();
                 if body.len() + bytes.len() > MAX_BODY_BYTES {
                     return Err(ApiError::PayloadTooLarge);
@@ -60,7 +63,7 @@ impl<B: BodyStream> Request<'_, B> {
                 chunk.advance(read);
             }
         }
-        if has_type || body.is_empty() { Ok(body) } else { Err(ApiError::UnsupportedMediaType) }
+        Ok(body)
     }
 }
 
@@ -78,11 +81,11 @@ fn has_json_type(headers: &HeaderMap) -> Result<bool, ApiError> {
 }
 
 fn is_json(media_type: &str) -> bool {
-    // By far the most frequent spelling needs no parser.
-    media_type == "application/json"
-        || media_type.parse::<mime::Mime>().is_ok_and(|parsed| {
-            parsed.essence_str() == mime::APPLICATION_JSON.essence_str()
-                && parsed.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8)
+    let mut parts = media_type.split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => value.trim_matches('"').eq_ignore_ascii_case("utf-8"),
+            _ => true,
         })
 }
 

@@ -5,7 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -23,7 +26,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is ready, then lets requests in flight finish, for at most 8 s.
 pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
-    let service = TowerToHyperService::new(warp::service(dispatch::filter(app)));
+    let filter = TowerToHyperService::new(warp::service(dispatch::filter(app)));
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads nowhere.
+        if request.uri().path_and_query().is_none() {
+            *request.uri_mut() = Uri::from_static("*");
+        }
+        filter.call(request)
+    });
     let connections = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
