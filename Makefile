@@ -1,0 +1,37 @@
+# Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check package tools docs clean
+.NOTPARALLEL:
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build roomkey and start it on http://127.0.0.1:7071 (dev mode, unless settings say otherwise)
+	@scripts/tools rust
+	@# A dev container's CONTAINER_NAME would be taken for Azure's, where dev mode is off.
+	@exec env -u CONTAINER_NAME ROOMKEY_LOG_FORMAT="$${ROOMKEY_LOG_FORMAT:-text}" cargo run --locked
+
+test: tools package ## run every test, those against the package and a real LiveKit server too
+	@echo "Building and running the tests: about 4 minutes the first time …"
+	cargo test --locked
+
+check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
+	@scripts/tools rust
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	@$(MAKE) --no-print-directory test
+	@scripts/deny
+
+package: ## build dist/roomkey.zip, which Azure Functions runs
+	@scripts/package
+
+tools: ## install what package and test need (cached in ~/.cache/roomkey)
+	@scripts/tools package peers
+
+docs: ## write docs/settings.md and docs/errors.md from the code
+	@UPDATE_DOCS=1 cargo test --locked --quiet --test api documents
+
+clean: ## remove all that was built here; the cache stays
+	rm -rf target dist tests/real/peers/js/node_modules
