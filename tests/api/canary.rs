@@ -1,0 +1,159 @@
+//! No secret, and nothing that a client sent, comes out where it should not.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use http::Method;
+
+use crate::harness::{API_KEY, API_SECRET, TestApp, spawn_app};
+
+/// What a client sends everywhere; it is a valid room name and header value too.
+const CLIENT: &str = "clientcanary7";
+
+/// The forms in which a text could leak: raw, hex, percent, JSON escapes, and base64 at each of its three alignments.
+fn forms(text: &str) -> Vec<String> {
+    let each = |format: fn(u8) -> String| text.bytes().map(format).collect::<String>();
+    let mut forms = vec![text.to_owned(), each(|b| format!("{b:02x}")), each(|b| format!("%{b:02X}")), each(|b| format!("\\u{b:04x}"))];
+    for skipped in 0..3 {
+        let tail = text.get(skipped..).unwrap();
+        let whole_groups = tail.get(..tail.len() / 3 * 3).unwrap();
+        forms.extend([STANDARD.encode(whole_groups), URL_SAFE_NO_PAD.encode(whole_groups), STANDARD_NO_PAD.encode(text)]);
+    }
+    forms
+}
+
+fn assert_absent(canary: &str, sink: &str, place: &str) {
+    let lower = sink.to_lowercase();
+    for form in forms(canary) {
+        assert!(!lower.contains(&form.to_lowercase()), "{canary} as {form} in {place}:\n{sink}");
+    }
+}
+
+/// Sends a request and returns all of its answer as text.
+async fn sink(app: &TestApp, method: Method, path: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> String {
+    let answer = app.send(method, path, headers, body).await;
+    let mut sink = format!("{}\n{}", answer.status, answer.text);
+    for (name, value) in &answer.headers {
+        write!(sink, "\n{name}: {}", String::from_utf8_lossy(value.as_bytes())).unwrap();
+    }
+    sink
+}
+
+#[tokio::test]
+async fn canary_the_forms_of_a_leak_are_recognized() {
+    for leak in [
+        API_SECRET.to_owned(),
+        STANDARD.encode(format!("x{API_SECRET}")),
+        URL_SAFE_NO_PAD.encode(format!("xy{API_SECRET}z")),
+        API_SECRET.to_uppercase(),
+    ] {
+        assert!(std::panic::catch_unwind(|| assert_absent(API_SECRET, &leak, "a leak")).is_err(), "{leak}");
+    }
+}
+
+#[tokio::test]
+async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_the_log() {
+    let app = spawn_app().await;
+    let json: (&str, &[u8]) = ("content-type", b"application/json");
+    let spoiled: Vec<(&str, &[u8])> = [
+        "x-request-id",
+        "x-azure-functions-invocationid",
+        "authorization",
+        "cookie",
+        "user-agent",
+        "origin",
+        "referer",
+        "x-forwarded-for",
+        "client-ip",
+        "traceparent",
+        "x-ms-client-principal",
+        "accept",
+        "access-control-request-headers",
+        "access-control-request-method",
+        "x-clientcanary7",
+    ]
+    .map(|name| (name, CLIENT.as_bytes()))
+    .into();
+    let values = [
+        format!(r#"{{"provider":"{CLIENT}"}}"#),
+        format!(r#"{{"roomName":"{CLIENT} "}}"#),
+        format!(r#"{{"roomName":"r","participantIdentity":"{CLIENT} "}}"#),
+        format!(r#"{{"roomName":"r","participantName":"{CLIENT}\u0000"}}"#),
+        format!(r#"{{"roomName":"r","role":"{CLIENT}"}}"#),
+        format!(r#"{{"roomName":"r","expirationSeconds":"{CLIENT}"}}"#),
+        format!(r#"{{"roomName":"r","unknown":"{CLIENT}"}}"#),
+        format!(r#"{{"roomName":"r","roomName":"{CLIENT}"}}"#),
+        format!(r#"{{"roomName":"{CLIENT}"#),
+        CLIENT.to_owned(),
+    ];
+    for body in &values {
+        let answer =
+            sink(&app, Method::POST, &format!("/api/token?token={CLIENT}"), &[&[json], &spoiled[..]].concat(), Some(body.as_bytes())).await;
+        assert!(answer.starts_with("400"), "{answer}");
+        assert_absent(CLIENT, &answer, body);
+    }
+    let configs = [
+        format!(r#"{{"room_name":"{CLIENT} "}}"#),
+        format!(r#"{{"participant_metadata":["{CLIENT}"]}}"#),
+        format!(r#"{{"participant_attributes":{{"lk.{CLIENT}":"x"}}}}"#),
+        format!(r#"{{"room_config":{{"{CLIENT}":1}}}}"#),
+        format!(r#"{{"room_config":{{"agents":[{{"agent_name":"{CLIENT}"}}]}}}}"#),
+    ];
+    for body in &configs {
+        let answer = sink(&app, Method::POST, "/api/connection-details", &[&[json], &spoiled[..]].concat(), Some(body.as_bytes())).await;
+        assert!(answer.starts_with("400"), "{answer}");
+        assert_absent(CLIENT, &answer, body);
+    }
+    for (method, path) in [
+        (Method::GET, format!("/{CLIENT}")),
+        (Method::GET, format!("/api/token/{CLIENT}?{CLIENT}={CLIENT}")),
+        (Method::from_bytes(CLIENT.as_bytes()).unwrap(), "/api/token".to_owned()),
+        (Method::OPTIONS, "/api/token".to_owned()),
+        (Method::GET, format!("/api/health?{CLIENT}")),
+    ] {
+        let spoiled: Vec<_> =
+            spoiled.iter().copied().filter(|(name, _)| method != Method::OPTIONS || !name.starts_with("access-control")).collect();
+        assert_absent(CLIENT, &sink(&app, method, &path, &spoiled, None).await, &path);
+    }
+    let media_type = format!("text/{CLIENT}");
+    let answer = sink(&app, Method::POST, "/api/token", &[("content-type", media_type.as_bytes())], Some(b"x")).await;
+    assert_absent(CLIENT, &answer, "content-type");
+    assert_absent(CLIENT, &app.log(), "the log");
+}
+
+#[tokio::test]
+async fn canary_the_name_of_an_unknown_field_is_all_that_a_refusal_repeats_and_it_is_made_safe() {
+    let app = spawn_app().await;
+    let name = format!("<b>{CLIENT}\\r\\n\\u202e{}", "x".repeat(100));
+    let answer = app.post("/api/token", &format!(r#"{{"roomName":"r","{name}":1}}"#)).await;
+    assert_eq!(answer.fields(), [format!("_b_{CLIENT}___{}", "x".repeat(40 - 3 - CLIENT.len() - 3))]);
+    assert_absent(CLIENT, &app.log(), "the log");
+}
+
+#[tokio::test]
+async fn canary_no_secret_reaches_an_answer_or_the_log() {
+    let app = spawn_app().await;
+    let json: (&str, &[u8]) = ("content-type", b"application/json");
+    for (method, path, body) in [
+        (Method::POST, "/api/token", Some(&br#"{"roomName":"clientcanary7","participantName":"clientcanary7"}"#[..])),
+        (Method::POST, "/api/connection-details", Some(br#"{"room_name":"clientcanary7","participant_metadata":"clientcanary7"}"#)),
+        (Method::POST, "/api/token", Some(b"{")),
+        (Method::GET, "/", None),
+        (Method::GET, "/api/health", None),
+        (Method::GET, "/api/health/ready", None),
+        (Method::GET, "/api/openapi.json", None),
+        (Method::GET, "/nowhere", None),
+        (Method::PUT, "/api/token", None),
+    ] {
+        let answer = sink(&app, method, path, &[json], body).await;
+        assert_absent(API_SECRET, &answer, path);
+        // LiveKit wants the key's name in the token as `iss`, in base64; nowhere else.
+        assert!(!answer.contains(API_KEY), "{answer}");
+    }
+    let log = app.log();
+    assert_absent(API_SECRET, &log, "the log");
+    assert_absent(API_KEY, &log, "the log");
+    assert_absent(CLIENT, &log, "the log");
+    assert!(!log.contains("eyJ"), "a token in the log: {log}");
+}

@@ -1,0 +1,61 @@
+//! `POST /api/connection-details`, LiveKit's standard token endpoint.
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::harness::{NOW, claims, spawn_app, spawn_app_with};
+
+const PATH: &str = "/api/connection-details";
+
+#[tokio::test]
+async fn what_the_caller_may_not_decide_is_refused() {
+    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes")], None).await;
+    for (body, field) in [
+        (r#"{"room_name":"a b"}"#, "room_name"),
+        (r#"{"room_config":{"egress":{"room":{}}}}"#, "room_config"),
+        (r#"{"room_config":{"agents":[{"agent_name":"other"}]}}"#, "room_config"),
+        (r#"{"participant_attributes":{"lk.agent.state":"x"}}"#, "participant_attributes"),
+    ] {
+        let answer = app.post(PATH, body).await;
+        assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec![field.to_owned()]), "{body}");
+        assert!(answer.json().get("participant_token").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_room_must_be_named_where_the_pattern_admits_no_random_one() {
+    let app = spawn_app_with(&[("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None).await;
+    assert_eq!(app.post(PATH, "{}").await.fields(), ["room_name"]);
+    assert_eq!(app.post(PATH, r#"{"room_name":"team-1"}"#).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn bodies_that_livekits_clients_send_are_welcome() {
+    let app = spawn_app().await;
+    for body in ["", "{}", r#"{"room_config":{}}"#, r#"{"room_name":null,"a_field_of_tomorrow":[1]}"#] {
+        let answer = app.post(PATH, body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{body}");
+        let json = answer.json();
+        let (_, claims) = claims(json["participant_token"].as_str().unwrap());
+        assert!(json["room_name"].as_str().unwrap().starts_with("room-"));
+        assert_eq!(claims["video"]["room"], json["room_name"]);
+        assert_eq!(claims["name"], json["participant_name"]);
+        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(NOW), Some(NOW + 600)));
+        assert_eq!(claims["video"]["canPublishSources"], json!(["microphone"]));
+    }
+}
+
+#[tokio::test]
+async fn what_the_app_attaches_stands_in_the_token() {
+    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes, helper")], None).await;
+    let body = json!({
+        "room_name": "r", "participant_identity": "alice", "participant_name": "Alice", "participant_metadata": "m",
+        "participant_attributes": { "k": "v" }, "room_config": { "agents": [{ "agent_name": "helper", "metadata": "am" }] },
+    });
+    let json = app.post(PATH, &body.to_string()).await.json();
+    assert_eq!(json["participant_name"], "Alice");
+    let (_, claims) = claims(json["participant_token"].as_str().unwrap());
+    assert_eq!((&claims["sub"], &claims["name"], &claims["metadata"]), (&json!("alice"), &json!("Alice"), &json!("m")));
+    assert_eq!(claims["attributes"], json!({ "k": "v" }));
+    assert_eq!(claims["roomConfig"], json!({ "agents": [{ "agentName": "helper", "metadata": "am" }] }));
+}

@@ -1,0 +1,139 @@
+//! The documents say what the code does. `UPDATE_DOCS=1 cargo test --test api documents` writes those that are generated.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use roomkey::config::settings::SETTINGS;
+use roomkey::domain::connection_request::ConnectionRequest;
+use roomkey::domain::token_request::TokenRequest;
+use roomkey::http::error::KINDS;
+use roomkey::http::routes::{ROUTES, allow};
+use serde_json::{Value, json};
+
+use crate::harness::{document, is_valid};
+
+fn assert_generated(name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == expected, "docs/{name} is not what the code says; run `make docs` and commit the result");
+}
+
+#[test]
+fn documents_settings_are_those_of_the_code() {
+    let mut text = "# Settings\n\n\
+        Environment variables, in Azure app settings. This page is generated from `src/config/settings.rs`; `make docs` writes it.\n\n\
+        | setting | default | meaning |\n|---|---|---|\n"
+        .to_owned();
+    for setting in SETTINGS {
+        let star = if setting.secret { " \\*" } else { "" };
+        writeln!(text, "| `{}`{star} | {} | {} |", setting.name, setting.default, setting.meaning).unwrap();
+    }
+    text.push_str(
+        "\n\\* A secret: its value stands in the setting itself or in the file that `<NAME>_FILE` names (one line break at its end is \
+         dropped), never in both. A placeholder such as `changeme`, `your-…`, `<…>` or one repeated character, and an unresolved \
+         `@Microsoft.KeyVault(…)`, is a fault.\n\n\
+         Every fault stops the start: one line each on stderr, setting names and no values, exit code 1. An empty value and an unknown \
+         `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
+         **Dev mode** needs all of: no LiveKit setting, or LiveKit's own `devkey` and `secret`; a loopback address; none of \
+         `WEBSITE_INSTANCE_ID`, `CONTAINER_NAME`, `LEGION_SERVICE_HOST`, which mark Azure.\n",
+    );
+    assert_generated("settings.md", &text);
+}
+
+#[test]
+fn documents_errors_are_those_of_the_code() {
+    let mut text = "# Errors\n\n\
+        Every error is a problem document (RFC 9457, `application/problem+json`) with `type`, `title`, `status`, `detail`, `code`, `requestId` \
+        and `retryable`; `invalid_request` adds `errors`, a list of `field` and `message`. No text repeats a value that the client sent. \
+        What is not HTTP at all is refused earlier, with an empty body: 400, 414 or 431. \
+        This page is generated from `src/http/error.rs`; `make docs` writes it.\n\n\
+        In the order of refusal:\n\n| code | status | meaning | what to do |\n|---|---|---|---|\n"
+        .to_owned();
+    for kind in KINDS {
+        writeln!(text, "| `{}` | {} | {} | {} |", kind.code, kind.status.as_u16(), kind.title, kind.remedy).unwrap();
+    }
+    assert_generated("errors.md", &text);
+}
+
+#[test]
+fn documents_openapi_has_every_route_and_no_other() {
+    let document = document();
+    let mut documented: Vec<String> = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let methods = operations.as_object().unwrap().keys().filter(|key| *key != "parameters");
+        documented.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    let mut served: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    documented.sort();
+    served.sort();
+    assert_eq!(documented, served);
+    assert!(ROUTES.iter().all(|route| allow(route.path).contains(route.method.as_str())));
+}
+
+#[test]
+fn documents_openapi_names_every_error_code_and_every_field() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let codes: Vec<_> = KINDS.iter().map(|kind| kind.code).collect();
+    let mut documented: Vec<_> =
+        schemas["Problem"]["properties"]["code"]["enum"].as_array().unwrap().iter().map(|code| code.as_str().unwrap()).collect();
+    documented.sort_unstable();
+    let mut sorted = codes.clone();
+    sorted.sort_unstable();
+    assert_eq!(documented, sorted);
+    for (schema, fields) in [("TokenRequest", TokenRequest::FIELDS), ("ConnectionRequest", ConnectionRequest::FIELDS)] {
+        let mut documented: Vec<_> = schemas[schema]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut fields = fields.to_vec();
+        documented.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(documented, fields, "{schema}");
+    }
+}
+
+#[test]
+fn documents_openapi_refuses_what_the_code_refuses() {
+    let refused = |schema: &str, body: Value| {
+        assert!(!is_valid(&json!({ "$ref": format!("#/components/schemas/{schema}") }), &body), "{schema}: {body}");
+    };
+    for body in [
+        json!({}),
+        json!({ "roomName": "a b" }),
+        json!({ "roomName": "" }),
+        json!({ "roomName": "r", "role": "x" }),
+        json!({ "roomName": "r", "x": 1 }),
+        json!({ "roomName": "r", "expirationSeconds": 59 }),
+        json!({ "roomName": "r", "expirationSeconds": 86_401 }),
+        json!({ "roomName": null }),
+        json!({ "roomName": "r".repeat(129) }),
+        json!({ "roomName": "r", "provider": "x" }),
+        json!({ "roomName": "r", "participantName": "" }),
+    ] {
+        refused("TokenRequest", body);
+    }
+    for body in
+        [json!({ "room_name": "a b" }), json!({ "room_config": { "egress": {} } }), json!({ "participant_attributes": { "lk.x": "y" } })]
+    {
+        refused("ConnectionRequest", body);
+    }
+}
+
+#[test]
+fn documents_openapi_examples_follow_their_schemas() {
+    let document = document();
+    let mut checked = 0;
+    for operations in document["paths"].as_object().unwrap().values() {
+        for operation in operations.as_object().unwrap().values() {
+            for content in [operation.pointer("/requestBody/content/application~1json")].into_iter().flatten() {
+                let examples = content["examples"].as_object().into_iter().flatten().map(|(_, example)| &example["value"]);
+                for example in examples.chain(content.get("example")) {
+                    assert!(is_valid(&content["schema"], example), "{example}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 0, "no example was found");
+}

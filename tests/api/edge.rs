@@ -1,0 +1,233 @@
+//! What holds for every route: paths, methods, content types, sizes, ids and the order of refusal.
+
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{spawn_app, spawn_app_with};
+
+const GETS: [&str; 4] = ["/", "/api/health", "/api/health/ready", "/api/openapi.json"];
+const POSTS: [&str; 2] = ["/api/token", "/api/connection-details"];
+const NOWHERE: [&str; 14] = [
+    "/api",
+    "/api/",
+    "/api/token/",
+    "/api//token",
+    "//api/token",
+    "/API/token",
+    "/api/Token",
+    "/api/%74oken",
+    "/api%2Ftoken",
+    "/api/token%20",
+    "/api/token;x",
+    "/api/health/",
+    "/api/v1/token",
+    "/token",
+];
+
+#[tokio::test]
+async fn every_route_answers_its_methods_and_no_other() {
+    let app = spawn_app().await;
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"];
+    for method in methods.map(|name| Method::from_bytes(name.as_bytes()).unwrap()) {
+        for path in GETS {
+            let answer = app.send(method.clone(), path, &[], None).await;
+            let expected = match (method.as_str(), path) {
+                ("OPTIONS", _) | ("GET" | "HEAD", "/") => StatusCode::NO_CONTENT,
+                ("GET" | "HEAD", _) => StatusCode::OK,
+                _ => StatusCode::METHOD_NOT_ALLOWED,
+            };
+            assert_eq!(answer.status, expected, "{method} {path}");
+            let lists_methods = !matches!(method.as_str(), "GET" | "HEAD");
+            assert_eq!(answer.header("allow"), if lists_methods { "GET, HEAD, OPTIONS" } else { "" }, "{method} {path}");
+        }
+        for path in POSTS {
+            let answer = app.send(method.clone(), path, &[], None).await;
+            let expected = match (method.as_str(), path) {
+                ("OPTIONS", _) => StatusCode::NO_CONTENT,
+                ("POST", "/api/token") => StatusCode::BAD_REQUEST,
+                ("POST", _) => StatusCode::CREATED,
+                _ => StatusCode::METHOD_NOT_ALLOWED,
+            };
+            assert_eq!(answer.status, expected, "{method} {path}");
+            assert_eq!(answer.header("allow"), if method == Method::POST { "" } else { "POST, OPTIONS" }, "{method} {path}");
+        }
+        for path in NOWHERE {
+            let answer = app.send(method.clone(), path, &[], None).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_method_override_header_changes_nothing() {
+    let app = spawn_app().await;
+    let answer = app.send(Method::GET, "/api/token", &[("x-http-method-override", b"POST")], None).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
+}
+
+#[tokio::test]
+async fn a_head_has_the_headers_of_a_get_and_no_body() {
+    let app = spawn_app().await;
+    let (get, head) = (app.get("/api/health").await, app.send(Method::HEAD, "/api/health", &[], None).await);
+    assert_eq!(head.text, "");
+    assert_eq!(head.header("content-length"), get.text.len().to_string());
+    assert_eq!(head.header("content-type"), get.header("content-type"));
+}
+
+#[tokio::test]
+async fn every_post_route_takes_json_in_utf_8_and_no_other_type() {
+    let app = spawn_app().await;
+    for path in POSTS {
+        for (types, refused) in [
+            (&["application/json"][..], false),
+            (&["application/json; charset=utf-8"], false),
+            (&["application/json;charset=UTF-8"], false),
+            (&["application/json ; charset=utf-8"], false),
+            (&["application/json;charset=utf-8;charset=latin1"], true),
+            (&["Application/JSON; charset=\"utf-8\""], false),
+            (&["application/json; charset=utf-16"], true),
+            (&["application/json; charset=iso-8859-1"], true),
+            (&["text/plain"], true),
+            (&["text/json"], true),
+            (&["application/x-www-form-urlencoded"], true),
+            (&["multipart/form-data; boundary=x"], true),
+            (&["application/problem+json"], true),
+            (&["application/jsonp"], true),
+            (&["*/*"], true),
+            (&[""], true),
+            (&["application/json, text/plain"], true),
+            (&["application/json", "application/json"], true),
+            (&["application/json\u{e9}"], true),
+            (&[], true),
+        ] {
+            let headers: Vec<(&str, &[u8])> = types.iter().map(|text| ("content-type", text.as_bytes())).collect();
+            let answer = app.send(Method::POST, path, &headers, Some(br#"{"roomName":"r"}"#)).await;
+            assert_eq!(answer.status == StatusCode::UNSUPPORTED_MEDIA_TYPE, refused, "{path} {types:?}");
+            assert_eq!(answer.status.is_success(), !refused, "{path} {types:?}");
+        }
+        for encoding in [&b"gzip"[..], b"br", b"deflate", b"identity", b""] {
+            let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("content-encoding", encoding)];
+            let answer = app.send(Method::POST, path, &headers, Some(br#"{"roomName":"r"}"#)).await;
+            assert_eq!(answer.code(), "unsupported_media_type", "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_come_in_their_order() {
+    let app = spawn_app().await;
+    let large = vec![b' '; 16 * 1024 + 1];
+    let json: (&str, &[u8]) = ("content-type", b"application/json");
+    let text: (&str, &[u8]) = ("content-type", b"text/plain");
+    for (method, path, header, body, code) in [
+        (Method::PUT, "/nowhere", text, &large[..], "not_found"),
+        (Method::PUT, "/api/token", text, &large, "method_not_allowed"),
+        (Method::POST, "/api/token", text, &large, "unsupported_media_type"),
+        (Method::POST, "/api/token", ("x-no-type", b""), &large, "unsupported_media_type"),
+        (Method::POST, "/api/token", json, &large, "payload_too_large"),
+        (Method::POST, "/api/token", json, b"{", "malformed_json"),
+        (Method::POST, "/api/token", json, b"{}", "invalid_request"),
+    ] {
+        let answer = app.send(method, path, &[header], Some(body)).await;
+        assert_eq!(answer.code(), code);
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_16_kib_passes_and_one_byte_more_is_refused_and_closes() {
+    let app = spawn_app().await;
+    let padded = |length: usize| format!("{:<length$}", r#"{"roomName":"r"}"#);
+    assert_eq!(app.post("/api/token", &padded(16 * 1024)).await.status, StatusCode::OK);
+    let answer = app.post("/api/token", &padded(16 * 1024 + 1)).await;
+    assert_eq!((answer.status, answer.header("connection")), (StatusCode::PAYLOAD_TOO_LARGE, "close"));
+}
+
+/// Sends bytes as they are and reads until the server closes.
+async fn raw(address: std::net::SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn chunked_bodies_are_read_like_any_other() {
+    let app = spawn_app().await;
+    let head =
+        "POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = raw(app.address, &format!("{head}5\r\n{{\"roo\r\nb\r\nmName\":\"r\"}}\r\n0\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let large = format!("{head}{}0\r\n\r\n", format!("1000\r\n{}\r\n", " ".repeat(0x1000)).repeat(5));
+    assert!(raw(app.address, &large).await.starts_with("HTTP/1.1 413"));
+    assert!(raw(app.address, &format!("{head}zz\r\n")).await.starts_with("HTTP/1.1 400"));
+}
+
+#[tokio::test]
+async fn every_form_of_a_request_target_is_answered() {
+    let app = spawn_app().await;
+    assert!(raw(app.address, "GET /api/health HTTP/1.0\r\n\r\n").await.contains(" 200 "));
+    let absolute = "GET http://other.example/api/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert!(raw(app.address, absolute).await.starts_with("HTTP/1.1 200"));
+    for nowhere in ["OPTIONS *", "CONNECT a:1", "GET a:1", "POST *"] {
+        let answer = raw(app.address, &format!("{nowhere} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{nowhere}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_request_id_is_the_hosts_last_invocation_id_or_a_fresh_one() {
+    let app = spawn_app().await;
+    let id = async |values: &[&[u8]]| {
+        let headers: Vec<_> = values.iter().map(|value| ("x-azure-functions-invocationid", *value)).collect();
+        app.send(Method::GET, "/api/health", &headers, None).await.header("x-request-id").to_owned()
+    };
+    let (forged, ours) = (b"11111111-1111-4111-8111-111111111111", "ABCDEF01-2222-4222-8222-222222222222");
+    assert_eq!(id(&[forged, ours.as_bytes()]).await, ours.to_lowercase());
+    let mut fresh = std::collections::BTreeSet::new();
+    for bad in [
+        &b"x"[..],
+        b"",
+        b"\xff",
+        b"{11111111-1111-4111-8111-111111111111}",
+        b"11111111111141118111111111111111",
+        b"11111111-1111-4111-8111-11111111111g",
+    ] {
+        fresh.insert(id(&[forged, bad]).await);
+    }
+    fresh.insert(id(&[]).await);
+    assert_eq!(fresh.len(), 7);
+    assert!(!fresh.contains(std::str::from_utf8(forged).unwrap()));
+}
+
+#[tokio::test]
+async fn every_request_but_the_probe_has_one_access_line() {
+    let app = spawn_app().await;
+    app.get("/").await;
+    assert_eq!(app.log(), "");
+    let answer = app.get("/api/health?secret=query").await;
+    app.post("/api/token", "{").await;
+    app.send(Method::DELETE, "/some/path", &[], None).await;
+    let lines: Vec<serde_json::Value> = app.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let shown: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (line["method"].as_str().unwrap(), line["route"].as_str().unwrap(), line["status"].as_u64().unwrap(), line["code"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [("GET", "/api/health", 200, None), ("POST", "/api/token", 400, Some("malformed_json")), ("other", "none", 404, Some("not_found"))]
+    );
+    assert_eq!(lines[0]["request_id"], answer.header("x-request-id"));
+    assert!(lines.iter().all(|line| line["level"] == "INFO" && line["duration_us"].is_u64() && line["timestamp"].is_string()));
+}
+
+#[tokio::test]
+async fn health_says_what_runs_and_that_it_is_ready() {
+    let app = spawn_app_with(&[], None).await;
+    let health = app.get("/api/health").await.json();
+    assert_eq!((health["status"].as_str(), health["version"].as_str()), (Some("healthy"), Some(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(app.get("/api/health/ready").await.json(), serde_json::json!({ "status": "ready", "dependencies": [] }));
+}

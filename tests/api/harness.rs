@@ -1,0 +1,244 @@
+//! Starts roomkey in the test's own thread and holds every answer against the OpenAPI document.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, Method, StatusCode};
+use roomkey::app::App;
+use roomkey::clock::Clock;
+use roomkey::config::settings::Environment;
+use roomkey::config::{Config, LogFormat};
+use roomkey::entropy::Entropy;
+use roomkey::http::openapi::DOCUMENT;
+use roomkey::http::{routes, server};
+use roomkey::telemetry;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// What every test's clock says: 2023-11-14T22:13:20.123Z.
+pub const NOW: u64 = 1_700_000_000;
+pub const API_KEY: &str = "APIcanarykey";
+pub const API_SECRET: &str = "canary-secret-of-at-least-32-bytes";
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(NOW * 1_000 + 123)
+    }
+}
+
+/// `SplitMix64`: the same numbers in every run.
+struct Seeded(Mutex<u64>);
+
+impl Entropy for Seeded {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut state = self.0.lock().unwrap();
+        for byte in bytes {
+            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *byte = (mixed >> 56) as u8;
+        }
+    }
+}
+
+/// Log lines, kept for the test.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A running roomkey. It stops when this is dropped.
+pub struct TestApp {
+    pub address: SocketAddr,
+    client: reqwest::Client,
+    lines: Lines,
+    _stop: oneshot::Sender<()>,
+    _logging: tracing::subscriber::DefaultGuard,
+}
+
+/// One answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+/// Starts roomkey as an operator would have configured it, in a folder whose `host.json` is the given text.
+pub async fn spawn_app_with(settings: &[(&str, &str)], host_json: Option<&str>) -> TestApp {
+    let root = tempfile::tempdir().unwrap();
+    if let Some(text) = host_json {
+        std::fs::write(root.path().join("host.json"), text).unwrap();
+    }
+    let base = [
+        ("FUNCTIONS_APP_ROOT_PATH", root.path().to_str().unwrap()),
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+        ("LIVEKIT_URL", "wss://livekit.example.com"),
+        ("LIVEKIT_API_KEY", API_KEY),
+        ("LIVEKIT_API_SECRET", API_SECRET),
+        ("ROOMKEY_CALLER_AUTH", "anonymous"),
+    ];
+    let environment: Environment = base.iter().chain(settings).copied().collect();
+    let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
+
+    // The guard covers this thread only, and a `tokio::test` runs everything on it.
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = telemetry::subscriber(config.log_level, LogFormat::Json, move || writer.clone());
+    let logging = tracing::subscriber::set_default(subscriber);
+
+    let listener = tokio::net::TcpListener::from_std(server::bind(config.address).unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = App { clock: Box::new(FixedClock), entropy: Box::new(Seeded(Mutex::new(7))), ..App::new(config) };
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(server::serve(listener, Arc::new(app), async {
+        let _ = stopped.await;
+    }));
+    TestApp { address, client: reqwest::Client::new(), lines, _stop: stop, _logging: logging }
+}
+
+/// Starts roomkey with the settings that most tests want.
+pub async fn spawn_app() -> TestApp {
+    spawn_app_with(&[], Some(r#"{"cors":{"allowedOrigins":["https://app.example.com"]}}"#)).await
+}
+
+impl TestApp {
+    /// Sends a request and checks what holds for every answer.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> Answer {
+        let mut request = self.client.request(method.clone(), format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, http::HeaderValue::from_bytes(value).unwrap());
+        }
+        if let Some(body) = body {
+            request = request.body(body.to_vec());
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let answer = Answer { status, headers, text: response.text().await.unwrap() };
+        answer.check(&method, path, body);
+        answer
+    }
+
+    /// Posts JSON.
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.send(Method::POST, path, &[("content-type", b"application/json")], Some(body.as_bytes())).await
+    }
+
+    /// Gets a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    /// All log lines so far.
+    pub fn log(&self) -> String {
+        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Answer {
+    /// A header's text; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// The error's code.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap().to_owned()
+    }
+
+    /// The names of the fields that an error lists.
+    pub fn fields(&self) -> Vec<String> {
+        let json = self.json();
+        let errors = json["errors"].as_array().unwrap();
+        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn check(&self, method: &Method, path: &str, body: Option<&[u8]>) {
+        assert_eq!(self.header("cache-control"), "no-store");
+        assert_eq!(self.header("x-content-type-options"), "nosniff");
+        assert_eq!(self.header("referrer-policy"), "no-referrer");
+        assert!(uuid::Uuid::try_parse(self.header("x-request-id")).is_ok());
+        if self.text.is_empty() {
+            return;
+        }
+        let json = self.json();
+        if !self.status.is_success() {
+            assert_eq!(self.header("content-type"), "application/problem+json");
+            assert_eq!(json["requestId"], self.header("x-request-id"));
+            assert_eq!(json["status"], self.status.as_u16());
+            assert_valid(&json!({ "$ref": "#/components/schemas/Problem" }), &json);
+        }
+        let path = path.split('?').next().unwrap();
+        if routes::ROUTES.iter().any(|route| route.path == path && route.method == method) {
+            self.check_against_document(method, path, body, &json);
+        }
+    }
+
+    fn check_against_document(&self, method: &Method, path: &str, body: Option<&[u8]>, json: &Value) {
+        let operation = &document()["paths"][path][method.as_str().to_lowercase()];
+        let media_type = self.header("content-type");
+        let response = resolved(&operation["responses"][self.status.as_str()]);
+        let schema = &response["content"][media_type]["schema"];
+        assert!(schema.is_object(), "{method} {path}: {} {media_type} is not documented", self.status);
+        assert_valid(schema, json);
+        if let (true, Some(body)) = (self.status.is_success(), body.filter(|body| !body.is_empty())) {
+            let request = resolved(&operation["requestBody"]);
+            assert_valid(&request["content"]["application/json"]["schema"], &serde_json::from_slice(body).unwrap());
+        }
+    }
+}
+
+/// The OpenAPI document.
+pub fn document() -> Value {
+    serde_json::from_str(DOCUMENT).unwrap()
+}
+
+/// A component in place of a reference to it.
+fn resolved(value: &Value) -> Value {
+    match value["$ref"].as_str() {
+        Some(reference) => document().pointer(reference.trim_start_matches('#')).cloned().unwrap(),
+        None => value.clone(),
+    }
+}
+
+/// Whether a value follows a schema of the document.
+pub fn is_valid(schema: &Value, value: &Value) -> bool {
+    let schema = json!({ "allOf": [schema], "components": document()["components"] });
+    jsonschema::validator_for(&schema).unwrap().is_valid(value)
+}
+
+fn assert_valid(schema: &Value, value: &Value) {
+    let schema = json!({ "allOf": [schema], "components": document()["components"] });
+    if let Err(error) = jsonschema::validator_for(&schema).unwrap().validate(value) {
+        panic!("{error} at {}\n{value:#}", error.instance_path());
+    }
+}
+
+/// A token's header and claims, its signature checked with the test's secret.
+pub fn claims(token: &str) -> (Value, Value) {
+    let key = jsonwebtoken::DecodingKey::from_secret(API_SECRET.as_bytes());
+    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
+    validation.validate_exp = false;
+    let claims = jsonwebtoken::decode::<Value>(token, &key, &validation).unwrap().claims;
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    (serde_json::from_slice(&header).unwrap(), claims)
+}

@@ -1,0 +1,88 @@
+//! `POST /api/token`.
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::harness::{API_KEY, NOW, claims, spawn_app, spawn_app_with};
+
+const PATH: &str = "/api/token";
+
+#[tokio::test]
+async fn a_wrong_request_names_every_field_and_gets_no_token() {
+    let app = spawn_app().await;
+    let answer =
+        app.post(PATH, r#"{"roomName":"a b","participantName":"\u0007","role":"owner","expirationSeconds":59,"roomAdmin":true}"#).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    assert_eq!(answer.fields(), ["roomName", "participantName", "role", "expirationSeconds", "roomAdmin"]);
+    assert_eq!(answer.json()["detail"], "5 fields are not valid.");
+    for member in ["token", "participant_token", "value"] {
+        assert!(answer.json().get(member).is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_absent_body_is_an_empty_object_whose_missing_field_is_named() {
+    let app = spawn_app().await;
+    let answer = app.send(http::Method::POST, PATH, &[], None).await;
+    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["roomName".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_speaker_gets_a_token_whose_times_agree_with_the_answer() {
+    let app = spawn_app().await;
+    let body = r#"{"provider":"livekit","roomName":"standup-42","participantIdentity":"alice","participantName":"Alice Ä","role":"speaker","expirationSeconds":60}"#;
+    let answer = app.post(PATH, body).await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
+    let json = answer.json();
+    assert_eq!(json["expiresAt"], "2023-11-14T22:14:20.000Z");
+    assert_eq!(json["refreshAt"], "2023-11-14T22:14:10.000Z");
+    assert_eq!((&json["roomName"], &json["participantIdentity"]), (&json!("standup-42"), &json!("alice")));
+    assert_eq!((&json["provider"], &json["serverUrl"]), (&json!("livekit"), &json!("wss://livekit.example.com")));
+
+    let (header, claims) = claims(json["token"].as_str().unwrap());
+    assert_eq!(header, json!({ "alg": "HS256", "typ": "JWT" }));
+    let video = json!({ "roomJoin": true, "room": "standup-42", "canPublish": true, "canSubscribe": true, "canPublishData": false, "canPublishSources": ["microphone"] });
+    let jti = &claims["jti"];
+    assert!(uuid::Uuid::try_parse(jti.as_str().unwrap()).is_ok());
+    assert_eq!(
+        claims,
+        json!({ "iss": API_KEY, "sub": "alice", "nbf": NOW, "iat": NOW, "exp": NOW + 60, "jti": jti, "name": "Alice Ä", "video": video })
+    );
+}
+
+#[tokio::test]
+async fn a_listener_may_publish_nothing() {
+    let app = spawn_app().await;
+    let answer = app.post(PATH, r#"{"roomName":"r","role":"listener"}"#).await;
+    let (_, claims) = claims(answer.json()["token"].as_str().unwrap());
+    assert_eq!(
+        claims["video"],
+        json!({ "roomJoin": true, "room": "r", "canPublish": false, "canSubscribe": true, "canPublishData": false })
+    );
+}
+
+#[tokio::test]
+async fn a_guest_gets_an_identity_of_its_own_and_every_token_its_own_id() {
+    let app = spawn_app().await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let json = app.post(PATH, r#"{"roomName":"r"}"#).await.json();
+        let (_, claims) = claims(json["token"].as_str().unwrap());
+        assert_eq!(claims["sub"], json["participantIdentity"]);
+        assert_eq!(claims["name"], json["participantIdentity"]);
+        assert_eq!(claims["exp"].as_u64(), Some(NOW + 3_600));
+        let guest = json["participantIdentity"].as_str().unwrap().strip_prefix("guest-").unwrap().to_owned();
+        assert_eq!(guest.len(), 12);
+        seen.extend([guest, claims["jti"].to_string()]);
+    }
+    assert_eq!(seen.len(), 40);
+}
+
+#[tokio::test]
+async fn the_operators_ceiling_and_room_pattern_hold() {
+    let app = spawn_app_with(&[("ROOMKEY_MAX_TOKEN_SECONDS", "120"), ("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None).await;
+    let answer = app.post(PATH, r#"{"roomName":"team-1x","expirationSeconds":121}"#).await;
+    assert_eq!(answer.fields(), ["roomName", "expirationSeconds"]);
+    let answer = app.post(PATH, r#"{"roomName":"team-1"}"#).await;
+    assert_eq!(answer.json()["expiresAt"], "2023-11-14T22:15:20.000Z");
+}
