@@ -1,0 +1,154 @@
+//! What is in the zip, and that it serves under the Functions host's environment.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::process::Roomkey;
+
+/// The package, unpacked.
+pub struct App {
+    folder: tempfile::TempDir,
+}
+
+/// Unpacks the zip into an empty folder.
+pub fn unpacked() -> App {
+    let folder = tempfile::tempdir().unwrap();
+    let done = Command::new("unzip").arg("-q").arg(zip()).current_dir(&folder).status().unwrap();
+    assert!(done.success());
+    App { folder }
+}
+
+fn zip() -> PathBuf {
+    let zip = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/roomkey.zip");
+    assert!(zip.exists(), "dist/roomkey.zip is missing: `make package` builds it, and `make test` does that first");
+    zip
+}
+
+impl App {
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn handler(&self) -> PathBuf {
+        self.folder().join("handler")
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(self.folder().join(name)).unwrap()).unwrap()
+    }
+
+    /// Starts the handler with what the Functions host sets (any free port stands for the one that it picks).
+    pub fn start_as_host(&self, settings: &[(&str, &str)]) -> Roomkey {
+        let root = self.folder().to_str().unwrap();
+        let host = [
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+            ("FUNCTIONS_HTTPWORKER_PORT", "0"),
+            ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
+            ("FUNCTIONS_HTTPWORKER_ID", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
+            ("FUNCTIONS_APP_ROOT_PATH", root),
+            ("FUNCTIONS_WORKER_RUNTIME", "custom"),
+            ("AzureWebJobsStorage", ""),
+        ];
+        Roomkey::start(&self.handler(), self.folder(), &[&host, settings].concat())
+    }
+}
+
+async fn post(url: &str, body: &Value) -> reqwest::Response {
+    reqwest::Client::new().post(format!("{url}/api/token")).json(body).send().await.unwrap()
+}
+
+#[test]
+fn packaged_zip_holds_what_azure_needs_and_nothing_else() {
+    let listed = Command::new("unzip").arg("-Z").arg(zip()).output().unwrap();
+    let listing = String::from_utf8(listed.stdout).unwrap();
+    let entries: Vec<_> = listing
+        .lines()
+        .filter(|line| line.starts_with('-'))
+        .map(|line| (line.get(..10).unwrap(), line.rsplit(' ').next().unwrap()))
+        .collect();
+    let expected = [
+        ("-rwxr-xr-x", "handler"),
+        ("-rw-r--r--", "host.json"),
+        ("-rw-r--r--", "token/function.json"),
+        ("-rw-r--r--", "web/function.json"),
+    ];
+    assert_eq!(entries, expected, "{listing}");
+    assert!(std::fs::metadata(zip()).unwrap().len() <= 10_000_000);
+}
+
+#[test]
+fn packaged_zip_is_configured_as_a_custom_handler_that_sees_every_request() {
+    let app = unpacked();
+    let host = app.json("host.json");
+    let handler = &host["customHandler"];
+    assert_eq!(handler["description"]["defaultExecutablePath"], "handler");
+    assert_eq!((&handler["enableForwardingHttpRequest"], &handler["enableProxyingHttpRequest"]), (&json!(true), &json!(true)));
+    assert_eq!(host["logging"]["logLevel"]["Host.Function.Console"], "Information");
+    assert_eq!(host["cors"], json!({ "allowedOrigins": ["http://localhost:4200"], "supportCredentials": false }));
+    for (function, route) in [("token", "token"), ("web", "{*path}")] {
+        let bindings = app.json(&format!("{function}/function.json"))["bindings"].as_array().unwrap().clone();
+        assert_eq!(bindings.len(), 2, "the host forwards only functions with one HTTP trigger and one HTTP output");
+        assert_eq!(
+            (&bindings[0]["type"], &bindings[0]["authLevel"], &bindings[1]["type"]),
+            (&json!("httpTrigger"), &json!("anonymous"), &json!("http"))
+        );
+        assert_eq!(bindings[0]["route"], route);
+        assert!(bindings[0]["methods"].as_array().unwrap().contains(&json!("options")), "{function}");
+    }
+}
+
+#[tokio::test]
+async fn packaged_zip_alone_serves_a_token_under_the_hosts_environment() {
+    let app = unpacked();
+    let roomkey = app.start_as_host(&[]);
+    let ready = reqwest::get(format!("{}/", roomkey.url)).await.unwrap();
+    assert_eq!(ready.status(), 204);
+    let invocation = "0a1b2c3d-0000-4000-8000-000000000001";
+    let answer = reqwest::Client::new()
+        .post(format!("{}/api/token", roomkey.url))
+        .header("x-azure-functions-invocationid", invocation)
+        .json(&json!({ "roomName": "hello" }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!((answer.status(), answer.headers()["x-request-id"].to_str().unwrap()), (reqwest::StatusCode::OK, invocation));
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer["token"].as_str().unwrap().split('.').count(), 3);
+
+    // What the host would show: the access line as information, with the invocation's id.
+    let ended = roomkey.stop("TERM");
+    assert!(ended.status.success());
+    let line = ended.stdout.lines().find(|line| line.contains("/api/token")).unwrap();
+    assert!(line.contains(invocation) && !line.contains("hello"), "{line}");
+}
+
+#[tokio::test]
+async fn packaged_zip_cors_follows_host_json_with_no_other_edit() {
+    let app = unpacked();
+    let allowed = async |origin: &str| {
+        let roomkey = app.start_as_host(&[]);
+        let answer = reqwest::Client::new().get(format!("{}/api/health", roomkey.url)).header("origin", origin).send().await.unwrap();
+        answer.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap().to_owned())
+    };
+    let (before, after) = ("http://localhost:4200", "https://voice.example.com");
+    assert_eq!((allowed(before).await.as_deref(), allowed(after).await), (Some(before), None));
+    let path = app.folder().join("host.json");
+    let edited = std::fs::read_to_string(&path).unwrap().replace(before, after);
+    std::fs::write(&path, edited).unwrap();
+    assert_eq!((allowed(before).await, allowed(after).await.as_deref()), (None, Some(after)));
+}
+
+#[tokio::test]
+async fn packaged_zip_stays_under_ten_megabytes_resident() {
+    let app = unpacked();
+    let roomkey = app.start_as_host(&[]);
+    for _ in 0..200 {
+        assert_eq!(post(&roomkey.url, &json!({ "roomName": "hello" })).await.status(), 200);
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", roomkey.id())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim();
+    let kilobytes: u64 = resident.trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 10_000, "{resident}");
+}

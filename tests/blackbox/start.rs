@@ -1,0 +1,167 @@
+//! Start: faults all at once, what the start says, and the three flags.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use roomkey::clock::Stopwatch;
+use serde_json::Value;
+
+use crate::package::unpacked;
+use crate::process::{Roomkey, run};
+
+#[test]
+fn three_bad_settings_are_three_lines_with_names_only() {
+    let app = unpacked();
+    let settings = [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", "canary1"),
+        ("LIVEKIT_URL", "canary2"),
+        ("LIVEKIT_API_KEY", "APIkey"),
+        ("LIVEKIT_API_SECRET", "canary3"),
+        ("ROOMKEY_CALLER_AUTH", "anonymous"),
+    ];
+    for arguments in [&[][..], &["--check"]] {
+        let began = Stopwatch::start();
+        let ended = run(&app.handler(), app.folder(), &settings, arguments);
+        assert!(began.elapsed() < Duration::from_secs(1));
+        assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
+        let names: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
+        assert_eq!(names, ["FUNCTIONS_CUSTOMHANDLER_PORT", "LIVEKIT_URL", "LIVEKIT_API_SECRET"]);
+        assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_a_fault_among_the_others() {
+    let app = unpacked();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (settings, names) in [
+        (&[("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str())][..], &["FUNCTIONS_CUSTOMHANDLER_PORT"][..]),
+        (&[("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()), ("ROOMKEY_LOG", "loud")], &["ROOMKEY_LOG", "FUNCTIONS_CUSTOMHANDLER_PORT"]),
+    ] {
+        let ended = run(&app.handler(), app.folder(), settings, &[]);
+        assert_eq!(ended.status.code(), Some(1));
+        let named: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
+        assert_eq!(named, names);
+    }
+}
+
+#[test]
+fn a_broken_host_json_refuses_to_start() {
+    let app = unpacked();
+    for text in ["{", r#"{"cors":{"allowedOrigins":["*"],"supportCredentials":true}}"#] {
+        std::fs::write(app.folder().join("host.json"), text).unwrap();
+        let ended = run(&app.handler(), app.folder(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", "0")], &[]);
+        assert_eq!((ended.status.code(), ended.stderr.lines().count()), (Some(1), 1));
+        assert!(ended.stderr.starts_with("host.json: "), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_start_without_host_json_says_that_no_page_may_call() {
+    let app = unpacked();
+    std::fs::remove_file(app.folder().join("host.json")).unwrap();
+    let ended = app.start_as_host(&[("ROOMKEY_LOG_FORMAT", "text")]).stop("TERM");
+    assert!(ended.stdout.contains("Web pages that may call: none (there is no host.json)"), "{}", ended.stdout);
+}
+
+#[test]
+fn dev_mode_says_so_and_the_printed_command_gets_a_token() {
+    let app = unpacked();
+    let roomkey = app.start_as_host(&[("ROOMKEY_LOG_FORMAT", "text")]);
+    let url = roomkey.url.clone();
+    let command = format!("curl -sS {url}/api/token -H 'Content-Type: application/json' -d '{{\"roomName\":\"hello\"}}'");
+    let printed = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let answer: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!((answer["roomName"].as_str(), answer["serverUrl"].as_str()), (Some("hello"), Some("ws://localhost:7880")));
+
+    let ended = roomkey.stop("TERM");
+    let lines: Vec<_> = ended.stdout.lines().take(3).collect();
+    assert_eq!(
+        lines,
+        [
+            format!("roomkey {} listens on {url}", env!("CARGO_PKG_VERSION")),
+            "Web pages that may call: http://localhost:4200 (host.json)".to_owned(),
+            format!("Try it: {command}"),
+        ]
+    );
+    assert_eq!(
+        ended.stderr,
+        "WARNING: dev mode. Anyone on this machine gets tokens for ws://localhost:7880, signed with LiveKit's public dev key.\n"
+    );
+}
+
+#[test]
+fn a_plain_copy_of_the_example_settings_starts_in_dev_mode() {
+    let app = unpacked();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("local.settings.json.example");
+    let example: Value = serde_json::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
+    let values = example["Values"].as_object().unwrap();
+    let settings: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    assert!(example["Host"].get("CORS").is_none(), "Core Tools would answer preflights itself");
+    let ended = app.start_as_host(&settings).stop("TERM");
+    assert!(ended.stderr.contains("dev mode"), "{}", ended.stderr);
+}
+
+#[test]
+fn in_azure_nothing_starts_without_a_key_and_a_word_on_who_may_ask() {
+    let app = unpacked();
+    for marker in ["WEBSITE_INSTANCE_ID", "CONTAINER_NAME", "LEGION_SERVICE_HOST"] {
+        let ended = run(&app.handler(), app.folder(), &[(marker, "x"), ("FUNCTIONS_CUSTOMHANDLER_PORT", "0")], &[]);
+        let names: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
+        assert_eq!((ended.status.code(), names), (Some(1), vec!["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]));
+    }
+}
+
+#[test]
+fn check_says_what_would_be_served_and_for_whom_without_listening() {
+    let app = unpacked();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let settings = [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
+        ("LIVEKIT_URL", "wss://livekit.example.com"),
+        ("LIVEKIT_API_KEY", "APIcanary"),
+        ("LIVEKIT_API_SECRET", "canary-secret-of-at-least-32-bytes"),
+        ("ROOMKEY_CALLER_AUTH", "anonymous"),
+    ];
+    let ended = run(&app.handler(), app.folder(), &settings, &["--check"]);
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+    for part in ["wss://livekit.example.com", "anonymous", "--allowed-origins http://localhost:4200"] {
+        assert!(ended.stdout.contains(part), "{}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains("canary"));
+}
+
+#[test]
+fn help_and_version_are_short_and_unknown_arguments_are_refused() {
+    let app = unpacked();
+    let run = |argument| run(&app.handler(), app.folder(), &[], &[argument]);
+    let help = run("--help");
+    assert!(help.status.success() && help.stdout.contains("--check") && help.stdout.lines().count() < 20);
+    assert_eq!(run("--version").stdout, format!("roomkey {}\n", env!("CARGO_PKG_VERSION")));
+    let unknown = run("--canary");
+    assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
+    assert!(!unknown.stderr.contains("canary"));
+}
+
+#[test]
+fn the_levels_that_are_not_asked_for_are_not_written() {
+    let app = unpacked();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "canary-secret-of-at-least-32-bytes\n").unwrap();
+    let settings = [
+        ("LIVEKIT_URL", "wss://livekit.example.com"),
+        ("LIVEKIT_API_KEY", "APIcanary"),
+        ("LIVEKIT_API_SECRET_FILE", file.path().to_str().unwrap()),
+        ("ROOMKEY_CALLER_AUTH", "anonymous"),
+    ];
+    let ended =
+        Roomkey::start(&app.handler(), app.folder(), &[&settings[..], &[("FUNCTIONS_CUSTOMHANDLER_PORT", "0")]].concat()).stop("INT");
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["level"] == "INFO"));
+    assert!(!ended.stdout.contains("canary"));
+}

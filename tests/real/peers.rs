@@ -1,0 +1,152 @@
+//! Where the real parts are, a started LiveKit server, and tokens to show them.
+
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
+
+use roomkey::domain::access_token::{Attachments, JoinGrant, Role, Signer};
+use roomkey::domain::lifetime::Validity;
+use roomkey::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
+use serde_json::Value;
+
+use crate::process::Roomkey;
+
+/// A key that is in no configuration but the tests'.
+pub const API_KEY: &str = "APIrealparts";
+pub const API_SECRET: &str = "a-throw-away-secret-of-32-bytes-or-more";
+
+/// An installed tool.
+pub fn tool(path: &str) -> PathBuf {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    assert!(tool.exists(), "{path} is missing: `make tools` installs it, and `make test` does that first");
+    tool
+}
+
+/// A LiveKit server of this test's own. It listens on loopback addresses only and ends with the test.
+pub struct LiveKitServer {
+    child: Child,
+    pub url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl LiveKitServer {
+    /// Starts a server and waits until it answers.
+    pub async fn start() -> Self {
+        // Both ports were free a moment ago, which is all that can be had: the server cannot be handed a socket.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let udp_port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("livekit.yaml");
+        let text = format!(
+            "port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{ {API_KEY}: {API_SECRET} }}\nlogging: {{ level: error }}\n\
+             rtc: {{ node_ip: 127.0.0.1, use_external_ip: false, enable_loopback_candidate: true, interfaces: {{ includes: [lo] }}, \
+             tcp_port: 0, udp_port: {udp_port}, stun_servers: [\"127.0.0.1:9\"] }}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new(tool("target/tools/bin/livekit-server"))
+            .arg("--config")
+            .arg(&config)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut server = Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder };
+        while reqwest::get(&server.url).await.is_err() {
+            assert!(server.child.try_wait().unwrap().is_none(), "livekit-server ended before it answered");
+        }
+        server
+    }
+
+    /// The server's own word on a token: what a join would be told, without a join.
+    pub async fn validate(&self, token: &str) -> (u16, String) {
+        let answer = reqwest::Client::new().get(format!("{}/rtc/validate", self.url)).bearer_auth(token).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
+
+impl Drop for LiveKitServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// roomkey, signing for the tests' key.
+pub fn roomkey(settings: &[(&str, &str)]) -> Roomkey {
+    let base = [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+        ("LIVEKIT_URL", "wss://livekit.example.com"),
+        ("LIVEKIT_API_KEY", API_KEY),
+        ("LIVEKIT_API_SECRET", API_SECRET),
+        ("ROOMKEY_CALLER_AUTH", "anonymous"),
+    ];
+    Roomkey::start(Path::new(env!("CARGO_BIN_EXE_roomkey")), Path::new(env!("CARGO_MANIFEST_DIR")), &[&base, settings].concat())
+}
+
+/// Asks roomkey for a token.
+pub async fn token(roomkey: &Roomkey, path: &str, body: &Value) -> String {
+    let answer: Value =
+        reqwest::Client::new().post(format!("{}{path}", roomkey.url)).json(body).send().await.unwrap().json().await.unwrap();
+    let token = answer.get("token").or(answer.get("participant_token"));
+    token.and_then(Value::as_str).unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// A token as roomkey signs it, with any key and any times: `expires_in` seconds from now, negative for the past.
+pub fn signed(api_key: &str, api_secret: &str, expires_in: i64) -> String {
+    let now = SystemTime::UNIX_EPOCH.elapsed_seconds();
+    let expires_at = now.saturating_add_signed(expires_in);
+    let grant = JoinGrant {
+        room_name: RoomName::parse("standup-42").unwrap(),
+        participant_identity: ParticipantIdentity::parse("alice").unwrap(),
+        participant_name: ParticipantName::parse("Alice").unwrap(),
+        role: Role::Speaker,
+        attachments: Attachments::default(),
+    };
+    let signer = Signer::new(api_key.into(), &api_secret.into());
+    let Ok(token) = signer.sign(&grant, Validity { issued_at: expires_at - 600, expires_at }, uuid::Uuid::nil()) else {
+        panic!("a token could not be signed");
+    };
+    serde_json::to_value(token).unwrap().as_str().unwrap().to_owned()
+}
+
+trait ElapsedSeconds {
+    fn elapsed_seconds(self) -> u64;
+}
+
+impl ElapsedSeconds for SystemTime {
+    fn elapsed_seconds(self) -> u64 {
+        use roomkey::clock::{Clock, SystemClock};
+        SystemClock.now().duration_since(self).unwrap().as_secs()
+    }
+}
+
+/// The same token with one claim changed and the signature left as it was.
+pub fn tampered(token: &str) -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let parts: Vec<_> = token.split('.').collect();
+    let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+    let changed = claims.replacen(r#""canPublishData":false"#, r#""canPublishData":true"#, 1);
+    assert_ne!(claims, changed);
+    format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(changed), parts[2])
+}
+
+/// Runs one of the peers' scripts with `input` on stdin and reads the JSON that it prints.
+pub fn script(program: &str, arguments: &[&str], input: &str) -> Value {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}; `make tools` installs what the tests need"));
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}

@@ -1,0 +1,48 @@
+// Runs LiveKit's browser client, unchanged, against a token endpoint: `node token_source.mjs URL`.
+//
+// stdout: one JSON object
+//   first, second    what two fetches with the same options object gave; the second should come from the cache
+//   sameToken        whether both carry the same token
+//   withoutOptions   what a new source gave for {}
+//   refused          the text of the exception for a room name that the endpoint must refuse, or null
+//   requests         [{ method, headers, body, status }] in order, as the client made them
+
+import { TokenSource } from 'livekit-client';
+
+const url = process.argv[2];
+if (!url) {
+  console.error('usage: node token_source.mjs URL');
+  process.exit(2);
+}
+
+const requests = [];
+const realFetch = globalThis.fetch;
+globalThis.fetch = async (input, init = {}) => {
+  const request = {
+    method: init.method,
+    headers: Object.fromEntries(new Headers(init.headers)),
+    body: init.body,
+    status: null,
+  };
+  requests.push(request);
+  const response = await realFetch(input, init);
+  request.status = response.status;
+  return response;
+};
+
+const source = TokenSource.endpoint(url);
+const options = { roomName: 'standup-42', participantName: 'Alice', participantIdentity: 'alice' };
+const first = await source.fetch(options);
+const second = await source.fetch(options);
+
+const withoutOptions = await TokenSource.endpoint(url).fetch({});
+
+const refused = await TokenSource.endpoint(url)
+  .fetch({ roomName: 'stand up' })
+  .then(
+    () => null,
+    (error) => error.message,
+  );
+
+const sameToken = first.participantToken === second.participantToken;
+console.log(JSON.stringify({ first, second, sameToken, withoutOptions, refused, requests }));
