@@ -36,4 +36,10 @@ impl Stopwatch {
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+
+    /// The moment at which [`Stopwatch::elapsed`] reaches a time, for timers.
+    #[must_use]
+    pub fn moment(&self, elapsed: Duration) -> Instant {
+        self.0 + elapsed
+    }
 }

@@ -1,9 +1,11 @@
 //! The edge: the only room that knows HTTP and names warp. [`routes`] is the whole surface on one screen, [`dispatch`] the way
 //! of every request, and each resource has a file of its own.
 
+mod connection;
 mod connection_details;
 mod cors;
 mod dispatch;
+pub mod edge;
 pub mod error;
 mod health;
 pub mod openapi;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use roomkey::app::App;
 use roomkey::config::settings::Environment;
 use roomkey::config::{Config, Fault, Faults, LogFormat};
+use roomkey::http::edge::Bounds;
 use roomkey::http::server;
 use roomkey::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,11 +60,10 @@ fn serve() -> ExitCode {
         Ok(listener) => listener,
         Err(error) => return refuse(&[bind_fault(&error)]),
     };
-    let address = listener.local_addr().unwrap_or(config.address);
     let format = telemetry::format(config.log_format);
     telemetry::start(config.log_level, format);
-    announce(&config, address, format);
-    match run(listener, App::new(config)) {
+    telemetry::log_panics();
+    match run(listener, config, format) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(kind = %error.kind(), "the service could not run");
@@ -73,17 +73,31 @@ fn serve() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(listener: std::net::TcpListener, app: App) -> std::io::Result<()> {
+async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    // Before the first line is written: whoever reads it may send a signal at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = async {
+    let mut signals = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: requests in flight may finish");
     };
-    server::serve(listener, Arc::new(app), stop).await;
+    announce(&config, listener.local_addr()?, format);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = server::serve(listener, Arc::new(App::new(config)), Bounds::default(), async {
+        let _ = stopped.await;
+    });
+    let signalled = async {
+        signals().await;
+        tracing::info!("stopping: requests in flight may finish; a second signal ends at once");
+        let _ = stop.send(());
+        signals().await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = signalled => {}
+    }
     Ok(())
 }
 

@@ -68,6 +68,14 @@ pub fn start(level: Level, format: LogFormat) {
     let _ = tracing::subscriber::set_global_default(subscriber(level, format, writer));
 }
 
+/// Writes where a panic happened, and not what it said: its message may hold a client's text.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
+        tracing::error!(file, line, "a panic");
+    }));
+}
+
 /// What [`start`] starts, for any writer.
 pub fn subscriber<W>(level: Level, format: LogFormat, writer: W) -> impl tracing::Subscriber + Send + Sync
 where

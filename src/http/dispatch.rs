@@ -1,48 +1,52 @@
 //! The way of every request: id, route, answer, the headers that every answer carries, one access line.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use futures_util::FutureExt;
+use http::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Method};
+use tokio::time::timeout;
 use uuid::Uuid;
+use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
+use super::connection::Connection;
 use super::cors;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::{self, BodyStream, Request};
-use super::routes::{self, Target};
-use crate::app::App;
+use super::routes::{self, Route, Target};
 use crate::clock::Stopwatch;
 use crate::telemetry::{self, Access};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Everything that roomkey answers, as one warp filter.
-#[must_use]
-pub fn filter(app: Arc<App>) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
-    let rejected = Arc::clone(&app);
+/// Everything that roomkey answers on one connection, as one warp filter.
+pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
+    let rejected = Arc::clone(&connection);
     warp::any()
-        .map(move || Arc::clone(&app))
+        .map(move || Arc::clone(&connection))
         .and(warp::method())
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(|app: Arc<App>, method: Method, path: warp::path::FullPath, headers: HeaderMap, body| async move {
-            answer(&app, &method, path.as_str(), &headers, body).await
+        .then(|connection: Arc<Connection>, method: Method, path: FullPath, headers: HeaderMap, body| async move {
+            answer(&connection, &method, path.as_str(), &headers, body).await
         })
         .recover(move |_: Rejection| {
-            let request_id = rejected.entropy.uuid();
+            let request_id = rejected.app.entropy.uuid();
             async move { Ok::<_, Infallible>(complete(ApiError::Internal("warp rejected a request").into_reply(request_id), request_id)) }
         })
 }
 
-async fn answer(app: &App, method: &Method, path: &str, headers: &HeaderMap, body: impl BodyStream) -> Reply {
+async fn answer(connection: &Connection, method: &Method, path: &str, headers: &HeaderMap, body: impl BodyStream) -> Reply {
     let stopwatch = Stopwatch::start();
+    let app = &*connection.app;
     let request_id = request::request_id(headers, &*app.entropy);
     let (route, outcome) = match routes::find(method, path) {
-        Target::Route(route) => (route.path, routes::call(route, app, Request { headers, body }).await),
+        Target::Route(route) => (route.path, bounded(connection, route, Request { headers, body }).await),
         Target::Options(path) => (path, Ok(cors::options(&app.cors, path, headers))),
         Target::WrongMethod(path) => (path, Err(ApiError::MethodNotAllowed { path })),
         Target::Nothing => ("none", Err(ApiError::NotFound)),
@@ -50,11 +54,36 @@ async fn answer(app: &App, method: &Method, path: &str, headers: &HeaderMap, bod
     let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
     let mut reply = complete(outcome.unwrap_or_else(|error| error.into_reply(request_id)), request_id);
     cors::add_headers(&app.cors, headers, reply.headers_mut());
+    if connection.is_refused {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if reply.headers().contains_key(CONNECTION) {
+        connection.linger();
+    }
+    connection.end_request();
     if route != routes::PROBE {
         let status = reply.status().as_u16();
         telemetry::access(&Access { request_id, method: method_label(method), route, status, code, cause, duration: stopwatch.elapsed() });
     }
     reply
+}
+
+/// Calls a route within the bounds of the edge. The probe always has a seat: the host would take silence for death.
+async fn bounded(connection: &Connection, route: &Route, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    let Connection { app, edge, .. } = connection;
+    let time_left = connection.begin_request();
+    let seat = edge.requests.take();
+    if (seat.is_none() || connection.is_refused) && route.path != routes::PROBE {
+        return Err(ApiError::Overloaded);
+    }
+    // A panic must end neither the process nor the connections that share it. Caught here and not by a spawned task, so that
+    // a client that goes away still cancels its request.
+    let called = AssertUnwindSafe(routes::call(route, app, edge, request)).catch_unwind();
+    match timeout(time_left, called).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_panic)) => Err(ApiError::Internal("a panic; the line before has its place")),
+        Err(_elapsed) => Err(ApiError::RequestTimeout),
+    }
 }
 
 /// Adds what every answer carries.

@@ -4,7 +4,7 @@
 //! [`KINDS`].
 
 use http::StatusCode;
-use http::header::{ALLOW, CONNECTION, HeaderValue};
+use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -31,6 +31,10 @@ pub enum ApiError {
     PayloadTooLarge,
     /// The body is not declared as JSON in UTF-8.
     UnsupportedMediaType,
+    /// The request was not complete in time.
+    RequestTimeout,
+    /// Too many connections or requests at once.
+    Overloaded,
     /// A fault of ours. The cause reaches only the log.
     Internal(&'static str),
 }
@@ -84,6 +88,14 @@ const UNSUPPORTED_MEDIA_TYPE: Kind = kind(
     "The body is not declared as JSON.",
     "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`.",
 );
+const REQUEST_TIMEOUT: Kind = kind(
+    "request_timeout",
+    StatusCode::REQUEST_TIMEOUT,
+    "The request took too long.",
+    "Send all of it within 10 s. The connection closes.",
+);
+const OVERLOADED: Kind =
+    kind("overloaded", StatusCode::SERVICE_UNAVAILABLE, "The service is full.", "Wait for as long as `Retry-After` says, then try again.");
 const INTERNAL: Kind = kind(
     "internal",
     StatusCode::INTERNAL_SERVER_ERROR,
@@ -92,8 +104,28 @@ const INTERNAL: Kind = kind(
 );
 
 /// All kinds, in the order of refusal.
-pub const KINDS: [&Kind; 7] =
-    [&NOT_FOUND, &METHOD_NOT_ALLOWED, &UNSUPPORTED_MEDIA_TYPE, &PAYLOAD_TOO_LARGE, &MALFORMED_JSON, &INVALID_REQUEST, &INTERNAL];
+pub const KINDS: [&Kind; 9] = [
+    &NOT_FOUND,
+    &METHOD_NOT_ALLOWED,
+    &OVERLOADED,
+    &UNSUPPORTED_MEDIA_TYPE,
+    &PAYLOAD_TOO_LARGE,
+    &REQUEST_TIMEOUT,
+    &MALFORMED_JSON,
+    &INVALID_REQUEST,
+    &INTERNAL,
+];
+
+impl Kind {
+    /// Whether the same request may succeed a little later.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+    }
+}
+
+/// Seconds after which a full service is worth another try: requests are short, so seats come free at once.
+pub(super) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -120,6 +152,8 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => &UNSUPPORTED_MEDIA_TYPE,
+            Self::RequestTimeout => &REQUEST_TIMEOUT,
+            Self::Overloaded => &OVERLOADED,
             Self::Internal(_) => &INTERNAL,
         }
     }
@@ -134,7 +168,9 @@ impl ApiError {
             | Self::NotFound
             | Self::MethodNotAllowed { .. }
             | Self::PayloadTooLarge
-            | Self::UnsupportedMediaType => None,
+            | Self::UnsupportedMediaType
+            | Self::RequestTimeout
+            | Self::Overloaded => None,
         }
     }
 
@@ -149,8 +185,7 @@ impl ApiError {
             detail: self.detail(),
             code: kind.code,
             request_id,
-            // Every error so far has its cause in the request or in our code; the same request would meet it again.
-            retryable: false,
+            retryable: kind.retryable(),
             errors: if let Self::InvalidRequest(errors) = &self { errors } else { &[] },
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
@@ -160,8 +195,11 @@ impl ApiError {
                 reply.headers_mut().extend(HeaderValue::try_from(routes::allow(path)).ok().map(|allow| (ALLOW, allow)));
             }
             // The rest of the body was not read, so the next request could not be found.
-            Self::PayloadTooLarge => {
+            Self::PayloadTooLarge | Self::RequestTimeout => {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::Overloaded => {
+                reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             Self::MalformedJson | Self::InvalidRequest(_) | Self::NotFound | Self::UnsupportedMediaType | Self::Internal(_) => {}
         }
@@ -177,6 +215,8 @@ impl ApiError {
             Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
             Self::PayloadTooLarge => "The body may have at most 16384 bytes.".to_owned(),
             Self::UnsupportedMediaType => "The body must be application/json in UTF-8, without Content-Encoding.".to_owned(),
+            Self::RequestTimeout => "The request must be complete within 10 s.".to_owned(),
+            Self::Overloaded => "Too many requests are being served; this one was not looked at.".to_owned(),
             Self::Internal(_) => "The fault is on this side; the log has its cause.".to_owned(),
         }
     }

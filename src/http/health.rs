@@ -1,9 +1,11 @@
 //! Is it alive, and can it serve?
 
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use serde::Serialize;
 
-use super::error::ApiError;
+use super::edge::Edge;
+use super::error::{ApiError, RETRY_AFTER_SECONDS};
 use super::reply::{self, Reply};
 
 #[derive(Serialize)]
@@ -29,7 +31,13 @@ pub fn alive() -> Result<Reply, ApiError> {
     reply::json(StatusCode::OK, &Alive { status: "healthy", message: "roomkey is alive.", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Everything that a token needs is there. Signing needs nothing from outside, so there is no dependency to wait for.
-pub fn ready() -> Result<Reply, ApiError> {
-    reply::json(StatusCode::OK, &Ready { status: "ready", dependencies: [] })
+/// Everything that a token needs is there, until a stop is asked for. Signing needs nothing from outside, so there is no
+/// dependency to wait for.
+pub fn ready(edge: &Edge) -> Result<Reply, ApiError> {
+    if !edge.is_stopping() {
+        return reply::json(StatusCode::OK, &Ready { status: "ready", dependencies: [] });
+    }
+    let mut reply = reply::json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "stopping", dependencies: [] })?;
+    reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    Ok(reply)
 }

@@ -4,6 +4,7 @@
 
 use http::Method;
 
+use super::edge::Edge;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::{BodyStream, Request};
@@ -48,11 +49,11 @@ const fn route(method: Method, path: &'static str, endpoint: Endpoint) -> Route 
 }
 
 /// Calls what answers a route.
-pub(super) async fn call(route: &Route, app: &App, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+pub(super) async fn call(route: &Route, app: &App, edge: &Edge, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
     match route.endpoint {
         Endpoint::Probe => Ok(health::probe()),
         Endpoint::Health => health::alive(),
-        Endpoint::Ready => health::ready(),
+        Endpoint::Ready => health::ready(edge),
         Endpoint::OpenApi => Ok(openapi::document()),
         Endpoint::Token => token::issue(app, request).await,
         Endpoint::ConnectionDetails => connection_details::issue(app, request).await,

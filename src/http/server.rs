@@ -1,7 +1,7 @@
 //! Connections: accept, serve, drain.
 
 use std::io;
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,53 +10,41 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
+use super::connection::{Connection, PacedStream};
 use super::dispatch;
+use super::edge::{Bounds, Edge};
 use crate::app::App;
-
-/// How long requests in flight may take to finish after a stop was asked for. Orchestrators kill after 10 s.
-const DRAIN: Duration = Duration::from_secs(8);
 
 /// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is ready, then lets requests in flight finish, for at most 8 s.
-pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
-    let filter = TowerToHyperService::new(warp::service(dispatch::filter(app)));
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads nowhere.
-        if request.uri().path_and_query().is_none() {
-            *request.uri_mut() = Uri::from_static("*");
-        }
-        filter.call(request)
-    });
-    let connections = GracefulShutdown::new();
-    let mut stop = pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut stop => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // Answers are small and written at once; waiting for more would only delay them. Failing is harmless.
-                let _ = stream.set_nodelay(true);
-                let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
-                // A connection ends with an error when its client breaks the protocol or goes away: not ours to report.
-                tokio::spawn(connections.watch(connection));
-            }
-            Err(error) => {
-                tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+/// The largest head in bytes, and the size to which one connection's buffer may grow. Easy Auth's headers are the largest that
+/// an honest client brings, and Azure's front end passes no more than 32 KiB.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// Serves until `stop` is ready. Then readiness says no and requests in flight finish, for at most the drain's time; new ones
+/// are served meanwhile, so that nobody is turned away before the word of the stop has spread.
+pub async fn serve(listener: TcpListener, app: Arc<App>, bounds: Bounds, stop: impl Future<Output = ()>) {
+    let edge = Arc::new(Edge::new(bounds));
+    let (early, late) = (GracefulShutdown::new(), GracefulShutdown::new());
+    tokio::select! {
+        never = accept_all(&listener, &app, &edge, &early) => match never {},
+        () = stop => edge.stop(),
     }
-    drop(listener);
-    if timeout(DRAIN, connections.shutdown()).await.is_err() {
+    let drain = async {
+        tokio::select! {
+            never = accept_all(&listener, &app, &edge, &late) => match never {},
+            () = early.shutdown() => {}
+        }
+        drop(listener);
+        late.shutdown().await;
+    };
+    if timeout(bounds.drain, drain).await.is_err() {
         tracing::warn!("requests still in flight were cut off");
     }
 }
@@ -65,8 +53,49 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
 ///
 /// # Errors
 /// What the system says.
-pub fn bind(address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// What an endless loop returns.
+enum Never {}
+
+async fn accept_all(listener: &TcpListener, app: &Arc<App>, edge: &Arc<Edge>, connections: &GracefulShutdown) -> Never {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve_connection(stream, Arc::clone(app), Arc::clone(edge), connections.watcher()));
+            }
+            Err(error) => {
+                tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, app: Arc<App>, edge: Arc<Edge>, watcher: Watcher) {
+    let seats = Arc::clone(&edge);
+    let seat = seats.connections.take();
+    let refusal = if seat.is_none() { seats.refusals.take() } else { None };
+    if seat.is_none() && refusal.is_none() {
+        return;
+    }
+    // Answers are small and written at once; waiting for more would only delay them. Failing is harmless.
+    let _ = stream.set_nodelay(true);
+    let connection = Arc::new(Connection::new(app, edge, seat.is_none()));
+    let filter = TowerToHyperService::new(warp::service(dispatch::filter(Arc::clone(&connection))));
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads nowhere.
+        if request.uri().path_and_query().is_none() {
+            *request.uri_mut() = Uri::from_static("*");
+        }
+        filter.call(request)
+    });
+    let stream = TokioIo::new(PacedStream::new(stream, connection));
+    let served = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(stream, service);
+    // It ends with an error when its client breaks the protocol, is too slow or goes away: not ours to report.
+    let _ = watcher.watch(served).await;
 }

@@ -50,7 +50,7 @@ fn corpus() -> Vec<(Vec<u8>, &'static str)> {
 
 #[tokio::test]
 async fn bodies_that_are_not_strict_json_are_refused_and_the_service_goes_on() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     for path in ["/api/token", "/api/connection-details"] {
         for (body, code) in corpus() {
             let answer = app.send(Method::POST, path, &[("content-type", b"application/json")], Some(&body)).await;
@@ -62,7 +62,7 @@ async fn bodies_that_are_not_strict_json_are_refused_and_the_service_goes_on() {
 
 #[tokio::test]
 async fn a_body_of_typos_gets_an_answer_of_bounded_size() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let typos: serde_json::Map<_, _> = (0..1_500).map(|n| (format!("t{n}"), 1.into())).collect();
     let answer = app.post("/api/token", &serde_json::Value::from(typos).to_string()).await;
     assert_eq!((answer.status, answer.fields().len()), (StatusCode::BAD_REQUEST, 20));

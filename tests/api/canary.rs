@@ -54,7 +54,7 @@ async fn canary_the_forms_of_a_leak_are_recognized() {
 
 #[tokio::test]
 async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_the_log() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let json: (&str, &[u8]) = ("content-type", b"application/json");
     let spoiled: Vec<(&str, &[u8])> = [
         "x-request-id",
@@ -124,7 +124,7 @@ async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_
 
 #[tokio::test]
 async fn canary_the_name_of_an_unknown_field_is_all_that_a_refusal_repeats_and_it_is_made_safe() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let name = format!("<b>{CLIENT}\\r\\n\\u202e{}", "x".repeat(100));
     let answer = app.post("/api/token", &format!(r#"{{"roomName":"r","{name}":1}}"#)).await;
     assert_eq!(answer.fields(), [format!("_b_{CLIENT}___{}", "x".repeat(40 - 3 - CLIENT.len() - 3))]);
@@ -133,7 +133,7 @@ async fn canary_the_name_of_an_unknown_field_is_all_that_a_refusal_repeats_and_i
 
 #[tokio::test]
 async fn canary_no_secret_reaches_an_answer_or_the_log() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let json: (&str, &[u8]) = ("content-type", b"application/json");
     for (method, path, body) in [
         (Method::POST, "/api/token", Some(&br#"{"roomName":"clientcanary7","participantName":"clientcanary7"}"#[..])),

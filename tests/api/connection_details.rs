@@ -9,7 +9,7 @@ const PATH: &str = "/api/connection-details";
 
 #[tokio::test]
 async fn what_the_caller_may_not_decide_is_refused() {
-    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes")], None).await;
+    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes")], None);
     for (body, field) in [
         (r#"{"room_name":"a b"}"#, "room_name"),
         (r#"{"room_config":{"egress":{"room":{}}}}"#, "room_config"),
@@ -24,14 +24,14 @@ async fn what_the_caller_may_not_decide_is_refused() {
 
 #[tokio::test]
 async fn a_room_must_be_named_where_the_pattern_admits_no_random_one() {
-    let app = spawn_app_with(&[("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None).await;
+    let app = spawn_app_with(&[("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None);
     assert_eq!(app.post(PATH, "{}").await.fields(), ["room_name"]);
     assert_eq!(app.post(PATH, r#"{"room_name":"team-1"}"#).await.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn bodies_that_livekits_clients_send_are_welcome() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     for body in ["", "{}", r#"{"room_config":{}}"#, r#"{"room_name":null,"a_field_of_tomorrow":[1]}"#] {
         let answer = app.post(PATH, body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{body}");
@@ -47,7 +47,7 @@ async fn bodies_that_livekits_clients_send_are_welcome() {
 
 #[tokio::test]
 async fn what_the_app_attaches_stands_in_the_token() {
-    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes, helper")], None).await;
+    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes, helper")], None);
     let body = json!({
         "room_name": "r", "participant_identity": "alice", "participant_name": "Alice", "participant_metadata": "m",
         "participant_attributes": { "k": "v" }, "room_config": { "agents": [{ "agent_name": "helper", "metadata": "am" }] },

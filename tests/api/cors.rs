@@ -22,7 +22,7 @@ fn cors_headers(answer: &Answer) -> Vec<&str> {
 
 #[tokio::test]
 async fn an_origin_that_is_not_listed_byte_for_byte_gets_no_cors_header() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     for origin in [
         &b"null"[..],
         b"",
@@ -48,7 +48,7 @@ async fn an_origin_that_is_not_listed_byte_for_byte_gets_no_cors_header() {
 
 #[tokio::test]
 async fn a_listed_origin_gets_its_name_back_on_errors_too() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     for (method, path) in
         [(Method::GET, "/api/health"), (Method::GET, "/nowhere"), (Method::PUT, "/api/token"), (Method::POST, "/api/token")]
     {
@@ -65,7 +65,7 @@ async fn a_listed_origin_gets_its_name_back_on_errors_too() {
 
 #[tokio::test]
 async fn a_preflight_of_a_listed_origin_says_what_may_be_sent() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let answer = preflight(&app, PAGE, b"content-type, Authorization,x-my-header").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin").as_bytes()), (StatusCode::NO_CONTENT, PAGE));
     assert_eq!(answer.header("access-control-allow-methods"), "POST, OPTIONS");
@@ -75,7 +75,7 @@ async fn a_preflight_of_a_listed_origin_says_what_may_be_sent() {
 
 #[tokio::test]
 async fn requested_headers_that_are_not_header_names_do_not_come_back() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     for asked in [&b"a b"[..], b"a,,b", b"", b"a:b", b"<script>", b"\xff", b"a\tb", b"content-type, ("] {
         let answer = preflight(&app, PAGE, asked).await;
         assert_eq!(answer.header("access-control-allow-headers"), "", "{}", String::from_utf8_lossy(asked));
@@ -84,7 +84,7 @@ async fn requested_headers_that_are_not_header_names_do_not_come_back() {
 
 #[tokio::test]
 async fn a_preflight_of_a_path_that_does_not_exist_is_404() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let headers: [(&str, &[u8]); 2] = [("origin", PAGE), ("access-control-request-method", b"POST")];
     assert_eq!(app.send(Method::OPTIONS, "/api/nowhere", &headers, None).await.status, StatusCode::NOT_FOUND);
 }
@@ -93,14 +93,14 @@ async fn a_preflight_of_a_path_that_does_not_exist_is_404() {
 async fn cors_follows_host_json_and_nothing_else() {
     let listing = |origin: &str| format!(r#"{{"version":"2.0","cors":{{"allowedOrigins":["{origin}"],"supportCredentials":true}}}}"#);
     for (listed, other) in [("https://one.example", "https://two.example"), ("https://two.example", "https://one.example")] {
-        let app = spawn_app_with(&[], Some(&listing(listed))).await;
+        let app = spawn_app_with(&[], Some(&listing(listed)));
         let answer = from(&app, listed.as_bytes()).await;
         assert_eq!((answer.header("access-control-allow-origin"), answer.header("access-control-allow-credentials")), (listed, "true"));
         assert_eq!(cors_headers(&from(&app, other.as_bytes()).await), [""; 0]);
     }
-    let everyone = spawn_app_with(&[], Some(&listing("*").replace("true", "false"))).await;
+    let everyone = spawn_app_with(&[], Some(&listing("*").replace("true", "false")));
     let answer = from(&everyone, b"https://anyone.example").await;
     assert_eq!((answer.header("access-control-allow-origin"), answer.header("vary")), ("*", ""));
-    let nobody = spawn_app_with(&[], None).await;
+    let nobody = spawn_app_with(&[], None);
     assert_eq!(cors_headers(&from(&nobody, PAGE).await), [""; 0]);
 }

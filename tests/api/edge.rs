@@ -27,7 +27,7 @@ const NOWHERE: [&str; 14] = [
 
 #[tokio::test]
 async fn every_route_answers_its_methods_and_no_other() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"];
     for method in methods.map(|name| Method::from_bytes(name.as_bytes()).unwrap()) {
         for path in GETS {
@@ -61,14 +61,14 @@ async fn every_route_answers_its_methods_and_no_other() {
 
 #[tokio::test]
 async fn a_method_override_header_changes_nothing() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let answer = app.send(Method::GET, "/api/token", &[("x-http-method-override", b"POST")], None).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
 }
 
 #[tokio::test]
 async fn a_head_has_the_headers_of_a_get_and_no_body() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let (get, head) = (app.get("/api/health").await, app.send(Method::HEAD, "/api/health", &[], None).await);
     assert_eq!(head.text, "");
     assert_eq!(head.header("content-length"), get.text.len().to_string());
@@ -77,7 +77,7 @@ async fn a_head_has_the_headers_of_a_get_and_no_body() {
 
 #[tokio::test]
 async fn every_post_route_takes_json_in_utf_8_and_no_other_type() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     for path in POSTS {
         for (types, refused) in [
             (&["application/json"][..], false),
@@ -116,7 +116,7 @@ async fn every_post_route_takes_json_in_utf_8_and_no_other_type() {
 
 #[tokio::test]
 async fn refusals_come_in_their_order() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let large = vec![b' '; 16 * 1024 + 1];
     let json: (&str, &[u8]) = ("content-type", b"application/json");
     let text: (&str, &[u8]) = ("content-type", b"text/plain");
@@ -136,7 +136,7 @@ async fn refusals_come_in_their_order() {
 
 #[tokio::test]
 async fn a_body_of_16_kib_passes_and_one_byte_more_is_refused_and_closes() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let padded = |length: usize| format!("{:<length$}", r#"{"roomName":"r"}"#);
     assert_eq!(app.post("/api/token", &padded(16 * 1024)).await.status, StatusCode::OK);
     let answer = app.post("/api/token", &padded(16 * 1024 + 1)).await;
@@ -154,7 +154,7 @@ async fn raw(address: std::net::SocketAddr, request: &str) -> String {
 
 #[tokio::test]
 async fn chunked_bodies_are_read_like_any_other() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let head =
         "POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let answer = raw(app.address, &format!("{head}5\r\n{{\"roo\r\nb\r\nmName\":\"r\"}}\r\n0\r\n\r\n")).await;
@@ -166,7 +166,7 @@ async fn chunked_bodies_are_read_like_any_other() {
 
 #[tokio::test]
 async fn every_form_of_a_request_target_is_answered() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     assert!(raw(app.address, "GET /api/health HTTP/1.0\r\n\r\n").await.contains(" 200 "));
     let absolute = "GET http://other.example/api/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     assert!(raw(app.address, absolute).await.starts_with("HTTP/1.1 200"));
@@ -178,7 +178,7 @@ async fn every_form_of_a_request_target_is_answered() {
 
 #[tokio::test]
 async fn the_request_id_is_the_hosts_last_invocation_id_or_a_fresh_one() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let id = async |values: &[&[u8]]| {
         let headers: Vec<_> = values.iter().map(|value| ("x-azure-functions-invocationid", *value)).collect();
         app.send(Method::GET, "/api/health", &headers, None).await.header("x-request-id").to_owned()
@@ -203,7 +203,7 @@ async fn the_request_id_is_the_hosts_last_invocation_id_or_a_fresh_one() {
 
 #[tokio::test]
 async fn every_request_but_the_probe_has_one_access_line() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     app.get("/").await;
     assert_eq!(app.log(), "");
     let answer = app.get("/api/health?secret=query").await;
@@ -226,7 +226,7 @@ async fn every_request_but_the_probe_has_one_access_line() {
 
 #[tokio::test]
 async fn health_says_what_runs_and_that_it_is_ready() {
-    let app = spawn_app_with(&[], None).await;
+    let app = spawn_app_with(&[], None);
     let health = app.get("/api/health").await.json();
     assert_eq!((health["status"].as_str(), health["version"].as_str()), (Some("healthy"), Some(env!("CARGO_PKG_VERSION"))));
     assert_eq!(app.get("/api/health/ready").await.json(), serde_json::json!({ "status": "ready", "dependencies": [] }));

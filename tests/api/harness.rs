@@ -1,8 +1,9 @@
 //! Starts roomkey in the test's own thread and holds every answer against the OpenAPI document.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -13,6 +14,7 @@ use roomkey::clock::Clock;
 use roomkey::config::settings::Environment;
 use roomkey::config::{Config, LogFormat};
 use roomkey::entropy::Entropy;
+use roomkey::http::edge::Bounds;
 use roomkey::http::openapi::DOCUMENT;
 use roomkey::http::{routes, server};
 use roomkey::telemetry;
@@ -66,7 +68,8 @@ pub struct TestApp {
     pub address: SocketAddr,
     client: reqwest::Client,
     lines: Lines,
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: tokio::task::JoinHandle<()>,
     _logging: tracing::subscriber::DefaultGuard,
 }
 
@@ -78,42 +81,62 @@ pub struct Answer {
     pub text: String,
 }
 
+/// What a test changes; the rest is what most tests want.
+#[derive(Default)]
+pub struct Setup<'a> {
+    pub settings: &'a [(&'a str, &'a str)],
+    pub host_json: Option<&'a str>,
+    pub bounds: Bounds,
+    /// In place of a clock that stands still.
+    pub clock: Option<Box<dyn Clock>>,
+}
+
 /// Starts roomkey as an operator would have configured it, in a folder whose `host.json` is the given text.
-pub async fn spawn_app_with(settings: &[(&str, &str)], host_json: Option<&str>) -> TestApp {
-    let root = tempfile::tempdir().unwrap();
-    if let Some(text) = host_json {
-        std::fs::write(root.path().join("host.json"), text).unwrap();
+pub fn spawn_app_with(settings: &[(&str, &str)], host_json: Option<&str>) -> TestApp {
+    Setup { settings, host_json, ..Setup::default() }.spawn()
+}
+
+impl Setup<'_> {
+    /// Starts roomkey.
+    pub fn spawn(self) -> TestApp {
+        let root = tempfile::tempdir().unwrap();
+        if let Some(text) = self.host_json {
+            std::fs::write(root.path().join("host.json"), text).unwrap();
+        }
+        let base = [
+            ("FUNCTIONS_APP_ROOT_PATH", root.path().to_str().unwrap()),
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+            ("LIVEKIT_URL", "wss://livekit.example.com"),
+            ("LIVEKIT_API_KEY", API_KEY),
+            ("LIVEKIT_API_SECRET", API_SECRET),
+            ("ROOMKEY_CALLER_AUTH", "anonymous"),
+        ];
+        let environment: Environment = base.iter().chain(self.settings).copied().collect();
+        let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
+
+        // The guard covers this thread only, and a `tokio::test` runs everything on it.
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = telemetry::subscriber(config.log_level, LogFormat::Json, move || writer.clone());
+        let logging = tracing::subscriber::set_default(subscriber);
+
+        let listener = tokio::net::TcpListener::from_std(server::bind(config.address).unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let clock = self.clock.unwrap_or(Box::new(FixedClock));
+        let app = App { clock, entropy: Box::new(Seeded(Mutex::new(7))), ..App::new(config) };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(server::serve(listener, Arc::new(app), self.bounds, async {
+            let _ = stopped.await;
+        }));
+        // A pooled connection that the server closes at that moment would look like a failed request.
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        TestApp { address, client, lines, stop: Some(stop), serving, _logging: logging }
     }
-    let base = [
-        ("FUNCTIONS_APP_ROOT_PATH", root.path().to_str().unwrap()),
-        ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
-        ("LIVEKIT_URL", "wss://livekit.example.com"),
-        ("LIVEKIT_API_KEY", API_KEY),
-        ("LIVEKIT_API_SECRET", API_SECRET),
-        ("ROOMKEY_CALLER_AUTH", "anonymous"),
-    ];
-    let environment: Environment = base.iter().chain(settings).copied().collect();
-    let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
-
-    // The guard covers this thread only, and a `tokio::test` runs everything on it.
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = telemetry::subscriber(config.log_level, LogFormat::Json, move || writer.clone());
-    let logging = tracing::subscriber::set_default(subscriber);
-
-    let listener = tokio::net::TcpListener::from_std(server::bind(config.address).unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let app = App { clock: Box::new(FixedClock), entropy: Box::new(Seeded(Mutex::new(7))), ..App::new(config) };
-    let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(server::serve(listener, Arc::new(app), async {
-        let _ = stopped.await;
-    }));
-    TestApp { address, client: reqwest::Client::new(), lines, _stop: stop, _logging: logging }
 }
 
 /// Starts roomkey with the settings that most tests want.
-pub async fn spawn_app() -> TestApp {
-    spawn_app_with(&[], Some(r#"{"cors":{"allowedOrigins":["https://app.example.com"]}}"#)).await
+pub fn spawn_app() -> TestApp {
+    spawn_app_with(&[], Some(r#"{"cors":{"allowedOrigins":["https://app.example.com"]}}"#))
 }
 
 impl TestApp {
@@ -141,6 +164,16 @@ impl TestApp {
     /// Gets a path.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], None).await
+    }
+
+    /// Asks for a stop, as a signal would.
+    pub fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until it has stopped.
+    pub async fn stopped(self) {
+        self.serving.await.unwrap();
     }
 
     /// All log lines so far.
@@ -181,8 +214,10 @@ impl Answer {
             return;
         }
         let json = self.json();
-        if !self.status.is_success() {
-            assert_eq!(self.header("content-type"), "application/problem+json");
+        if matches!(self.status.as_u16(), 429 | 503) {
+            assert!(self.header("retry-after").parse::<u32>().unwrap() >= 1);
+        }
+        if self.header("content-type") == "application/problem+json" {
             assert_eq!(json["requestId"], self.header("x-request-id"));
             assert_eq!(json["status"], self.status.as_u16());
             assert_valid(&json!({ "$ref": "#/components/schemas/Problem" }), &json);
@@ -208,29 +243,38 @@ impl Answer {
 }
 
 /// The OpenAPI document.
-pub fn document() -> Value {
-    serde_json::from_str(DOCUMENT).unwrap()
+pub fn document() -> &'static Value {
+    static PARSED: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(DOCUMENT).unwrap());
+    &PARSED
 }
 
 /// A component in place of a reference to it.
-fn resolved(value: &Value) -> Value {
+fn resolved(value: &'static Value) -> &'static Value {
     match value["$ref"].as_str() {
-        Some(reference) => document().pointer(reference.trim_start_matches('#')).cloned().unwrap(),
-        None => value.clone(),
+        Some(reference) => document().pointer(reference.trim_start_matches('#')).unwrap(),
+        None => value,
     }
 }
 
 /// Whether a value follows a schema of the document.
 pub fn is_valid(schema: &Value, value: &Value) -> bool {
-    let schema = json!({ "allOf": [schema], "components": document()["components"] });
-    jsonschema::validator_for(&schema).unwrap().is_valid(value)
+    validator(schema).is_valid(value)
 }
 
 fn assert_valid(schema: &Value, value: &Value) {
-    let schema = json!({ "allOf": [schema], "components": document()["components"] });
-    if let Err(error) = jsonschema::validator_for(&schema).unwrap().validate(value) {
+    if let Err(error) = validator(schema).validate(value) {
         panic!("{error} at {}\n{value:#}", error.instance_path());
     }
+}
+
+/// Compiled once per schema: compiling costs more than a hundred requests.
+fn validator(schema: &Value) -> Arc<jsonschema::Validator> {
+    static COMPILED: LazyLock<Mutex<HashMap<String, Arc<jsonschema::Validator>>>> = LazyLock::new(Mutex::default);
+    let compile = || {
+        let schema = json!({ "allOf": [schema], "components": document()["components"] });
+        Arc::new(jsonschema::validator_for(&schema).unwrap())
+    };
+    Arc::clone(COMPILED.lock().unwrap().entry(schema.to_string()).or_insert_with(compile))
 }
 
 /// A token's header and claims, its signature checked with the test's secret.

@@ -14,4 +14,5 @@ mod cors;
 mod documents;
 mod edge;
 mod harness;
+mod limits;
 mod token;

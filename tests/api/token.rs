@@ -9,7 +9,7 @@ const PATH: &str = "/api/token";
 
 #[tokio::test]
 async fn a_wrong_request_names_every_field_and_gets_no_token() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let answer =
         app.post(PATH, r#"{"roomName":"a b","participantName":"\u0007","role":"owner","expirationSeconds":59,"roomAdmin":true}"#).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
@@ -22,14 +22,14 @@ async fn a_wrong_request_names_every_field_and_gets_no_token() {
 
 #[tokio::test]
 async fn an_absent_body_is_an_empty_object_whose_missing_field_is_named() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let answer = app.send(http::Method::POST, PATH, &[], None).await;
     assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["roomName".to_owned()]));
 }
 
 #[tokio::test]
 async fn a_speaker_gets_a_token_whose_times_agree_with_the_answer() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let body = r#"{"provider":"livekit","roomName":"standup-42","participantIdentity":"alice","participantName":"Alice Ä","role":"speaker","expirationSeconds":60}"#;
     let answer = app.post(PATH, body).await;
     assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
@@ -52,7 +52,7 @@ async fn a_speaker_gets_a_token_whose_times_agree_with_the_answer() {
 
 #[tokio::test]
 async fn a_listener_may_publish_nothing() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let answer = app.post(PATH, r#"{"roomName":"r","role":"listener"}"#).await;
     let (_, claims) = claims(answer.json()["token"].as_str().unwrap());
     assert_eq!(
@@ -63,7 +63,7 @@ async fn a_listener_may_publish_nothing() {
 
 #[tokio::test]
 async fn a_guest_gets_an_identity_of_its_own_and_every_token_its_own_id() {
-    let app = spawn_app().await;
+    let app = spawn_app();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..20 {
         let json = app.post(PATH, r#"{"roomName":"r"}"#).await.json();
@@ -80,7 +80,7 @@ async fn a_guest_gets_an_identity_of_its_own_and_every_token_its_own_id() {
 
 #[tokio::test]
 async fn the_operators_ceiling_and_room_pattern_hold() {
-    let app = spawn_app_with(&[("ROOMKEY_MAX_TOKEN_SECONDS", "120"), ("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None).await;
+    let app = spawn_app_with(&[("ROOMKEY_MAX_TOKEN_SECONDS", "120"), ("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None);
     let answer = app.post(PATH, r#"{"roomName":"team-1x","expirationSeconds":121}"#).await;
     assert_eq!(answer.fields(), ["roomName", "expirationSeconds"]);
     let answer = app.post(PATH, r#"{"roomName":"team-1"}"#).await;

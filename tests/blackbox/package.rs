@@ -120,7 +120,7 @@ async fn packaged_zip_alone_serves_a_token_under_the_hosts_environment() {
     // What the host would show: the access line as information, with the invocation's id.
     let ended = roomkey.stop("TERM");
     assert!(ended.status.success());
-    let line = ended.stdout.lines().find(|line| line.contains("/api/token")).unwrap();
+    let line = ended.stdout.lines().find(|line| line.contains(r#""route":"/api/token""#)).unwrap();
     assert!(line.contains(invocation) && !line.contains("hello"), "{line}");
 }
 

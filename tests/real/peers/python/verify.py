@@ -3,7 +3,8 @@
 stdin:  a JSON array of {"apiKey", "apiSecret", "token"}
 stdout: a JSON array, same order, of {"ok": true, "claims"} or {"ok": false, "error"} with the name of the error's
         class. This SDK keeps the grants and drops the registered claims: "identity" is the token's "sub", and "iss",
-        "exp", "nbf" and "iat" are checked but not handed out.
+        "exp", "nbf" and "iat" are checked but not handed out. "sip", "inference" and "observability" are always there,
+        all false for a token that has none.
 """
 
 import json

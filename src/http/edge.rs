@@ -1,0 +1,142 @@
+//! How much the edge bears at once and how long it waits. Past a bound the answer comes at once, so that whoever is within it
+//! does not notice.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The bounds; [`Bounds::default`] has those in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// From the first byte of a request's head to its last.
+    pub head: Duration,
+    /// From the first byte of a request to its answer; also how long a client may refuse to take an answer.
+    pub request: Duration,
+    /// How long a connection may be silent between requests. The Functions host keeps idle ones for 60 s and must not find
+    /// one closed under a request.
+    pub idle: Duration,
+    /// How long requests in flight may go on after a stop was asked for. Orchestrators kill after 10 s.
+    pub drain: Duration,
+    /// Connections that are served at once.
+    pub connections: usize,
+    /// Requests that are served at once.
+    pub requests: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            drain: Duration::from_secs(8),
+            connections: 4_096,
+            requests: 2_048,
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Edge {
+    /// The bounds in force.
+    pub bounds: Bounds,
+    /// Connections that are served.
+    pub connections: Seats,
+    /// Connections past those, which are told so.
+    pub refusals: Seats,
+    /// Requests that are served.
+    pub requests: Seats,
+    stopping: AtomicBool,
+}
+
+impl Edge {
+    /// Nobody is served yet.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            connections: Seats::new(bounds.connections),
+            // Enough to tell a crowd that it is one; past them connections are closed without a word.
+            refusals: Seats::new(bounds.connections / 16 + 1),
+            requests: Seats::new(bounds.requests),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on readiness says no.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// A number of seats; who finds none is told so and does not wait.
+#[derive(Debug)]
+pub struct Seats {
+    taken: AtomicUsize,
+    all: usize,
+}
+
+/// A seat, given back when dropped.
+#[derive(Debug)]
+pub struct Seat<'a>(&'a AtomicUsize);
+
+impl Seats {
+    const fn new(all: usize) -> Self {
+        Self { taken: AtomicUsize::new(0), all }
+    }
+
+    /// Takes a seat if there is one.
+    pub fn take(&self) -> Option<Seat<'_>> {
+        // Counted first and given back if it was too many, so that two callers cannot take the last one.
+        let seat = Seat(&self.taken);
+        (self.taken.fetch_add(1, Ordering::Relaxed) < self.all).then_some(seat)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_is_given_once_and_given_back() {
+        let seats = Seats::new(2);
+        let (first, second) = (seats.take(), seats.take());
+        assert!(first.is_some() && second.is_some());
+        assert!(seats.take().is_none() && seats.take().is_none());
+        drop(first);
+        assert!(seats.take().is_some());
+    }
+
+    #[test]
+    fn a_crowd_never_takes_more_seats_than_there_are() {
+        let seats = Seats::new(3);
+        let most = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        if let Some(_seat) = seats.take() {
+                            most.fetch_max(SEATED.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                            SEATED.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        assert!((1..=3).contains(&most.into_inner()));
+        assert_eq!(seats.taken.into_inner(), 0);
+    }
+
+    static SEATED: AtomicUsize = AtomicUsize::new(0);
+}

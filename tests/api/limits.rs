@@ -1,0 +1,309 @@
+//! The edge under attack: slow, silent, lying and too many clients. Bounds are short here; the black-box tests have the real ones.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use roomkey::clock::{Clock, Stopwatch};
+use roomkey::http::edge::Bounds;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{Setup, TestApp};
+
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(30);
+const GET: &[u8] = b"GET /api/health HTTP/1.1\r\nhost: x\r\n\r\n";
+const POST_HEAD: &[u8] = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
+const POST_BODY: &[u8] = br#"{"roomName":"r"}"#;
+
+/// Bounds that no test reaches by accident.
+fn wide() -> Bounds {
+    Bounds { head: LONG, request: LONG, idle: LONG, drain: LONG, ..Bounds::default() }
+}
+
+fn spawn(bounds: Bounds) -> TestApp {
+    Setup { bounds, ..Setup::default() }.spawn()
+}
+
+async fn connect(app: &TestApp) -> TcpStream {
+    TcpStream::connect(app.address).await.unwrap()
+}
+
+/// What the server sends until it closes; a reset counts as a close.
+async fn until_closed(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+/// One answer to a request without a keep-alive that matters: up to the end of its JSON.
+async fn one_answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4_096];
+    while !answer.ends_with(b"}") {
+        let read = stream.read(&mut chunk).await.unwrap();
+        assert_ne!(read, 0, "closed after {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(chunk.get(..read).unwrap());
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
+    let app = spawn(Bounds { head: SHORT, ..wide() });
+    let began = Stopwatch::start();
+    let (mut silent, mut dripping) = (connect(&app).await, connect(&app).await);
+    silent.write_all(b"GET /api/he").await.unwrap();
+    let drip = async {
+        let (mut reader, mut writer) = dripping.split();
+        let mut closed = [0];
+        for byte in b"GET /api/health HTTP/1.1\r\nx-slow: ".iter().chain(std::iter::repeat(&b'x')) {
+            // The pause is the attack itself; the test ends when the server closes.
+            match tokio::time::timeout(SHORT / 10, reader.read(&mut closed)).await {
+                Ok(_closed) => break,
+                Err(_still_open) => {
+                    if writer.write_all(&[*byte]).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    };
+    let (silent, ()) = tokio::join!(until_closed(&mut silent), drip);
+    assert_eq!(silent, "");
+    assert!((SHORT..LONG / 2).contains(&began.elapsed()));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_gets_408_and_a_close() {
+    let app = spawn(Bounds { request: SHORT, ..wide() });
+    for body in [&b""[..], b"{\"roomName\""] {
+        let began = Stopwatch::start();
+        let mut stream = connect(&app).await;
+        stream.write_all(&[POST_HEAD, body].concat()).await.unwrap();
+        let answer = until_closed(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("connection: close") && answer.contains("\"code\":\"request_timeout\""), "{answer}");
+        assert!((SHORT..LONG / 2).contains(&began.elapsed()));
+    }
+    assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_time_of_a_request_counts_from_its_first_byte() {
+    let app = spawn(Bounds { request: SHORT * 4, ..wide() });
+    let mut stream = connect(&app).await;
+    let began = Stopwatch::start();
+    stream.write_all(b"POST /api/token HTTP/1.1\r\n").await.unwrap();
+    // Three quarters of the time go by within the head.
+    let mut nothing = [0];
+    assert!(tokio::time::timeout(SHORT * 3, stream.read(&mut nothing)).await.is_err());
+    stream.write_all(b"host: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n").await.unwrap();
+    assert!(until_closed(&mut stream).await.starts_with("HTTP/1.1 408 "));
+    assert!(began.elapsed() < SHORT * 6, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_idle_connection_closes_only_after_its_own_longer_time() {
+    let app = spawn(Bounds { head: SHORT, idle: SHORT * 4, ..wide() });
+    let mut stream = connect(&app).await;
+    stream.write_all(GET).await.unwrap();
+    one_answer(&mut stream).await;
+    let mut nothing = [0];
+    assert!(tokio::time::timeout(SHORT * 2, stream.read(&mut nothing)).await.is_err(), "closed with the time of a head");
+    stream.write_all(GET).await.unwrap();
+    one_answer(&mut stream).await;
+    let idle = Stopwatch::start();
+    assert_eq!(until_closed(&mut stream).await, "");
+    assert!((SHORT * 3..LONG / 2).contains(&idle.elapsed()), "{:?}", idle.elapsed());
+    // One that never says a word is idle too.
+    assert_eq!(until_closed(&mut connect(&app).await).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_cut_off() {
+    let app = spawn(Bounds { request: SHORT, ..wide() });
+    let mut stream = connect(&app).await;
+    let pipelined = b"GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    // Writing fails once the server has closed; 1,000 answers of some 40 KB are far more than any socket holds.
+    let written = tokio::time::timeout(LONG, async { while stream.write_all(&pipelined).await.is_ok() {} }).await;
+    assert!(written.is_ok(), "still open");
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_their_order() {
+    let app = spawn(wide());
+    let mut stream = connect(&app).await;
+    let close = b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(&[GET, POST_HEAD, POST_BODY, GET, close].concat()).await.unwrap();
+    let answers = until_closed(&mut stream).await;
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| answer.get(..3).unwrap()).collect();
+    assert_eq!(statuses, ["200", "200", "200", "404"]);
+}
+
+#[tokio::test]
+async fn a_length_that_lies_costs_only_its_own_connection() {
+    let app = spawn(Bounds { request: SHORT, ..wide() });
+    for (length, body, expected) in [
+        ("2147483648", POST_BODY, "408"),
+        ("17", POST_BODY, "408"),
+        ("15", POST_BODY, "400"),
+        ("18446744073709551616", POST_BODY, "400"),
+        ("-1", POST_BODY, "400"),
+        ("16\r\ncontent-length: 17", POST_BODY, "400"),
+        ("16\r\ntransfer-encoding: chunked", b"0\r\n\r\n", "400"),
+    ] {
+        let mut stream = connect(&app).await;
+        let head = format!("POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        let answer = until_closed(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{length}: {answer}");
+        assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused_at_once_and_the_answer_arrives_although_the_client_goes_on_sending() {
+    let app = spawn(wide());
+    for _ in 0..20 {
+        let mut stream = connect(&app).await;
+        let head = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n\r\n";
+        stream.write_all(&[&head[..], &vec![b' '; 900_000]].concat()).await.unwrap();
+        let answer = until_closed(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_always_has_an_answer() {
+    let app = spawn(Bounds { requests: 3, ..wide() });
+    let mut holding = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect(&app).await;
+        let head =
+            b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).await.unwrap();
+        holding.push(stream);
+    }
+    for (method, path, code) in [
+        (http::Method::GET, "/nowhere", "not_found"),
+        (http::Method::GET, "/api/token", "method_not_allowed"),
+        (http::Method::POST, "/api/token", "overloaded"),
+        (http::Method::GET, "/api/health", "overloaded"),
+    ] {
+        let answer = app.send(method, path, &[("content-type", b"text/plain")], None).await;
+        assert_eq!(answer.code(), code, "{path}");
+        assert_eq!(answer.json()["retryable"], code == "overloaded");
+    }
+    assert_eq!(app.get("/").await.status, StatusCode::NO_CONTENT);
+    for stream in &mut holding {
+        stream.write_all(POST_BODY).await.unwrap();
+        assert!(one_answer(stream).await.starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_gives_its_seat_back() {
+    let app = spawn(Bounds { requests: 1, ..wide() });
+    for _ in 0..20 {
+        let mut stream = connect(&app).await;
+        stream.write_all(POST_HEAD).await.unwrap();
+        drop(stream);
+    }
+    let recovered = async { while app.get("/api/health").await.status != StatusCode::OK {} };
+    assert!(tokio::time::timeout(LONG, recovered).await.is_ok());
+}
+
+#[tokio::test]
+async fn connections_past_the_bound_are_told_so_and_closed() {
+    let app = spawn(Bounds { connections: 2, ..wide() });
+    let mut seated = [connect(&app).await, connect(&app).await];
+    for stream in &mut seated {
+        stream.write_all(GET).await.unwrap();
+        assert!(one_answer(stream).await.starts_with("HTTP/1.1 200 "));
+    }
+    let mut refused = connect(&app).await;
+    refused.write_all(GET).await.unwrap();
+    let answer = until_closed(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("connection: close") && answer.contains("retry-after: 1"), "{answer}");
+
+    // One refusal at a time has a seat here; whoever comes on top of it is closed without a word.
+    let (mut waiting, mut surplus) = (connect(&app).await, connect(&app).await);
+    waiting.write_all(b"GET /").await.unwrap();
+    assert_eq!(until_closed(&mut surplus).await, "");
+
+    let [first, _second] = seated;
+    drop(first);
+    let recovered = async { while !app.get("/api/health").await.status.is_success() {} };
+    drop(waiting);
+    assert!(tokio::time::timeout(LONG, recovered).await.is_ok());
+}
+
+struct PanickingClock;
+
+impl Clock for PanickingClock {
+    fn now(&self) -> SystemTime {
+        panic!("canary-secret-of-at-least-32-bytes")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_becomes_500_is_counted_in_the_log_and_the_connection_goes_on() {
+    let app = Setup { clock: Some(Box::new(PanickingClock)), ..Setup::default() }.spawn();
+    for _ in 0..3 {
+        let answer = app.post("/api/token", r#"{"roomName":"r"}"#).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal"));
+        assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
+    }
+    let log = app.log();
+    assert_eq!(log.matches(r#""level":"ERROR""#).count(), 3);
+    assert!(log.contains(r#""cause":"a panic"#) && !log.contains("canary"), "{log}");
+}
+
+#[tokio::test]
+async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_comes() {
+    let mut app = spawn(wide());
+    let mut in_flight = Vec::new();
+    for _ in 0..100 {
+        let mut stream = connect(&app).await;
+        let head =
+            b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).await.unwrap();
+        in_flight.push(stream);
+    }
+    let mut idle = connect(&app).await;
+    idle.write_all(GET).await.unwrap();
+    one_answer(&mut idle).await;
+
+    assert_eq!(app.get("/api/health/ready").await.status, StatusCode::OK);
+    app.stop();
+    assert_eq!(until_closed(&mut idle).await, "", "an idle connection has nothing to finish");
+    let ready = app.get("/api/health/ready").await;
+    assert_eq!((ready.status, ready.json()["status"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("stopping")));
+    assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    for stream in &mut in_flight {
+        stream.write_all(POST_BODY).await.unwrap();
+        let answer = until_closed(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    app.stopped().await;
+}
+
+#[tokio::test]
+async fn a_stop_cuts_off_what_does_not_finish() {
+    let mut app = spawn(Bounds { drain: SHORT, ..wide() });
+    let mut stream = connect(&app).await;
+    stream.write_all(POST_HEAD).await.unwrap();
+    app.get("/api/health").await;
+    app.stop();
+    let began = Stopwatch::start();
+    let address = app.address;
+    app.stopped().await;
+    assert!((SHORT..LONG / 2).contains(&began.elapsed()));
+    assert!(TcpStream::connect(address).await.is_err(), "the port is free again");
+}
