@@ -125,7 +125,8 @@ impl Config {
 
 fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     let port = reader.parsed_or("FUNCTIONS_CUSTOMHANDLER_PORT", DEFAULT_PORT, |text| {
-        text.parse().map_err(|_| "must be a port: 1 to 65535, or 0 for any free one".into())
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).ok_or("must be a port: 1 to 65535, or 0 for any free one".into())
     });
     let ip = reader.parsed_or("ROOMKEY_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| {
         text.parse().map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".into())
@@ -160,7 +161,8 @@ fn log_level(text: &str) -> Result<Level, Rule> {
         "warn" => Ok(Level::WARN),
         "info" => Ok(Level::INFO),
         "debug" => Ok(Level::DEBUG),
-        _ => Err("must be error, warn, info or debug".into()),
+        // Without their names: the Functions host takes a line on stderr that holds "warn" for a mere warning.
+        _ => Err("must be one of the four levels in docs/settings.md".into()),
     }
 }
 

@@ -28,7 +28,7 @@ docs/settings.md lists them all.
 ";
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => serve(),
         ["--check"] => check(),
@@ -110,10 +110,10 @@ fn announce(config: &Config, address: SocketAddr, format: LogFormat) {
         }
         LogFormat::Json => {
             for line in lines {
-                tracing::info!("{line}");
+                tracing::info!(target: telemetry::START, "{line}");
             }
             if let Some(line) = warning {
-                tracing::warn!("{line}");
+                tracing::warn!(target: telemetry::START, "{line}");
             }
         }
     }

@@ -21,6 +21,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::LogFormat;
 use crate::domain::lifetime::rfc3339;
 
+/// The target of the lines that a start writes.
+pub const START: &str = "roomkey::start";
+
 /// What is known of a request when its answer is ready.
 pub struct Access {
     /// The id that the answer carries too.
@@ -86,7 +89,8 @@ where
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         LogFormat::Text => lines.boxed(),
     };
-    Registry::default().with(lines.with_filter(Targets::new().with_target("roomkey", level)))
+    // What a start says, its warnings above all, is written whatever the level.
+    Registry::default().with(lines.with_filter(Targets::new().with_target("roomkey", level).with_target(START, Level::INFO)))
 }
 
 struct Time;

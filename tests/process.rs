@@ -3,20 +3,25 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// Longer than anything that a test waits for; only a fault lasts as long.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A started program whose output is collected.
 pub struct Roomkey {
     child: Child,
     /// `http://…`, as the start line says.
     pub url: String,
-    output: Vec<Collected>,
+    stdout: Collected,
+    stderr: Collected,
 }
 
+/// Lines as they come, and those that were seen.
 struct Collected {
-    text: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
+    coming: Receiver<String>,
+    seen: String,
 }
 
 /// How a program ended.
@@ -41,21 +46,26 @@ pub fn run(program: &Path, folder: &Path, settings: &[(&str, &str)], arguments: 
     Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
+/// A client that talks to the program and to no proxy in between.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 impl Roomkey {
     /// Starts the program and waits for the line that says where it listens.
     pub fn start(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut child = command(program, folder, settings).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut first = String::new();
-        stdout.read_line(&mut first).unwrap();
-        let Some((_, url)) = first.split_once("listens on ") else {
-            let mut faults = String::new();
-            stderr.read_to_string(&mut faults).unwrap();
-            panic!("it did not start: {first}{faults}");
-        };
-        let url = url.trim_end_matches(['\n', '}', '"']).to_owned();
-        Self { child, url, output: vec![Collected::new(first, stdout), Collected::new(String::new(), stderr)] }
+        Self::started(&mut command(program, folder, settings))
+    }
+
+    /// As [`Roomkey::start`], for a command that a test has made.
+    pub fn started(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let mut roomkey = Self { child, url: String::new(), stdout: Collected::new(stdout), stderr: Collected::new(stderr) };
+        let Some(line) = roomkey.stdout.until("listens on ") else { panic!("it did not start: {}", roomkey.stderr.rest()) };
+        let (_, url) = line.split_once("listens on ").unwrap();
+        url.trim_end_matches(['\n', '}', '"']).clone_into(&mut roomkey.url);
+        roomkey
     }
 
     /// The process id.
@@ -63,13 +73,27 @@ impl Roomkey {
         self.child.id()
     }
 
-    /// Sends a signal by name, such as `TERM`, and waits for the end.
-    pub fn stop(mut self, signal: &str) -> Ended {
+    /// Waits for a line on stdout.
+    pub fn wait_for(&mut self, part: &str) {
+        assert!(self.stdout.until(part).is_some(), "it ended without a line that holds {part}: {}", self.stdout.seen);
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.id().to_string()]).status().unwrap();
         assert!(sent.success());
-        let status = self.child.wait().unwrap();
-        let mut texts = self.output.iter_mut().map(Collected::whole);
-        Ended { status, stdout: texts.next().unwrap(), stderr: texts.next().unwrap() }
+    }
+
+    /// Waits for the end.
+    pub fn ended(mut self) -> Ended {
+        let (stdout, stderr) = (self.stdout.rest(), self.stderr.rest());
+        Ended { status: self.child.wait().unwrap(), stdout, stderr }
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn stop(self, signal: &str) -> Ended {
+        self.signal(signal);
+        self.ended()
     }
 }
 
@@ -81,23 +105,31 @@ impl Drop for Roomkey {
 }
 
 impl Collected {
-    fn new(first: String, mut rest: impl BufRead + Send + 'static) -> Self {
-        let text = Arc::new(Mutex::new(first));
-        let sink = Arc::clone(&text);
-        let reader = std::thread::spawn(move || {
+    /// Reads on in a thread of its own, so that the program never waits for a reader.
+    fn new(source: impl Read + Send + 'static) -> Self {
+        let (sink, coming) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut source = BufReader::new(source);
             let mut line = String::new();
-            while rest.read_line(&mut line).is_ok_and(|read| read > 0) {
-                sink.lock().unwrap().push_str(&line);
-                line.clear();
-            }
+            while source.read_line(&mut line).is_ok_and(|read| read > 0) && sink.send(std::mem::take(&mut line)).is_ok() {}
         });
-        Self { text, reader: Some(reader) }
+        Self { coming, seen: String::new() }
     }
 
-    fn whole(&mut self) -> String {
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
+    /// The next line that holds a text; nothing when the program closed its output before.
+    fn until(&mut self, part: &str) -> Option<String> {
+        while let Ok(line) = self.coming.recv_timeout(PATIENCE) {
+            self.seen.push_str(&line);
+            if line.contains(part) {
+                return Some(line);
+            }
         }
-        self.text.lock().unwrap().clone()
+        None
+    }
+
+    /// Everything, to the end.
+    fn rest(&mut self) -> String {
+        self.until("\0");
+        std::mem::take(&mut self.seen)
     }
 }

@@ -46,7 +46,7 @@ pub fn read(reader: &mut Reader<'_>, name: &str) -> Option<Found> {
 /// The rule that it breaks.
 pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
     let value = value.expose_secret();
-    if value.starts_with("@Microsoft.KeyVault(") {
+    if value.to_ascii_lowercase().starts_with("@microsoft.keyvault(") {
         return Err("is a Key Vault reference that the platform could not resolve".into());
     }
     if is_placeholder(value) {
@@ -104,7 +104,8 @@ mod tests {
             "your-secret-goes-here-your-secret-goes",
             "YOUR_API_SECRET_OF_AT_LEAST_32_BYTES",
             "<your livekit secret, 32 characters>",
-            "@Microsoft.KeyVault(SecretUri=https://v/s)",
+            "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/s)",
+            "@microsoft.keyvault(VaultName=v;SecretName=a-name-that-is-long)",
             "31-bytes-is-one-byte-too-short!",
             repeated.as_str(),
         ] {

@@ -46,12 +46,18 @@ impl Config {
             format!("agents    {agents}"),
             format!("pages     {}", self.origins()),
         ];
-        if let Origins::Listed(origins) = &self.cors.origins
-            && !origins.is_empty()
-        {
-            let origins = origins.join(" ");
-            lines.push("In Azure the platform answers preflights; give it the same list:".to_owned());
-            lines.push(format!("  az functionapp cors add --resource-group <group> --name <app> --allowed-origins {origins}"));
+        let for_azure = match &self.cors.origins {
+            Origins::Listed(origins) => origins.join(" "),
+            Origins::Any => "'*'".to_owned(),
+            Origins::NoFile => String::new(),
+        };
+        if !for_azure.is_empty() {
+            lines.push("In Azure the platform answers preflights. Give it the same list, and remove what is no longer on it:".to_owned());
+            lines.push(format!("  az functionapp cors add --resource-group <group> --name <app> --allowed-origins {for_azure}"));
+            lines.push("  az functionapp cors show --resource-group <group> --name <app>".to_owned());
+        }
+        if self.cors.credentials {
+            lines.push("  az functionapp cors credentials --resource-group <group> --name <app> --enable true".to_owned());
         }
         lines
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::json::{self, Json, Malformed, Object};
 
 /// At most this many errors are listed, so that a small request cannot ask for a large answer.
-const MAX_LISTED_ERRORS: usize = 20;
+pub const MAX_LISTED_ERRORS: usize = 20;
 
 /// The name of an unknown field is shown cut to this many characters.
 const MAX_SHOWN_NAME: usize = 40;

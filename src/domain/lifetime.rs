@@ -100,10 +100,10 @@ impl Validity {
     }
 }
 
-/// A moment as RFC 3339 in UTC with milliseconds and `Z`.
+/// A moment as RFC 3339 in UTC with milliseconds and `Z`; one before 1970 is shown as 1970.
 #[must_use]
 pub fn rfc3339(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
+    humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)).to_string()
 }
 
 /// The moment of a `NumericDate`.
@@ -138,6 +138,7 @@ mod tests {
         }
         assert_eq!(Lifetime::default_below(Ceiling(120)), Lifetime(120));
         assert_eq!(Lifetime::standard_endpoint(Ceiling(86_400)), Lifetime(600));
+        assert_eq!(Lifetime::standard_endpoint(Ceiling(120)), Lifetime(120));
     }
 
     #[test]
@@ -158,6 +159,7 @@ mod tests {
     #[test]
     fn times_are_written_with_milliseconds_in_utc() {
         assert_eq!(rfc3339(instant(1_700_000_000) + Duration::from_micros(4_999)), "2023-11-14T22:13:20.004Z");
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
     }
 
     proptest! {

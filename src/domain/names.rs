@@ -261,6 +261,8 @@ mod tests {
         assert!(!admits("team-[0-9]+", "xteam-7"));
         assert!(!admits("a|b", "ab"));
         assert!(!admits("(?m)^a$", "ab"));
+        assert!(admits("(?i)team-.*", "TEAM-7"));
+        assert!(admits(r"\w+", "team_7"));
     }
 
     #[test]

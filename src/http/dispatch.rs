@@ -37,16 +37,17 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
         })
         .recover(move |_: Rejection| {
             let request_id = rejected.app.entropy.uuid();
+            tracing::error!(%request_id, "warp rejected a request");
             async move { Ok::<_, Infallible>(complete(ApiError::Internal("warp rejected a request").into_reply(request_id), request_id)) }
         })
 }
 
-async fn answer(connection: &Connection, method: &Method, path: &str, headers: &HeaderMap, body: impl BodyStream) -> Reply {
+async fn answer(connection: &Connection, method: &Method, path: &str, headers: &HeaderMap, mut body: impl BodyStream) -> Reply {
     let stopwatch = Stopwatch::start();
     let app = &*connection.app;
     let request_id = request::request_id(headers, &*app.entropy);
     let (route, outcome) = match routes::find(method, path) {
-        Target::Route(route) => (route.path, bounded(connection, route, Request { headers, body }).await),
+        Target::Route(route) => (route.path, bounded(connection, route, Request { headers, body: &mut body }).await),
         Target::Options(path) => (path, Ok(cors::options(&app.cors, path, headers))),
         Target::WrongMethod(path) => (path, Err(ApiError::MethodNotAllowed { path })),
         Target::Nothing => ("none", Err(ApiError::NotFound)),
@@ -54,14 +55,15 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
     let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
     let mut reply = complete(outcome.unwrap_or_else(|error| error.into_reply(request_id)), request_id);
     cors::add_headers(&app.cors, headers, reply.headers_mut());
-    if connection.is_refused {
+    if connection.is_refused || !request::is_over(&mut body) {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if reply.headers().contains_key(CONNECTION) {
         connection.linger();
     }
     connection.end_request();
-    if route != routes::PROBE {
+    // The probe itself is not logged: it comes many times a second.
+    if route != routes::PROBE || code.is_some() {
         let status = reply.status().as_u16();
         telemetry::access(&Access { request_id, method: method_label(method), route, status, code, cause, duration: stopwatch.elapsed() });
     }

@@ -9,9 +9,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::reply::{self, Reply};
+use super::request::MAX_BODY_BYTES;
 use super::routes;
 use crate::domain::access_token::CannotSign;
-use crate::domain::fields::{FieldError, Refused};
+use crate::domain::fields::{FieldError, MAX_LISTED_ERRORS, Refused};
 
 /// Everything that can go wrong with a request.
 #[derive(Debug)]
@@ -210,10 +211,13 @@ impl ApiError {
         match self {
             Self::MalformedJson => "The body must be one JSON object in UTF-8.".to_owned(),
             Self::InvalidRequest(errors) if errors.len() == 1 => "One field is not valid.".to_owned(),
+            Self::InvalidRequest(errors) if errors.len() == MAX_LISTED_ERRORS => {
+                format!("At least {MAX_LISTED_ERRORS} fields are not valid.")
+            }
             Self::InvalidRequest(errors) => format!("{} fields are not valid.", errors.len()),
             Self::NotFound => "The path leads nowhere.".to_owned(),
             Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
-            Self::PayloadTooLarge => "The body may have at most 16384 bytes.".to_owned(),
+            Self::PayloadTooLarge => format!("The body may have at most {MAX_BODY_BYTES} bytes."),
             Self::UnsupportedMediaType => "The body must be application/json in UTF-8, without Content-Encoding.".to_owned(),
             Self::RequestTimeout => "The request must be complete within 10 s.".to_owned(),
             Self::Overloaded => "Too many requests are being served; this one was not looked at.".to_owned(),

@@ -1,29 +1,29 @@
 //! What handlers see of a request, and its id.
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use uuid::Uuid;
 use warp::Buf;
 
 use super::error::ApiError;
 use crate::entropy::Entropy;
 
-/// Largest body in bytes; the largest sensible request has about a tenth of it.
+/// Largest body in bytes, the one bound of what a request may make us hold; the largest sensible request has about a tenth of it.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Set by the Functions host. In forwarding mode a value that the client sent stands before it.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 
 /// A body as warp hands it out: chunks as they arrive.
-pub trait BodyStream: Stream<Item = Result<Self::Chunk, warp::Error>> + Send {
+pub trait BodyStream: Stream<Item = Result<Self::Chunk, warp::Error>> + Send + Unpin {
     /// Some bytes.
     type Chunk: Buf + Send;
 }
 
 impl<S, C> BodyStream for S
 where
-    S: Stream<Item = Result<C, warp::Error>> + Send,
+    S: Stream<Item = Result<C, warp::Error>> + Send + Unpin,
     C: Buf + Send,
 {
     type Chunk = C;
@@ -34,7 +34,7 @@ pub struct Request<'a, B> {
     /// All headers. Attacker-controlled.
     pub headers: &'a HeaderMap,
     /// The body.
-    pub body: B,
+    pub body: &'a mut B,
 }
 
 impl<B: BodyStream> Request<'_, B> {
@@ -42,12 +42,15 @@ impl<B: BodyStream> Request<'_, B> {
     ///
     /// # Errors
     /// 415 for another media type, a charset other than UTF-8, a body without a type, or any `Content-Encoding`; 413 past
-    /// [`MAX_BODY_BYTES`], decided by the bytes that arrive and not by what the head promises.
+    /// [`MAX_BODY_BYTES`], promised by the head or arrived.
     pub async fn json(self) -> Result<Vec<u8>, ApiError> {
         let has_type = has_json_type(self.headers)?;
+        let promised = content_length(self.headers);
+        if promised > MAX_BODY_BYTES as u64 {
+            return Err(if has_type { ApiError::PayloadTooLarge } else { ApiError::UnsupportedMediaType });
+        }
         let mut body = Vec::new();
-        let mut chunks = std::pin::pin!(self.body);
-        while let Some(chunk) = chunks.next().await {
+        while let Some(chunk) = self.body.next().await {
             // The cause may quote the client's bytes; a body that breaks off is not JSON.
             let mut chunk = chunk.map_err(|_| ApiError::MalformedJson)?;
             while chunk.has_remaining() {
@@ -67,6 +70,25 @@ impl<B: BodyStream> Request<'_, B> {
     }
 }
 
+/// Whether the body is over, so that the next request can be found behind it. What is left of a body that nobody wanted is
+/// dropped if it has arrived already, and not waited for.
+pub fn is_over(body: &mut impl BodyStream) -> bool {
+    let mut dropped = 0;
+    while dropped <= MAX_BODY_BYTES {
+        match body.next().now_or_never() {
+            Some(None) => return true,
+            Some(Some(Ok(chunk))) => dropped += chunk.remaining(),
+            Some(Some(Err(_))) | None => return false,
+        }
+    }
+    false
+}
+
+/// The length that the head promises; 0 where it promises none. hyper has refused what is not a number, or two of them.
+fn content_length(headers: &HeaderMap) -> u64 {
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
 /// Whether there is a content type, which must then be JSON in UTF-8.
 fn has_json_type(headers: &HeaderMap) -> Result<bool, ApiError> {
     if headers.contains_key(CONTENT_ENCODING) {
@@ -84,15 +106,18 @@ fn is_json(media_type: &str) -> bool {
     let mut parts = media_type.split(';').map(str::trim);
     parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
         && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => value.trim_matches('"').eq_ignore_ascii_case("utf-8"),
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+                unquoted.unwrap_or(value).eq_ignore_ascii_case("utf-8")
+            }
             _ => true,
         })
 }
 
-/// The id that an answer and its log line share: the host's invocation id, the last one where there are several (an earlier one
-/// is the client's), if it is a UUID in its usual form; else a fresh one.
+/// The id that an answer and its log line share: the host's invocation id if it is a UUID in its usual form, else a fresh one.
+/// Where there are several, in several headers or in one joined by commas, the last is the host's and the others the client's.
 pub fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> Uuid {
-    let last = headers.get_all(INVOCATION_ID).iter().next_back();
-    let hyphenated = last.filter(|value| value.len() == 36).and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    let last = headers.get_all(INVOCATION_ID).iter().next_back().and_then(|value| value.as_bytes().rsplit(|b| *b == b',').next());
+    let hyphenated = last.map(<[u8]>::trim_ascii).filter(|id| id.len() == 36).and_then(|id| Uuid::try_parse_ascii(id).ok());
     hyphenated.unwrap_or_else(|| entropy.uuid())
 }

@@ -31,7 +31,7 @@ enum Endpoint {
     ConnectionDetails,
 }
 
-/// The host's readiness probe and ping; the one path whose requests are not logged, since it comes many times a second.
+/// The host's readiness probe and ping.
 pub const PROBE: &str = "/";
 
 /// The whole surface.

@@ -59,3 +59,28 @@ async fn what_the_app_attaches_stands_in_the_token() {
     assert_eq!(claims["attributes"], json!({ "k": "v" }));
     assert_eq!(claims["roomConfig"], json!({ "agents": [{ "agentName": "helper", "metadata": "am" }] }));
 }
+
+#[tokio::test]
+async fn whoever_names_nothing_gets_a_room_an_identity_and_a_token_of_their_own() {
+    let app = spawn_app_with(&[("ROOMKEY_MAX_TOKEN_SECONDS", "120")], None);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let json = app.post(PATH, "{}").await.json();
+        let (_, claims) = claims(json["participant_token"].as_str().unwrap());
+        assert_eq!((&claims["name"], claims["exp"].as_u64()), (&claims["sub"], Some(NOW + 120)));
+        assert_eq!(claims["sub"].as_str().unwrap().len(), "guest-".len() + 12);
+        seen.extend([json["room_name"].to_string(), claims["sub"].to_string(), claims["jti"].to_string()]);
+    }
+    assert_eq!(seen.len(), 60);
+}
+
+#[tokio::test]
+async fn the_longest_token_stays_within_what_proxies_take_of_an_address() {
+    let app = spawn_app();
+    let body = json!({
+        "room_name": "r".repeat(128), "participant_identity": "i".repeat(128), "participant_name": "😀".repeat(64),
+        "participant_metadata": "m".repeat(1024), "participant_attributes": { "k": "v".repeat(1023) },
+    });
+    let token = app.post(PATH, &body.to_string()).await.json()["participant_token"].as_str().unwrap().len();
+    assert!(token < 8_000, "{token}");
+}

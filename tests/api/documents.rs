@@ -6,7 +6,7 @@ use std::path::Path;
 use roomkey::config::settings::SETTINGS;
 use roomkey::domain::connection_request::ConnectionRequest;
 use roomkey::domain::token_request::TokenRequest;
-use roomkey::http::error::KINDS;
+use roomkey::http::error::{ApiError, KINDS};
 use roomkey::http::routes::{ROUTES, allow};
 use serde_json::{Value, json};
 
@@ -136,4 +136,43 @@ fn documents_openapi_examples_follow_their_schemas() {
         }
     }
     assert!(checked > 0, "no example was found");
+}
+
+/// The compiler asks for a line here with each new error.
+fn is_listed(error: &ApiError) -> bool {
+    match error {
+        ApiError::MalformedJson
+        | ApiError::InvalidRequest(_)
+        | ApiError::NotFound
+        | ApiError::MethodNotAllowed { .. }
+        | ApiError::PayloadTooLarge
+        | ApiError::UnsupportedMediaType
+        | ApiError::RequestTimeout
+        | ApiError::Overloaded
+        | ApiError::Internal(_) => KINDS.contains(&error.kind()),
+    }
+}
+
+#[test]
+fn documents_errors_list_every_error_of_the_code() {
+    for error in [
+        ApiError::MalformedJson,
+        ApiError::InvalidRequest(Vec::new()),
+        ApiError::NotFound,
+        ApiError::MethodNotAllowed { path: "/" },
+        ApiError::PayloadTooLarge,
+        ApiError::UnsupportedMediaType,
+        ApiError::RequestTimeout,
+        ApiError::Overloaded,
+        ApiError::Internal(""),
+    ] {
+        assert!(is_listed(&error), "{error:?}");
+    }
+    let codes: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.code).collect();
+    assert_eq!(codes.len(), KINDS.len());
+}
+
+#[test]
+fn documents_openapi_has_the_version_of_the_package() {
+    assert_eq!(document()["info"]["version"], env!("CARGO_PKG_VERSION"));
 }

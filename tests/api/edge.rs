@@ -60,13 +60,6 @@ async fn every_route_answers_its_methods_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_method_override_header_changes_nothing() {
-    let app = spawn_app();
-    let answer = app.send(Method::GET, "/api/token", &[("x-http-method-override", b"POST")], None).await;
-    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
-}
-
-#[tokio::test]
 async fn a_head_has_the_headers_of_a_get_and_no_body() {
     let app = spawn_app();
     let (get, head) = (app.get("/api/health").await, app.send(Method::HEAD, "/api/health", &[], None).await);
@@ -85,6 +78,7 @@ async fn every_post_route_takes_json_in_utf_8_and_no_other_type() {
             (&["application/json;charset=UTF-8"], false),
             (&["application/json ; charset=utf-8"], false),
             (&["application/json;charset=utf-8;charset=latin1"], true),
+            (&["application/json;charset=\"utf-8"], true),
             (&["Application/JSON; charset=\"utf-8\""], false),
             (&["application/json; charset=utf-16"], true),
             (&["application/json; charset=iso-8859-1"], true),
@@ -111,26 +105,6 @@ async fn every_post_route_takes_json_in_utf_8_and_no_other_type() {
             let answer = app.send(Method::POST, path, &headers, Some(br#"{"roomName":"r"}"#)).await;
             assert_eq!(answer.code(), "unsupported_media_type", "{path}");
         }
-    }
-}
-
-#[tokio::test]
-async fn refusals_come_in_their_order() {
-    let app = spawn_app();
-    let large = vec![b' '; 16 * 1024 + 1];
-    let json: (&str, &[u8]) = ("content-type", b"application/json");
-    let text: (&str, &[u8]) = ("content-type", b"text/plain");
-    for (method, path, header, body, code) in [
-        (Method::PUT, "/nowhere", text, &large[..], "not_found"),
-        (Method::PUT, "/api/token", text, &large, "method_not_allowed"),
-        (Method::POST, "/api/token", text, &large, "unsupported_media_type"),
-        (Method::POST, "/api/token", ("x-no-type", b""), &large, "unsupported_media_type"),
-        (Method::POST, "/api/token", json, &large, "payload_too_large"),
-        (Method::POST, "/api/token", json, b"{", "malformed_json"),
-        (Method::POST, "/api/token", json, b"{}", "invalid_request"),
-    ] {
-        let answer = app.send(method, path, &[header], Some(body)).await;
-        assert_eq!(answer.code(), code);
     }
 }
 
@@ -185,6 +159,8 @@ async fn the_request_id_is_the_hosts_last_invocation_id_or_a_fresh_one() {
     };
     let (forged, ours) = (b"11111111-1111-4111-8111-111111111111", "ABCDEF01-2222-4222-8222-222222222222");
     assert_eq!(id(&[forged, ours.as_bytes()]).await, ours.to_lowercase());
+    // A client library may join the two into one header (RFC 9110 §5.3).
+    assert_eq!(id(&[format!("11111111-1111-4111-8111-111111111111, {ours}").as_bytes()]).await, ours.to_lowercase());
     let mut fresh = std::collections::BTreeSet::new();
     for bad in [
         &b"x"[..],
@@ -205,7 +181,9 @@ async fn the_request_id_is_the_hosts_last_invocation_id_or_a_fresh_one() {
 async fn every_request_but_the_probe_has_one_access_line() {
     let app = spawn_app();
     app.get("/").await;
+    app.send(Method::HEAD, "/", &[], None).await;
     assert_eq!(app.log(), "");
+    app.send(Method::POST, "/", &[], None).await;
     let answer = app.get("/api/health?secret=query").await;
     app.post("/api/token", "{").await;
     app.send(Method::DELETE, "/some/path", &[], None).await;
@@ -218,9 +196,14 @@ async fn every_request_but_the_probe_has_one_access_line() {
         .collect();
     assert_eq!(
         shown,
-        [("GET", "/api/health", 200, None), ("POST", "/api/token", 400, Some("malformed_json")), ("other", "none", 404, Some("not_found"))]
+        [
+            ("POST", "/", 405, Some("method_not_allowed")),
+            ("GET", "/api/health", 200, None),
+            ("POST", "/api/token", 400, Some("malformed_json")),
+            ("other", "none", 404, Some("not_found"))
+        ]
     );
-    assert_eq!(lines[0]["request_id"], answer.header("x-request-id"));
+    assert_eq!(lines[1]["request_id"], answer.header("x-request-id"));
     assert!(lines.iter().all(|line| line["level"] == "INFO" && line["duration_us"].is_u64() && line["timestamp"].is_string()));
 }
 

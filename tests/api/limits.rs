@@ -145,7 +145,8 @@ async fn pipelined_requests_are_answered_in_their_order() {
 async fn a_length_that_lies_costs_only_its_own_connection() {
     let app = spawn(Bounds { request: SHORT, ..wide() });
     for (length, body, expected) in [
-        ("2147483648", POST_BODY, "408"),
+        ("2147483648", POST_BODY, "413"),
+        ("16384", POST_BODY, "408"),
         ("17", POST_BODY, "408"),
         ("15", POST_BODY, "400"),
         ("18446744073709551616", POST_BODY, "400"),
@@ -159,6 +160,30 @@ async fn a_length_that_lies_costs_only_its_own_connection() {
         let answer = until_closed(&mut stream).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{length}: {answer}");
         assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_a_body_unread_says_that_it_closes() {
+    let app = spawn(wide());
+    for (method, path, headers) in [
+        ("POST", "/nowhere", "content-length: 8000"),
+        ("PUT", "/api/token", "content-length: 8000"),
+        ("POST", "/api/token", "content-type: text/plain\r\ncontent-length: 8000"),
+        ("POST", "/api/token", "content-type: text/plain\r\ntransfer-encoding: chunked"),
+        ("GET", "/api/health", "content-length: 8000"),
+        ("OPTIONS", "/api/token", "content-length: 8000"),
+    ] {
+        let mut stream = connect(&app).await;
+        stream.write_all(format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n").as_bytes()).await.unwrap();
+        let answer = until_closed(&mut stream).await;
+        assert!(answer.contains("connection: close\r\n"), "{method} {path}: {answer}");
+    }
+    // Where the body has arrived, the connection goes on.
+    let mut stream = connect(&app).await;
+    for _ in 0..3 {
+        stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
+        assert!(!one_answer(&mut stream).await.contains("connection: close"));
     }
 }
 

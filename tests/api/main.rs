@@ -7,12 +7,13 @@
     reason = "a test stops at the first surprise; UPDATE_DOCS is the one variable that it reads"
 )]
 
-mod bodies;
 mod canary;
 mod connection_details;
 mod cors;
 mod documents;
 mod edge;
+mod faults;
 mod harness;
 mod limits;
+mod order;
 mod token;

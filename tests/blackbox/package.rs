@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::process::Roomkey;
+use crate::process::{Roomkey, client};
 
 /// The package, unpacked.
 pub struct App {
@@ -56,7 +56,7 @@ impl App {
 }
 
 async fn post(url: &str, body: &Value) -> reqwest::Response {
-    reqwest::Client::new().post(format!("{url}/api/token")).json(body).send().await.unwrap()
+    client().post(format!("{url}/api/token")).json(body).send().await.unwrap()
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn packaged_zip_is_configured_as_a_custom_handler_that_sees_every_request() {
 async fn packaged_zip_alone_serves_a_token_under_the_hosts_environment() {
     let app = unpacked();
     let roomkey = app.start_as_host(&[]);
-    let ready = reqwest::get(format!("{}/", roomkey.url)).await.unwrap();
+    let ready = client().get(format!("{}/", roomkey.url)).send().await.unwrap();
     assert_eq!(ready.status(), 204);
     let invocation = "0a1b2c3d-0000-4000-8000-000000000001";
-    let answer = reqwest::Client::new()
+    let answer = client()
         .post(format!("{}/api/token", roomkey.url))
         .header("x-azure-functions-invocationid", invocation)
         .json(&json!({ "roomName": "hello" }))
@@ -129,7 +129,7 @@ async fn packaged_zip_cors_follows_host_json_with_no_other_edit() {
     let app = unpacked();
     let allowed = async |origin: &str| {
         let roomkey = app.start_as_host(&[]);
-        let answer = reqwest::Client::new().get(format!("{}/api/health", roomkey.url)).header("origin", origin).send().await.unwrap();
+        let answer = client().get(format!("{}/api/health", roomkey.url)).header("origin", origin).send().await.unwrap();
         answer.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap().to_owned())
     };
     let (before, after) = ("http://localhost:4200", "https://voice.example.com");

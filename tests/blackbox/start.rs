@@ -1,6 +1,7 @@
 //! Start: faults all at once, what the start says, and the three flags.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use roomkey::clock::Stopwatch;
 use serde_json::Value;
 
 use crate::package::unpacked;
-use crate::process::{Roomkey, run};
+use crate::process::{client, run};
 
 #[test]
 fn three_bad_settings_are_three_lines_with_names_only() {
@@ -147,21 +148,54 @@ fn help_and_version_are_short_and_unknown_arguments_are_refused() {
     assert!(!unknown.stderr.contains("canary"));
 }
 
-#[test]
-fn the_levels_that_are_not_asked_for_are_not_written() {
+#[tokio::test]
+async fn the_levels_that_are_not_asked_for_are_not_written_save_the_lines_of_the_start() {
     let app = unpacked();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "canary-secret-of-at-least-32-bytes\n").unwrap();
-    let settings = [
+    let own = [
         ("LIVEKIT_URL", "wss://livekit.example.com"),
         ("LIVEKIT_API_KEY", "APIcanary"),
         ("LIVEKIT_API_SECRET_FILE", file.path().to_str().unwrap()),
         ("ROOMKEY_CALLER_AUTH", "anonymous"),
     ];
-    let ended =
-        Roomkey::start(&app.handler(), app.folder(), &[&settings[..], &[("FUNCTIONS_CUSTOMHANDLER_PORT", "0")]].concat()).stop("INT");
-    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
-    let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().all(|line| line["level"] == "INFO"));
-    assert!(!ended.stdout.contains("canary"));
+    for (level, access_lines) in [("info", 1), ("warn", 0)] {
+        let roomkey = app.start_as_host(&[&own[..], &[("ROOMKEY_LOG", level)]].concat());
+        client().get(format!("{}/api/health", roomkey.url)).send().await.unwrap();
+        let ended = roomkey.stop("INT");
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+        let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.iter().filter(|line| line["message"] == "request").count(), access_lines);
+        assert!(ended.stdout.contains("listens on") && ended.stdout.contains("Web pages that may call"));
+        assert!(!ended.stdout.contains("canary"));
+    }
+}
+
+#[test]
+fn dev_mode_is_said_on_stderr_whatever_the_level_and_the_format() {
+    let app = unpacked();
+    for format in ["json", "text"] {
+        let ended = app.start_as_host(&[("ROOMKEY_LOG", "error"), ("ROOMKEY_LOG_FORMAT", format)]).stop("TERM");
+        assert!(ended.stderr.contains("WARNING: dev mode"), "{format}: {}", ended.stderr);
+    }
+}
+
+/// The best of several starts: what else the machine does can only add to it.
+#[tokio::test]
+async fn the_first_token_comes_within_20_ms_of_the_start() {
+    let app = unpacked();
+    let mut best = Duration::MAX;
+    for _ in 0..10 {
+        let began = Stopwatch::start();
+        let roomkey = app.start_as_host(&[]);
+        let mut stream = TcpStream::connect(roomkey.url.trim_start_matches("http://")).unwrap();
+        let request = b"POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"roomName\":\"r\"}";
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        best = best.min(began.elapsed());
+    }
+    let _ = writeln!(std::io::stderr(), "start to first token, best of 10: {:.1} ms", best.as_secs_f64() * 1_000.0);
+    assert!(best < Duration::from_millis(20), "{best:?}");
 }

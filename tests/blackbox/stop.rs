@@ -17,7 +17,7 @@ fn both_signals_stop_it_with_exit_code_zero() {
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_stop() {
     let app = unpacked();
-    let roomkey = app.start_as_host(&[]);
+    let mut roomkey = app.start_as_host(&[]);
     let mut stream = TcpStream::connect(roomkey.url.trim_start_matches("http://")).await.unwrap();
     let head =
         b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
@@ -26,10 +26,11 @@ async fn a_request_in_flight_is_answered_before_the_stop() {
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
-    let stopped = tokio::task::spawn_blocking(move || roomkey.stop("TERM"));
+    roomkey.signal("TERM");
+    roomkey.wait_for("stopping");
     stream.write_all(br#"{"roomName":"r"}"#).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(stopped.await.unwrap().status.code(), Some(0));
+    assert_eq!(roomkey.ended().status.code(), Some(0));
 }

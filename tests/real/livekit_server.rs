@@ -6,6 +6,7 @@ use prost::Message as _;
 use serde_json::json;
 
 use crate::peers::{API_KEY, API_SECRET, LiveKitServer, roomkey, signed, tampered, token};
+use crate::process::client;
 
 #[tokio::test]
 async fn real_livekit_server_refuses_tampered_expired_and_foreign_tokens() {
@@ -61,7 +62,7 @@ async fn real_livekit_server_gives_a_join_token_no_admin_call() {
         ("UpdateRoomMetadata", &in_room),
     ] {
         let url = format!("{}/twirp/livekit.RoomService/{method}", server.url);
-        let answer = reqwest::Client::new().post(url).bearer_auth(&token).json(body).send().await.unwrap();
+        let answer = client().post(url).bearer_auth(&token).json(body).send().await.unwrap();
         assert_eq!(answer.status(), 401, "{method}");
     }
 }

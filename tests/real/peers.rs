@@ -4,14 +4,15 @@ use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
+use roomkey::clock::{Clock, Stopwatch, SystemClock};
 use roomkey::domain::access_token::{Attachments, JoinGrant, Role, Signer};
 use roomkey::domain::lifetime::Validity;
 use roomkey::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
 use serde_json::Value;
 
-use crate::process::Roomkey;
+use crate::process::{Roomkey, client};
 
 /// A key that is in no configuration but the tests'.
 pub const API_KEY: &str = "APIrealparts";
@@ -34,7 +35,16 @@ pub struct LiveKitServer {
 impl LiveKitServer {
     /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
-        // Both ports were free a moment ago, which is all that can be had: the server cannot be handed a socket.
+        // The server cannot be handed a socket, and a port that was free a moment ago may be taken now: then another one.
+        for _ in 0..5 {
+            if let Some(server) = Self::try_start().await {
+                return server;
+            }
+        }
+        panic!("livekit-server ended five times before it answered");
+    }
+
+    async fn try_start() -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let udp_port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
@@ -45,25 +55,23 @@ impl LiveKitServer {
              tcp_port: 0, udp_port: {udp_port}, stun_servers: [\"127.0.0.1:9\"] }}\n"
         );
         std::fs::write(&config, text).unwrap();
-        let child = Command::new(tool("target/tools/bin/livekit-server"))
-            .arg("--config")
-            .arg(&config)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        // What it says of an error goes to the test's own stderr.
+        let mut command = Command::new(tool("target/tools/bin/livekit-server"));
+        let child = command.arg("--config").arg(&config).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let mut server = Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder };
-        while reqwest::get(&server.url).await.is_err() {
-            assert!(server.child.try_wait().unwrap().is_none(), "livekit-server ended before it answered");
+        let began = Stopwatch::start();
+        while client().get(&server.url).send().await.is_err() {
+            if server.child.try_wait().unwrap().is_some() {
+                return None;
+            }
+            assert!(began.elapsed() < Duration::from_mins(1), "livekit-server does not answer");
         }
-        server
+        Some(server)
     }
 
     /// The server's own word on a token: what a join would be told, without a join.
     pub async fn validate(&self, token: &str) -> (u16, String) {
-        let answer = reqwest::Client::new().get(format!("{}/rtc/validate", self.url)).bearer_auth(token).send().await.unwrap();
+        let answer = client().get(format!("{}/rtc/validate", self.url)).bearer_auth(token).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 }
@@ -89,15 +97,14 @@ pub fn roomkey(settings: &[(&str, &str)]) -> Roomkey {
 
 /// Asks roomkey for a token.
 pub async fn token(roomkey: &Roomkey, path: &str, body: &Value) -> String {
-    let answer: Value =
-        reqwest::Client::new().post(format!("{}{path}", roomkey.url)).json(body).send().await.unwrap().json().await.unwrap();
+    let answer: Value = client().post(format!("{}{path}", roomkey.url)).json(body).send().await.unwrap().json().await.unwrap();
     let token = answer.get("token").or(answer.get("participant_token"));
     token.and_then(Value::as_str).unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
 /// A token as roomkey signs it, with any key and any times: `expires_in` seconds from now, negative for the past.
 pub fn signed(api_key: &str, api_secret: &str, expires_in: i64) -> String {
-    let now = SystemTime::UNIX_EPOCH.elapsed_seconds();
+    let now = SystemClock.now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let expires_at = now.saturating_add_signed(expires_in);
     let grant = JoinGrant {
         room_name: RoomName::parse("standup-42").unwrap(),
@@ -111,17 +118,6 @@ pub fn signed(api_key: &str, api_secret: &str, expires_in: i64) -> String {
         panic!("a token could not be signed");
     };
     serde_json::to_value(token).unwrap().as_str().unwrap().to_owned()
-}
-
-trait ElapsedSeconds {
-    fn elapsed_seconds(self) -> u64;
-}
-
-impl ElapsedSeconds for SystemTime {
-    fn elapsed_seconds(self) -> u64 {
-        use roomkey::clock::{Clock, SystemClock};
-        SystemClock.now().duration_since(self).unwrap().as_secs()
-    }
 }
 
 /// The same token with one claim changed and the signature left as it was.
