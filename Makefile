@@ -13,7 +13,7 @@ run: ## build roomkey and start it on http://127.0.0.1:7071 (dev mode, unless se
 	@exec env -u CONTAINER_NAME ROOMKEY_LOG_FORMAT="$${ROOMKEY_LOG_FORMAT:-text}" cargo run --locked
 
 test: tools package ## run every test, those against the package and a real LiveKit server too
-	@echo "Building and running the tests: about 4 minutes the first time …"
+	@echo "Building and running the tests: about 3 minutes the first time …"
 	cargo test --locked
 
 check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
