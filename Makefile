@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check package tools docs clean
+.PHONY: help run test check package bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -27,6 +27,9 @@ check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
 package: ## build dist/roomkey.zip, which Azure Functions runs
 	@scripts/package
 
+bench: package ## measure roomkey beside other servers and write docs/benchmarks.md; a trial: make bench ROUNDS=1 SECONDS=2
+	@scripts/bench $(or $(ROUNDS),5) $(or $(SECONDS),5)
+
 tools: ## install what package and test need (cached in ~/.cache/roomkey)
 	@scripts/tools package peers
 
@@ -34,4 +37,4 @@ docs: ## write docs/settings.md and docs/errors.md from the code
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test api documents
 
 clean: ## remove all that was built here; the cache stays
-	rm -rf target dist tests/real/peers/js/node_modules
+	rm -rf target dist tests/real/peers/js/node_modules benches/peers/fastify/node_modules
