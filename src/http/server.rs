@@ -23,6 +23,9 @@ use crate::app::App;
 /// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Files for all connections, those that are refused included, and some to spare.
+const FILES: u64 = 8_192;
+
 /// The largest head in bytes, and the size to which one connection's buffer may grow. Easy Auth's headers are the largest that
 /// an honest client brings, and Azure's front end passes no more than 32 KiB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -49,11 +52,14 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, bounds: Bounds, stop: i
     }
 }
 
-/// Binds an address for [`serve`].
+/// Binds an address for [`serve`], with as many file descriptors as the system gives: the usual limit is below the bound on
+/// connections.
 ///
 /// # Errors
 /// What the system says.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    // Where it gives no more, connections past the limit wait in the system's queue.
+    let _ = rlimit::increase_nofile_limit(FILES);
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)

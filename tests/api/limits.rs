@@ -142,7 +142,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_length_that_lies_costs_only_its_own_connection() {
+async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
     let app = spawn(Bounds { request: SHORT, ..wide() });
     for (length, body, expected) in [
         ("2147483648", POST_BODY, "413"),
@@ -276,7 +276,7 @@ impl Clock for PanickingClock {
 }
 
 #[tokio::test]
-async fn a_panic_becomes_500_is_counted_in_the_log_and_the_connection_goes_on() {
+async fn fault_51_a_panic_in_sign_becomes_500_is_counted_in_the_log_and_the_connection_goes_on() {
     let app = Setup { clock: Some(Box::new(PanickingClock)), ..Setup::default() }.spawn();
     for _ in 0..3 {
         let answer = app.post("/api/token", r#"{"roomName":"r"}"#).await;

@@ -34,6 +34,31 @@ fn three_bad_settings_are_three_lines_with_names_only() {
 }
 
 #[test]
+fn fault_38_a_secret_that_is_a_reference_empty_a_placeholder_or_too_short_stops_the_start() {
+    let app = unpacked();
+    for secret in [
+        "@Microsoft.KeyVault(SecretUri=https://canary.example/s)",
+        "",
+        "changeme",
+        "your-canary",
+        "<canary>",
+        "x",
+        "canary-of-31-bytes-is-too-short",
+    ] {
+        let settings = [
+            ("LIVEKIT_URL", "canary"),
+            ("LIVEKIT_API_KEY", "APIkey"),
+            ("LIVEKIT_API_SECRET", secret),
+            ("ROOMKEY_CALLER_AUTH", "anonymous"),
+        ];
+        let ended = run(&app.handler(), app.folder(), &settings, &[]);
+        let names: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
+        assert_eq!((ended.status.code(), names), (Some(1), vec!["LIVEKIT_URL", "LIVEKIT_API_SECRET"]));
+        assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_port_in_use_is_a_fault_among_the_others() {
     let app = unpacked();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
