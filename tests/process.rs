@@ -1,6 +1,7 @@
 //! Runs the program as an operator or the Functions host would: a process with an environment of its own.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -66,6 +67,11 @@ impl Roomkey {
         let (_, url) = line.split_once("listens on ").unwrap();
         url.trim_end_matches(['\n', '}', '"']).clone_into(&mut roomkey.url);
         roomkey
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
     }
 
     /// The process id.

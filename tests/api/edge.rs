@@ -1,10 +1,10 @@
 //! What holds for every route: paths, methods, content types, sizes, ids and the order of refusal.
 
 use http::{Method, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::{spawn_app, spawn_app_with};
+use crate::wire::{connect, until_closed};
 
 const GETS: [&str; 4] = ["/", "/api/health", "/api/health/ready", "/api/openapi.json"];
 const POSTS: [&str; 2] = ["/api/token", "/api/connection-details"];
@@ -119,11 +119,9 @@ async fn a_body_of_16_kib_passes_and_one_byte_more_is_refused_and_closes() {
 
 /// Sends bytes as they are and reads until the server closes.
 async fn raw(address: std::net::SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = connect(address).await;
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8(answer).unwrap()
+    until_closed(&mut stream).await
 }
 
 #[tokio::test]

@@ -9,13 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::{Setup, TestApp};
+use crate::wire::{GET, POST_BODY, POST_HEAD, connect, exchange, in_flight, until_closed};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(30);
-const GET: &[u8] = b"GET /api/health HTTP/1.1\r\nhost: x\r\n\r\n";
-const POST_HEAD: &[u8] = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
-const POST_BODY: &[u8] = br#"{"roomName":"r"}"#;
-
 /// Bounds that no test reaches by accident.
 fn wide() -> Bounds {
     Bounds { head: LONG, request: LONG, idle: LONG, drain: LONG, ..Bounds::default() }
@@ -25,34 +22,11 @@ fn spawn(bounds: Bounds) -> TestApp {
     Setup { bounds, ..Setup::default() }.spawn()
 }
 
-async fn connect(app: &TestApp) -> TcpStream {
-    TcpStream::connect(app.address).await.unwrap()
-}
-
-/// What the server sends until it closes; a reset counts as a close.
-async fn until_closed(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8(answer).unwrap()
-}
-
-/// One answer to a request without a keep-alive that matters: up to the end of its JSON.
-async fn one_answer(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    let mut chunk = [0; 4_096];
-    while !answer.ends_with(b"}") {
-        let read = stream.read(&mut chunk).await.unwrap();
-        assert_ne!(read, 0, "closed after {}", String::from_utf8_lossy(&answer));
-        answer.extend_from_slice(chunk.get(..read).unwrap());
-    }
-    String::from_utf8(answer).unwrap()
-}
-
 #[tokio::test]
 async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
     let app = spawn(Bounds { head: SHORT, ..wide() });
     let began = Stopwatch::start();
-    let (mut silent, mut dripping) = (connect(&app).await, connect(&app).await);
+    let (mut silent, mut dripping) = (connect(app.address).await, connect(app.address).await);
     silent.write_all(b"GET /api/he").await.unwrap();
     let drip = async {
         let (mut reader, mut writer) = dripping.split();
@@ -79,7 +53,7 @@ async fn a_body_that_does_not_end_gets_408_and_a_close() {
     let app = spawn(Bounds { request: SHORT, ..wide() });
     for body in [&b""[..], b"{\"roomName\""] {
         let began = Stopwatch::start();
-        let mut stream = connect(&app).await;
+        let mut stream = connect(app.address).await;
         stream.write_all(&[POST_HEAD, body].concat()).await.unwrap();
         let answer = until_closed(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -92,7 +66,7 @@ async fn a_body_that_does_not_end_gets_408_and_a_close() {
 #[tokio::test]
 async fn the_time_of_a_request_counts_from_its_first_byte() {
     let app = spawn(Bounds { request: SHORT * 4, ..wide() });
-    let mut stream = connect(&app).await;
+    let mut stream = connect(app.address).await;
     let began = Stopwatch::start();
     stream.write_all(b"POST /api/token HTTP/1.1\r\n").await.unwrap();
     // Three quarters of the time go by within the head.
@@ -106,24 +80,22 @@ async fn the_time_of_a_request_counts_from_its_first_byte() {
 #[tokio::test]
 async fn an_idle_connection_closes_only_after_its_own_longer_time() {
     let app = spawn(Bounds { head: SHORT, idle: SHORT * 4, ..wide() });
-    let mut stream = connect(&app).await;
-    stream.write_all(GET).await.unwrap();
-    one_answer(&mut stream).await;
+    let mut stream = connect(app.address).await;
+    exchange(&mut stream, GET).await;
     let mut nothing = [0];
     assert!(tokio::time::timeout(SHORT * 2, stream.read(&mut nothing)).await.is_err(), "closed with the time of a head");
-    stream.write_all(GET).await.unwrap();
-    one_answer(&mut stream).await;
+    exchange(&mut stream, GET).await;
     let idle = Stopwatch::start();
     assert_eq!(until_closed(&mut stream).await, "");
     assert!((SHORT * 3..LONG / 2).contains(&idle.elapsed()), "{:?}", idle.elapsed());
     // One that never says a word is idle too.
-    assert_eq!(until_closed(&mut connect(&app).await).await, "");
+    assert_eq!(until_closed(&mut connect(app.address).await).await, "");
 }
 
 #[tokio::test]
 async fn a_client_that_takes_no_answers_is_cut_off() {
     let app = spawn(Bounds { request: SHORT, ..wide() });
-    let mut stream = connect(&app).await;
+    let mut stream = connect(app.address).await;
     let pipelined = b"GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
     // Writing fails once the server has closed; 1,000 answers of some 40 KB are far more than any socket holds.
     let written = tokio::time::timeout(LONG, async { while stream.write_all(&pipelined).await.is_ok() {} }).await;
@@ -133,7 +105,7 @@ async fn a_client_that_takes_no_answers_is_cut_off() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_their_order() {
     let app = spawn(wide());
-    let mut stream = connect(&app).await;
+    let mut stream = connect(app.address).await;
     let close = b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     stream.write_all(&[GET, POST_HEAD, POST_BODY, GET, close].concat()).await.unwrap();
     let answers = until_closed(&mut stream).await;
@@ -154,7 +126,7 @@ async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
         ("16\r\ncontent-length: 17", POST_BODY, "400"),
         ("16\r\ntransfer-encoding: chunked", b"0\r\n\r\n", "400"),
     ] {
-        let mut stream = connect(&app).await;
+        let mut stream = connect(app.address).await;
         let head = format!("POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
         stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
         let answer = until_closed(&mut stream).await;
@@ -174,16 +146,19 @@ async fn an_answer_that_leaves_a_body_unread_says_that_it_closes() {
         ("GET", "/api/health", "content-length: 8000"),
         ("OPTIONS", "/api/token", "content-length: 8000"),
     ] {
-        let mut stream = connect(&app).await;
+        let mut stream = connect(app.address).await;
         stream.write_all(format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n").as_bytes()).await.unwrap();
         let answer = until_closed(&mut stream).await;
         assert!(answer.contains("connection: close\r\n"), "{method} {path}: {answer}");
     }
     // Where the body has arrived, the connection goes on.
-    let mut stream = connect(&app).await;
+    let mut stream = connect(app.address).await;
     for _ in 0..3 {
-        stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
-        assert!(!one_answer(&mut stream).await.contains("connection: close"));
+        assert!(
+            !exchange(&mut stream, b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello")
+                .await
+                .contains("connection: close")
+        );
     }
 }
 
@@ -191,7 +166,7 @@ async fn an_answer_that_leaves_a_body_unread_says_that_it_closes() {
 async fn a_large_body_is_refused_at_once_and_the_answer_arrives_although_the_client_goes_on_sending() {
     let app = spawn(wide());
     for _ in 0..20 {
-        let mut stream = connect(&app).await;
+        let mut stream = connect(app.address).await;
         let head = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n\r\n";
         stream.write_all(&[&head[..], &vec![b' '; 900_000]].concat()).await.unwrap();
         let answer = until_closed(&mut stream).await;
@@ -204,13 +179,7 @@ async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_always_
     let app = spawn(Bounds { requests: 3, ..wide() });
     let mut holding = Vec::new();
     for _ in 0..3 {
-        let mut stream = connect(&app).await;
-        let head =
-            b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
-        stream.write_all(head).await.unwrap();
-        let mut go_on = [0; 25];
-        stream.read_exact(&mut go_on).await.unwrap();
-        holding.push(stream);
+        holding.push(in_flight(app.address).await);
     }
     for (method, path, code) in [
         (http::Method::GET, "/nowhere", "not_found"),
@@ -224,8 +193,7 @@ async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_always_
     }
     assert_eq!(app.get("/").await.status, StatusCode::NO_CONTENT);
     for stream in &mut holding {
-        stream.write_all(POST_BODY).await.unwrap();
-        assert!(one_answer(stream).await.starts_with("HTTP/1.1 200 "));
+        assert!(exchange(stream, POST_BODY).await.starts_with("HTTP/1.1 200 "));
     }
     assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
 }
@@ -234,7 +202,7 @@ async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_always_
 async fn a_client_that_goes_away_gives_its_seat_back() {
     let app = spawn(Bounds { requests: 1, ..wide() });
     for _ in 0..20 {
-        let mut stream = connect(&app).await;
+        let mut stream = connect(app.address).await;
         stream.write_all(POST_HEAD).await.unwrap();
         drop(stream);
     }
@@ -245,18 +213,17 @@ async fn a_client_that_goes_away_gives_its_seat_back() {
 #[tokio::test]
 async fn connections_past_the_bound_are_told_so_and_closed() {
     let app = spawn(Bounds { connections: 2, ..wide() });
-    let mut seated = [connect(&app).await, connect(&app).await];
+    let mut seated = [connect(app.address).await, connect(app.address).await];
     for stream in &mut seated {
-        stream.write_all(GET).await.unwrap();
-        assert!(one_answer(stream).await.starts_with("HTTP/1.1 200 "));
+        assert!(exchange(stream, GET).await.starts_with("HTTP/1.1 200 "));
     }
-    let mut refused = connect(&app).await;
+    let mut refused = connect(app.address).await;
     refused.write_all(GET).await.unwrap();
     let answer = until_closed(&mut refused).await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("connection: close") && answer.contains("retry-after: 1"), "{answer}");
 
     // One refusal at a time has a seat here; whoever comes on top of it is closed without a word.
-    let (mut waiting, mut surplus) = (connect(&app).await, connect(&app).await);
+    let (mut waiting, mut surplus) = (connect(app.address).await, connect(app.address).await);
     waiting.write_all(b"GET /").await.unwrap();
     assert_eq!(until_closed(&mut surplus).await, "");
 
@@ -291,19 +258,12 @@ async fn fault_51_a_panic_in_sign_becomes_500_is_counted_in_the_log_and_the_conn
 #[tokio::test]
 async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_comes() {
     let mut app = spawn(wide());
-    let mut in_flight = Vec::new();
+    let mut flying = Vec::new();
     for _ in 0..100 {
-        let mut stream = connect(&app).await;
-        let head =
-            b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
-        stream.write_all(head).await.unwrap();
-        let mut go_on = [0; 25];
-        stream.read_exact(&mut go_on).await.unwrap();
-        in_flight.push(stream);
+        flying.push(in_flight(app.address).await);
     }
-    let mut idle = connect(&app).await;
-    idle.write_all(GET).await.unwrap();
-    one_answer(&mut idle).await;
+    let mut idle = connect(app.address).await;
+    exchange(&mut idle, GET).await;
 
     assert_eq!(app.get("/api/health/ready").await.status, StatusCode::OK);
     app.stop();
@@ -311,7 +271,7 @@ async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_c
     let ready = app.get("/api/health/ready").await;
     assert_eq!((ready.status, ready.json()["status"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("stopping")));
     assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
-    for stream in &mut in_flight {
+    for stream in &mut flying {
         stream.write_all(POST_BODY).await.unwrap();
         let answer = until_closed(stream).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -322,7 +282,7 @@ async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_c
 #[tokio::test]
 async fn a_stop_cuts_off_what_does_not_finish() {
     let mut app = spawn(Bounds { drain: SHORT, ..wide() });
-    let mut stream = connect(&app).await;
+    let mut stream = connect(app.address).await;
     stream.write_all(POST_HEAD).await.unwrap();
     app.get("/api/health").await;
     app.stop();

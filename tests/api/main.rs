@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise; UPDATE_DOCS is the one variable that it reads"
 )]
 
+mod attack;
 mod canary;
 mod connection_details;
 mod cors;
@@ -14,6 +15,9 @@ mod documents;
 mod edge;
 mod faults;
 mod harness;
+mod hostile_heads;
 mod limits;
 mod order;
 mod token;
+#[path = "../wire.rs"]
+mod wire;

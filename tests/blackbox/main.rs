@@ -7,3 +7,5 @@ mod package;
 mod process;
 mod start;
 mod stop;
+#[path = "../wire.rs"]
+mod wire;

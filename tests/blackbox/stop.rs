@@ -1,9 +1,12 @@
 //! A clean stop.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use std::time::Duration;
 
+use roomkey::clock::Stopwatch;
+
+use crate::attack::{report, start};
 use crate::package::unpacked;
+use crate::wire::{POST_BODY, connect, exchange, in_flight};
 
 #[test]
 fn both_signals_stop_it_with_exit_code_zero() {
@@ -15,22 +18,45 @@ fn both_signals_stop_it_with_exit_code_zero() {
 }
 
 #[tokio::test]
-async fn a_request_in_flight_is_answered_before_the_stop() {
+async fn fault_50_sigterm_with_100_in_flight_serves_them_all_and_exits_0() {
     let app = unpacked();
-    let mut roomkey = app.start_as_host(&[]);
-    let mut stream = TcpStream::connect(roomkey.url.trim_start_matches("http://")).await.unwrap();
-    let head =
-        b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
-    stream.write_all(head).await.unwrap();
-    // The server says "go on" only once the handler waits for the body, so the request is in flight now.
-    let mut go_on = [0; 25];
-    stream.read_exact(&mut go_on).await.unwrap();
-    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut roomkey = start(&app);
+    let mut flying = Vec::new();
+    for _ in 0..100 {
+        flying.push(in_flight(roomkey.address()).await);
+    }
     roomkey.signal("TERM");
     roomkey.wait_for("stopping");
-    stream.write_all(br#"{"roomName":"r"}"#).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(roomkey.ended().status.code(), Some(0));
+    let mut probe = connect(roomkey.address()).await;
+    let ready = exchange(&mut probe, b"GET /api/health/ready HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains(r#""status":"stopping""#), "{ready}");
+    drop(probe);
+    let mut served = 0;
+    for stream in &mut flying {
+        served += usize::from(exchange(stream, POST_BODY).await.starts_with("HTTP/1.1 200 "));
+    }
+    let ended = roomkey.ended();
+    report(&format!("fault 50, SIGTERM: {served} of 100 requests in flight were served"));
+    assert_eq!((served, ended.status.code()), (100, Some(0)));
+    assert!(!ended.stderr.contains("cut off"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn fault_50_what_does_not_finish_is_cut_after_8_s_and_a_second_sigterm_ends_at_once() {
+    let app = unpacked();
+    let (mut patient, mut hasty) = (start(&app), start(&app));
+    let _stuck = (in_flight(patient.address()).await, in_flight(hasty.address()).await);
+    let began = Stopwatch::start();
+    for roomkey in [&mut patient, &mut hasty] {
+        roomkey.signal("TERM");
+        roomkey.wait_for("stopping");
+    }
+    hasty.signal("TERM");
+    assert_eq!(hasty.ended().status.code(), Some(0));
+    let hasty_time = began.elapsed();
+    let ended = patient.ended();
+    report(&format!("fault 50, stop: with a second signal after {hasty_time:.1?}, without after {:.1?}", began.elapsed()));
+    assert!(hasty_time < Duration::from_secs(4), "{hasty_time:?}");
+    assert!((Duration::from_millis(7_500)..Duration::from_secs(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(ended.status.success() && ended.stderr.contains("cut off"), "{ended:?}");
 }
