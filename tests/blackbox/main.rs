@@ -1,11 +1,13 @@
 //! The package that is published, unpacked alone in an empty folder and run as a process.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 mod attack;
+mod host;
 mod package;
 #[path = "../process.rs"]
 mod process;
 mod start;
 mod stop;
+mod through_host;
 #[path = "../wire.rs"]
 mod wire;
