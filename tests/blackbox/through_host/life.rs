@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::load::Load;
 use super::{Answer, post, start};
+use crate::attack::report;
 use crate::host::journal::Level;
 use crate::host::{Host, Mode};
 use crate::package::unpacked;
@@ -122,7 +123,7 @@ async fn a_new_process_takes_over_from_the_old_one_and_no_request_fails(mode: Mo
     }
     load.serves(100).await;
     let tally = load.stop().await;
-    println!("{mode:?}: {} requests served, none lost, while three processes took over", tally.served);
+    report(&format!("{mode:?}: {} requests served, none lost, while three processes took over", tally.served));
     assert_eq!((tally.failed, tally.broken), (0, 0));
     host.journal.read(|entries| {
         assert_eq!((entries.starts.len(), entries.exits.len()), (4, 0));
@@ -157,7 +158,10 @@ async fn under_load_a_sigkill_loses_requests_but_makes_no_answer_wrong(mode: Mod
     }
     load.serves(100).await;
     let tally = load.stop().await;
-    println!("{mode:?}: {} requests served; two SIGKILLs lost {} (500) and {} (broken off)", tally.served, tally.failed, tally.broken);
+    report(&format!(
+        "{mode:?}: {} requests served; two SIGKILLs lost {} (500) and {} (broken off)",
+        tally.served, tally.failed, tally.broken
+    ));
     assert!(host.journal.read(|entries| entries.exits.iter().all(|exit| exit.contains("exited with code 137"))));
 }
 

@@ -1,0 +1,73 @@
+//! What single steps of a request cost, each called alone.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use roomkey::clock::{Clock, Stopwatch, SystemClock};
+use roomkey::config::LogFormat;
+use roomkey::domain::access_token::{Attachments, JoinGrant, Signer};
+use roomkey::domain::fields::Fields;
+use roomkey::domain::lifetime::Validity;
+use roomkey::domain::names::{ParticipantIdentity, ParticipantName};
+use roomkey::domain::token_request::{Limits, TokenRequest};
+use roomkey::entropy::{Entropy, SystemEntropy};
+use roomkey::telemetry::{self, Access};
+use tracing::Level;
+
+use crate::exchange;
+
+/// Batches of each step; the steps take turns.
+const BATCHES: usize = 15;
+/// Calls in one batch; about 20 ms.
+const CALLS: u32 = 10_000;
+
+/// One step and the median of its batches, in nanoseconds a call.
+pub struct Step {
+    pub name: &'static str,
+    pub nanoseconds: f64,
+}
+
+/// Times every step.
+pub fn run() -> Vec<Step> {
+    let body = exchange::body().to_string();
+    let limits = Limits::default();
+    let wanted = TokenRequest::parse(body.as_bytes(), &limits).unwrap();
+    let validity = Validity::starting_at(SystemClock.now(), wanted.lifetime);
+    let grant = JoinGrant {
+        room_name: wanted.room_name,
+        participant_identity: ParticipantIdentity::parse("alice").unwrap(),
+        participant_name: ParticipantName::parse("Alice").unwrap(),
+        role: wanted.role,
+        attachments: Attachments::default(),
+    };
+    let signer = Signer::new(exchange::API_KEY.into(), &exchange::API_SECRET.into());
+    let entropy: &dyn Entropy = &SystemEntropy;
+    let access = Access {
+        request_id: entropy.uuid(),
+        method: "POST",
+        route: "/api/token",
+        status: 200,
+        code: None,
+        cause: None,
+        duration: Duration::from_micros(21),
+    };
+    let _lines = tracing::subscriber::set_default(telemetry::subscriber(Level::INFO, LogFormat::Json, std::io::sink));
+
+    let mut steps: [(&str, &dyn Fn()); 4] = [
+        ("parse: the strict JSON pass", &|| drop(black_box(Fields::read(black_box(body.as_bytes()))))),
+        ("parse and validate every field", &|| drop(black_box(TokenRequest::parse(black_box(body.as_bytes()), &limits)))),
+        ("sign, with a fresh `jti`", &|| drop(black_box(signer.sign(black_box(&grant), validity, entropy.uuid())))),
+        ("write the access line, to nowhere", &|| telemetry::access(black_box(&access))),
+    ];
+    let mut batches = steps.map(|_| Vec::new());
+    for _ in 0..BATCHES {
+        for ((_, step), times) in steps.iter_mut().zip(&mut batches) {
+            let stopwatch = Stopwatch::start();
+            for _ in 0..CALLS {
+                step();
+            }
+            times.push(stopwatch.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
+        }
+    }
+    steps.iter().zip(batches).map(|((name, _), times)| Step { name, nanoseconds: crate::report::median(times) }).collect()
+}
