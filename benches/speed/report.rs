@@ -82,7 +82,7 @@ impl Report {
         let verdict = if self.quiet.is_quiet() { "quiet enough" } else { "TOO BUSY TO BELIEVE" };
         format!(
             "# Benchmarks\n\nWritten by `make bench ROUNDS={rounds} SECONDS={seconds}` on {date}, on {cores} cores of {processor}, \
-             Linux {kernel}. Numbers of another machine differ; the ratios should not by much.\n\n\
+             Linux {kernel}.\n\n\
              The machine was **{verdict}**: a fixed loop took at most {spread:.1} % longer at one time than at another (bound: \
              {max_spread:.0} %), other programs and the hypervisor took at most {others:.1} % of both cores during any measurement \
              (bound: {max_others:.0} %), and the load average before was {load_average}.\n\n\
@@ -200,20 +200,23 @@ impl Report {
 
     fn method(&self) -> String {
         let busiest = self.turns.iter().flatten().map(|turn| turn.load_share).fold(0.0, f64::max) * 100.0;
+        let limit = if busiest < 90.0 { "it limited nobody" } else { "it may have limited the fastest" };
         let warm_up = WARM_UP.as_secs();
         let mut text = format!(
             "- Every server is one process on one core; no stack uses clustering or several workers. The program that sends the \
-             requests has another core, of which it used at most {busiest:.0} %: it was not what limited anyone.\n\
+             requests and reads the log has another core, of which it used at most {busiest:.0} %: {limit}.\n\
              - Each turn starts the server {STARTS} times (from before the process exists to the first answer that was checked; files \
-             are in memory already), checks {VERIFIED} answers on each connection, sends {warm_up} s of load uncounted and then the counted load: \
-             {CONNECTIONS} connections, each sending the next request when it has its answer. Under such a load the times of requests \
-             follow from requests/s. Resident memory is read with the connections still open.\n\
+             are in memory already), checks {VERIFIED} answers on each connection, sends {warm_up} s of load uncounted and then the \
+             counted load: {CONNECTIONS} connections, each sending the next request when it has its answer. Under such a load the \
+             times of requests follow from requests/s. Resident memory is read with the connections still open.\n\
              - All get the same `POST /api/token` and answer with the same fields; for all but the echo the checks are: the token's \
              signature, issuer, subject, lifetime and grants.\n\
-             - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read all the time. The \
-             others log nothing, add no request id or security headers, and check no more than their framework does by itself.\n\
-             - \"{CEILING}\" is warp reading the same JSON and answering with it. \"warp, sign\" parses, signs and replies. Both \
-             are built as roomkey is.\n- Versions:\n"
+             - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read as soon as \
+             something is in it. The others log nothing, add no request id or security headers, set no limits, and check no more than \
+             their framework does by itself.\n\
+             - \"{CEILING}\" is warp reading the same JSON and answering with it; its answer is shorter than the others'. \"warp, \
+             sign\" parses, signs and replies. Both are built as roomkey is.\n\
+             - Versions:\n"
         );
         for peer in &PEERS {
             writeln!(text, "  - {}: {}", peer.name, peer.versions()).unwrap();
