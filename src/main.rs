@@ -11,6 +11,7 @@ use roomkey::config::{Config, Fault, Faults, LogFormat};
 use roomkey::http::edge::Bounds;
 use roomkey::http::server;
 use roomkey::telemetry;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
@@ -61,9 +62,13 @@ fn serve() -> ExitCode {
         Err(error) => return refuse(&[bind_fault(&error)]),
     };
     let format = telemetry::format(config.log_format);
-    telemetry::start(config.log_level, format);
+    let lines = telemetry::start(config.log_level, format);
     telemetry::log_panics();
-    match run(listener, config, format) {
+    let parked = lines.clone();
+    let runtime = Builder::new_multi_thread().enable_all().on_thread_park(move || parked.flush()).build();
+    let served = runtime.and_then(|runtime| runtime.block_on(run(listener, config, format)));
+    lines.flush();
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(kind = %error.kind(), "the service could not run");
@@ -72,7 +77,6 @@ fn serve() -> ExitCode {
     }
 }
 
-#[tokio::main]
 async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // Before the first line is written: whoever reads it may send a signal at once.

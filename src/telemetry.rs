@@ -3,6 +3,9 @@
 //! The Functions host takes stdout as information and stderr as an error, or as a warning where the line holds "warn"; so WARN
 //! and ERROR go to stderr and the level stands in each line. Fields hold our own words, numbers and checked ids only.
 
+mod json;
+mod lines;
+
 use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -12,7 +15,6 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 use uuid::Uuid;
@@ -20,9 +22,13 @@ use uuid::Uuid;
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogFormat;
 use crate::domain::lifetime::rfc3339;
+pub use crate::telemetry::lines::Lines;
 
 /// The target of the lines that a start writes.
 pub const START: &str = "roomkey::start";
+
+/// The target of the lines about one request each, which [`Lines`] writes in batches.
+const REQUEST: &str = "roomkey::request";
 
 /// What is known of a request when its answer is ready.
 pub struct Access {
@@ -48,7 +54,7 @@ pub fn access(access: &Access) {
     let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {
         ($level:expr) => {
-            tracing::event!($level, %request_id, method, route, status, code, cause, duration_us, "request")
+            tracing::event!(target: REQUEST, $level, %request_id, method, route, status, code, cause, duration_us, "request")
         };
     }
     match status {
@@ -64,11 +70,14 @@ pub fn format(wanted: Option<LogFormat>) -> LogFormat {
     wanted.unwrap_or_else(|| if std::io::stdout().is_terminal() { LogFormat::Text } else { LogFormat::Json })
 }
 
-/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never written.
-pub fn start(level: Level, format: LogFormat) {
-    let writer = std::io::stderr.with_max_level(Level::WARN).or_else(std::io::stdout);
+/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never written. Whoever has a moment to
+/// spare must flush what waits.
+#[must_use]
+pub fn start(level: Level, format: LogFormat) -> Lines {
+    let lines = Lines::default();
     // Fails only if it was started before, and then lines are written already.
-    let _ = tracing::subscriber::set_global_default(subscriber(level, format, writer));
+    let _ = tracing::subscriber::set_global_default(subscriber(level, format, lines.clone()));
+    lines
 }
 
 /// Writes where a panic happened, and not what it said: its message may hold a client's text.
@@ -84,10 +93,10 @@ pub fn subscriber<W>(level: Level, format: LogFormat, writer: W) -> impl tracing
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(Time).with_target(false).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
-        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.event_format(json::Json).boxed(),
+        LogFormat::Text => lines.with_timer(Time).with_target(false).with_ansi(false).boxed(),
     };
     // What a start says, its warnings above all, is written whatever the level.
     Registry::default().with(lines.with_filter(Targets::new().with_target("roomkey", level).with_target(START, Level::INFO)))

@@ -6,7 +6,7 @@ use roomkey::clock::Stopwatch;
 
 use crate::attack::{report, start};
 use crate::package::unpacked;
-use crate::wire::{POST_BODY, connect, exchange, in_flight};
+use crate::wire::{POST_BODY, POST_HEAD, connect, exchange, in_flight};
 
 #[test]
 fn both_signals_stop_it_with_exit_code_zero() {
@@ -59,4 +59,37 @@ async fn fault_50_what_does_not_finish_is_cut_after_8_s_and_a_second_sigterm_end
     assert!(hasty_time < Duration::from_secs(4), "{hasty_time:?}");
     assert!((Duration::from_millis(7_500)..Duration::from_secs(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
     assert!(ended.status.success() && ended.stderr.contains("cut off"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_line_of_a_request_comes_without_waiting_for_another() {
+    let app = unpacked();
+    let mut roomkey = start(&app);
+    let mut client = connect(roomkey.address()).await;
+    for _ in 0..50 {
+        let answer = exchange(&mut client, &[POST_HEAD, POST_BODY].concat()).await;
+        let (_, id) = answer.split_once("x-request-id: ").unwrap();
+        roomkey.wait_for(&id[..36]);
+    }
+}
+
+#[tokio::test]
+async fn every_request_under_load_has_one_line_when_it_has_stopped() {
+    let app = unpacked();
+    let roomkey = start(&app);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let address = roomkey.address();
+        clients.spawn(async move {
+            let mut client = connect(address).await;
+            for _ in 0..500 {
+                assert!(exchange(&mut client, &[POST_HEAD, POST_BODY].concat()).await.starts_with("HTTP/1.1 200 "));
+            }
+        });
+    }
+    clients.join_all().await;
+    let ended = roomkey.stop("TERM");
+    let lines = ended.stdout.lines().filter(|line| line.contains(r#""route":"/api/token""#));
+    let ids: std::collections::HashSet<_> = lines.map(|line| line.split_once(r#""request_id":""#).unwrap().1[..36].to_owned()).collect();
+    assert_eq!((ids.len(), ended.status.code()), (16 * 500, Some(0)));
 }
