@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use super::error::ApiError;
 
+/// Bytes that an answer with a token usually fits into.
+const USUAL_BODY: usize = 1024;
+
 /// An answer.
 pub type Reply = warp::reply::Response;
 
@@ -14,7 +17,8 @@ pub type Reply = warp::reply::Response;
 /// # Errors
 /// `internal` when the value cannot be written as JSON, which no value of ours can cause.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Reply, ApiError> {
-    let body = serde_json::to_vec(value).map_err(|_| ApiError::Internal("an answer could not be written as JSON"))?;
+    let mut body = Vec::with_capacity(USUAL_BODY);
+    serde_json::to_writer(&mut body, value).map_err(|_| ApiError::Internal("an answer could not be written as JSON"))?;
     Ok(with_body(status, "application/json", body))
 }
 
