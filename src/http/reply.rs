@@ -9,6 +9,9 @@ use super::error::ApiError;
 /// Bytes that an answer with a token usually fits into.
 const USUAL_BODY: usize = 1024;
 
+/// Headers of an answer with a token, for a page and with what is left of a budget.
+const USUAL_HEADERS: usize = 16;
+
 /// An answer.
 pub type Reply = warp::reply::Response;
 
@@ -33,6 +36,7 @@ pub fn empty(status: StatusCode) -> Reply {
 pub fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Reply {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
+    reply.headers_mut().reserve(USUAL_HEADERS);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }

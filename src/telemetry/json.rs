@@ -45,23 +45,23 @@ impl Members<'_> {
         self.0.push_str("\":");
     }
 
+    fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.name(field);
+        self.0.push('"');
+        // A string takes whatever is written to it.
+        let _ = Escaped(self.0).write_fmt(value);
+        self.0.push('"');
+    }
+
     fn bare(&mut self, field: &Field, value: impl fmt::Display) {
         self.name(field);
-        // A string takes whatever is written to it.
         let _ = write!(self.0, "{value}");
     }
 }
 
 impl Visit for Members<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.name(field);
-        if value.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-            self.0.push('"');
-            self.0.push_str(value);
-            self.0.push('"');
-        } else {
-            self.0.push_str(&serde_json::Value::from(value).to_string());
-        }
+        self.text(field, format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -77,7 +77,22 @@ impl Visit for Members<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.record_str(field, &format!("{value:?}"));
+        self.text(field, format_args!("{value:?}"));
+    }
+}
+
+/// The inside of a JSON string.
+struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+            self.0.push_str(text);
+        } else {
+            let quoted = serde_json::Value::from(text).to_string();
+            self.0.push_str(quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(fmt::Error)?);
+        }
+        Ok(())
     }
 }
 
