@@ -16,7 +16,9 @@ pub enum Json<'a> {
     Bool(bool),
     /// A number written as a whole one, without sign, fraction or exponent, below 2^64.
     Whole(u64),
-    /// Any other number; no field of ours wants one, so its value is not kept.
+    /// A number with a fraction or an exponent, or zero with a sign. Always finite.
+    Fraction(f64),
+    /// A whole number below zero; nothing of ours wants one, so its value is not kept.
     OtherNumber,
     /// Valid Unicode.
     Text(Cow<'a, str>),
@@ -76,8 +78,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Json::OtherNumber)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Json::OtherNumber)
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Json::Fraction(value))
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -178,8 +180,8 @@ mod tests {
     fn well_formed_objects_are_read_as_they_stand() {
         let object = parse_object(b" {\"a\":\"x\\u0000\\ud83d\\ude00\",\"b\":[null,true,60,-1,60.0,1e3,-0],\"\":{}} ").unwrap();
         assert_eq!(object["a"], Json::Text("x\0\u{1f600}".into()));
-        let other = || Json::OtherNumber;
-        assert_eq!(object["b"], Json::Array(vec![Json::Null, Json::Bool(true), Json::Whole(60), other(), other(), other(), other()]));
+        let numbers = [Json::Whole(60), Json::OtherNumber, Json::Fraction(60.0), Json::Fraction(1e3), Json::Fraction(-0.0)];
+        assert_eq!(object["b"], Json::Array([Json::Null, Json::Bool(true)].into_iter().chain(numbers).collect()));
         assert_eq!(object[""], Json::Object(Object::new()));
     }
 
@@ -196,7 +198,7 @@ mod tests {
             Json::Null => serde_json::Value::Null,
             Json::Bool(value) => (*value).into(),
             Json::Whole(value) => (*value).into(),
-            Json::OtherNumber => "a number".into(),
+            Json::Fraction(_) | Json::OtherNumber => "a number".into(),
             Json::Text(text) => text.as_ref().into(),
             Json::Array(items) => items.iter().map(plain).collect(),
             Json::Object(members) => members.iter().map(|(key, value)| (key.to_string(), plain(value))).collect(),

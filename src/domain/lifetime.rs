@@ -121,9 +121,16 @@ mod tests {
     #[test]
     fn lifetimes_outside_the_bounds_or_not_whole_are_refused() {
         let other = Json::Text("3600".into());
-        for value in
-            [Json::Whole(0), Json::Whole(59), Json::Whole(86_401), Json::Whole(u64::MAX), Json::OtherNumber, Json::Bool(true), other]
-        {
+        for value in [
+            Json::Whole(0),
+            Json::Whole(59),
+            Json::Whole(86_401),
+            Json::Whole(u64::MAX),
+            Json::OtherNumber,
+            Json::Fraction(60.0),
+            Json::Bool(true),
+            other,
+        ] {
             assert!(Lifetime::parse(&value, Ceiling::default()).is_err(), "{value:?}");
         }
         assert!(Lifetime::parse(&Json::Whole(121), Ceiling(120)).is_err());

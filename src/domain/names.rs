@@ -3,6 +3,7 @@
 //! LiveKit itself takes any UTF-8 of up to 256 bytes; ours are narrower because rooms and identities reach logs, and because
 //! the server's moderation topics join both with `_`.
 
+use data_encoding::BASE32_NOPAD;
 use regex::{Regex, RegexBuilder};
 use unicode_normalization::UnicodeNormalization;
 
@@ -14,6 +15,8 @@ const MAX_NAME_BYTES: usize = 128;
 const MAX_DISPLAY_CODE_POINTS: usize = 128;
 /// Longest display name in bytes, after normalization. LiveKit's own limit.
 const MAX_DISPLAY_BYTES: usize = 256;
+/// Bytes of the digest in a derived identity: 128 bits, so that nobody finds a second subject for one.
+const DERIVED_BYTES: usize = 16;
 /// RFC 4648 base32 in lower case: 32 characters, so that five random bits choose one without bias.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
@@ -65,6 +68,12 @@ impl ParticipantIdentity {
     #[must_use]
     pub fn guest(seed: NameSeed) -> Self {
         Self(random_name("guest-", seed))
+    }
+
+    /// The identity of a signed-in caller whose subject is not a name: `u-` and 26 characters for the first 16 bytes of a digest.
+    pub(super) fn derived(digest: &[u8]) -> Self {
+        let text = BASE32_NOPAD.encode(digest.get(..DERIVED_BYTES).unwrap_or(digest));
+        Self(format!("u-{}", text.to_ascii_lowercase()))
     }
 
     /// The identity itself.

@@ -12,6 +12,14 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// The name, as it stands in requests, settings, log lines and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LiveKit => "livekit",
+        }
+    }
+
     /// Reads a provider's name as it stands in requests and settings.
     ///
     /// # Errors

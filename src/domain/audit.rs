@@ -1,0 +1,134 @@
+//! What is written down of each token that is issued or refused: who did what to what, with which outcome, and when.
+//!
+//! Enough to ask later "who got into this room, and by which token", and nothing that opens a room: never the token, never a
+//! name or an address of a person.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::admin_key::KeyId;
+use super::names::RoomName;
+
+/// One thing that somebody did or was refused.
+#[derive(Debug)]
+pub struct AuditEvent<'a, C> {
+    /// Who.
+    pub actor: Actor<C>,
+    /// What.
+    pub action: Action,
+    /// The room, if the request named one that follows the rule of names.
+    pub target: Option<&'a RoomName>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The request's one clock reading.
+    pub occurred_at: SystemTime,
+}
+
+/// Who acted. `C` is a caller's keyed hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor<C> {
+    /// Nobody that is known: the credentials were refused.
+    Unknown,
+    /// A caller, signed in or known by address.
+    Caller(C),
+    /// The holder of an operator's key.
+    AdminKey(KeyId),
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A token for a room.
+    IssueToken,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Issued {
+        /// The token's own id, its claim `jti`.
+        jti: Uuid,
+    },
+    /// It was not done.
+    Refused {
+        /// The error's code.
+        code: &'static str,
+    },
+}
+
+impl<C: fmt::Display> fmt::Display for Actor<C> {
+    /// A caller's hash as it stands in the access line, `admin-key:` and the key's id, or `unknown`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => formatter.write_str("unknown"),
+            Self::Caller(hash) => hash.fmt(formatter),
+            Self::AdminKey(id) => write!(formatter, "admin-key:{id}"),
+        }
+    }
+}
+
+impl Action {
+    /// The word of the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IssueToken => "token.issue",
+        }
+    }
+}
+
+impl Outcome {
+    /// The word of the log and of the metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Issued { .. } => "issued",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// The id of the token that was issued.
+    #[must_use]
+    pub fn jti(self) -> Option<Uuid> {
+        match self {
+            Self::Issued { jti } => Some(jti),
+            Self::Refused { .. } => None,
+        }
+    }
+
+    /// Why it was refused.
+    #[must_use]
+    pub fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Issued { .. } => None,
+            Self::Refused { code } => Some(code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::admin_key::AdminKeys;
+    use super::*;
+
+    #[test]
+    fn no_actor_can_be_taken_for_one_of_another_kind() {
+        let key = "canary-one-0123456789-0123456789";
+        let id = AdminKeys::parse(key).unwrap().find(key.as_bytes()).unwrap();
+        assert_eq!(Actor::<&str>::Unknown.to_string(), "unknown");
+        assert_eq!(Actor::Caller("00ff").to_string(), "00ff");
+        assert_eq!(Actor::<&str>::AdminKey(id).to_string(), format!("admin-key:{id}"));
+    }
+
+    #[test]
+    fn only_an_issued_token_has_an_id_and_only_a_refused_one_a_code() {
+        let jti = Uuid::from_u128(7);
+        let (issued, refused) = (Outcome::Issued { jti }, Outcome::Refused { code: "room_forbidden" });
+        assert_eq!((issued.as_str(), issued.jti(), issued.code()), ("issued", Some(jti), None));
+        assert_eq!((refused.as_str(), refused.jti(), refused.code()), ("refused", None, Some("room_forbidden")));
+        assert_eq!(Action::IssueToken.as_str(), "token.issue");
+    }
+}

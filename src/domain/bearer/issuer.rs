@@ -1,0 +1,214 @@
+//! Who issues the tokens: an address (`OpenID` Connect Discovery 1.0 §4), and what Entra ID makes of it.
+//!
+//! | setting | `iss` of its tokens |
+//! |---|---|
+//! | any provider's issuer, one tenant's at Entra or External ID too | the same text |
+//! | `https://login.microsoftonline.com/{tenant}` | `https://sts.windows.net/{tid}/` (Entra, version 1) |
+//! | `https://login.microsoftonline.com/organizations/v2.0` | `https://login.microsoftonline.com/{tid}/v2.0` for each tenant |
+//!
+//! Source: <https://learn.microsoft.com/entra/identity-platform/access-tokens>
+
+use std::borrow::Cow;
+
+use url::{Host, Url};
+
+use crate::domain::fields::Rule;
+
+/// Entra's hosts, public and sovereign, each with what its version 1 tokens begin with.
+const ENTRA: [(&str, &str); 3] = [
+    ("login.microsoftonline.com", "https://sts.windows.net/"),
+    ("login.microsoftonline.us", "https://sts.windows.net/"),
+    ("login.partner.microsoftonline.cn", "https://sts.chinacloudapi.cn/"),
+];
+/// Stand in Entra's addresses for the tenant, and mean any of a kind.
+const ANY_TENANT: [&str; 3] = ["common", "organizations", "consumers"];
+/// What Entra's discovery document has in the place of the tenant where any may sign in.
+const PLACEHOLDER: &str = "{tenantid}";
+
+/// The one issuer that an operator accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    configured: String,
+    accepted: Accepted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Accepted {
+    Exactly(String),
+    /// What stands before and after the tenant.
+    PerTenant(String, &'static str),
+}
+
+impl Issuer {
+    /// Reads the address, in its normal form since it is compared as text.
+    ///
+    /// # Errors
+    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds user, query or fragment.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        let rule = || Rule::from("must be an address like https://id.example.com/path, or http:// on a loopback address");
+        let url = Url::parse(text).ok().filter(|url| is_fetchable(url) && url.query().is_none()).ok_or_else(rule)?;
+        // `https://id.example` and `https://id.example/` are one address and two issuers: the text as it stands counts.
+        let normal = url.as_str();
+        if normal != text && normal.strip_suffix('/') != Some(text) {
+            return Err(rule());
+        }
+        Ok(Self { configured: text.to_owned(), accepted: accepted(&url, text) })
+    }
+
+    /// Whether tokens of several tenants come from here, so that the operator must list them.
+    #[must_use]
+    pub fn has_many_tenants(&self) -> bool {
+        matches!(self.accepted, Accepted::PerTenant(..))
+    }
+
+    /// Where the discovery document lies.
+    #[must_use]
+    pub fn discovery_url(&self) -> String {
+        format!("{}/.well-known/openid-configuration", self.configured.trim_end_matches('/'))
+    }
+
+    /// What `issuer` in the discovery document must be.
+    #[must_use]
+    pub fn published(&self) -> Cow<'_, str> {
+        match &self.accepted {
+            Accepted::Exactly(issuer) => issuer.into(),
+            Accepted::PerTenant(before, after) => format!("{before}{PLACEHOLDER}{after}").into(),
+        }
+    }
+
+    /// Whether the provider's keys may lie at this address: as safe as the issuer's own. Any host, since large providers have
+    /// their keys on another.
+    #[must_use]
+    pub fn may_have_keys_at(&self, address: &str) -> bool {
+        let secure = self.configured.starts_with("https:");
+        Url::parse(address).is_ok_and(|url| is_fetchable(&url) && (url.scheme() == "https" || !secure))
+    }
+
+    /// Whether a token may have this `iss`. `tenant` is one that the operator listed.
+    pub(super) fn accepts(&self, issuer: &str, tenant: Option<&str>) -> bool {
+        match (&self.accepted, tenant) {
+            (Accepted::Exactly(accepted), _) => issuer == accepted,
+            (Accepted::PerTenant(before, after), Some(tenant)) => {
+                issuer.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after)) == Some(tenant)
+            }
+            (Accepted::PerTenant(..), None) => false,
+        }
+    }
+
+    /// Whether a key that belongs to `key_issuer` may sign for this `iss`: Entra's sets for many tenants also hold keys of single
+    /// ones. Source: <https://learn.microsoft.com/entra/identity-platform/access-tokens>, "validate the signing key issuer".
+    pub(super) fn key_may_sign_for(&self, issuer: &str, tenant: Option<&str>, key_issuer: Option<&str>) -> bool {
+        match (key_issuer, tenant) {
+            (Some(key_issuer), Some(tenant)) if self.has_many_tenants() => key_issuer.replace(PLACEHOLDER, tenant) == issuer,
+            _ => true,
+        }
+    }
+}
+
+fn is_fetchable(url: &Url) -> bool {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => return false,
+    };
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    plain && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+}
+
+fn accepted(url: &Url, text: &str) -> Accepted {
+    let exactly = || Accepted::Exactly(text.to_owned());
+    let Some((host, version_1)) = ENTRA.into_iter().find(|(host, _)| url.host_str() == Some(host)) else { return exactly() };
+    let mut path = url.path().trim_matches('/').split('/');
+    match (path.next(), path.next(), path.next()) {
+        (Some(tenant), Some("v2.0"), None) if ANY_TENANT.contains(&tenant) => Accepted::PerTenant(format!("https://{host}/"), "/v2.0"),
+        (Some(tenant), None, None) if ANY_TENANT.contains(&tenant) => Accepted::PerTenant(version_1.to_owned(), "/"),
+        (Some(tenant), None, None) if !tenant.is_empty() => Accepted::Exactly(format!("{version_1}{tenant}/")),
+        _ => exactly(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+
+    #[test]
+    fn addresses_that_cannot_be_an_issuer_are_refused() {
+        for text in [
+            "",
+            "id.example.com",
+            "http://id.example.com",
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "ftp://127.0.0.1",
+            "https://",
+            "https://u@id.example.com",
+            "https://u:p@id.example.com",
+            "https://id.example.com?x=1",
+            "https://id.example.com/#x",
+            "HTTPS://id.example.com",
+            "https://ID.example.com",
+            "https://id.example.com:443",
+            "https://id.example.com/a/../b",
+            "https://id.example.com/a b",
+        ] {
+            assert!(Issuer::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_setting_has_its_issuer() {
+        let v2 = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
+        let v1 = format!("https://sts.windows.net/{TENANT}/");
+        let external = format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0");
+        for (setting, published, many) in [
+            ("https://id.example.com", "https://id.example.com", false),
+            ("https://id.example.com/", "https://id.example.com/", false),
+            ("https://id.example.com/realms/x", "https://id.example.com/realms/x", false),
+            ("http://127.0.0.1:1234", "http://127.0.0.1:1234", false),
+            ("http://[::1]:1234", "http://[::1]:1234", false),
+            ("http://localhost:1234", "http://localhost:1234", false),
+            (&v2, &v2, false),
+            (&v1, &v1, false),
+            (&external, &external, false),
+            (&format!("https://login.microsoftonline.com/{TENANT}"), &v1, false),
+            ("https://login.microsoftonline.com/organizations/v2.0", "https://login.microsoftonline.com/{tenantid}/v2.0", true),
+            ("https://login.microsoftonline.us/common/v2.0", "https://login.microsoftonline.us/{tenantid}/v2.0", true),
+            ("https://login.microsoftonline.com/common", "https://sts.windows.net/{tenantid}/", true),
+            ("https://login.microsoftonline.com/organizations/", "https://sts.windows.net/{tenantid}/", true),
+            ("https://login.example.com/organizations/v2.0", "https://login.example.com/organizations/v2.0", false),
+        ] {
+            let issuer = Issuer::parse(setting).unwrap_or_else(|rule| panic!("{setting}: {rule}"));
+            assert_eq!((issuer.published().as_ref(), issuer.has_many_tenants()), (published, many), "{setting}");
+        }
+    }
+
+    #[test]
+    fn the_discovery_document_lies_below_the_issuer() {
+        let url = |text| Issuer::parse(text).unwrap().discovery_url();
+        assert_eq!(url("https://id.example.com/a/"), "https://id.example.com/a/.well-known/openid-configuration");
+        assert_eq!(url("https://id.example.com"), "https://id.example.com/.well-known/openid-configuration");
+    }
+
+    #[test]
+    fn keys_are_never_taken_over_a_weaker_connection_than_the_issuers() {
+        let secure = Issuer::parse("https://id.example.com").unwrap();
+        let local = Issuer::parse("http://127.0.0.1:1").unwrap();
+        for (address, at_secure, at_local) in [
+            ("https://keys.example.net/jwks", true, true),
+            ("https://keys.example.net/jwks?x=1", true, true),
+            ("http://127.0.0.1:2/jwks", false, true),
+            ("http://id.example.com/jwks", false, false),
+            ("http://169.254.169.254/", false, false),
+            ("file:///etc/passwd", false, false),
+            ("https://u:p@id.example.com/", false, false),
+            ("/jwks", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((secure.may_have_keys_at(address), local.may_have_keys_at(address)), (at_secure, at_local), "{address}");
+        }
+    }
+}
