@@ -9,11 +9,14 @@ use regex::Regex;
 /// Each room, and the rooms of ours that it may name.
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["app", "clock", "config", "domain", "entropy", "http", "telemetry"]),
-    ("lib", &["app", "clock", "config", "domain", "entropy", "http", "telemetry"]),
-    ("app", &["clock", "config", "domain", "entropy"]),
-    ("http", &["app", "clock", "config", "domain", "entropy", "telemetry"]),
+    ("lib", &["app", "clock", "config", "domain", "entropy", "http", "metrics", "store", "telemetry", "upstream"]),
+    ("app", &["clock", "config", "domain", "entropy", "metrics", "store", "upstream"]),
+    ("http", &["app", "clock", "config", "domain", "entropy", "metrics", "telemetry"]),
     ("telemetry", &["clock", "config", "domain"]),
+    ("metrics", &[]),
     ("config", &["domain"]),
+    ("store", &["domain"]),
+    ("upstream", &["clock", "domain", "entropy"]),
     ("domain", &[]),
     ("clock", &[]),
     ("entropy", &[]),
@@ -24,8 +27,11 @@ const HOMES: &[(&str, &[&str])] = &[
     (r"\bwarp\b", &["http"]),
     (r"\bhyper(_util)?::", &["http"]),
     (r"\bhttp::(Method|HeaderMap|StatusCode|Response|header)\b", &["http"]),
+    (r"\breqwest\b", &["upstream"]),
     (r"\bjsonwebtoken\b", &["domain"]),
-    (r"\bexpose_secret\(", &["config", "domain"]),
+    (r"\bprometheus\b", &["metrics"]),
+    (r"\bredis::(aio|Client)\b|\bquick_cache\b", &["store"]),
+    (r"\bexpose_secret\(", &["config", "domain", "store"]),
     (r"\benv::(var|vars)", &["config"]),
     (r"\bSystemTime::now|\bInstant::now", &["clock"]),
     (r"\brand::", &["entropy"]),
@@ -50,7 +56,7 @@ fn files() -> Vec<File> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let relative = path.strip_prefix(&src).unwrap().to_owned();
                 let room = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
                 let text = std::fs::read_to_string(&path).unwrap();

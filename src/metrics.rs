@@ -1,0 +1,351 @@
+//! Counts what happens, for the operator. What there is, and what to do when it moves: [`catalogue`].
+//!
+//! A label is a word of ours, never a client's, so their number is bounded and none of them is personal. Text format 0.0.4 of
+//! Prometheus (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+
+pub mod catalogue;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::core::Collector;
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+
+use self::catalogue::{
+    AUTH_REJECTED, BUILD_INFO, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED, REQUEST_DURATION,
+    REQUESTS, RESIDENT_MEMORY, START_TIME, TOKENS,
+};
+
+/// The media type of [`Metrics::render`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper bounds in seconds: most answers take less than a tenth of a millisecond, and at 10 s the edge gives up.
+const DURATION_BUCKETS: [f64; 16] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Label values that are known before they happen. Each begins at 0, so that its first time is seen as a rise.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The names of all budgets.
+    pub budgets: &'a [&'static str],
+    /// Why credentials may not be accepted.
+    pub reasons: &'a [&'static str],
+    /// Who can be asked for tokens.
+    pub providers: &'a [&'static str],
+}
+
+/// What other parts know and only a scrape asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scrape {
+    /// Redis does not answer, and a local limit stands in.
+    pub rate_limit_degraded: bool,
+    /// What is known of the identity provider's keys; `None` where no provider is configured.
+    pub oidc_keys: Option<OidcKeys>,
+}
+
+/// What is known of the identity provider's keys.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OidcKeys {
+    /// Since their last successful fetch; `None` before the first.
+    pub age: Option<Duration>,
+    /// Fetches since the start that brought keys.
+    pub fetched: u64,
+    /// Fetches since the start that did not.
+    pub failed: u64,
+}
+
+/// The metrics could not be written down, which no value of ours can cause.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CannotRender;
+
+/// All metrics of this process.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    rate_limited: IntCounterVec,
+    tokens: IntCounterVec,
+    auth_rejected: IntCounterVec,
+    panics: IntCounterVec,
+    scraped: Mutex<Scraped>,
+}
+
+/// Values that a scrape sets; under one lock, so that two scrapes at once cannot count the same fetch twice.
+struct Scraped {
+    degraded: GaugeVec,
+    keys_age: GaugeVec,
+    key_fetches: IntCounterVec,
+    memory: GaugeVec,
+}
+
+impl Metrics {
+    /// Starts with no request.
+    #[must_use]
+    pub fn new(started_at: SystemTime, known: &Known<'_>) -> Self {
+        let registry = Registry::new();
+        let metrics = Self {
+            requests: counters(&registry, &REQUESTS),
+            request_duration: histograms(&registry, &REQUEST_DURATION),
+            rate_limited: counters(&registry, &RATE_LIMITED),
+            tokens: counters(&registry, &TOKENS),
+            auth_rejected: counters(&registry, &AUTH_REJECTED),
+            panics: counters(&registry, &PANICS),
+            scraped: Mutex::new(Scraped {
+                degraded: gauges(&registry, &RATE_LIMIT_DEGRADED),
+                keys_age: gauges(&registry, &OIDC_KEYS_AGE),
+                key_fetches: counters(&registry, &OIDC_KEY_FETCHES),
+                memory: gauges(&registry, &RESIDENT_MEMORY),
+            }),
+            registry,
+        };
+        for budget in known.budgets {
+            metrics.rate_limited.with_label_values(&[budget]);
+        }
+        for reason in known.reasons {
+            metrics.auth_rejected.with_label_values(&[reason]);
+        }
+        for provider in known.providers {
+            for outcome in ["issued", "refused"] {
+                metrics.tokens.with_label_values(&[*provider, outcome]);
+            }
+        }
+        metrics.panics.with_label_values(NO_LABELS);
+        gauges(&metrics.registry, &BUILD_INFO).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        let started_at = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        gauges(&metrics.registry, &START_TIME).with_label_values(NO_LABELS).set(started_at.as_secs_f64());
+        metrics
+    }
+
+    /// Counts one answer. `status` is one of HTTP's, as three digits.
+    pub fn request(&self, route: &'static str, status: &str, code: Option<&'static str>, duration: Duration) {
+        self.requests.with_label_values(&[route, status, code.unwrap_or("none")]).inc();
+        self.request_duration.with_label_values(&[route]).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a request that a used-up budget refused.
+    pub fn rate_limited(&self, budget: &'static str) {
+        self.rate_limited.with_label_values(&[budget]).inc();
+    }
+
+    /// Counts a token that was asked for; `outcome` is the audit event's.
+    pub fn token(&self, provider: &'static str, outcome: &'static str) {
+        self.tokens.with_label_values(&[provider, outcome]).inc();
+    }
+
+    /// Counts credentials that were not accepted.
+    pub fn auth_rejected(&self, reason: &'static str) {
+        self.auth_rejected.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a panic that was caught.
+    pub fn panicked(&self) {
+        self.panics.with_label_values(NO_LABELS).inc();
+    }
+
+    /// Everything in Prometheus' text format.
+    ///
+    /// # Errors
+    /// [`CannotRender`], for a reason in our own code only.
+    pub fn render(&self, scrape: &Scrape) -> Result<String, CannotRender> {
+        let scraped = self.scraped.lock().unwrap_or_else(PoisonError::into_inner);
+        scraped.set(scrape);
+        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|_| CannotRender)
+    }
+}
+
+impl Scraped {
+    fn set(&self, scrape: &Scrape) {
+        self.degraded.with_label_values(NO_LABELS).set(f64::from(u8::from(scrape.rate_limit_degraded)));
+        set_or_remove(&self.keys_age, scrape.oidc_keys.and_then(|keys| keys.age).map(|age| age.as_secs_f64()));
+        set_or_remove(&self.memory, resident_memory_bytes());
+        if let Some(OidcKeys { fetched, failed, .. }) = scrape.oidc_keys {
+            for (outcome, total) in [("fetched", fetched), ("failed", failed)] {
+                let counter = self.key_fetches.with_label_values(&[outcome]);
+                counter.inc_by(total.saturating_sub(counter.get()));
+            }
+        }
+    }
+}
+
+const NO_LABELS: &[&str] = &[];
+
+/// A value that is not known is left out: 0 would read as a good one.
+fn set_or_remove(gauges: &GaugeVec, value: Option<f64>) {
+    match value {
+        Some(value) => gauges.with_label_values(NO_LABELS).set(value),
+        None => gauges.reset(),
+    }
+}
+
+/// `VmRSS` of proc(5), which stands in kB.
+fn resident_memory_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    kilobytes.parse::<u32>().ok().map(|kilobytes| f64::from(kilobytes) * 1024.0)
+}
+
+fn counters(registry: &Registry, metric: &Metric) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(options(metric), metric.labels))
+}
+
+fn gauges(registry: &Registry, metric: &Metric) -> GaugeVec {
+    registered(registry, GaugeVec::new(options(metric), metric.labels))
+}
+
+fn histograms(registry: &Registry, metric: &Metric) -> HistogramVec {
+    let options = HistogramOpts::from(options(metric)).buckets(DURATION_BUCKETS.to_vec());
+    registered(registry, HistogramVec::new(options, metric.labels))
+}
+
+fn options(metric: &Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+#[expect(clippy::expect_used, reason = "names and labels are constants; the tests register every one of them")]
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let collector = made.expect("the metric's name and labels are valid");
+    registry.register(Box::new(collector.clone())).expect("the metric's name is its own");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
+
+    use super::catalogue::{Kind, METRICS};
+    use super::*;
+
+    const STARTED: Duration = Duration::from_millis(1_700_000_000_500);
+
+    fn metrics() -> Metrics {
+        Metrics::new(UNIX_EPOCH + STARTED, &Known { budgets: &["token"], reasons: &["expired"], providers: &["livekit"] })
+    }
+
+    /// Every metric moved once.
+    fn busy() -> (Metrics, Scrape) {
+        let metrics = metrics();
+        metrics.request("/api/token", "200", None, Duration::from_micros(300));
+        metrics.request("/api/token", "429", Some("rate_limited"), Duration::from_micros(20));
+        metrics.rate_limited("token");
+        metrics.token("livekit", "issued");
+        metrics.auth_rejected("expired");
+        metrics.panicked();
+        let oidc_keys = Some(OidcKeys { age: Some(Duration::from_millis(1_500)), fetched: 2, failed: 1 });
+        (metrics, Scrape { rate_limit_degraded: true, oidc_keys })
+    }
+
+    /// Samples by name and labels, after a check of the format's grammar line by line.
+    fn samples(text: &str) -> BTreeMap<String, f64> {
+        let sample = regex::Regex::new(r#"^([a-z_]+)(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? ([0-9.e+-]+|\+Inf)$"#).unwrap();
+        let (mut samples, mut family) = (BTreeMap::new(), String::new());
+        assert!(text.ends_with('\n'));
+        for line in text.lines() {
+            if let Some(comment) = line.strip_prefix("# ") {
+                let (word, rest) = comment.split_once(' ').unwrap();
+                let (name, rest) = rest.split_once(' ').unwrap();
+                match word {
+                    "HELP" => name.clone_into(&mut family),
+                    "TYPE" => assert!(name == family && ["counter", "gauge", "histogram"].contains(&rest), "{line}"),
+                    _ => panic!("{line}"),
+                }
+                continue;
+            }
+            assert!(sample.is_match(line) && line.starts_with(&family), "{line}");
+            let (key, value) = line.rsplit_once(' ').unwrap();
+            assert!(samples.insert(key.to_owned(), value.parse().unwrap()).is_none(), "twice: {key}");
+        }
+        samples
+    }
+
+    fn read((metrics, scrape): &(Metrics, Scrape)) -> BTreeMap<String, f64> {
+        samples(&metrics.render(scrape).unwrap())
+    }
+
+    #[test]
+    fn what_is_rendered_is_what_the_table_lists() {
+        let (metrics, scrape) = busy();
+        let text = metrics.render(&scrape).unwrap();
+        let types: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
+        let listed: BTreeSet<_> = METRICS.iter().map(|metric| format!("{} {}", metric.name, metric.kind.as_str())).collect();
+        assert_eq!(types, listed);
+        for metric in METRICS {
+            let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
+            let start = format!("{}{suffix}", metric.name);
+            let line = text.lines().find(|line| line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' ']))).unwrap();
+            assert_eq!(line.matches("=\"").count(), metric.labels.len(), "{line}");
+            assert!(metric.labels.iter().all(|label| line.contains(&format!("{label}=\""))), "{line}");
+            assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)));
+        }
+    }
+
+    #[test]
+    fn a_busy_server_is_written_down_exactly() {
+        let samples = read(&busy());
+        for (key, value) in [
+            (r#"roomkey_requests_total{code="none",route="/api/token",status="200"}"#, 1.0),
+            (r#"roomkey_requests_total{code="rate_limited",route="/api/token",status="429"}"#, 1.0),
+            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.0001"}"#, 1.0),
+            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.00025"}"#, 1.0),
+            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.0005"}"#, 2.0),
+            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="10"}"#, 2.0),
+            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="+Inf"}"#, 2.0),
+            (r#"roomkey_request_duration_seconds_count{route="/api/token"}"#, 2.0),
+            (r#"roomkey_rate_limited_total{budget="token"}"#, 1.0),
+            ("roomkey_rate_limit_degraded", 1.0),
+            (r#"roomkey_tokens_total{outcome="issued",provider="livekit"}"#, 1.0),
+            (r#"roomkey_auth_rejected_total{reason="expired"}"#, 1.0),
+            ("roomkey_oidc_keys_age_seconds", 1.5),
+            (r#"roomkey_oidc_key_fetches_total{outcome="fetched"}"#, 2.0),
+            (r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#, 1.0),
+            ("roomkey_panics_total", 1.0),
+            (concat!(r#"roomkey_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
+            ("process_start_time_seconds", STARTED.as_secs_f64()),
+        ] {
+            assert_eq!(samples.get(key), Some(&value), "{key}");
+        }
+        assert!(samples["process_resident_memory_bytes"] > 1_000_000.0);
+    }
+
+    #[test]
+    fn a_fresh_server_says_zero_where_zero_is_known_and_nothing_elsewhere() {
+        let metrics = metrics();
+        let samples = samples(&metrics.render(&Scrape::default()).unwrap());
+        for key in [
+            r#"roomkey_rate_limited_total{budget="token"}"#,
+            r#"roomkey_auth_rejected_total{reason="expired"}"#,
+            r#"roomkey_tokens_total{outcome="issued",provider="livekit"}"#,
+            r#"roomkey_tokens_total{outcome="refused",provider="livekit"}"#,
+            "roomkey_panics_total",
+            "roomkey_rate_limit_degraded",
+        ] {
+            assert_eq!(samples.get(key), Some(&0.0), "{key}");
+        }
+        assert!(!samples.keys().any(|key| key.contains("oidc")), "no provider, no keys, no age");
+    }
+
+    #[test]
+    fn fetches_are_counted_once_however_often_they_are_scraped() {
+        let (metrics, scrape) = busy();
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    for _ in 0..100 {
+                        metrics.render(&scrape).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(read(&(metrics, scrape)).get(r#"roomkey_oidc_key_fetches_total{outcome="fetched"}"#), Some(&2.0));
+    }
+
+    #[test]
+    fn an_age_that_is_no_longer_known_is_left_out_again() {
+        let (metrics, scrape) = busy();
+        metrics.render(&scrape).unwrap();
+        let lost = Scrape { oidc_keys: Some(OidcKeys { age: None, fetched: 2, failed: 9 }), rate_limit_degraded: false };
+        let samples = read(&(metrics, lost));
+        assert_eq!(samples.get("roomkey_oidc_keys_age_seconds"), None);
+        assert_eq!(samples[r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#].to_bits(), 9.0_f64.to_bits());
+        assert_eq!(samples["roomkey_rate_limit_degraded"].to_bits(), 0);
+    }
+}

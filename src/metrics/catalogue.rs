@@ -1,0 +1,179 @@
+//! Every metric as an operator reads about it: name, labels, unit, and what to do when it moves.
+//!
+//! `docs/operations.md` has its table from [`METRICS`], and the collectors have their names and labels from the same lines.
+
+use std::fmt::Write;
+
+/// One metric as an operator reads about it.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// How its value moves.
+    pub kind: Kind,
+    /// The labels, in the order in which values are handed in.
+    pub labels: &'static [&'static str],
+    /// What a value counts or measures.
+    pub unit: &'static str,
+    /// What it says; also the `HELP` line.
+    pub help: &'static str,
+    /// What to do when it moves.
+    pub when_it_moves: &'static str,
+}
+
+/// How a value moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only upwards, from zero at each start.
+    Counter,
+    /// Both ways.
+    Gauge,
+    /// Counts by upper bound, with their sum.
+    Histogram,
+}
+
+impl Kind {
+    /// The word of the `TYPE` line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+pub(super) const REQUESTS: Metric = Metric {
+    name: "roomkey_requests_total",
+    kind: Kind::Counter,
+    labels: &["route", "status", "code"],
+    unit: "requests",
+    help: "Answers, by route, HTTP status and error code.",
+    when_it_moves: "Much 4xx of one code: a client is wrong, see docs/errors.md for the code. `internal`: a fault of ours, find the ERROR \
+                    lines. `overloaded`: add instances.",
+};
+pub(super) const REQUEST_DURATION: Metric = Metric {
+    name: "roomkey_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["route"],
+    unit: "seconds",
+    help: "Time from a request's head to its answer.",
+    when_it_moves: "Slow everywhere: too little CPU. Slow for signed-in callers only: the identity provider answers slowly; see \
+                    `roomkey_oidc_key_fetches_total`. Slow with Redis only: the way to Redis.",
+};
+pub(super) const RATE_LIMITED: Metric = Metric {
+    name: "roomkey_rate_limited_total",
+    kind: Kind::Counter,
+    labels: &["budget"],
+    unit: "requests",
+    help: "Requests refused because a budget was used up.",
+    when_it_moves: "Group the access lines with status 429 by `caller`. One caller: a loop in a client, or abuse. All: the limit is too low, or \
+                    all come from one address, see ROOMKEY_TRUSTED_PROXIES.",
+};
+pub(super) const RATE_LIMIT_DEGRADED: Metric = Metric {
+    name: "roomkey_rate_limit_degraded",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "0 or 1",
+    help: "1 while Redis does not answer and each instance counts for itself.",
+    when_it_moves: "Look after Redis: is it up, can it be reached within 50 ms? Until then the limits hold for each instance by itself. It \
+                    goes back to 0 without a restart.",
+};
+pub(super) const TOKENS: Metric = Metric {
+    name: "roomkey_tokens_total",
+    kind: Kind::Counter,
+    labels: &["provider", "outcome"],
+    unit: "tokens",
+    help: "Tokens asked for, by provider and outcome (issued, refused).",
+    when_it_moves: "No more `issued`: callers cannot get in; look at `refused` and the codes of roomkey_requests_total. Far more than people: \
+                    somebody collects tokens; see the audit lines.",
+};
+pub(super) const AUTH_REJECTED: Metric = Metric {
+    name: "roomkey_auth_rejected_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    unit: "requests",
+    help: "Requests with credentials that were not accepted, by reason. The caller never learns the reason.",
+    when_it_moves: "One reason that concerns audience, issuer or tenant, from the first request on: a setting is wrong. Expired: clocks, or \
+                    clients that do not refresh. Signature or unknown key: forgery, or a provider that changed its keys.",
+};
+pub(super) const OIDC_KEYS_AGE: Metric = Metric {
+    name: "roomkey_oidc_keys_age_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "seconds",
+    help: "Age of the identity provider's signing keys; absent before the first fetch.",
+    when_it_moves: "Above 7200: the provider cannot be reached, see `failed` fetches. At 86400 the keys are dropped and every signed-in \
+                    caller gets 503. Absent for minutes after a start: ROOMKEY_OIDC_ISSUER is wrong or not reachable.",
+};
+pub(super) const OIDC_KEY_FETCHES: Metric = Metric {
+    name: "roomkey_oidc_key_fetches_total",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+    unit: "fetches",
+    help: "Fetches of the identity provider's signing keys, by outcome (fetched, failed).",
+    when_it_moves: "`failed`: the provider, DNS, a proxy or a certificate. `fetched` once a minute: tokens name keys that the provider does \
+                    not have; somebody tries, or tokens of another provider arrive.",
+};
+pub(super) const PANICS: Metric = Metric {
+    name: "roomkey_panics_total",
+    kind: Kind::Counter,
+    labels: &[],
+    unit: "panics",
+    help: "Requests that ended in a panic and were answered with 500.",
+    when_it_moves: "A fault of ours at any value but 0: report file and line of the log line \"a panic\".",
+};
+pub(super) const BUILD_INFO: Metric = Metric {
+    name: "roomkey_build_info",
+    kind: Kind::Gauge,
+    labels: &["version"],
+    unit: "always 1",
+    help: "The running version.",
+    when_it_moves: "More than one version for longer than a deployment takes: an instance was left behind.",
+};
+pub(super) const START_TIME: Metric = Metric {
+    name: "process_start_time_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "seconds since 1970",
+    help: "When the process started.",
+    when_it_moves: "Each change is a restart, which empties the counters in memory. Unplanned: the platform's log says why.",
+};
+pub(super) const RESIDENT_MEMORY: Metric = Metric {
+    name: "process_resident_memory_bytes",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "bytes",
+    help: "Memory that the process holds; Linux only.",
+    when_it_moves: "It grows with the number of callers to a bound and stays there. Past 200 MB: report it.",
+};
+
+/// All metrics, in the order in which an operator wants them.
+pub const METRICS: &[&Metric] = &[
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &TOKENS,
+    &RATE_LIMITED,
+    &RATE_LIMIT_DEGRADED,
+    &AUTH_REJECTED,
+    &OIDC_KEYS_AGE,
+    &OIDC_KEY_FETCHES,
+    &PANICS,
+    &BUILD_INFO,
+    &START_TIME,
+    &RESIDENT_MEMORY,
+];
+
+/// The table of `docs/operations.md`.
+#[must_use]
+pub fn table() -> String {
+    let mut text = "| metric | kind, unit | labels | what it says | when it moves |\n|---|---|---|---|---|\n".to_owned();
+    for Metric { name, kind, labels, unit, help, when_it_moves } in METRICS {
+        let kind = kind.as_str();
+        let labels = if labels.is_empty() { "–".to_owned() } else { format!("`{}`", labels.join("`, `")) };
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "| `{name}` | {kind}, {unit} | {labels} | {help} | {when_it_moves} |");
+    }
+    text
+}

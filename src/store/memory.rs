@@ -1,0 +1,171 @@
+//! Counters of one process, of bounded size.
+//!
+//! When it is full, the callers who were not seen for longest are forgotten. That gives them a full budget again and never
+//! takes one away, so that no flood of addresses locks anybody out; and a flooder gains nothing, who had as many budgets as
+//! addresses before.
+
+use std::time::{Duration, SystemTime};
+
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
+
+use crate::domain::caller_hash::CallerHash;
+use crate::domain::rate_limit::{Budget, Cost, Decision, Gcra, epoch_micros};
+
+/// Callers to remember, over all budgets: 100,000 busy ones and room for an uneven spread over the shards. About 9 MB.
+const CAPACITY: usize = 1 << 17;
+
+type Key = (&'static str, CallerHash);
+
+/// The theoretical arrival time of each caller in each budget, in microseconds since 1970.
+pub struct Memory(Cache<Key, u64>);
+
+impl Memory {
+    /// Remembers nobody yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+
+    fn with_capacity(callers: usize) -> Self {
+        Self(Cache::new(callers))
+    }
+
+    /// Decides and counts in one step; two requests of one caller never read the same number.
+    pub fn decide(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
+        let gcra = Gcra::from(budget.limit);
+        let now_us = epoch_micros(now);
+        self.update((budget.name, caller), |tat_us| gcra.decide(tat_us, now_us, cost))
+    }
+
+    /// Takes over what shared counters said: the budget is full again after `reset_after`, or later where more is known here.
+    pub fn learn(&self, budget: &Budget, caller: CallerHash, now: SystemTime, reset_after: Duration) {
+        if reset_after.is_zero() {
+            return; // a full budget is what stands for nothing known
+        }
+        let tat_us = epoch_micros(now).saturating_add(u64::try_from(reset_after.as_micros()).unwrap_or(u64::MAX));
+        self.update((budget.name, caller), |known_us| ((), Some(tat_us.max(known_us.unwrap_or(0)))));
+    }
+
+    /// Replaces what is stored while nobody else can read it.
+    fn update<T>(&self, key: Key, change: impl Fn(Option<u64>) -> (T, Option<u64>)) -> T {
+        let entry = self.0.entry(&key, None, |_, stored| {
+            let (outcome, new) = change(Some(*stored));
+            *stored = new.unwrap_or(*stored);
+            EntryAction::Retain(outcome)
+        });
+        match entry {
+            EntryResult::Retained(outcome) => outcome,
+            EntryResult::Vacant(place) => {
+                let (outcome, new) = change(None);
+                if let Some(new) = new {
+                    // Fails only when someone else wrote this key in between, and all others wait for this place.
+                    let _ = place.insert(new);
+                }
+                outcome
+            }
+            // These answer other actions than the one above and a limit on waiting, which there is not.
+            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => change(None).0,
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::domain::caller_hash::HashKey;
+    use crate::domain::rate_limit::RateLimit;
+
+    fn budget(name: &'static str, limit: &str) -> Budget {
+        Budget { name, limit: RateLimit::parse(limit).unwrap() }
+    }
+
+    fn caller(number: u32) -> CallerHash {
+        HashKey::new(&[7; 32]).hash("test", &number.to_be_bytes())
+    }
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_750_000_000)
+    }
+
+    #[test]
+    fn each_caller_has_each_budget_to_itself() {
+        let memory = Memory::new();
+        let (token, mint) = (budget("token", "2/1h"), budget("mint", "1/1h"));
+        let take = |budget, number| memory.decide(budget, caller(number), now(), Cost::One).allowed;
+        assert_eq!([take(&token, 1), take(&token, 1), take(&token, 1)], [true, true, false]);
+        assert_eq!([take(&mint, 1), take(&mint, 1)], [true, false]);
+        assert_eq!([take(&token, 2), take(&token, 2), take(&token, 2)], [true, true, false]);
+    }
+
+    #[test]
+    fn a_look_is_free_and_leaves_nothing_behind() {
+        let (memory, budget) = (Memory::new(), budget("token", "1/1h"));
+        for _ in 0..3 {
+            assert!(memory.decide(&budget, caller(1), now(), Cost::Nothing).allowed);
+        }
+        assert!(memory.0.is_empty());
+        assert!(memory.decide(&budget, caller(1), now(), Cost::One).allowed);
+        assert!(!memory.decide(&budget, caller(1), now(), Cost::Nothing).allowed);
+    }
+
+    #[test]
+    fn no_request_is_lost_between_threads() {
+        let (memory, budget) = (Memory::new(), budget("token", "1000/24h"));
+        for number in 0..20 {
+            let admitted = AtomicU32::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        for _ in 0..250 {
+                            if memory.decide(&budget, caller(number), now(), Cost::One).allowed {
+                                admitted.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    });
+                }
+            });
+            assert_eq!(admitted.into_inner(), 1_000);
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_callers_are_remembered() {
+        let (memory, budget) = (Memory::new(), budget("token", "1/24h"));
+        let admitted = |number| memory.decide(&budget, caller(number), now(), Cost::One).allowed;
+        assert!((0..100_000).all(admitted));
+        assert!(!(0..100_000).any(admitted));
+    }
+
+    #[test]
+    fn a_flood_of_callers_is_bounded_and_locks_nobody_out() {
+        let (memory, budget) = (Memory::with_capacity(1_000), budget("token", "2/24h"));
+        for number in 0..50_000 {
+            assert!(memory.decide(&budget, caller(number), now(), Cost::One).allowed);
+        }
+        assert!(memory.0.len() <= 1_100, "{}", memory.0.len());
+        assert!(memory.decide(&budget, caller(0), now(), Cost::One).allowed);
+    }
+
+    #[test]
+    fn what_shared_counters_said_holds_here_too_and_never_loosens() {
+        let (memory, budget) = (Memory::new(), budget("token", "10/100s"));
+        memory.learn(&budget, caller(1), now(), Duration::ZERO);
+        assert!(memory.0.is_empty());
+        memory.learn(&budget, caller(1), now(), Duration::from_secs(100));
+        let refused = memory.decide(&budget, caller(1), now(), Cost::One);
+        assert_eq!((refused.allowed, refused.retry_after), (false, Duration::from_secs(10)));
+        memory.learn(&budget, caller(1), now(), Duration::from_secs(10));
+        assert!(!memory.decide(&budget, caller(1), now(), Cost::One).allowed);
+        memory.learn(&budget, caller(2), now(), Duration::from_secs(40));
+        assert_eq!(memory.decide(&budget, caller(2), now(), Cost::One).remaining, 5);
+    }
+}

@@ -1,0 +1,134 @@
+//! Fetches an identity provider's keys: the discovery document (`OpenID` Connect Discovery 1.0 §4), then the key set it names.
+//!
+//! Only the operator's issuer decides where a request goes; nothing that a caller sends reaches this file.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode};
+
+use crate::domain::bearer::Issuer;
+use crate::domain::json::{self, Json};
+use crate::domain::key_set::{KeySet, MAX_DOCUMENT_BYTES};
+
+/// Both documents are there within this time, or the fetch has failed.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+/// A connection stands within this time.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Why there are no new keys. The word is for the log; what the other side said is not repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchError {
+    /// The HTTP client could not be set up.
+    Client,
+    /// No answer in time.
+    Timeout,
+    /// No connection, no trust in the certificate, or it broke off.
+    Network,
+    /// Another status than 200, a redirect included.
+    Status,
+    /// A document of more than 64 KiB.
+    TooLarge,
+    /// The discovery document is not one of this issuer's, or names an unsafe address.
+    Discovery,
+    /// The key set holds no key that can be used.
+    KeySet,
+}
+
+impl FetchError {
+    /// One fixed word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Timeout => "timeout",
+            Self::Network => "network",
+            Self::Status => "status",
+            Self::TooLarge => "too_large",
+            Self::Discovery => "discovery",
+            Self::KeySet => "key_set",
+        }
+    }
+}
+
+/// One issuer's keys at their source.
+pub(super) struct KeySource {
+    issuer: Issuer,
+    /// Made with the first fetch: reading the system's certificates takes 30 ms, which a start has no time for.
+    client: Option<Client>,
+}
+
+impl KeySource {
+    /// Asks nothing yet.
+    pub(super) fn new(issuer: Issuer) -> Self {
+        Self { issuer, client: None }
+    }
+
+    /// Fetches both documents.
+    ///
+    /// # Errors
+    /// [`FetchError`], within little more than the deadline.
+    pub(super) async fn fetch(&mut self) -> Result<KeySet, FetchError> {
+        let client = self.client().await?;
+        tokio::time::timeout(DEADLINE, self.documents(&client)).await.map_err(|_| FetchError::Timeout)?
+    }
+
+    async fn documents(&self, client: &Client) -> Result<KeySet, FetchError> {
+        let discovery = document(client, &self.issuer.discovery_url()).await?;
+        let keys_at = self.keys_at(&discovery).ok_or(FetchError::Discovery)?;
+        let keys = document(client, &keys_at).await?;
+        KeySet::parse(&keys).map_err(|_| FetchError::KeySet)
+    }
+
+    /// The `jwks_uri` of a discovery document that speaks for our issuer.
+    fn keys_at(&self, discovery: &[u8]) -> Option<String> {
+        let members = json::parse_object(discovery).ok()?;
+        match (members.get("issuer")?, members.get("jwks_uri")?) {
+            (Json::Text(issuer), Json::Text(keys_at)) if *issuer == self.issuer.published() && self.issuer.may_have_keys_at(keys_at) => {
+                Some(keys_at.clone().into_owned())
+            }
+            _ => None,
+        }
+    }
+
+    async fn client(&mut self) -> Result<Client, FetchError> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let built = tokio::task::spawn_blocking(build_client).await;
+        let client = built.ok().and_then(Result::ok).ok_or(FetchError::Client)?;
+        Ok(self.client.insert(client).clone())
+    }
+}
+
+/// No proxy from the environment, no redirect, no second try, and no connection kept for an hour.
+fn build_client() -> reqwest::Result<Client> {
+    Client::builder()
+        .user_agent(concat!("roomkey/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .no_proxy()
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .http1_only()
+        .connect_timeout(CONNECT_DEADLINE)
+        .timeout(DEADLINE)
+        .pool_max_idle_per_host(0)
+        .build()
+}
+
+/// Reads a document as it arrives and stops past the limit.
+async fn document(client: &Client, url: &str) -> Result<Vec<u8>, FetchError> {
+    let failed = |error: reqwest::Error| if error.is_timeout() { FetchError::Timeout } else { FetchError::Network };
+    let mut response = client.get(url).header("Accept", "application/json").send().await.map_err(failed)?;
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status);
+    }
+    let mut document = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if document.len() + chunk.len() > MAX_DOCUMENT_BYTES {
+            return Err(FetchError::TooLarge);
+        }
+        document.extend_from_slice(&chunk);
+    }
+    Ok(document)
+}
