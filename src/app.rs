@@ -1,17 +1,46 @@
 //! The parts that handlers use, wired once at start.
 
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, host_json::Cors};
+pub mod oidc;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::app::oidc::Oidc;
+use crate::clock::Clock;
+use crate::config::callers::CallerAuth;
+use crate::config::host_json::Cors;
+use crate::config::{Config, Fault};
 use crate::domain::access_token::Signer;
+use crate::domain::admin_key::AdminKeys;
+use crate::domain::bearer::Rejected;
+use crate::domain::caller::Rules;
+use crate::domain::caller_hash::HashKey;
+use crate::domain::client_address::TrustedProxies;
+use crate::domain::provider::Provider;
+use crate::domain::rate_limit::{Budget, RateLimit};
 use crate::domain::token_request::Limits;
-use crate::entropy::{Entropy, SystemEntropy};
+use crate::entropy::Entropy;
+use crate::metrics::{Known, Metrics, Scrape};
+use crate::store::counters::Counters;
 
 /// Everything that a request may need.
 pub struct App {
     /// The time.
-    pub clock: Box<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// Randomness.
-    pub entropy: Box<dyn Entropy>,
+    pub entropy: Arc<dyn Entropy>,
+    /// Who may ask.
+    pub callers: Callers,
+    /// The operators' keys.
+    pub admin_keys: AdminKeys,
+    /// Under which callers are hashed.
+    pub hash_key: HashKey,
+    /// Whose word on a client's address counts.
+    pub proxies: Proxies,
+    /// How often callers may ask.
+    pub budgets: Budgets,
+    /// How often they have asked.
+    pub counters: Counters,
     /// What callers may ask for.
     pub limits: Limits,
     /// The LiveKit server as browsers reach it.
@@ -20,19 +49,97 @@ pub struct App {
     pub signer: Signer,
     /// Which web pages may call.
     pub cors: Cors,
+    /// What the operator sees.
+    pub metrics: Metrics,
 }
 
+/// How callers are told apart.
+pub enum Callers {
+    /// By address only.
+    Anonymous,
+    /// By a token of the identity provider.
+    Oidc(Box<Oidc>),
+    /// By Azure's built-in sign-in.
+    EasyAuth(Rules),
+}
+
+/// Who stands between a client and this process.
+pub enum Proxies {
+    /// Azure's front end.
+    Azure,
+    /// Proxies of the operator's own, if any.
+    Own(TrustedProxies),
+}
+
+/// What each caller may take, and each address that shows wrong credentials.
+pub struct Budgets {
+    /// Tokens, for each caller; `None` where the operator wants no limit.
+    pub tokens: Option<Budget>,
+    /// Bearer tokens that are refused, for each address. So many that a page whose users' tokens have expired never meets it.
+    pub refused_bearers: Budget,
+    /// Operators' keys that are wrong, for each address.
+    pub wrong_keys: Budget,
+}
+
+/// The word for the provider of a request that was refused before it named one.
+pub const NO_PROVIDER: &str = "none";
+/// The word under which wrong operators' keys are counted, beside those of [`Rejected`].
+pub const WRONG_ADMIN_KEY: &str = "admin_key";
+/// The same for a header of Azure's sign-in that names nobody.
+pub const UNPROVEN_PRINCIPAL: &str = "principal";
+
 impl App {
-    /// Wires the parts as the operator wants them.
-    #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self {
-            clock: Box::new(SystemClock),
-            entropy: Box::new(SystemEntropy),
+    /// Wires the parts as the operator wants them, and begins to fetch what they need from outside. Must be called inside a Tokio
+    /// runtime; waits for nothing.
+    ///
+    /// # Errors
+    /// A [`Fault`] in a setting that only the part which uses it can find.
+    pub fn new(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, Fault> {
+        let counters = match &config.limiting.redis_url {
+            None => Counters::in_memory(),
+            Some(url) => Counters::shared(url)
+                .map_err(|_| Fault { setting: "ROOMKEY_REDIS_URL".to_owned(), remedy: "is not the address of a Redis server".into() })?,
+        };
+        let callers = match config.caller_auth {
+            CallerAuth::Anonymous => Callers::Anonymous,
+            CallerAuth::Oidc(policy) => Callers::Oidc(Box::new(Oidc::new(policy, &clock, &entropy))),
+            CallerAuth::EasyAuth(rules) => Callers::EasyAuth(rules),
+        };
+        let budgets = Budgets {
+            tokens: config.limiting.rate_limit.map(|limit| Budget { name: "token", limit }),
+            refused_bearers: Budget { name: "refused-bearer", limit: RateLimit::REFUSED_BEARERS },
+            wrong_keys: Budget { name: "wrong-key", limit: RateLimit::WRONG_KEYS },
+        };
+        let reasons: Vec<_> = Rejected::ALL.map(Rejected::as_str).into_iter().chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]).collect();
+        let known = Known {
+            budgets: &["token", budgets.refused_bearers.name, budgets.wrong_keys.name],
+            reasons: &reasons,
+            providers: &[Provider::LiveKit.as_str(), NO_PROVIDER],
+        };
+        Ok(Self {
+            metrics: Metrics::new(clock.now(), &known),
+            callers,
+            admin_keys: config.admin_keys,
+            hash_key: config.limiting.hash_key.unwrap_or_else(|| HashKey::new(&entropy.bytes::<32>())),
+            proxies: if config.in_azure { Proxies::Azure } else { Proxies::Own(config.limiting.trusted_proxies) },
+            budgets,
+            counters,
             limits: config.limits,
             signer: Signer::new(config.livekit.api_key, &config.livekit.api_secret),
             server_url: config.livekit.server_url,
             cors: config.cors,
-        }
+            clock,
+            entropy,
+        })
+    }
+
+    /// What a scrape of the metrics asks of the other parts.
+    #[must_use]
+    pub fn scrape(&self, now: SystemTime) -> Scrape {
+        let oidc_keys = match &self.callers {
+            Callers::Anonymous | Callers::EasyAuth(_) => None,
+            Callers::Oidc(oidc) => Some(oidc.keys_seen(now)),
+        };
+        Scrape { rate_limit_degraded: self.counters.is_degraded(), oidc_keys }
     }
 }

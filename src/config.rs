@@ -3,8 +3,12 @@
 //! A fault names a setting and what it must be, never its value. What each setting means: [`settings::SETTINGS`], from which
 //! `docs/settings.md` is written.
 
+pub mod admin;
+pub mod callers;
 pub mod host_json;
+pub mod limits;
 mod livekit;
+pub mod oidc;
 pub mod secret;
 pub mod settings;
 pub mod summary;
@@ -14,10 +18,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tracing::Level;
 
+use crate::config::callers::CallerAuth;
 use crate::config::host_json::Cors;
+use crate::config::limits::Limiting;
 pub use crate::config::livekit::LiveKit;
 use crate::config::livekit::Pair;
 use crate::config::settings::{Environment, Reader};
+use crate::domain::admin_key::AdminKeys;
 use crate::domain::fields::Rule;
 use crate::domain::lifetime::Ceiling;
 use crate::domain::names::RoomPattern;
@@ -41,10 +48,18 @@ pub struct Config {
     pub address: SocketAddr,
     /// No key is configured and only this machine can reach the service.
     pub dev_mode: bool,
+    /// Azure's front end stands in front, and its word on a client's address counts.
+    pub in_azure: bool,
     /// The LiveKit server whose tokens are signed.
     pub livekit: LiveKit,
     /// What callers may ask for.
     pub limits: Limits,
+    /// Who may ask.
+    pub caller_auth: CallerAuth,
+    /// The operators' keys.
+    pub admin_keys: AdminKeys,
+    /// How often callers may ask.
+    pub limiting: Limiting,
     /// Which web pages may call.
     pub cors: Cors,
     /// The least important level of our own lines that is written.
@@ -109,15 +124,30 @@ impl Config {
             ceiling: reader.parsed("ROOMKEY_MAX_TOKEN_SECONDS", Ceiling::parse).unwrap_or_default(),
             agents: reader.parsed("ROOMKEY_AGENTS", agents).unwrap_or_default(),
         };
-        caller_auth(&mut reader, dev_mode);
+        let caller_auth = callers::read(&mut reader, dev_mode, azure_marker.is_some());
+        let admin_keys = admin::read(&mut reader);
+        let limiting = limits::read(&mut reader);
+        if azure_marker.is_some() && reader.holds("ROOMKEY_TRUSTED_PROXIES") {
+            reader.fault("ROOMKEY_TRUSTED_PROXIES", "has no effect in Azure, whose front end says where a caller comes from; unset it");
+        }
         let log_level = reader.parsed("ROOMKEY_LOG", log_level).unwrap_or(Level::INFO);
         let log_format = reader.parsed("ROOMKEY_LOG_FORMAT", log_format);
         reader.refuse_unknown();
         let faults = reader.into_faults();
-        match (address, livekit) {
-            (Some(address), Some(livekit)) if faults.is_empty() => {
-                Ok(Self { address, dev_mode, livekit, limits, cors, log_level, log_format })
-            }
+        match (address, livekit, caller_auth) {
+            (Some(address), Some(livekit), Some(caller_auth)) if faults.is_empty() => Ok(Self {
+                address,
+                dev_mode,
+                in_azure: azure_marker.is_some(),
+                livekit,
+                limits,
+                caller_auth,
+                limiting,
+                admin_keys,
+                cors,
+                log_level,
+                log_format,
+            }),
             _ => Err(Faults { faults, address }),
         }
     }
@@ -132,17 +162,6 @@ fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {
         text.parse().map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".into())
     });
     Some(SocketAddr::new(ip?, port?))
-}
-
-/// The one kind of caller that this version knows; any other setting must not quietly become it.
-fn caller_auth(reader: &mut Reader<'_>, dev_mode: bool) {
-    let anonymous = reader.parsed("ROOMKEY_CALLER_AUTH", |text| match text {
-        "anonymous" => Ok(()),
-        _ => Err("this version knows only anonymous (anyone who can reach the service gets tokens)".into()),
-    });
-    if anonymous.is_none() && !dev_mode && !reader.holds("ROOMKEY_CALLER_AUTH") {
-        reader.fault("ROOMKEY_CALLER_AUTH", "must be set outside dev mode: anonymous lets anyone who can reach the service get tokens");
-    }
 }
 
 fn agents(text: &str) -> Result<Vec<String>, Rule> {

@@ -1,14 +1,19 @@
 //! The edge: the only room that knows HTTP and names warp. [`routes`] is the whole surface on one screen, [`dispatch`] the way
 //! of every request, and each resource has a file of its own.
 
+mod caller;
 mod connection;
 mod connection_details;
 mod cors;
 mod dispatch;
 pub mod edge;
 pub mod error;
+mod guard;
 mod health;
+mod metrics;
 pub mod openapi;
+pub mod rate_limit_headers;
+mod record;
 mod reply;
 mod request;
 pub mod routes;

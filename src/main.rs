@@ -1,13 +1,14 @@
 //! Start, serve, stop.
 
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use roomkey::app::App;
+use roomkey::clock::SystemClock;
 use roomkey::config::settings::Environment;
 use roomkey::config::{Config, Fault, Faults, LogFormat};
+use roomkey::entropy::SystemEntropy;
 use roomkey::http::edge::Bounds;
 use roomkey::http::server;
 use roomkey::telemetry;
@@ -66,18 +67,31 @@ fn serve() -> ExitCode {
     telemetry::log_panics();
     let parked = lines.clone();
     let runtime = Builder::new_multi_thread().enable_all().on_thread_park(move || parked.flush()).build();
-    let served = runtime.and_then(|runtime| runtime.block_on(run(listener, config, format)));
+    let served = runtime.map_err(Failed::from).and_then(|runtime| runtime.block_on(run(listener, config, format)));
     lines.flush();
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(Failed::Setting(fault)) => refuse(&[fault]),
+        Err(Failed::System(error)) => {
             tracing::error!(kind = %error.kind(), "the service could not run");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat) -> std::io::Result<()> {
+/// Why it does not serve.
+enum Failed {
+    Setting(Fault),
+    System(std::io::Error),
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat) -> Result<(), Failed> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // Before the first line is written: whoever reads it may send a signal at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -87,9 +101,11 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat)
             _ = interrupt.recv() => {}
         }
     };
-    announce(&config, listener.local_addr()?, format);
+    let (lines, warning) = (config.start_lines(listener.local_addr()?), config.start_warning());
+    let app = Arc::new(App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy)).map_err(Failed::Setting)?);
+    announce(lines, warning, format);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = server::serve(listener, Arc::new(App::new(config)), Bounds::default(), async {
+    let serving = server::serve(listener, app, Bounds::default(), async {
         let _ = stopped.await;
     });
     let signalled = async {
@@ -105,8 +121,7 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat)
     Ok(())
 }
 
-fn announce(config: &Config, address: SocketAddr, format: LogFormat) {
-    let (lines, warning) = (config.start_lines(address), config.start_warning());
+fn announce(lines: Vec<String>, warning: Option<String>, format: LogFormat) {
     match format {
         LogFormat::Text => {
             say(lines);

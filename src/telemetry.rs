@@ -11,6 +11,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use tracing::Level;
+use tracing::field::display;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
@@ -21,7 +22,11 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogFormat;
+use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::caller_hash::CallerHash;
 use crate::domain::lifetime::rfc3339;
+use crate::domain::names::RoomName;
+use crate::domain::trace_context::TraceId;
 pub use crate::telemetry::lines::Lines;
 
 /// The target of the lines that a start writes.
@@ -30,10 +35,22 @@ pub const START: &str = "roomkey::start";
 /// The target of the lines about one request each, which [`Lines`] writes in batches.
 const REQUEST: &str = "roomkey::request";
 
-/// What is known of a request when its answer is ready.
-pub struct Access {
+/// The target of the audit log.
+const AUDIT: &str = "roomkey::audit";
+
+/// By what the lines of one request are found.
+#[derive(Debug, Clone, Copy)]
+pub struct Ids {
     /// The id that the answer carries too.
     pub request_id: Uuid,
+    /// The trace that its sender says it belongs to.
+    pub trace_id: Option<TraceId>,
+}
+
+/// What is known of a request when its answer is ready.
+pub struct Access {
+    /// By which it is found.
+    pub ids: Ids,
     /// A common method, or `other`.
     pub method: &'static str,
     /// The path as the route table has it, or `none`.
@@ -44,17 +61,22 @@ pub struct Access {
     pub code: Option<&'static str>,
     /// What only the log may say of an error.
     pub cause: Option<&'static str>,
+    /// Who asked, as far as that is known.
+    pub caller: Option<Actor<CallerHash>>,
+    /// Who was to give the key.
+    pub provider: Option<&'static str>,
     /// From the request's head to the answer.
     pub duration: Duration,
 }
 
 /// Writes the access line: a fault of ours as ERROR, another 5xx as WARN, all else as INFO.
 pub fn access(access: &Access) {
-    let Access { request_id, method, route, status, code, cause, duration } = access;
+    let Access { ids: Ids { request_id, trace_id }, method, route, status, code, cause, caller, provider, duration } = access;
+    let (trace_id, caller) = (trace_id.map(display), caller.map(display));
     let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {
         ($level:expr) => {
-            tracing::event!(target: REQUEST, $level, %request_id, method, route, status, code, cause, duration_us, "request")
+            tracing::event!(target: REQUEST, $level, %request_id, trace_id, method, route, status, code, cause, caller, provider, duration_us, "request")
         };
     }
     match status {
@@ -62,6 +84,17 @@ pub fn access(access: &Access) {
         501.. => line!(Level::WARN),
         _ => line!(Level::INFO),
     }
+}
+
+/// Writes the audit line of a token that was issued or refused, whatever the level: who wants fewer lines still wants these.
+pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
+    let AuditEvent { actor, action, target, outcome, occurred_at } = event;
+    let Ids { request_id, trace_id } = ids;
+    let (room_name, jti) = (target.map(RoomName::as_str), outcome.jti().map(display));
+    tracing::info!(
+        target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(), "target" = room_name,
+        outcome = outcome.as_str(), code = outcome.code(), jti, occurred_at = rfc3339(*occurred_at), "audit"
+    );
 }
 
 /// The format in force: on a terminal a person reads along.
@@ -98,8 +131,10 @@ where
         LogFormat::Json => lines.event_format(json::Json).boxed(),
         LogFormat::Text => lines.with_timer(Time).with_target(false).with_ansi(false).boxed(),
     };
-    // What a start says, its warnings above all, is written whatever the level.
-    Registry::default().with(lines.with_filter(Targets::new().with_target("roomkey", level).with_target(START, Level::INFO)))
+    // What a start says, its warnings above all, and the audit log are written whatever the level.
+    Registry::default().with(
+        lines.with_filter(Targets::new().with_target("roomkey", level).with_target(START, Level::INFO).with_target(AUDIT, Level::INFO)),
+    )
 }
 
 struct Time;

@@ -8,7 +8,7 @@ pub const API_KEY: &str = "APIbenchmark";
 pub const API_SECRET: &str = "a-secret-for-benchmarks-only-0123456789";
 
 const ROOM: &str = "standup-42";
-const IDENTITY: &str = "alice";
+pub const IDENTITY: &str = "alice";
 const LIFETIME: u64 = 3600;
 
 pub fn body() -> Value {
@@ -19,10 +19,15 @@ pub fn body() -> Value {
 
 /// The request as it travels.
 pub fn request() -> Vec<u8> {
+    request_with("")
+}
+
+/// The request with a further header, which ends in a line break.
+pub fn request_with(header: &str) -> Vec<u8> {
     let body = body().to_string();
     let length = body.len();
     let head = "POST /api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ";
-    format!("{head}{length}\r\n\r\n{body}").into_bytes()
+    format!("{head}{length}\r\n{header}\r\n{body}").into_bytes()
 }
 
 /// Where the answer's body begins and ends, once its head has arrived.

@@ -1,10 +1,10 @@
-//! Sends the request: one at a time per connection, the next as soon as the answer is there.
+//! Sends requests: one at a time per connection, the next as soon as the answer is there.
 //!
 //! Written for little CPU: one thread, raw bytes, one `write` and one `read` a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use roomkey::clock::Stopwatch;
@@ -17,7 +17,15 @@ use crate::exchange;
 
 pub const CONNECTIONS: usize = 32;
 
-/// When a load ends.
+/// What is sent, in turn, by whichever connection is free.
+#[derive(Clone)]
+pub struct Requests {
+    list: Arc<[Vec<u8>]>,
+    next: Arc<AtomicUsize>,
+    is_endless: bool,
+}
+
+/// When a load ends; at the latest with the last request.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
     Elapsed(Duration),
@@ -28,6 +36,7 @@ pub enum Until {
 pub struct Clients {
     runtime: Runtime,
     connections: Vec<TcpStream>,
+    requests: Requests,
 }
 
 /// How long each request took, in nanoseconds, sorted; and all of them together.
@@ -36,11 +45,30 @@ pub struct Times {
     elapsed: Duration,
 }
 
+impl Requests {
+    /// The same request for as long as it is wanted.
+    pub fn same(request: Vec<u8>) -> Self {
+        Self { list: [request].into(), next: Arc::default(), is_endless: true }
+    }
+
+    /// Each request once.
+    pub fn each_once(list: &Arc<[Vec<u8>]>) -> Self {
+        Self { list: Arc::clone(list), next: Arc::default(), is_endless: false }
+    }
+
+    fn next(&self) -> Option<&[u8]> {
+        if self.is_endless {
+            return self.list.first().map(Vec::as_slice);
+        }
+        self.list.get(self.next.fetch_add(1, Ordering::Relaxed)).map(Vec::as_slice)
+    }
+}
+
 impl Clients {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub fn connect(address: SocketAddr, connections: usize, requests: Requests) -> Self {
         let runtime = Builder::new_current_thread().enable_io().build().unwrap();
-        let connections = (0..CONNECTIONS).map(|_| runtime.block_on(connect(address))).collect();
-        Self { runtime, connections }
+        let connections = (0..connections).map(|_| runtime.block_on(connect(address))).collect();
+        Self { runtime, connections, requests }
     }
 
     /// Sends requests on all connections until the end is reached; a request that is under way then still counts.
@@ -53,7 +81,7 @@ impl Clients {
         let mut tasks = JoinSet::new();
         for stream in self.connections.drain(..) {
             let left = Arc::clone(&left);
-            tasks.spawn_on(drive(stream, stopwatch, until, left), self.runtime.handle());
+            tasks.spawn_on(drive(stream, self.requests.clone(), stopwatch, until, left), self.runtime.handle());
         }
         let done = self.runtime.block_on(tasks.join_all());
         let elapsed = stopwatch.elapsed();
@@ -68,10 +96,11 @@ impl Clients {
 
     /// Sends some requests on each connection, one after the other, and hands each answer's body to a check.
     pub fn verify(&mut self, requests: usize, check: fn(&[u8]) -> Result<(), String>) {
-        let (request, mut answer) = (exchange::request(), Vec::with_capacity(4096));
+        let mut answer = Vec::with_capacity(4096);
         for stream in &mut self.connections {
             for _ in 0..requests {
-                let body = self.runtime.block_on(ask(stream, &request, &mut answer)).unwrap();
+                let request = self.requests.next().unwrap();
+                let body = self.runtime.block_on(ask(stream, request, &mut answer)).unwrap();
                 check(&answer[body..]).unwrap();
             }
         }
@@ -100,11 +129,18 @@ async fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-async fn drive(mut stream: TcpStream, stopwatch: Stopwatch, until: Until, left: Arc<AtomicU64>) -> (TcpStream, Vec<u32>) {
-    let (request, mut answer, mut times) = (exchange::request(), Vec::with_capacity(4096), Vec::with_capacity(1 << 16));
+async fn drive(
+    mut stream: TcpStream,
+    requests: Requests,
+    stopwatch: Stopwatch,
+    until: Until,
+    left: Arc<AtomicU64>,
+) -> (TcpStream, Vec<u32>) {
+    let (mut answer, mut times) = (Vec::with_capacity(4096), Vec::with_capacity(1 << 16));
     let mut sent_at = stopwatch.elapsed();
     while may_go_on(until, sent_at, &left) {
-        ask(&mut stream, &request, &mut answer).await.unwrap();
+        let Some(request) = requests.next() else { break };
+        ask(&mut stream, request, &mut answer).await.unwrap();
         let answered_at = stopwatch.elapsed();
         times.push(u32::try_from(answered_at.saturating_sub(sent_at).as_nanos()).unwrap_or(u32::MAX));
         sent_at = answered_at;

@@ -11,17 +11,21 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "servers are started with an environment of their own")]
 
+mod callers;
 mod exchange;
+mod issuer;
 mod load;
 mod machine;
 mod micro;
 mod peers;
+mod redis;
 mod report;
 mod server;
 
 use std::time::Duration;
 
-use load::{Clients, Until};
+use callers::{Callers, Stage};
+use load::{CONNECTIONS, Clients, Requests, Until};
 use machine::{Cores, Quiet};
 use peers::{PEERS, Peer};
 use report::{Report, Turn};
@@ -54,6 +58,9 @@ fn main() {
     report.steps = micro::run();
     machine::stay_on(cores.load);
 
+    println!("Signing tokens of callers …");
+    let stage = Stage::prepare(cores);
+
     // Once and uncounted, so that no first start waits for the disk.
     for peer in &PEERS {
         Server::start(peer, cores).stop();
@@ -66,8 +73,13 @@ fn main() {
             turns.push(turn);
         }
         report.quiet.calibrate(cores);
+        report.callers.push(Callers::measure(&stage, Duration::from_secs(seconds), &mut report.quiet));
+        report.quiet.calibrate(cores);
+        println!("Round {round}/{rounds}  {}", report.callers[round - 1]);
     }
 
+    println!("Memory of {} callers …", callers::MANY);
+    report.callers_mb = stage.memory_of_many_callers();
     println!("Memory over {} requests …", STEPS * REQUESTS_PER_STEP);
     report.memory = endurance(&PEERS[0], cores);
 
@@ -79,7 +91,7 @@ fn measure(peer: &Peer, cores: Cores, span: Duration, quiet: &mut Quiet) -> Turn
     let server = Server::start(peer, cores);
     starts.push(first_token_ms(&server));
 
-    let mut clients = Clients::connect(server.address);
+    let mut clients = Clients::connect(server.address, CONNECTIONS, Requests::same(exchange::request()));
     clients.verify(VERIFIED, peer.check);
     clients.run(Until::Elapsed(WARM_UP.min(span)));
     let (times, cost) = machine::cost_of(cores, server.id(), || clients.run(Until::Elapsed(span)));
@@ -104,7 +116,7 @@ fn first_token_ms(server: &Server) -> f64 {
 /// Resident memory in MB of one process, before any load and after each step.
 fn endurance(peer: &Peer, cores: Cores) -> Vec<f64> {
     let server = Server::start(peer, cores);
-    let mut clients = Clients::connect(server.address);
+    let mut clients = Clients::connect(server.address, CONNECTIONS, Requests::same(exchange::request()));
     clients.verify(VERIFIED, peer.check);
     let mut resident = vec![machine::memory_mb(server.id(), "VmRSS")];
     for _ in 0..STEPS {

@@ -6,20 +6,28 @@ use std::time::Duration;
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
 use roomkey::config::LogFormat;
 use roomkey::domain::access_token::{Attachments, JoinGrant, Signer};
+use roomkey::domain::audit::{Action, Actor, AuditEvent, Outcome};
+use roomkey::domain::caller_hash::HashKey;
 use roomkey::domain::fields::Fields;
 use roomkey::domain::lifetime::Validity;
 use roomkey::domain::names::{ParticipantIdentity, ParticipantName};
+use roomkey::domain::rate_limit::{Budget, Cost, RateLimit};
 use roomkey::domain::token_request::{Limits, TokenRequest};
 use roomkey::entropy::{Entropy, SystemEntropy};
-use roomkey::telemetry::{self, Access};
+use roomkey::store::counters::Counters;
+use roomkey::telemetry::{self, Access, Ids};
 use tracing::Level;
 
 use crate::exchange;
+use crate::peers::WIDE_LIMIT;
 
 /// Batches of each step; the steps take turns.
 const BATCHES: usize = 15;
 /// Calls in one batch; about 20 ms.
 const CALLS: u32 = 10_000;
+
+/// The step that counts a request against a limit in memory.
+pub const LIMITER: &str = "count a request against a limit in memory";
 
 /// One step and the median of its batches, in nanoseconds a call.
 pub struct Step {
@@ -42,22 +50,40 @@ pub fn run() -> Vec<Step> {
     };
     let signer = Signer::new(exchange::API_KEY.into(), &exchange::API_SECRET.into());
     let entropy: &dyn Entropy = &SystemEntropy;
+    let caller = HashKey::new(exchange::API_SECRET.as_bytes()).hash("caller", b"127.0.0.1");
+    let ids = Ids { request_id: entropy.uuid(), trace_id: None };
+    let room_name = grant.room_name.clone();
+    let event = AuditEvent {
+        actor: Actor::Caller(caller),
+        action: Action::IssueToken,
+        target: Some(&room_name),
+        outcome: Outcome::Issued { jti: entropy.uuid() },
+        occurred_at: SystemClock.now(),
+    };
+    let Counters::Memory(counters) = Counters::in_memory() else { unreachable!() };
+    let budget = Budget { name: "token", limit: RateLimit::parse(WIDE_LIMIT).unwrap() };
     let access = Access {
-        request_id: entropy.uuid(),
+        ids,
         method: "POST",
         route: "/api/token",
         status: 200,
         code: None,
         cause: None,
+        caller: Some(Actor::Caller(caller)),
+        provider: Some("livekit"),
         duration: Duration::from_micros(21),
     };
     let _lines = tracing::subscriber::set_default(telemetry::subscriber(Level::INFO, LogFormat::Json, std::io::sink));
 
-    let mut steps: [(&str, &dyn Fn()); 4] = [
+    let mut steps: [(&str, &dyn Fn()); 6] = [
         ("parse: the strict JSON pass", &|| drop(black_box(Fields::read(black_box(body.as_bytes()))))),
         ("parse and validate every field", &|| drop(black_box(TokenRequest::parse(black_box(body.as_bytes()), &limits)))),
         ("sign, with a fresh `jti`", &|| drop(black_box(signer.sign(black_box(&grant), validity, entropy.uuid())))),
         ("write the access line, to nowhere", &|| telemetry::access(black_box(&access))),
+        ("write the audit line, to nowhere", &|| telemetry::audit(ids, black_box(&event))),
+        (LIMITER, &|| {
+            black_box(counters.decide(&budget, black_box(caller), SystemClock.now(), Cost::One));
+        }),
     ];
     let mut batches = steps.map(|_| Vec::new());
     for _ in 0..BATCHES {

@@ -89,6 +89,22 @@ pub const PEERS: [Peer; 6] = [
     },
 ];
 
+/// Fastify once more, for callers with a bearer.
+pub const FASTIFY_JOSE: Peer = Peer {
+    name: "Fastify + jose",
+    program: "node",
+    arguments: &["benches/peers/fastify/jose.mjs"],
+    folder: ".",
+    check: exchange::check_token,
+    versions: || {
+        let pins = pins("benches/peers/fastify/package.json", |line| line.split_once("\": \""), &["fastify", "jose", "livekit-server-sdk"]);
+        format!("{pins}, Node.js {}", said("node", &["--version"]))
+    },
+};
+
+/// A limit that every request of roomkey is counted against and none reaches: the widest there is.
+pub const WIDE_LIMIT: &str = "1000000/100s";
+
 impl Peer {
     /// The command that starts it on a port. Nothing of our environment reaches it but the way to its programs.
     pub fn command(&self, port: u16) -> Command {
@@ -103,6 +119,7 @@ impl Peer {
             ("LIVEKIT_API_KEY", exchange::API_KEY),
             ("LIVEKIT_API_SECRET", exchange::API_SECRET),
             ("ROOMKEY_CALLER_AUTH", "anonymous"),
+            ("ROOMKEY_RATE_LIMIT", WIDE_LIMIT),
             ("FUNCTIONS_CUSTOMHANDLER_PORT", &port),
             ("PORT", &port),
             ("NODE_ENV", "production"),

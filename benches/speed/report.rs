@@ -1,15 +1,18 @@
 //! From turns to tables: medians, ratios within a round, and what was to be reached.
 
+mod callers;
+
 use std::fmt::Write;
 use std::fs;
 
 use roomkey::clock::{Clock, SystemClock};
 use roomkey::domain::lifetime::rfc3339;
 
+use crate::callers::Callers;
 use crate::load::CONNECTIONS;
 use crate::machine::Quiet;
 use crate::micro::Step;
-use crate::peers::{CEILING, FASTAPI, FASTIFY, GO, PEERS, ROOMKEY};
+use crate::peers::{CEILING, FASTAPI, FASTIFY, FASTIFY_JOSE, GO, PEERS, ROOMKEY};
 use crate::{REQUESTS_PER_STEP, STARTS, STEPS, VERIFIED, WARM_UP};
 
 /// What one server did in one round.
@@ -58,13 +61,27 @@ pub struct Report {
     /// One list per server, one turn per round.
     pub turns: [Vec<Turn>; PEERS.len()],
     pub memory: Vec<f64>,
+    /// One a round.
+    pub callers: Vec<Callers>,
+    /// Resident memory after a request of each of very many callers, in MB.
+    pub callers_mb: f64,
 }
 
 impl Report {
     pub fn new(rounds: usize, seconds: u64) -> Self {
         let load_average = fs::read_to_string("/proc/loadavg").unwrap();
         let load_average = load_average.split(' ').next().unwrap().to_owned();
-        Self { rounds, seconds, load_average, quiet: Quiet::default(), steps: Vec::new(), turns: Default::default(), memory: Vec::new() }
+        Self {
+            rounds,
+            seconds,
+            load_average,
+            quiet: Quiet::default(),
+            steps: Vec::new(),
+            turns: Default::default(),
+            memory: Vec::new(),
+            callers: Vec::new(),
+            callers_mb: 0.0,
+        }
     }
 
     /// Writes the document, or beside the build where the run was only a trial.
@@ -89,6 +106,7 @@ impl Report {
              ## Side by side\n\nMedians of {rounds} rounds of {seconds} s.\n\n{medians}\n\
              ## roomkey ÷ other\n\nEach number is the median of the ratios within a round; in brackets the lowest and the highest. \
              Above 1 is better for requests/s, below 1 for all else.\n\n{ratios}\n\
+             ## Who asks, and how often\n\n{callers}\n\
              ## What was to be reached\n\n{targets}\n\
              ## Single steps of a request\n\n{steps}\n\
              ## Memory over {million} requests\n\n{memory}\n\
@@ -106,6 +124,7 @@ impl Report {
             load_average = self.load_average,
             medians = self.medians(),
             ratios = self.ratios(),
+            callers = self.callers_table(),
             targets = self.targets(),
             steps = self.steps(),
             million = thousands(STEPS * REQUESTS_PER_STEP),
@@ -168,6 +187,9 @@ impl Report {
             let measured = if behind.is_empty() { "in all".to_owned() } else { format!("behind in {}", behind.join("; ")) };
             row(&format!("ahead of {other} in every column"), &measured, behind.is_empty());
         }
+        for (target, measured, is_met) in self.callers_targets() {
+            row(&target, &measured, is_met);
+        }
         let resident = self.turns_of(ROOMKEY).iter().map(RESIDENT.of).fold(0.0, f64::max);
         row(&format!("under 10 MB resident at {CONNECTIONS} connections"), &format!("{resident:.1} MB at most"), resident < 10.0);
         let growth = self.growth();
@@ -214,11 +236,13 @@ impl Report {
              - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read as soon as \
              something is in it. The others log nothing, add no request id or security headers, set no limits, and check no more than \
              their framework does by itself.\n\
+             {callers}\
              - \"{CEILING}\" is warp reading the same JSON and answering with it; its answer is shorter than the others'. \"warp, \
              sign\" parses, signs and replies. Both are built as roomkey is.\n\
-             - Versions:\n"
+             - Versions:\n",
+            callers = Self::callers_method(),
         );
-        for peer in &PEERS {
+        for peer in PEERS.iter().chain([&FASTIFY_JOSE]) {
             writeln!(text, "  - {}: {}", peer.name, peer.versions()).unwrap();
         }
         text

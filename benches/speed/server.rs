@@ -26,8 +26,14 @@ pub struct Server {
 impl Server {
     /// Starts it. Its stdout is a pipe that a thread on the other core drains, as the Functions host would.
     pub fn start(peer: &Peer, cores: Cores) -> Self {
+        Self::start_with(peer, &[], &exchange::request(), cores)
+    }
+
+    /// Starts it with further settings and asks for its first token with a request of one's own.
+    pub fn start_with(peer: &Peer, settings: &[(&str, &str)], request: &[u8], cores: Cores) -> Self {
         let address = free_address();
         let mut command = peer.command(address.port());
+        command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         machine::stay_on(cores.server);
         let stopwatch = Stopwatch::start();
@@ -36,7 +42,7 @@ impl Server {
         let mut stdout = child.stdout.take().unwrap();
         let log = Some(thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()).unwrap()));
         let mut server = Self { child, log, address, first_token: Duration::ZERO };
-        let answer = server.first_answer(stopwatch);
+        let answer = server.first_answer(request, stopwatch);
         (peer.check)(&answer).unwrap_or_else(|fault| panic!("{} answers {fault}", peer.name));
         server.first_token = stopwatch.elapsed();
         server
@@ -51,10 +57,12 @@ impl Server {
         self.end()
     }
 
-    fn first_answer(&mut self, stopwatch: Stopwatch) -> Vec<u8> {
+    fn first_answer(&mut self, request: &[u8], stopwatch: Stopwatch) -> Vec<u8> {
         loop {
-            if let Ok(mut stream) = TcpStream::connect(self.address) {
-                return ask(&mut stream).unwrap();
+            if let Ok(mut stream) = TcpStream::connect(self.address)
+                && let Some(answer) = ask(&mut stream, request).unwrap()
+            {
+                return answer;
             }
             assert!(stopwatch.elapsed() < PATIENCE, "it does not listen");
             assert!(self.child.try_wait().unwrap().is_none(), "it ended at once");
@@ -75,16 +83,20 @@ impl Drop for Server {
     }
 }
 
-fn ask(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
+/// The answer to a request; none while the server says that it cannot serve yet, as one that still fetches keys does.
+fn ask(stream: &mut TcpStream, request: &[u8]) -> Result<Option<Vec<u8>>, String> {
     let failed = |error: std::io::Error| error.to_string();
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    stream.write_all(&exchange::request()).map_err(failed)?;
+    stream.write_all(request).map_err(failed)?;
     let (mut answer, mut some) = (Vec::new(), [0; 4096]);
     loop {
         let read = stream.read(&mut some).map_err(failed)?;
         answer.extend(some.iter().take(read));
+        if answer.starts_with(b"HTTP/1.1 503 ") {
+            return Ok(None);
+        }
         match exchange::extent(&answer)? {
-            Some((body, end)) if end == answer.len() => return Ok(answer.split_off(body)),
+            Some((body, end)) if end == answer.len() => return Ok(Some(answer.split_off(body))),
             _ if read == 0 => return Err("the server closed the connection".to_owned()),
             _ => {}
         }
@@ -92,6 +104,6 @@ fn ask(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
 }
 
 /// A port that was free a moment ago.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

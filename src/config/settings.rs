@@ -56,7 +56,66 @@ pub const SETTINGS: &[Setting] = &[
         "Longest lifetime that a caller may ask for, 60 to 86400 s; lowers the default of 3600 s too.",
     ),
     plain("ROOMKEY_AGENTS", "–", "Names of the agents that a `room_config` may dispatch, separated by commas."),
-    plain("ROOMKEY_CALLER_AUTH", "dev mode: anonymous", "Who may ask. This version knows `anonymous`: anyone who can reach the service."),
+    plain(
+        "ROOMKEY_CALLER_AUTH",
+        "dev mode: anonymous",
+        "Who may ask: `oidc`, whoever has an access token of your identity provider; `easy-auth`, whoever signed in through Azure's built-in \
+         authentication; `anonymous`, anyone who can reach the service.",
+    ),
+    plain("WEBSITE_AUTH_ENABLED", "–", "Set by Azure where its built-in authentication is on; `easy-auth` starts only there."),
+    secret(
+        "ROOMKEY_ADMIN_KEYS",
+        "Keys for the operators' routes, each of 32 visible ASCII characters or more, separated by commas. None: nobody can show one.",
+    ),
+    plain(
+        "ROOMKEY_RATE_LIMIT",
+        "100/15m",
+        "How often one caller may ask: a count, `/` and a span in `s`, `m` or `h`, at most 24 hours and 10000 a second; or `off`. The whole \
+         count may come at once; then it comes back evenly, one after each span ÷ count.",
+    ),
+    plain(
+        "ROOMKEY_TRUSTED_PROXIES",
+        "–",
+        "IP addresses and ranges of your own proxies, separated by commas, whose `X-Forwarded-For` says where an anonymous caller asks \
+         from.",
+    ),
+    secret(
+        "ROOMKEY_HASH_KEY",
+        "The key under which callers are hashed in counters and logs, 32 bytes or more; the same on all instances that share a Redis, which \
+         needs it. Absent: a random one at each start.",
+    ),
+    secret(
+        "ROOMKEY_REDIS_URL",
+        "The Redis through which instances share their limits: `rediss://:password@host:port`, or `redis://…` (unencrypted) for a network of \
+         your own. Absent: limits are per instance.",
+    ),
+    plain(
+        "ROOMKEY_OIDC_ISSUER",
+        "–",
+        "With `oidc`: the identity provider's issuer, exactly as its discovery document has it. `https://…`; `http://…` on a loopback address only.",
+    ),
+    plain("ROOMKEY_OIDC_AUDIENCE", "–", "With `oidc`: audiences of ours, separated by commas; a token's `aud` must hold one of them."),
+    plain(
+        "ROOMKEY_OIDC_SCOPE",
+        "–",
+        "A scope (`scp`, `scope`) or role (`roles`) that a signed-in caller must have; without it the answer is 403.",
+    ),
+    plain(
+        "ROOMKEY_OIDC_TENANTS",
+        "–",
+        "With `oidc` and Entra ID: tenant ids whose tokens count, separated by commas. Needed with the issuers `…/organizations/v2.0` and `…/common/v2.0`.",
+    ),
+    plain(
+        "ROOMKEY_IDENTITY_CLAIM",
+        "sub",
+        "With `oidc`: the claim whose value is the identity of a signed-in caller, where it is a name and one tenant is accepted; else the identity is `u-` and a hash of issuer and subject. Choose one that the provider gives to nobody else and that users cannot edit, such as Entra's `oid`.",
+    ),
+    plain(
+        "ROOMKEY_ROOMS_CLAIM",
+        "–",
+        "The claim that lists the rooms of a signed-in caller: a list of texts or one text, each `name` or `prefix*`. Not set: any room. Set, and missing from a token: none.",
+    ),
+    plain("ROOMKEY_ADMIN_ROLE", "Roomkey.Admin", "The role (`roles`) that opens the operator routes to a signed-in caller."),
     plain("ROOMKEY_LOG", "info", "The least important lines to write: `error`, `warn`, `info` or `debug`."),
     plain("ROOMKEY_LOG_FORMAT", "json; on a terminal text", "`json` or `text`."),
 ];

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use super::Config;
+use super::callers::CallerAuth;
 use super::host_json::Origins;
+use crate::domain::bearer::Policy;
 
 impl Config {
     /// The lines of a start: where it listens, who may ask, and in dev mode a command to try.
@@ -12,8 +14,10 @@ impl Config {
         let mut lines = vec![
             format!("roomkey {} listens on http://{address}", env!("CARGO_PKG_VERSION")),
             format!("Web pages that may call: {}", self.origins()),
+            format!("Callers: {}", self.callers()),
+            format!("Limits: {}", self.limiting.summary()),
         ];
-        if self.dev_mode {
+        if self.dev_mode && matches!(self.caller_auth, CallerAuth::Anonymous) {
             lines.push(format!(
                 "Try it: curl -sS http://{address}/api/token -H 'Content-Type: application/json' -d '{{\"roomName\":\"hello\"}}'"
             ));
@@ -25,9 +29,11 @@ impl Config {
     #[must_use]
     pub fn start_warning(&self) -> Option<String> {
         let server_url = &self.livekit.server_url;
-        self.dev_mode.then(|| {
-            format!("WARNING: dev mode. Anyone on this machine gets tokens for {server_url}, signed with LiveKit's public dev key.")
-        })
+        let who = match self.caller_auth {
+            CallerAuth::Anonymous => "Anyone on this machine gets tokens",
+            CallerAuth::Oidc(_) | CallerAuth::EasyAuth(_) => "Callers get tokens",
+        };
+        self.dev_mode.then(|| format!("WARNING: dev mode. {who} for {server_url}, signed with LiveKit's public dev key."))
     }
 
     /// The lines of `--check`.
@@ -40,7 +46,9 @@ impl Config {
             format!("address   http://{}", self.address),
             format!("mode      {mode}"),
             format!("provider  livekit at {}", self.livekit.server_url),
-            "callers   anonymous: anyone who can reach the service".to_owned(),
+            format!("callers   {}", self.callers()),
+            format!("limits    {}", self.limiting.summary()),
+            format!("operators {}", self.operators()),
             format!("rooms     {pattern}"),
             format!("lifetime  at most {} s", self.limits.ceiling.seconds()),
             format!("agents    {agents}"),
@@ -60,6 +68,23 @@ impl Config {
             lines.push("  az functionapp cors credentials --resource-group <group> --name <app> --enable true".to_owned());
         }
         lines
+    }
+
+    fn callers(&self) -> String {
+        match &self.caller_auth {
+            CallerAuth::Anonymous => "anonymous: anyone who can reach the service".to_owned(),
+            CallerAuth::Oidc(policy) => format!("oidc: whoever has a token of {}", policy.issuer.published()),
+            CallerAuth::EasyAuth(_) => "easy-auth: whoever signed in through Azure".to_owned(),
+        }
+    }
+
+    fn operators(&self) -> String {
+        let ids: Vec<_> = self.admin_keys.ids().map(|id| id.to_string()).collect();
+        let keys = if ids.is_empty() { "no key".to_owned() } else { format!("keys {}", ids.join(", ")) };
+        match &self.caller_auth {
+            CallerAuth::Anonymous => keys,
+            CallerAuth::Oidc(Policy { rules, .. }) | CallerAuth::EasyAuth(rules) => format!("{keys}, and the role {}", rules.admin_role),
+        }
     }
 
     fn origins(&self) -> String {

@@ -56,7 +56,25 @@ fn each_bad_value_is_refused_by_name() {
         ("ROOMKEY_ROOM_PATTERN", &["", "(", ")|("]),
         ("ROOMKEY_MAX_TOKEN_SECONDS", &["", "59", "86401", "1h"]),
         ("ROOMKEY_AGENTS", &["", ",", "a,,b", "a b", "ä"]),
-        ("ROOMKEY_CALLER_AUTH", &["", "oidc", "easy-auth", "none", "Anonymous"]),
+        ("ROOMKEY_CALLER_AUTH", &["", "easy-auth", "none", "Anonymous"]),
+        (
+            "ROOMKEY_ADMIN_KEYS",
+            &[
+                "",
+                "short",
+                "changeme-changeme-changeme-changeme",
+                "canary-admin-key-0123456789-0123,<your admin key of 32 characters>",
+                "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+                "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/s)",
+                "canary-admin-key-0123456789-0123,",
+                "canary-admin-key-0123456789-0123, canary-admin-key-0123456789-0124",
+                "canary-admin-key-0123456789-0123,canary-admin-key-0123456789-0123",
+                "canary-admin-key-0123456789-0123\u{e4}",
+            ],
+        ),
+        ("ROOMKEY_RATE_LIMIT", &["", "100", "100/15"]),
+        ("ROOMKEY_TRUSTED_PROXIES", &["", "localhost"]),
+        ("ROOMKEY_HASH_KEY", &["", "short"]),
         ("ROOMKEY_LOG", &["", "verbose", "INFO", "trace"]),
         ("ROOMKEY_LOG_FORMAT", &["", "xml"]),
     ] {
@@ -108,7 +126,10 @@ fn all_faults_are_reported_at_once_and_no_value() {
 fn a_setting_that_does_not_exist_is_refused_with_the_nearest_name() {
     let fault = |name| read(&[(name, "x")]).unwrap_err().faults.remove(0).to_string();
     assert_eq!(fault("ROOMKEY_LOGG"), "ROOMKEY_LOGG: is not a setting of this version; did you mean ROOMKEY_LOG?");
-    assert_eq!(fault("ROOMKEY_RATE_LIMIT"), "ROOMKEY_RATE_LIMIT: is not a setting of this version; docs/settings.md lists them");
+    assert_eq!(
+        fault("ROOMKEY_REALTIME_RATE_LIMIT"),
+        "ROOMKEY_REALTIME_RATE_LIMIT: is not a setting of this version; docs/settings.md lists them"
+    );
     assert_eq!(faulty(&[("ROOMKEY_A\nB", "x")]), ["ROOMKEY_A_B"]);
 }
 
@@ -168,9 +189,84 @@ fn a_secret_may_stand_in_a_file_but_not_in_two_places() {
 }
 
 #[test]
+fn an_operator_may_have_several_keys_or_none() {
+    let keys = read(&with(("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123,canary-admin-key-0123456789-0124"))).unwrap().admin_keys;
+    assert_eq!(keys.ids().count(), 2);
+    assert!(keys.find(b"canary-admin-key-0123456789-0124").is_some());
+    assert_eq!(read(&OWN).unwrap().admin_keys.ids().count(), 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    std::fs::write(&path, "canary-admin-key-0123456789-0123\n").unwrap();
+    let settings = [URL, KEY, SECRET, ANONYMOUS, ("ROOMKEY_ADMIN_KEYS_FILE", path.to_str().unwrap())];
+    assert_eq!(read(&settings).unwrap().admin_keys.ids().next(), keys.ids().next());
+    std::fs::write(&path, "short").unwrap();
+    assert_eq!(faulty(&settings), ["ROOMKEY_ADMIN_KEYS_FILE"]);
+}
+
+#[test]
 fn the_whole_config_can_be_printed_without_a_secret() {
-    let config = read(&OWN).unwrap();
+    let config = read(&with(("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123"))).unwrap();
     let printed = format!("{config:?} {config:#?} {:?} {:?}", config.start_lines(config.address), config.check_lines());
     assert!(printed.contains("livekit.example.com"));
     assert!(!printed.contains("canary"), "{printed}");
+}
+
+const OIDC: [(&str, &str); 3] =
+    [("ROOMKEY_CALLER_AUTH", "oidc"), ("ROOMKEY_OIDC_ISSUER", "https://id.example.com"), ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey")];
+const AZURE_SIGN_IN: [(&str, &str); 3] =
+    [("ROOMKEY_CALLER_AUTH", "easy-auth"), ("WEBSITE_INSTANCE_ID", "i"), ("WEBSITE_AUTH_ENABLED", "True")];
+
+fn livekit_and(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    [URL, KEY, SECRET].iter().chain(settings).copied().collect()
+}
+
+#[test]
+fn signed_in_callers_need_a_provider_or_the_platform() {
+    assert!(read(&livekit_and(&OIDC)).is_ok());
+    assert_eq!(faulty(&livekit_and(&OIDC[..1])), ["ROOMKEY_OIDC_ISSUER", "ROOMKEY_OIDC_AUDIENCE"]);
+    assert!(read(&livekit_and(&AZURE_SIGN_IN)).is_ok());
+    for left_out in 1..3 {
+        let settings: Vec<_> = AZURE_SIGN_IN.iter().enumerate().filter(|(n, _)| *n != left_out).map(|(_, one)| *one).collect();
+        assert_eq!(faulty(&livekit_and(&settings)), ["ROOMKEY_CALLER_AUTH"], "{settings:?}");
+    }
+    assert_eq!(faulty(&livekit_and(&[AZURE_SIGN_IN[0], AZURE_SIGN_IN[1], ("WEBSITE_AUTH_ENABLED", "false")])), ["ROOMKEY_CALLER_AUTH"]);
+}
+
+#[test]
+fn a_setting_that_would_protect_nothing_is_a_fault() {
+    for name in [
+        "ROOMKEY_OIDC_ISSUER",
+        "ROOMKEY_OIDC_AUDIENCE",
+        "ROOMKEY_OIDC_TENANTS",
+        "ROOMKEY_OIDC_SCOPE",
+        "ROOMKEY_IDENTITY_CLAIM",
+        "ROOMKEY_ROOMS_CLAIM",
+        "ROOMKEY_ADMIN_ROLE",
+    ] {
+        assert_eq!(faulty(&with((name, "x"))), [name]);
+    }
+    for setting in [("ROOMKEY_IDENTITY_CLAIM", "oid"), ("ROOMKEY_TRUSTED_PROXIES", "10.0.0.0/8")] {
+        assert_eq!(faulty(&livekit_and(&[&AZURE_SIGN_IN[..], &[setting]].concat())), [setting.0]);
+    }
+    let settings: Vec<_> = AZURE_SIGN_IN.into_iter().chain([("ROOMKEY_OIDC_ISSUER", "https://id.example.com")]).collect();
+    assert_eq!(faulty(&livekit_and(&settings)), ["ROOMKEY_OIDC_ISSUER"]);
+}
+
+#[test]
+fn dev_mode_may_ask_who_calls() {
+    let config = read(&OIDC).unwrap();
+    assert!(config.dev_mode && matches!(config.caller_auth, CallerAuth::Oidc(_)));
+}
+
+#[test]
+fn a_start_says_who_may_call_and_how_often() {
+    let lines = |settings: &[(&str, &str)]| read(settings).unwrap().check_lines().join("\n");
+    let anonymous = lines(&OWN);
+    assert!(
+        anonymous.contains("callers   anonymous") && anonymous.contains("100/15m for each caller; limits are per instance"),
+        "{anonymous}"
+    );
+    let signed_in = lines(&livekit_and(&[&OIDC[..], &[("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123")]].concat()));
+    assert!(signed_in.contains("oidc: whoever has a token of https://id.example.com"), "{signed_in}");
+    assert!(signed_in.contains("and the role Roomkey.Admin") && !signed_in.contains("canary"), "{signed_in}");
 }

@@ -5,6 +5,7 @@
 //! requests. What happens while a request is served is bounded where it is served, in [`super::dispatch`].
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,6 +31,8 @@ pub struct Connection {
     pub app: Arc<App>,
     /// What all connections share.
     pub edge: Arc<Edge>,
+    /// The other end.
+    pub peer: IpAddr,
     /// Whether it came past the bound, so that every request gets 503.
     pub is_refused: bool,
     life: Stopwatch,
@@ -45,8 +48,8 @@ const PHASE: u64 = 3;
 
 impl Connection {
     /// A connection that is idle from now on.
-    pub fn new(app: Arc<App>, edge: Arc<Edge>, is_refused: bool) -> Self {
-        Self { app, edge, is_refused, life: Stopwatch::start(), phase: AtomicU64::new(IDLE), lingers: AtomicBool::new(false) }
+    pub fn new(app: Arc<App>, edge: Arc<Edge>, peer: IpAddr, is_refused: bool) -> Self {
+        Self { app, edge, peer, is_refused, life: Stopwatch::start(), phase: AtomicU64::new(IDLE), lingers: AtomicBool::new(false) }
     }
 
     /// A head is complete and its request begins. Returns how long it may still take.

@@ -4,13 +4,16 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::error::ApiError;
+use super::guard;
 use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::access_token::{AccessToken, JoinGrant, Role};
+use crate::domain::audit::Action;
 use crate::domain::connection_request::{ConnectionRequest, random_room};
 use crate::domain::lifetime::{Lifetime, Validity};
 use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
+use crate::domain::provider::Provider;
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -21,14 +24,17 @@ struct Answer<'a> {
 }
 
 /// Signs a LiveKit token for a speaker.
-pub async fn issue(app: &App, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
-    let body = request.json().await?;
+pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
+    let body = request.json(&admission).await?;
     let wanted = ConnectionRequest::parse(&body, &app.limits)?;
     let room_name = match wanted.room_name {
         Some(room_name) => room_name,
         None => random_room(app.entropy.bytes(), &app.limits)?,
     };
-    let identity = wanted.participant_identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
+    let record = request.record.asked_for(Provider::LiveKit, &room_name);
+    let identity = admission.authorize(wanted.participant_identity, &room_name)?;
+    let identity = identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
     let grant = JoinGrant {
         participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
         participant_identity: identity,
@@ -36,8 +42,10 @@ pub async fn issue(app: &App, request: Request<'_, impl BodyStream>) -> Result<R
         role: Role::Speaker,
         attachments: wanted.attachments,
     };
-    let validity = Validity::starting_at(app.clock.now(), Lifetime::standard_endpoint(app.limits.ceiling));
-    let participant_token = app.signer.sign(&grant, validity, app.entropy.uuid())?;
+    let validity = Validity::starting_at(admission.now, Lifetime::standard_endpoint(app.limits.ceiling));
+    let jti = app.entropy.uuid();
+    let participant_token = app.signer.sign(&grant, validity, jti)?;
+    record.jti = Some(jti);
     let answer =
         Answer { server_url: &app.server_url, participant_token, room_name: &grant.room_name, participant_name: &grant.participant_name };
     reply::json(StatusCode::CREATED, &answer)

@@ -15,13 +15,19 @@ use warp::{Filter, Rejection};
 use super::connection::Connection;
 use super::cors;
 use super::error::ApiError;
+use super::rate_limit_headers;
+use super::record::Record;
 use super::reply::Reply;
 use super::request::{self, BodyStream, Request};
 use super::routes::{self, Route, Target};
+use crate::app::NO_PROVIDER;
 use crate::clock::Stopwatch;
-use crate::telemetry::{self, Access};
+use crate::domain::provider::Provider;
+use crate::domain::trace_context::TraceId;
+use crate::telemetry::{self, Access, Ids};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Everything that roomkey answers on one connection, as one warp filter.
 pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
@@ -46,14 +52,21 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
     let stopwatch = Stopwatch::start();
     let app = &*connection.app;
     let request_id = request::request_id(headers, &*app.entropy);
+    let mut record = Record::default();
     let (route, outcome) = match routes::find(method, path) {
-        Target::Route(route) => (route.path, bounded(connection, route, Request { headers, body: &mut body }).await),
+        Target::Route(route) => {
+            let request = Request { headers, body: &mut body, peer: connection.peer, record: &mut record };
+            (route.path, bounded(connection, route, request).await)
+        }
         Target::Options(path) => (path, Ok(cors::options(&app.cors, path, headers))),
         Target::WrongMethod(path) => (path, Err(ApiError::MethodNotAllowed { path })),
         Target::Nothing => ("none", Err(ApiError::NotFound)),
     };
     let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
     let mut reply = complete(outcome.unwrap_or_else(|error| error.into_reply(request_id)), request_id);
+    if let Some((budget, decision, now)) = &record.limit {
+        rate_limit_headers::add(reply.headers_mut(), decision, budget, *now);
+    }
     cors::add_headers(&app.cors, headers, reply.headers_mut());
     if connection.is_refused || !request::is_over(&mut body) {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -62,10 +75,29 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
         connection.linger();
     }
     connection.end_request();
-    // The probe itself is not logged: it comes many times a second.
+    // The probe itself is neither counted nor logged: it comes many times a second.
     if route != routes::PROBE || code.is_some() {
+        let duration = stopwatch.elapsed();
+        app.metrics.request(route, reply.status().as_str(), code, duration);
+        let provider = record.provider.map(Provider::as_str);
+        let trace_id = TraceId::from_headers(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes));
+        let ids = Ids { request_id, trace_id };
+        if let Some(event) = record.audit(code) {
+            app.metrics.token(provider.unwrap_or(NO_PROVIDER), event.outcome.as_str());
+            telemetry::audit(ids, &event);
+        }
         let status = reply.status().as_u16();
-        telemetry::access(&Access { request_id, method: method_label(method), route, status, code, cause, duration: stopwatch.elapsed() });
+        telemetry::access(&Access {
+            ids,
+            method: method_label(method),
+            route,
+            status,
+            code,
+            cause,
+            caller: record.actor,
+            provider,
+            duration,
+        });
     }
     reply
 }
@@ -83,7 +115,10 @@ async fn bounded(connection: &Connection, route: &Route, request: Request<'_, im
     let called = AssertUnwindSafe(routes::call(route, app, edge, request)).catch_unwind();
     match timeout(time_left, called).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_panic)) => Err(ApiError::Internal("a panic; the line before has its place")),
+        Ok(Err(_panic)) => {
+            app.metrics.panicked();
+            Err(ApiError::Internal("a panic; the line before has its place"))
+        }
         Err(_elapsed) => Err(ApiError::RequestTimeout),
     }
 }

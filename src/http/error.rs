@@ -4,7 +4,7 @@
 //! [`KINDS`].
 
 use http::StatusCode;
-use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -12,6 +12,7 @@ use super::reply::{self, Reply};
 use super::request::MAX_BODY_BYTES;
 use super::routes;
 use crate::domain::access_token::CannotSign;
+use crate::domain::caller::Forbidden;
 use crate::domain::fields::{FieldError, MAX_LISTED_ERRORS, Refused};
 
 /// Everything that can go wrong with a request.
@@ -21,6 +22,18 @@ pub enum ApiError {
     MalformedJson,
     /// Fields are wrong, unknown or missing.
     InvalidRequest(Vec<FieldError>),
+    /// No, bad or expired credentials; the reason reaches only the log, and there is none where there were no credentials.
+    Unauthenticated(Option<&'static str>),
+    /// A scope or role is missing.
+    InsufficientScope,
+    /// The identity belongs to someone else.
+    IdentityMismatch,
+    /// The room is not one of the caller's.
+    RoomForbidden,
+    /// A budget is used up.
+    RateLimited,
+    /// The identity provider's keys are not there.
+    AuthUnavailable,
     /// No such route.
     NotFound,
     /// The path exists, the method does not.
@@ -81,6 +94,35 @@ const METHOD_NOT_ALLOWED: Kind = kind(
     "This route does not have this method.",
     "The header `Allow` lists those it has.",
 );
+const UNAUTHENTICATED: Kind = kind(
+    "unauthenticated",
+    StatusCode::UNAUTHORIZED,
+    "Credentials are needed, or those sent are not accepted.",
+    "Send one `Authorization: Bearer` header with a fresh access token for this service, or as an operator `X-Admin-API-Key`. All causes \
+     look alike; the operator's log and metrics tell them apart.",
+);
+const AUTH_UNAVAILABLE: Kind = kind(
+    "auth_unavailable",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Credentials cannot be checked at present.",
+    "Try again after `Retry-After`. Operators: the identity provider's keys could not be fetched; see docs/operations.md.",
+);
+const RATE_LIMITED: Kind = kind(
+    "rate_limited",
+    StatusCode::TOO_MANY_REQUESTS,
+    "Too many requests.",
+    "Wait for as long as `Retry-After` says. The `RateLimit` headers of a limited route's answers tell how much is left.",
+);
+const INSUFFICIENT_SCOPE: Kind = kind(
+    "insufficient_scope",
+    StatusCode::FORBIDDEN,
+    "A scope or role is missing.",
+    "Ask for an access token with the scope or role that this service requires; operator routes want the operators' role.",
+);
+const IDENTITY_MISMATCH: Kind =
+    kind("identity_mismatch", StatusCode::FORBIDDEN, "This identity is not yours.", "Leave the identity out: it follows from who you are.");
+const ROOM_FORBIDDEN: Kind =
+    kind("room_forbidden", StatusCode::FORBIDDEN, "This room is not open to you.", "Ask for a room that you may enter.");
 const PAYLOAD_TOO_LARGE: Kind =
     kind("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.", "Send at most 16 KiB. The connection closes.");
 const UNSUPPORTED_MEDIA_TYPE: Kind = kind(
@@ -105,15 +147,21 @@ const INTERNAL: Kind = kind(
 );
 
 /// All kinds, in the order of refusal.
-pub const KINDS: [&Kind; 9] = [
+pub const KINDS: [&Kind; 15] = [
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
     &OVERLOADED,
+    &UNAUTHENTICATED,
+    &AUTH_UNAVAILABLE,
+    &RATE_LIMITED,
     &UNSUPPORTED_MEDIA_TYPE,
     &PAYLOAD_TOO_LARGE,
     &REQUEST_TIMEOUT,
     &MALFORMED_JSON,
     &INVALID_REQUEST,
+    &INSUFFICIENT_SCOPE,
+    &IDENTITY_MISMATCH,
+    &ROOM_FORBIDDEN,
     &INTERNAL,
 ];
 
@@ -127,6 +175,14 @@ impl Kind {
 
 /// Seconds after which a full service is worth another try: requests are short, so seats come free at once.
 pub(super) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Seconds after which an identity provider that was out of reach may have been asked again.
+pub(super) const KEYS_RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// RFC 6750 §3: what to present, and what was wrong with it. A request without credentials is told no error.
+const NO_CREDENTIALS: HeaderValue = HeaderValue::from_static(r#"Bearer realm="roomkey""#);
+const INVALID_TOKEN: HeaderValue = HeaderValue::from_static(r#"Bearer realm="roomkey", error="invalid_token""#);
+const MISSING_SCOPE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="roomkey", error="insufficient_scope""#);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -149,6 +205,12 @@ impl ApiError {
         match self {
             Self::MalformedJson => &MALFORMED_JSON,
             Self::InvalidRequest(_) => &INVALID_REQUEST,
+            Self::Unauthenticated(_) => &UNAUTHENTICATED,
+            Self::InsufficientScope => &INSUFFICIENT_SCOPE,
+            Self::IdentityMismatch => &IDENTITY_MISMATCH,
+            Self::RoomForbidden => &ROOM_FORBIDDEN,
+            Self::RateLimited => &RATE_LIMITED,
+            Self::AuthUnavailable => &AUTH_UNAVAILABLE,
             Self::NotFound => &NOT_FOUND,
             Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
@@ -164,7 +226,13 @@ impl ApiError {
     pub fn cause(&self) -> Option<&'static str> {
         match self {
             Self::Internal(cause) => Some(cause),
+            Self::Unauthenticated(reason) => *reason,
             Self::MalformedJson
+            | Self::InsufficientScope
+            | Self::IdentityMismatch
+            | Self::RoomForbidden
+            | Self::RateLimited
+            | Self::AuthUnavailable
             | Self::InvalidRequest(_)
             | Self::NotFound
             | Self::MethodNotAllowed { .. }
@@ -202,7 +270,27 @@ impl ApiError {
             Self::Overloaded => {
                 reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
-            Self::MalformedJson | Self::InvalidRequest(_) | Self::NotFound | Self::UnsupportedMediaType | Self::Internal(_) => {}
+            Self::AuthUnavailable => {
+                reply.headers_mut().insert(RETRY_AFTER, KEYS_RETRY_AFTER_SECONDS);
+            }
+            Self::Unauthenticated(None) => {
+                reply.headers_mut().insert(WWW_AUTHENTICATE, NO_CREDENTIALS);
+            }
+            Self::Unauthenticated(Some(_)) => {
+                reply.headers_mut().insert(WWW_AUTHENTICATE, INVALID_TOKEN);
+            }
+            Self::InsufficientScope => {
+                reply.headers_mut().insert(WWW_AUTHENTICATE, MISSING_SCOPE);
+            }
+            // What a budget has to say is added to refusals and good answers alike, in `dispatch`.
+            Self::RateLimited
+            | Self::MalformedJson
+            | Self::InvalidRequest(_)
+            | Self::IdentityMismatch
+            | Self::RoomForbidden
+            | Self::NotFound
+            | Self::UnsupportedMediaType
+            | Self::Internal(_) => {}
         }
         reply
     }
@@ -215,6 +303,12 @@ impl ApiError {
                 format!("At least {MAX_LISTED_ERRORS} fields are not valid.")
             }
             Self::InvalidRequest(errors) => format!("{} fields are not valid.", errors.len()),
+            Self::Unauthenticated(_) => "A valid credential in the right header is needed.".to_owned(),
+            Self::InsufficientScope => "The credential is valid, but lacks a scope or role that is required here.".to_owned(),
+            Self::IdentityMismatch => "The identity asked for is not the caller's own.".to_owned(),
+            Self::RoomForbidden => "The caller may not enter the room asked for.".to_owned(),
+            Self::RateLimited => "The budget is used up for now.".to_owned(),
+            Self::AuthUnavailable => "The identity provider's keys are not here yet.".to_owned(),
             Self::NotFound => "The path leads nowhere.".to_owned(),
             Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
             Self::PayloadTooLarge => format!("The body may have at most {MAX_BODY_BYTES} bytes."),
@@ -231,6 +325,16 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::Malformed => Self::MalformedJson,
             Refused::Invalid(errors) => Self::InvalidRequest(errors),
+        }
+    }
+}
+
+impl From<Forbidden> for ApiError {
+    fn from(forbidden: Forbidden) -> Self {
+        match forbidden {
+            Forbidden::Scope => Self::InsufficientScope,
+            Forbidden::Identity => Self::IdentityMismatch,
+            Forbidden::Room => Self::RoomForbidden,
         }
     }
 }

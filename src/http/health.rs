@@ -1,5 +1,7 @@
 //! Is it alive, and can it serve?
 
+use std::time::{Duration, SystemTime};
+
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde::Serialize;
@@ -7,6 +9,9 @@ use serde::Serialize;
 use super::edge::Edge;
 use super::error::{ApiError, RETRY_AFTER_SECONDS};
 use super::reply::{self, Reply};
+use crate::app::oidc::Oidc;
+use crate::app::{App, Callers};
+use crate::domain::lifetime::rfc3339;
 
 #[derive(Serialize)]
 struct Alive {
@@ -18,8 +23,31 @@ struct Alive {
 #[derive(Serialize)]
 struct Ready {
     status: &'static str,
-    dependencies: [(); 0],
+    dependencies: Vec<Dependency>,
 }
+
+/// Something outside without which nobody gets a token.
+#[derive(Serialize)]
+struct Dependency {
+    name: &'static str,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+}
+
+#[derive(Serialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// What it gave is young.
+    Fresh,
+    /// It has not answered for a while, and what it gave still serves.
+    Stale,
+    /// Nothing of it serves.
+    Missing,
+}
+
+/// The provider's keys are fetched hourly, so that older ones mean that fetches fail.
+const FRESH: Duration = Duration::from_hours(2);
 
 /// The Functions host asks this every 25 ms until it gets any answer.
 pub fn probe() -> Reply {
@@ -31,13 +59,33 @@ pub fn alive() -> Result<Reply, ApiError> {
     reply::json(StatusCode::OK, &Alive { status: "healthy", message: "roomkey is alive.", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Everything that a token needs is there, until a stop is asked for. Signing needs nothing from outside, so there is no
-/// dependency to wait for.
-pub fn ready(edge: &Edge) -> Result<Reply, ApiError> {
-    if !edge.is_stopping() {
-        return reply::json(StatusCode::OK, &Ready { status: "ready", dependencies: [] });
+/// Everything that a token needs is there, until a stop is asked for. Signing needs nothing from outside; telling callers apart
+/// may need the identity provider's keys.
+pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
+    let dependencies: Vec<_> = match &app.callers {
+        Callers::Anonymous | Callers::EasyAuth(_) => Vec::new(),
+        Callers::Oidc(oidc) => vec![identity_provider(oidc, app.clock.now())],
+    };
+    let misses = dependencies.iter().any(|dependency| dependency.state == State::Missing);
+    let (code, status) = match (edge.is_stopping(), misses) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "waiting"),
+        (false, false) => (StatusCode::OK, "ready"),
+    };
+    let mut reply = reply::json(code, &Ready { status, dependencies })?;
+    if code == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
-    let mut reply = reply::json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "stopping", dependencies: [] })?;
-    reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     Ok(reply)
+}
+
+fn identity_provider(oidc: &Oidc, now: SystemTime) -> Dependency {
+    let fetched_at = oidc.keys.fetched_at();
+    let is_fresh = fetched_at.is_some_and(|at| now.duration_since(at).unwrap_or_default() <= FRESH);
+    let state = match oidc.keys.serving_since(now) {
+        None => State::Missing,
+        Some(_) if is_fresh => State::Fresh,
+        Some(_) => State::Stale,
+    };
+    Dependency { name: "identity-provider", state, since: fetched_at.map(rfc3339) }
 }

@@ -1,5 +1,7 @@
 //! What handlers see of a request, and its id.
 
+use std::net::IpAddr;
+
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
@@ -7,6 +9,8 @@ use uuid::Uuid;
 use warp::Buf;
 
 use super::error::ApiError;
+use super::guard::Admission;
+use super::record::Record;
 use crate::entropy::Entropy;
 
 /// Largest body in bytes, the one bound of what a request may make us hold; the largest sensible request has about a tenth of it.
@@ -33,17 +37,21 @@ where
 pub struct Request<'a, B> {
     /// All headers. Attacker-controlled.
     pub headers: &'a HeaderMap,
-    /// The body.
-    pub body: &'a mut B,
+    /// The body. Handlers read it by [`Request::json`].
+    pub(super) body: &'a mut B,
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// What is known of the request so far.
+    pub record: &'a mut Record,
 }
 
 impl<B: BodyStream> Request<'_, B> {
-    /// Reads a JSON body; an absent one is empty.
+    /// Reads a JSON body, for a caller who may go on; an absent one is empty.
     ///
     /// # Errors
     /// 415 for another media type, a charset other than UTF-8, a body without a type, or any `Content-Encoding`; 413 past
     /// [`MAX_BODY_BYTES`], promised by the head or arrived.
-    pub async fn json(self) -> Result<Vec<u8>, ApiError> {
+    pub async fn json(&mut self, _guarded: &Admission) -> Result<Vec<u8>, ApiError> {
         let has_type = has_json_type(self.headers)?;
         let promised = content_length(self.headers);
         if promised > MAX_BODY_BYTES as u64 {

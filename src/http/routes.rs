@@ -8,7 +8,7 @@ use super::edge::Edge;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::{BodyStream, Request};
-use super::{connection_details, health, openapi, token};
+use super::{connection_details, health, metrics, openapi, token};
 use crate::app::App;
 
 /// One path and method.
@@ -29,6 +29,7 @@ enum Endpoint {
     OpenApi,
     Token,
     ConnectionDetails,
+    Metrics,
 }
 
 /// The host's readiness probe and ping.
@@ -42,6 +43,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/api/openapi.json", Endpoint::OpenApi),
     route(Method::POST, "/api/token", Endpoint::Token),
     route(Method::POST, "/api/connection-details", Endpoint::ConnectionDetails),
+    route(Method::GET, "/api/metrics", Endpoint::Metrics),
 ];
 
 const fn route(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
@@ -53,10 +55,11 @@ pub(super) async fn call(route: &Route, app: &App, edge: &Edge, request: Request
     match route.endpoint {
         Endpoint::Probe => Ok(health::probe()),
         Endpoint::Health => health::alive(),
-        Endpoint::Ready => health::ready(edge),
+        Endpoint::Ready => health::ready(app, edge),
         Endpoint::OpenApi => Ok(openapi::document()),
         Endpoint::Token => token::issue(app, request).await,
         Endpoint::ConnectionDetails => connection_details::issue(app, request).await,
+        Endpoint::Metrics => metrics::scrape(app, request).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections: accept, serve, drain.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,8 +71,8 @@ enum Never {}
 async fn accept_all(listener: &TcpListener, app: &Arc<App>, edge: &Arc<Edge>, connections: &GracefulShutdown) -> Never {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(serve_connection(stream, Arc::clone(app), Arc::clone(edge), connections.watcher()));
+            Ok((stream, peer)) => {
+                tokio::spawn(serve_connection(stream, peer.ip(), Arc::clone(app), Arc::clone(edge), connections.watcher()));
             }
             Err(error) => {
                 tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
@@ -82,7 +82,7 @@ async fn accept_all(listener: &TcpListener, app: &Arc<App>, edge: &Arc<Edge>, co
     }
 }
 
-async fn serve_connection(stream: TcpStream, app: Arc<App>, edge: Arc<Edge>, watcher: Watcher) {
+async fn serve_connection(stream: TcpStream, peer: IpAddr, app: Arc<App>, edge: Arc<Edge>, watcher: Watcher) {
     let seats = Arc::clone(&edge);
     let seat = seats.connections.take();
     let refusal = if seat.is_none() { seats.refusals.take() } else { None };
@@ -91,7 +91,7 @@ async fn serve_connection(stream: TcpStream, app: Arc<App>, edge: Arc<Edge>, wat
     }
     // Answers are small and written at once; waiting for more would only delay them. Failing is harmless.
     let _ = stream.set_nodelay(true);
-    let connection = Arc::new(Connection::new(app, edge, seat.is_none()));
+    let connection = Arc::new(Connection::new(app, edge, peer, seat.is_none()));
     let filter = TowerToHyperService::new(warp::service(dispatch::filter(Arc::clone(&connection))));
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads nowhere.

@@ -4,10 +4,12 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::error::ApiError;
+use super::guard;
 use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::access_token::{AccessToken, Attachments, JoinGrant};
+use crate::domain::audit::Action;
 use crate::domain::lifetime::{Validity, instant, rfc3339};
 use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
 use crate::domain::provider::Provider;
@@ -26,10 +28,13 @@ struct Answer<'a> {
 }
 
 /// Signs a LiveKit token.
-pub async fn issue(app: &App, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
-    let body = request.json().await?;
+pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
+    let body = request.json(&admission).await?;
     let wanted = TokenRequest::parse(&body, &app.limits)?;
-    let identity = wanted.participant_identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
+    let record = request.record.asked_for(wanted.provider, &wanted.room_name);
+    let identity = admission.authorize(wanted.participant_identity, &wanted.room_name)?;
+    let identity = identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
     let grant = JoinGrant {
         participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
         participant_identity: identity,
@@ -37,8 +42,10 @@ pub async fn issue(app: &App, request: Request<'_, impl BodyStream>) -> Result<R
         role: wanted.role,
         attachments: Attachments::default(),
     };
-    let validity = Validity::starting_at(app.clock.now(), wanted.lifetime);
-    let token = app.signer.sign(&grant, validity, app.entropy.uuid())?;
+    let validity = Validity::starting_at(admission.now, wanted.lifetime);
+    let jti = app.entropy.uuid();
+    let token = app.signer.sign(&grant, validity, jti)?;
+    record.jti = Some(jti);
     let answer = Answer {
         provider: wanted.provider,
         token,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::REQUEST;
+use super::{AUDIT, REQUEST};
 
 /// So many bytes leave without waiting any longer. Linux's pipes hold 64 KiB, so that a reader that is not far behind stops
 /// nobody.
@@ -57,7 +57,7 @@ impl<'a> MakeWriter<'a> for Lines {
     fn make_writer_for(&'a self, line: &Metadata<'_>) -> Destination<'a> {
         if *line.level() <= Level::WARN {
             Destination::Stderr
-        } else if line.target() == REQUEST {
+        } else if matches!(line.target(), REQUEST | AUDIT) {
             Destination::Waiting(self)
         } else {
             Destination::Stdout(self)

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::Method;
 
-use crate::harness::{API_KEY, API_SECRET, TestApp, spawn_app};
+use crate::harness::{ADMIN_KEY, API_KEY, API_SECRET, TestApp, spawn_app};
 
 /// What a client sends everywhere; it is a valid room name and header value too.
 const CLIENT: &str = "clientcanary7";
@@ -136,8 +136,12 @@ async fn canary_no_secret_reaches_an_answer_or_the_log() {
     let app = spawn_app();
     let json: (&str, &[u8]) = ("content-type", b"application/json");
     for (method, path, body) in [
-        (Method::POST, "/api/token", Some(&br#"{"roomName":"clientcanary7","participantName":"clientcanary7"}"#[..])),
-        (Method::POST, "/api/connection-details", Some(br#"{"room_name":"clientcanary7","participant_metadata":"clientcanary7"}"#)),
+        (
+            Method::POST,
+            "/api/token",
+            Some(&br#"{"roomName":"r","participantIdentity":"clientcanary7","participantName":"clientcanary7"}"#[..]),
+        ),
+        (Method::POST, "/api/connection-details", Some(br#"{"room_name":"r","participant_metadata":"clientcanary7"}"#)),
         (Method::POST, "/api/token", Some(b"{")),
         (Method::GET, "/", None),
         (Method::GET, "/api/health", None),
@@ -145,14 +149,17 @@ async fn canary_no_secret_reaches_an_answer_or_the_log() {
         (Method::GET, "/api/openapi.json", None),
         (Method::GET, "/nowhere", None),
         (Method::PUT, "/api/token", None),
+        (Method::GET, "/api/metrics", None),
     ] {
-        let answer = sink(&app, method, path, &[json], body).await;
+        let answer = sink(&app, method, path, &[json, ("x-admin-api-key", ADMIN_KEY.as_bytes())], body).await;
         assert_absent(API_SECRET, &answer, path);
+        assert_absent(ADMIN_KEY, &answer, path);
         // LiveKit wants the key's name in the token as `iss`, in base64; nowhere else.
         assert!(!answer.contains(API_KEY), "{answer}");
     }
     let log = app.log();
     assert_absent(API_SECRET, &log, "the log");
+    assert_absent(ADMIN_KEY, &log, "the log");
     assert_absent(API_KEY, &log, "the log");
     assert_absent(CLIENT, &log, "the log");
     assert!(!log.contains("eyJ"), "a token in the log: {log}");

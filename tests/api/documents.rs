@@ -8,6 +8,7 @@ use roomkey::domain::connection_request::ConnectionRequest;
 use roomkey::domain::token_request::TokenRequest;
 use roomkey::http::error::{ApiError, KINDS};
 use roomkey::http::routes::{ROUTES, allow};
+use roomkey::metrics::catalogue;
 use serde_json::{Value, json};
 
 use crate::harness::{document, is_valid};
@@ -41,6 +42,16 @@ fn documents_settings_are_those_of_the_code() {
          `WEBSITE_INSTANCE_ID`, `CONTAINER_NAME`, `LEGION_SERVICE_HOST`, which mark Azure.\n",
     );
     assert_generated("settings.md", &text);
+}
+
+#[test]
+fn documents_operations_have_the_metrics_of_the_code() {
+    const BEGIN: &str = "<!-- the metrics, from src/metrics/catalogue.rs -->\n";
+    const END: &str = "<!-- end of the metrics -->";
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    assert_generated("operations.md", &format!("{before}{BEGIN}{}{END}{after}", catalogue::table()));
 }
 
 #[test]
@@ -143,6 +154,12 @@ fn is_listed(error: &ApiError) -> bool {
     match error {
         ApiError::MalformedJson
         | ApiError::InvalidRequest(_)
+        | ApiError::Unauthenticated(_)
+        | ApiError::InsufficientScope
+        | ApiError::IdentityMismatch
+        | ApiError::RoomForbidden
+        | ApiError::RateLimited
+        | ApiError::AuthUnavailable
         | ApiError::NotFound
         | ApiError::MethodNotAllowed { .. }
         | ApiError::PayloadTooLarge
@@ -158,6 +175,12 @@ fn documents_errors_list_every_error_of_the_code() {
     for error in [
         ApiError::MalformedJson,
         ApiError::InvalidRequest(Vec::new()),
+        ApiError::Unauthenticated(None),
+        ApiError::InsufficientScope,
+        ApiError::IdentityMismatch,
+        ApiError::RoomForbidden,
+        ApiError::RateLimited,
+        ApiError::AuthUnavailable,
         ApiError::NotFound,
         ApiError::MethodNotAllowed { path: "/" },
         ApiError::PayloadTooLarge,

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 /// What every test's clock says: 2023-11-14T22:13:20.123Z.
 pub const NOW: u64 = 1_700_000_000;
 pub const API_KEY: &str = "APIcanarykey";
+pub const ADMIN_KEY: &str = "canary-admin-key-of-32-characters";
 pub const API_SECRET: &str = "canary-secret-of-at-least-32-bytes";
 
 struct FixedClock;
@@ -88,7 +89,7 @@ pub struct Setup<'a> {
     pub host_json: Option<&'a str>,
     pub bounds: Bounds,
     /// In place of a clock that stands still.
-    pub clock: Option<Box<dyn Clock>>,
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 /// Starts roomkey as an operator would have configured it, in a folder whose `host.json` is the given text.
@@ -110,6 +111,8 @@ impl Setup<'_> {
             ("LIVEKIT_API_KEY", API_KEY),
             ("LIVEKIT_API_SECRET", API_SECRET),
             ("ROOMKEY_CALLER_AUTH", "anonymous"),
+            ("ROOMKEY_RATE_LIMIT", "off"),
+            ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
         ];
         let environment: Environment = base.iter().chain(self.settings).copied().collect();
         let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
@@ -122,8 +125,8 @@ impl Setup<'_> {
 
         let listener = tokio::net::TcpListener::from_std(server::bind(config.address).unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let clock = self.clock.unwrap_or(Box::new(FixedClock));
-        let app = App { clock, entropy: Box::new(Seeded(Mutex::new(7))), ..App::new(config) };
+        let clock = self.clock.unwrap_or(Arc::new(FixedClock));
+        let app = App::new(config, clock, Arc::new(Seeded(Mutex::new(7)))).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server::serve(listener, Arc::new(app), self.bounds, async {
             let _ = stopped.await;
@@ -213,7 +216,8 @@ impl Answer {
         if self.text.is_empty() {
             return;
         }
-        let json = self.json();
+        let is_json = self.header("content-type").ends_with("json");
+        let json = if is_json { self.json() } else { Value::from(self.text.as_str()) };
         if matches!(self.status.as_u16(), 429 | 503) {
             assert!(self.header("retry-after").parse::<u32>().unwrap() >= 1);
         }
@@ -234,6 +238,10 @@ impl Answer {
         let response = resolved(&operation["responses"][self.status.as_str()]);
         let schema = &response["content"][media_type]["schema"];
         assert!(schema.is_object(), "{method} {path}: {} {media_type} is not documented", self.status);
+        for name in self.headers.keys().filter(|name| name.as_str().contains("ratelimit") || name.as_str() == "www-authenticate") {
+            let named = response["headers"].as_object().into_iter().flatten().any(|(documented, _)| name == documented.as_str());
+            assert!(named, "{method} {path}: {} has {name}, which is not documented", self.status);
+        }
         assert_valid(schema, json);
         let takes_body = operation["requestBody"].is_object();
         if let (true, Some(body)) = (self.status.is_success() && takes_body, body.filter(|body| !body.is_empty())) {

@@ -1,14 +1,16 @@
 //! The edge under attack: slow, silent, lying and too many clients. Bounds are short here; the black-box tests have the real ones.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use roomkey::clock::{Clock, Stopwatch};
 use roomkey::http::edge::Bounds;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Setup, TestApp};
+use crate::harness::{ADMIN_KEY, Setup, TestApp};
 use crate::wire::{GET, POST_BODY, POST_HEAD, connect, exchange, in_flight, until_closed};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -237,22 +239,29 @@ async fn connections_past_the_bound_are_told_so_and_closed() {
     assert!(tokio::time::timeout(LONG, recovered).await.is_ok());
 }
 
-struct PanickingClock;
+/// A clock that fails three times after the start has read it.
+#[derive(Default)]
+struct PanickingClock(AtomicUsize);
 
 impl Clock for PanickingClock {
     fn now(&self) -> SystemTime {
-        panic!("canary-secret-of-at-least-32-bytes")
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            1..=3 => panic!("canary-secret-of-at-least-32-bytes"),
+            _ => SystemTime::UNIX_EPOCH,
+        }
     }
 }
 
 #[tokio::test]
 async fn fault_51_a_panic_in_sign_becomes_500_is_counted_in_the_log_and_the_connection_goes_on() {
-    let app = Setup { clock: Some(Box::new(PanickingClock)), ..Setup::default() }.spawn();
+    let app = Setup { clock: Some(Arc::new(PanickingClock::default())), ..Setup::default() }.spawn();
     for _ in 0..3 {
         let answer = app.post("/api/token", r#"{"roomName":"r"}"#).await;
         assert_eq!((answer.status, answer.code().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal"));
         assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
     }
+    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    assert!(metrics.text.contains("\nroomkey_panics_total 3\n"), "{}", metrics.text);
     let log = app.log();
     assert_eq!(log.matches(r#""level":"ERROR""#).count(), 3);
     assert!(log.contains(r#""cause":"a panic"#) && !log.contains("canary"), "{log}");

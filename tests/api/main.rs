@@ -8,14 +8,20 @@
 )]
 
 mod attack;
+mod audit;
+mod budgets;
+mod callers;
 mod canary;
 mod connection_details;
 mod cors;
 mod documents;
 mod edge;
 mod faults;
+#[path = "../forgery.rs"]
+mod forgery;
 mod harness;
 mod hostile_heads;
+mod issuer;
 mod limits;
 mod order;
 mod token;

@@ -104,12 +104,14 @@ fn dev_mode_says_so_and_the_printed_command_gets_a_token() {
     assert_eq!((answer["roomName"].as_str(), answer["serverUrl"].as_str()), (Some("hello"), Some("ws://localhost:7880")));
 
     let ended = roomkey.stop("TERM");
-    let lines: Vec<_> = ended.stdout.lines().take(3).collect();
+    let lines: Vec<_> = ended.stdout.lines().take(5).collect();
     assert_eq!(
         lines,
         [
             format!("roomkey {} listens on {url}", env!("CARGO_PKG_VERSION")),
             "Web pages that may call: http://localhost:4200 (host.json)".to_owned(),
+            "Callers: anonymous: anyone who can reach the service".to_owned(),
+            "Limits: off (ROOMKEY_RATE_LIMIT)".to_owned(),
             format!("Try it: {command}"),
         ]
     );

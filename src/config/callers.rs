@@ -1,0 +1,64 @@
+//! Who may ask: the one kind of caller that the operator lets in.
+
+use super::oidc;
+use super::settings::Reader;
+use crate::domain::bearer::Policy;
+use crate::domain::caller::Rules;
+
+const CALLER_AUTH: &str = "ROOMKEY_CALLER_AUTH";
+/// Set by Azure where its built-in sign-in ("Easy Auth") is on. Only then does it take forged headers away.
+const PLATFORM_SIGN_IN: &str = "WEBSITE_AUTH_ENABLED";
+
+/// How callers are told apart.
+#[derive(Debug)]
+pub enum CallerAuth {
+    /// Anyone who can reach the service, by address.
+    Anonymous,
+    /// Whoever has a token of the identity provider.
+    Oidc(Policy),
+    /// Whoever Azure says has signed in.
+    EasyAuth(Rules),
+}
+
+enum Kind {
+    Anonymous,
+    Oidc,
+    EasyAuth,
+}
+
+/// Reads the setting and those that belong to it. `None` means that a fault was noted.
+pub fn read(reader: &mut Reader<'_>, dev_mode: bool, in_azure: bool) -> Option<CallerAuth> {
+    if !reader.holds(CALLER_AUTH) && !dev_mode {
+        reader.fault(
+            CALLER_AUTH,
+            "must be set outside dev mode: oidc lets in whom your identity provider vouches for; easy-auth whom Azure signed in; anonymous \
+             anyone who can reach the service",
+        );
+        return None;
+    }
+    let kind = reader.parsed_or(CALLER_AUTH, Kind::Anonymous, |text| match text {
+        "anonymous" => Ok(Kind::Anonymous),
+        "oidc" => Ok(Kind::Oidc),
+        "easy-auth" => Ok(Kind::EasyAuth),
+        _ => Err("must be oidc, easy-auth or anonymous".into()),
+    })?;
+    match kind {
+        Kind::Anonymous => {
+            oidc::refuse_unused(reader, false);
+            Some(CallerAuth::Anonymous)
+        }
+        Kind::Oidc => oidc::read(reader).map(CallerAuth::Oidc),
+        Kind::EasyAuth => {
+            oidc::refuse_unused(reader, true);
+            let platform_signs_in = reader.text(PLATFORM_SIGN_IN).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+            if !(in_azure && platform_signs_in) {
+                reader.fault(
+                    CALLER_AUTH,
+                    "cannot be easy-auth here: only in Azure, with its built-in sign-in switched on (WEBSITE_AUTH_ENABLED), are forged \
+                     headers taken away",
+                );
+            }
+            oidc::rules(reader).map(CallerAuth::EasyAuth)
+        }
+    }
+}

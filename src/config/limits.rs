@@ -1,0 +1,207 @@
+//! How often callers may ask, by what they are counted, and where the counts are kept.
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::secret;
+use super::settings::Reader;
+use crate::domain::caller_hash::HashKey;
+use crate::domain::client_address::TrustedProxies;
+use crate::domain::fields::Rule;
+use crate::domain::rate_limit::RateLimit;
+
+/// A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
+const MIN_HASH_KEY_BYTES: usize = 32;
+
+const HASH_KEY: &str = "ROOMKEY_HASH_KEY";
+const REDIS_URL: &str = "ROOMKEY_REDIS_URL";
+
+/// What the operator says about limits.
+#[derive(Debug)]
+pub struct Limiting {
+    /// How often each caller may ask; `None` is the operator's own wish.
+    pub rate_limit: Option<RateLimit>,
+    /// Whose word on a caller's address is taken, outside Azure.
+    pub trusted_proxies: TrustedProxies,
+    /// The key of hashed callers; `None`: random ones at start will do, which is never so with Redis.
+    pub hash_key: Option<HashKey>,
+    /// Where instances share their counts; the URL may hold a password.
+    pub redis_url: Option<SecretString>,
+}
+
+impl Limiting {
+    /// How a start says it.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match (self.rate_limit, &self.redis_url) {
+            (None, _) => "off (ROOMKEY_RATE_LIMIT)".to_owned(),
+            (Some(limit), None) => format!("{limit} for each caller; limits are per instance ({REDIS_URL} would share them)"),
+            (Some(limit), Some(_)) => format!("{limit} for each caller, shared through Redis"),
+        }
+    }
+}
+
+/// Reads the settings. What is wrong is noted and left out of the result.
+pub fn read(reader: &mut Reader<'_>) -> Limiting {
+    let rate_limit = reader.parsed_or("ROOMKEY_RATE_LIMIT", Some(RateLimit::default()), RateLimit::parse_or_off).flatten();
+    let trusted_proxies = reader.parsed("ROOMKEY_TRUSTED_PROXIES", TrustedProxies::parse).unwrap_or_default();
+    let hash_key = checked(reader, HASH_KEY, MIN_HASH_KEY_BYTES);
+    let hash_key = hash_key.map(|secret| HashKey::new(secret.expose_secret().as_bytes()));
+    let redis_url = redis_url(reader);
+    if secret::is_set(reader, REDIS_URL) && !secret::is_set(reader, HASH_KEY) {
+        reader.fault(HASH_KEY, format!("must be set with {REDIS_URL}: all instances must count a caller under one hash"));
+    }
+    Limiting { rate_limit, trusted_proxies, hash_key, redis_url }
+}
+
+fn checked(reader: &mut Reader<'_>, name: &str, min_bytes: usize) -> Option<SecretString> {
+    let found = secret::read(reader, name)?;
+    match secret::check(&found.value, min_bytes) {
+        Ok(()) => return Some(found.value),
+        Err(rule) => reader.fault(&found.setting, rule),
+    }
+    None
+}
+
+fn redis_url(reader: &mut Reader<'_>) -> Option<SecretString> {
+    let found = secret::read(reader, REDIS_URL)?;
+    let checked = secret::check(&found.value, 1).and_then(|()| check_redis_url(found.value.expose_secret()));
+    match checked {
+        Ok(()) => return Some(found.value),
+        Err(rule) => reader.fault(&found.setting, rule),
+    }
+    None
+}
+
+/// Narrower than what the client library takes: no query and no fragment, since one of those switches certificate checks off.
+fn check_redis_url(text: &str) -> Result<(), Rule> {
+    let rule = || "must be an address like rediss://:password@my-cache.example.com:6380 or redis://localhost:6379/0".into();
+    let url = Url::parse(text).map_err(|_| rule())?;
+    let database = url.path().strip_prefix('/').unwrap_or(url.path());
+    let names_database = database.is_empty() || (database.len() <= 4 && database.bytes().all(|b| b.is_ascii_digit()));
+    // `redis` is no scheme that the parser knows, so a host may be empty, and a wildcard address is left to us.
+    let host = url.host_str().filter(|host| !matches!(*host, "" | "0.0.0.0" | "[::]"));
+    let plain = matches!(url.scheme(), "redis" | "rediss") && url.query().is_none() && url.fragment().is_none();
+    let ascii = [Some(url.username()), url.password()].into_iter().flatten().all(is_ascii_when_decoded);
+    if plain && ascii && names_database && host.is_some() && url.port() != Some(0) { Ok(()) } else { Err(rule()) }
+}
+
+/// Whether each `%` begins a byte of ASCII: what is not UTF-8 once decoded could not be used.
+fn is_ascii_when_decoded(text: &str) -> bool {
+    text.split('%').skip(1).all(|encoded| encoded.starts_with(|digit: char| matches!(digit, '0'..='7')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: (&str, &str) = (HASH_KEY, "canary-hash-key-of-at-least-32-bytes");
+    const REDIS: (&str, &str) = (REDIS_URL, "rediss://:canary%20password@cache.example.com:6380");
+
+    fn read_all(settings: &[(&str, &str)]) -> (Limiting, Vec<String>) {
+        let environment = settings.iter().copied().collect();
+        let mut reader = Reader::new(&environment);
+        let limiting = read(&mut reader);
+        (limiting, reader.into_faults().into_iter().map(|fault| fault.to_string()).collect())
+    }
+
+    #[test]
+    fn each_bad_value_is_refused_by_name_and_not_repeated() {
+        let repeated = "x".repeat(64);
+        for (name, values) in [
+            ("ROOMKEY_RATE_LIMIT", &["", "canary", "100", "0/15m", "100/15", "OFF"][..]),
+            ("ROOMKEY_TRUSTED_PROXIES", &["", "canary", "10.0.0.0/8,", "0.0.0.0/0", "10.0.0.1/8"]),
+            (
+                HASH_KEY,
+                &["", "canary-canary", "changeme-changeme-changeme-changeme", &repeated, "@Microsoft.KeyVault(SecretUri=https://canary)"],
+            ),
+            (
+                REDIS_URL,
+                &[
+                    "",
+                    "canary",
+                    "canary:6379",
+                    "redis:",
+                    "redis://",
+                    "redis://:canary@",
+                    "redis:///0",
+                    "http://canary",
+                    "unix:///canary",
+                    "redis+unix:///canary",
+                    "valkey://canary",
+                    "redis://canary:0",
+                    "redis://canary:65536",
+                    "redis://canary/x",
+                    "redis://canary/-1",
+                    "redis://canary/0/1",
+                    "redis://canary/00000",
+                    "redis://canary?protocol=resp3",
+                    "redis://canary/?x",
+                    "rediss://canary#insecure",
+                    "rediss://canary/#",
+                    "redis://0.0.0.0",
+                    "redis://[::]",
+                    "redis://:%ff@canary",
+                    "redis://%e4@canary",
+                    "redis://:100%@canary",
+                    "redis://:ä@canary",
+                    "redis://:changeme@canary",
+                ],
+            ),
+        ] {
+            for value in values {
+                let settings: Vec<_> = [HASH].into_iter().filter(|(other, _)| *other != name).chain([(name, *value)]).collect();
+                let (_, faults) = read_all(&settings);
+                assert_eq!(faults.len(), 1, "{name}={value:?} {faults:?}");
+                assert!(faults[0].starts_with(&format!("{name}: ")) && !faults[0].contains("canary"), "{faults:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_settings_each_instance_limits_on_its_own() {
+        let (limiting, faults) = read_all(&[]);
+        assert!(faults.is_empty());
+        assert_eq!(limiting.rate_limit, Some(RateLimit::default()));
+        assert!(limiting.trusted_proxies.is_empty() && limiting.hash_key.is_none() && limiting.redis_url.is_none());
+        assert_eq!(limiting.summary(), "100/15m for each caller; limits are per instance (ROOMKEY_REDIS_URL would share them)");
+    }
+
+    #[test]
+    fn limits_can_be_switched_off_only_in_so_many_words() {
+        let (limiting, faults) = read_all(&[("ROOMKEY_RATE_LIMIT", "off")]);
+        assert_eq!((limiting.rate_limit, faults.len()), (None, 0));
+        assert_eq!(limiting.summary(), "off (ROOMKEY_RATE_LIMIT)");
+    }
+
+    #[test]
+    fn redis_needs_a_hash_key() {
+        let (_, faults) = read_all(&[REDIS]);
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].starts_with("ROOMKEY_HASH_KEY: must be set"), "{faults:?}");
+        let (limiting, faults) = read_all(&[REDIS, HASH, ("ROOMKEY_RATE_LIMIT", "5/1s")]);
+        assert!(faults.is_empty() && limiting.hash_key.is_some() && limiting.redis_url.is_some());
+        assert_eq!(limiting.summary(), "5/1s for each caller, shared through Redis");
+        assert!(!format!("{limiting:?}").contains("canary"), "{limiting:?}");
+    }
+
+    #[tokio::test]
+    async fn every_address_that_is_accepted_can_be_used() {
+        for url in [
+            "redis://localhost",
+            "redis://localhost/",
+            "redis://127.0.0.1:6379",
+            "redis://127.0.0.1:6379/15",
+            "redis://[::1]:6379/0",
+            "redis://:p%40ss%2Fw%25rd=@cache.example.com",
+            "redis://user:password@cache.example.com:6379",
+            "rediss://:password@cache.example.com:6380",
+            "rediss://cache",
+            "redis://a:b:c@h",
+        ] {
+            let (limiting, faults) = read_all(&[HASH, (REDIS_URL, url)]);
+            assert!(faults.is_empty(), "{url} {faults:?}");
+            assert!(crate::store::counters::Counters::shared(&limiting.redis_url.unwrap()).is_ok(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Whose sign-in counts: the identity provider, and what its claims mean here.
+
+use super::settings::Reader;
+use crate::domain::bearer::{Issuer, Policy};
+use crate::domain::caller::Rules;
+use crate::domain::fields::Rule;
+
+/// The role of operators where no other is set.
+const ADMIN_ROLE: &str = "Roomkey.Admin";
+/// Longest claim, scope, role or audience in bytes.
+const MAX_WORD_BYTES: usize = 256;
+
+const ISSUER: &str = "ROOMKEY_OIDC_ISSUER";
+const AUDIENCE: &str = "ROOMKEY_OIDC_AUDIENCE";
+const SCOPE: &str = "ROOMKEY_OIDC_SCOPE";
+const TENANTS: &str = "ROOMKEY_OIDC_TENANTS";
+const IDENTITY_CLAIM: &str = "ROOMKEY_IDENTITY_CLAIM";
+const ROOMS_CLAIM: &str = "ROOMKEY_ROOMS_CLAIM";
+const ADMIN_ROLE_SETTING: &str = "ROOMKEY_ADMIN_ROLE";
+
+/// Reads what `oidc` needs. `None` means that a fault was noted.
+pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
+    for name in [ISSUER, AUDIENCE] {
+        if !reader.holds(name) {
+            reader.fault(name, "must be set where ROOMKEY_CALLER_AUTH is oidc");
+        }
+    }
+    let issuer = reader.parsed(ISSUER, Issuer::parse);
+    let audiences = reader.parsed(AUDIENCE, |text| list(text, word));
+    let tenants = if !reader.holds(TENANTS) && issuer.as_ref().is_some_and(Issuer::has_many_tenants) {
+        reader.fault(TENANTS, "must list the tenants: from this issuer anyone with a Microsoft account has a token");
+        None
+    } else {
+        reader.parsed_or(TENANTS, Vec::new(), |text| list(text, tenant))
+    };
+    let rules = rules(reader);
+    Some(Policy { issuer: issuer?, tenants: tenants?, audiences: audiences?, rules: rules? })
+}
+
+/// Reads what holds for every signed-in caller, by token or by Easy Auth. `None` means that a fault was noted.
+pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
+    let required_scope = reader.parsed_or(SCOPE, None, |text| word(text).map(Some));
+    let identity_claim = reader.parsed_or(IDENTITY_CLAIM, "sub".to_owned(), word);
+    let rooms_claim = reader.parsed_or(ROOMS_CLAIM, None, |text| word(text).map(Some));
+    let admin_role = reader.parsed_or(ADMIN_ROLE_SETTING, ADMIN_ROLE.to_owned(), word);
+    Some(Rules { required_scope: required_scope?, admin_role: admin_role?, identity_claim: identity_claim?, rooms_claim: rooms_claim? })
+}
+
+/// Refuses the settings that another way to tell callers apart has no use for: whoever set them believes that they protect.
+pub fn refuse_unused(reader: &mut Reader<'_>, easy_auth: bool) {
+    let of_tokens = [ISSUER, AUDIENCE, TENANTS, IDENTITY_CLAIM];
+    let of_sign_in = [SCOPE, ROOMS_CLAIM, ADMIN_ROLE_SETTING];
+    for name in of_tokens.into_iter().chain(of_sign_in.into_iter().filter(|_| !easy_auth)) {
+        if reader.holds(name) {
+            reader.fault(name, "has no effect with this ROOMKEY_CALLER_AUTH; unset it, or set ROOMKEY_CALLER_AUTH to oidc");
+        }
+    }
+}
+
+fn list(text: &str, item: fn(&str) -> Result<String, Rule>) -> Result<Vec<String>, Rule> {
+    text.split(',').map(|part| item(part.trim())).collect()
+}
+
+fn word(text: &str) -> Result<String, Rule> {
+    if (1..=MAX_WORD_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("must have 1 to 256 visible ASCII characters without spaces".into())
+    }
+}
+
+/// In lower case, as Entra writes it into tokens.
+fn tenant(text: &str) -> Result<String, Rule> {
+    let id = uuid::Uuid::try_parse(text).ok().map(|id| id.hyphenated().to_string());
+    id.filter(|id| id.eq_ignore_ascii_case(text))
+        .ok_or("must be tenant ids like 11111111-2222-3333-4444-555555555555, separated by commas".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Environment;
+
+    const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
+    const BASE: [(&str, &str); 2] = [(ISSUER, "https://id.example.com"), (AUDIENCE, "api://roomkey")];
+
+    fn with<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let kept = BASE.iter().filter(|(name, _)| settings.iter().all(|(other, _)| other != name));
+        kept.chain(settings).copied().collect()
+    }
+
+    fn read_all(settings: &[(&str, &str)]) -> (Option<Policy>, Vec<String>) {
+        let environment: Environment = settings.iter().copied().collect();
+        let mut reader = Reader::new(&environment);
+        let policy = read(&mut reader);
+        (policy, reader.into_faults().into_iter().map(|fault| fault.to_string()).collect())
+    }
+
+    #[test]
+    fn each_bad_value_is_refused_by_name_and_not_shown() {
+        let long = "canary".repeat(50);
+        for (name, values) in [
+            (
+                ISSUER,
+                &["", "canary", "http://canary.example", "https://canary.example?x", "HTTPS://canary.example", "https://u:p@canary"][..],
+            ),
+            (AUDIENCE, &["", ",", "canary,", "canary canary", &long, "canäry"]),
+            (SCOPE, &["", "canary canary", &long]),
+            (TENANTS, &["", "canary", "aaaaaaaa222233334444555555555555", "{aaaaaaaa-2222-3333-4444-555555555555}", "common", ","]),
+            (IDENTITY_CLAIM, &["", "canary canary", &long]),
+            (ROOMS_CLAIM, &["", "canary canary"]),
+            (ADMIN_ROLE_SETTING, &["", "canary canary"]),
+        ] {
+            for value in values {
+                let (policy, faults) = read_all(&with(&[(name, value)]));
+                assert!(
+                    policy.is_none() && faults.len() == 1 && faults[0].starts_with(&format!("{name}: ")),
+                    "{name}={value:?} {faults:?}"
+                );
+                assert!(!faults[0].contains("canary") && !faults[0].to_lowercase().contains("warn"), "{}", faults[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn issuer_and_audience_have_no_default() {
+        let (policy, faults) = read_all(&[]);
+        assert_eq!((policy, faults.len()), (None, 2));
+        assert_eq!(read_all(&BASE[..1]).1.len(), 1);
+    }
+
+    #[test]
+    fn an_issuer_of_many_tenants_needs_their_list() {
+        let many = (ISSUER, "https://login.microsoftonline.com/organizations/v2.0");
+        let (policy, faults) = read_all(&with(&[many]));
+        assert!(policy.is_none() && faults.len() == 1 && faults[0].starts_with(TENANTS), "{faults:?}");
+        let upper = TENANT.to_uppercase();
+        let policy = read_all(&with(&[many, (TENANTS, &format!("{upper}, 22222222-2222-3333-4444-555555555555"))])).0.unwrap();
+        assert_eq!(policy.tenants, [TENANT, "22222222-2222-3333-4444-555555555555"]);
+    }
+
+    #[test]
+    fn what_is_not_set_has_the_narrow_default() {
+        let policy = read_all(&BASE).0.unwrap();
+        assert_eq!((policy.audiences.as_slice(), policy.tenants.len()), (&["api://roomkey".to_owned()][..], 0));
+        let Rules { required_scope, admin_role, identity_claim, rooms_claim } = policy.rules;
+        assert_eq!((required_scope, admin_role.as_str(), identity_claim.as_str(), rooms_claim), (None, "Roomkey.Admin", "sub", None));
+        let set = [(SCOPE, "s"), (ADMIN_ROLE_SETTING, "r"), (IDENTITY_CLAIM, "oid"), (ROOMS_CLAIM, "rooms"), (AUDIENCE, "a, b")];
+        let policy = read_all(&with(&set)).0.unwrap();
+        let rules = Rules {
+            required_scope: Some("s".into()),
+            admin_role: "r".into(),
+            identity_claim: "oid".into(),
+            rooms_claim: Some("rooms".into()),
+        };
+        assert_eq!((policy.rules, policy.audiences), (rules, vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn settings_that_would_protect_nothing_are_refused() {
+        let all = [ISSUER, AUDIENCE, SCOPE, TENANTS, IDENTITY_CLAIM, ROOMS_CLAIM, ADMIN_ROLE_SETTING];
+        let refused = |easy_auth| {
+            let environment: Environment = all.iter().map(|name| (*name, "x")).collect();
+            let mut reader = Reader::new(&environment);
+            refuse_unused(&mut reader, easy_auth);
+            reader.into_faults().into_iter().map(|fault| fault.setting).collect::<Vec<_>>()
+        };
+        assert_eq!(refused(true), [ISSUER, AUDIENCE, TENANTS, IDENTITY_CLAIM]);
+        assert_eq!(refused(false), all);
+    }
+}

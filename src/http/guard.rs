@@ -1,0 +1,134 @@
+//! Who may go on: callers whom somebody vouches for, and not more often than they may.
+//!
+//! Every handler of a guarded route calls one of these first. What they return is the proof that lets a handler read a body, so
+//! that a route without a guard does not compile; `tests/api/callers.rs` holds every route against every kind of caller.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::HeaderName;
+
+use super::caller::{self, Stranger};
+use super::error::ApiError;
+use super::record::Record;
+use super::request::Request;
+use crate::app::{App, Callers, WRONG_ADMIN_KEY};
+use crate::domain::audit::{Action, Actor};
+use crate::domain::caller::{Caller, Forbidden};
+use crate::domain::caller_hash::CallerHash;
+use crate::domain::names::{ParticipantIdentity, RoomName};
+use crate::domain::rate_limit::{Budget, Decision};
+
+/// What all hashes of callers are made for: counters and logs name a caller alike, so that an operator finds one by the other.
+const PURPOSE: &str = "caller";
+
+const ADMIN_KEY: HeaderName = HeaderName::from_static("x-admin-api-key");
+
+/// A caller who may go on.
+pub struct Admission {
+    caller: Arc<Caller>,
+    /// The request's one clock reading.
+    pub now: SystemTime,
+}
+
+impl Admission {
+    /// The policy, once it is known what the caller wants: the identity under which it goes on, `None` for an anonymous caller
+    /// without a wish.
+    ///
+    /// # Errors
+    /// 403 for a missing scope, somebody else's identity, or a room that is not the caller's.
+    pub fn authorize(&self, wanted: Option<ParticipantIdentity>, room_name: &RoomName) -> Result<Option<ParticipantIdentity>, Forbidden> {
+        self.caller.authorize(wanted, Some(room_name))
+    }
+}
+
+/// Lets a caller ask for a key, and takes the request from the caller's budget.
+///
+/// # Errors
+/// 401 without good credentials, 503 where those cannot be checked, 429 past the budget.
+pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) -> Result<Admission, ApiError> {
+    let now = app.clock.now();
+    request.record.action = Some((action, now));
+    let caller = match caller::authenticate(app, request, now).await {
+        Ok(caller) => caller,
+        Err(stranger) => return Err(refused(app, request, stranger, now).await),
+    };
+    let hash = app.hash_key.hash(PURPOSE, caller.name());
+    request.record.actor = Some(Actor::Caller(hash));
+    if let Some(budget) = app.budgets.tokens {
+        take(app, request.record, budget, hash, now).await?;
+    }
+    Ok(Admission { caller, now })
+}
+
+/// Lets an operator in: by one of the keys, or by the role. Returns the request's one clock reading.
+///
+/// # Errors
+/// 401 without good credentials, 403 for a caller without the role, 429 after too many wrong keys from one address.
+pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<SystemTime, ApiError> {
+    let now = app.clock.now();
+    if request.headers.contains_key(ADMIN_KEY) {
+        return by_key(app, request, now).await.map(|()| now);
+    }
+    if matches!(app.callers, Callers::Anonymous) {
+        return Err(ApiError::Unauthenticated(None));
+    }
+    let caller = match caller::authenticate(app, request, now).await {
+        Ok(caller) => caller,
+        Err(stranger) => return Err(refused(app, request, stranger, now).await),
+    };
+    request.record.actor = Some(Actor::Caller(app.hash_key.hash(PURPOSE, caller.name())));
+    if caller.is_admin() { Ok(now) } else { Err(ApiError::InsufficientScope) }
+}
+
+/// Wrong keys count against the address, and past the budget no key is looked at: guessing must not go on. Right ones never
+/// count, so that an operator elsewhere does not notice.
+async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(), ApiError> {
+    let address = of_address(app, request);
+    let budget = app.budgets.wrong_keys;
+    let decision = app.counters.peek(&budget, address, now).await;
+    allowed(app, request.record, budget, decision, now)?;
+    let mut keys = request.headers.get_all(ADMIN_KEY).iter();
+    let only = keys.next().filter(|_| keys.next().is_none());
+    if let Some(id) = only.and_then(|key| app.admin_keys.find(key.as_bytes())) {
+        request.record.actor = Some(Actor::AdminKey(id));
+        request.record.limit = None;
+        return Ok(());
+    }
+    app.metrics.auth_rejected(WRONG_ADMIN_KEY);
+    take(app, request.record, budget, address, now).await?;
+    Err(ApiError::Unauthenticated(Some(WRONG_ADMIN_KEY)))
+}
+
+/// The answer to a stranger. Wrong credentials count against the address; good ones from there are still accepted, since a
+/// signature cannot be guessed.
+async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger, now: SystemTime) -> ApiError {
+    match stranger {
+        Stranger::NoCredentials => ApiError::Unauthenticated(None),
+        Stranger::CannotTell => ApiError::AuthUnavailable,
+        Stranger::Rejected(reason) => {
+            app.metrics.auth_rejected(reason);
+            let address = of_address(app, request);
+            let taken = take(app, request.record, app.budgets.refused_bearers, address, now).await;
+            taken.err().unwrap_or(ApiError::Unauthenticated(Some(reason)))
+        }
+    }
+}
+
+async fn take(app: &App, record: &mut Record, budget: Budget, key: CallerHash, now: SystemTime) -> Result<(), ApiError> {
+    let decision = app.counters.take(&budget, key, now).await;
+    allowed(app, record, budget, decision, now)
+}
+
+fn allowed(app: &App, record: &mut Record, budget: Budget, decision: Decision, now: SystemTime) -> Result<(), ApiError> {
+    record.limit = Some((budget, decision, now));
+    if decision.allowed {
+        return Ok(());
+    }
+    app.metrics.rate_limited(budget.name);
+    Err(ApiError::RateLimited)
+}
+
+fn of_address<B>(app: &App, request: &Request<'_, B>) -> CallerHash {
+    app.hash_key.hash(PURPOSE, caller::address(app, request).as_bytes())
+}

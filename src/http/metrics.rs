@@ -1,0 +1,17 @@
+//! `GET /api/metrics`: what happens, for Prometheus.
+
+use http::StatusCode;
+
+use super::error::ApiError;
+use super::guard;
+use super::reply::{self, Reply};
+use super::request::Request;
+use crate::app::App;
+use crate::metrics::CONTENT_TYPE;
+
+/// Writes all metrics down.
+pub async fn scrape<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
+    let now = guard::operator(app, &mut request).await?;
+    let text = app.metrics.render(&app.scrape(now)).map_err(|_| ApiError::Internal("the metrics could not be written"))?;
+    Ok(reply::with_body(StatusCode::OK, CONTENT_TYPE, text.into_bytes()))
+}

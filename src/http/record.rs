@@ -1,0 +1,50 @@
+//! What becomes known of a request while it is served: for its log lines, the metrics and the headers of its answer.
+//!
+//! It outlives the handler, so that a request that was refused, ran out of time or ended in a panic is told as far as it got.
+
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use crate::domain::audit::{Action, Actor, AuditEvent, Outcome};
+use crate::domain::caller_hash::CallerHash;
+use crate::domain::names::RoomName;
+use crate::domain::provider::Provider;
+use crate::domain::rate_limit::{Budget, Decision};
+
+/// Filled in as a request goes on.
+#[derive(Default)]
+pub struct Record {
+    /// Who asks, as far as that is known.
+    pub actor: Option<Actor<CallerHash>>,
+    /// What is to be written to the audit log, and the request's one clock reading.
+    pub action: Option<(Action, SystemTime)>,
+    /// Who is to give the key.
+    pub provider: Option<Provider>,
+    /// Which room it opens.
+    pub room_name: Option<RoomName>,
+    /// The id of the key that was issued.
+    pub jti: Option<Uuid>,
+    /// What the budget said that was asked last, and when.
+    pub limit: Option<(Budget, Decision, SystemTime)>,
+}
+
+impl Record {
+    /// Notes what is asked for, once that follows the rules.
+    pub fn asked_for(&mut self, provider: Provider, room_name: &RoomName) -> &mut Self {
+        self.provider = Some(provider);
+        self.room_name = Some(room_name.clone());
+        self
+    }
+
+    /// What the audit log has to say, if anything: `code` is the error's, where there is one.
+    #[must_use]
+    pub fn audit(&self, code: Option<&'static str>) -> Option<AuditEvent<'_, CallerHash>> {
+        let (action, occurred_at) = self.action?;
+        let outcome = match (self.jti, code) {
+            (Some(jti), None) => Outcome::Issued { jti },
+            (_, code) => Outcome::Refused { code: code.unwrap_or("internal") },
+        };
+        Some(AuditEvent { actor: self.actor.unwrap_or(Actor::Unknown), action, target: self.room_name.as_ref(), outcome, occurred_at })
+    }
+}
