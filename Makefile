@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check package bench tools docs clean
+.PHONY: help run demo test check package bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -11,6 +11,9 @@ run: ## build roomkey and start it on http://127.0.0.1:7071 (dev mode, unless se
 	@scripts/tools rust
 	@# A dev container's CONTAINER_NAME would be taken for Azure's, where dev mode is off.
 	@exec env -u CONTAINER_NAME ROOMKEY_LOG_FORMAT="$${ROOMKEY_LOG_FORMAT:-text}" cargo run --locked
+
+demo: ## start an OpenID provider and a roomkey that trusts it, and print what to ask them
+	@exec scripts/demo
 
 test: tools package ## run every test, those against the package and a real LiveKit server too
 	@echo "Building and running the tests: about 3 minutes the first time …"
@@ -33,7 +36,7 @@ bench: package ## measure roomkey beside other servers and write docs/benchmarks
 tools: ## install what package and test need (cached in ~/.cache/roomkey)
 	@scripts/tools package peers
 
-docs: ## write docs/settings.md and docs/errors.md from the code
+docs: ## write the generated pages and tables in docs/ from the code
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test api documents
 
 clean: ## remove all that was built here; the cache stays

@@ -1,0 +1,133 @@
+//! A started Redis, which a test may stop, kill and start again in the middle.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::{Connection, FromRedisValue};
+use roomkey::clock::Stopwatch;
+
+/// A Redis of this test's own. It listens on a loopback address only, keeps nothing on disk and ends with the test.
+pub struct RedisServer {
+    child: Child,
+    port: u16,
+    tls: Vec<String>,
+    folder: tempfile::TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server on a port of its own and waits until it answers.
+    pub fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// As [`RedisServer::start`], with TLS only, and a certificate of an authority of this test's own: [`RedisServer::authority`].
+    pub fn start_with_tls() -> Self {
+        Self::start_with(|folder| {
+            make_certificates(folder);
+            let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+            let words = ["--port", "0", "--tls-auth-clients", "no", "--tls-cert-file", &file("server.pem")];
+            let files = ["--tls-key-file", &file("server.key"), "--tls-ca-cert-file", &file("authority.pem")];
+            words.into_iter().chain(files).map(str::to_owned).collect()
+        })
+    }
+
+    /// Whom a client of [`RedisServer::start_with_tls`] must trust.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    fn start_with(settings: impl Fn(&Path) -> Vec<String>) -> Self {
+        // The server cannot be handed a socket, and a port that was free a moment ago may be taken now: then another one.
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let folder = tempfile::tempdir().unwrap();
+            let tls = settings(folder.path());
+            let child = spawn(port, &tls, folder.path());
+            let mut server = Self { child, port, tls, folder };
+            if server.comes_up() {
+                return server;
+            }
+        }
+        panic!("redis-server ended five times before it answered");
+    }
+
+    /// `redis://…`, as an operator writes it.
+    pub fn url(&self) -> String {
+        format!("{}://127.0.0.1:{}/", if self.tls.is_empty() { "redis" } else { "rediss" }, self.port)
+    }
+
+    /// Kills the server; its data is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub fn restart(&mut self) {
+        self.child = spawn(self.port, &self.tls, self.folder.path());
+        assert!(self.comes_up(), "redis-server did not come up again");
+    }
+
+    /// Stops or continues the process, as a signal's name says: a server that hangs, and whose connections stay open.
+    pub fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Asks the server something as its operator would.
+    pub fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        let mut words = command.iter();
+        let mut ask = redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            ask.arg(*word);
+        });
+        ask.query(&mut self.connection()).unwrap()
+    }
+
+    /// A connection of the operator's own.
+    pub fn connection(&self) -> Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    fn comes_up(&mut self) -> bool {
+        let began = Stopwatch::start();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(began.elapsed() < Duration::from_mins(1), "redis-server does not answer");
+        }
+        true
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(port: u16, settings: &[String], folder: &Path) -> Child {
+    let mut command = Command::new("redis-server");
+    command.args([if settings.is_empty() { "--port" } else { "--tls-port" }, &port.to_string()]);
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning", "--dir"]).arg(folder);
+    command.args(settings).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    command.spawn().unwrap_or_else(|error| panic!("redis-server: {error}; `make tools` installs it"))
+}
+
+/// An authority, and a server's certificate that it signed for 127.0.0.1.
+fn make_certificates(folder: &Path) {
+    std::fs::write(folder.join("server.ext"), "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n").unwrap();
+    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    for command in [
+        format!("req -x509 {new_key} -keyout authority.key -out authority.pem -days 2 -subj /CN=authority"),
+        format!("req {new_key} -keyout server.key -out server.csr -subj /CN=server"),
+        "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 -extfile server.ext -out server.pem"
+            .to_owned(),
+    ] {
+        let output = Command::new("openssl").args(command.split(' ')).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,126 @@
+//! Two roomkey processes and one Redis are one limit; without Redis each keeps the limit alone, says so, and comes back.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use roomkey::clock::Stopwatch;
+
+use crate::peers;
+use crate::process::Roomkey;
+use crate::redis_server::RedisServer;
+use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, metric};
+
+/// The limit of these tests, and twice as many requests.
+const LIMIT: usize = 40;
+const REQUESTS: usize = 2 * LIMIT;
+/// Requests at once: enough to race, and few enough that Redis answers each within its 50 ms on a busy machine.
+const AT_ONCE: usize = 8;
+/// What a change of state may take to be seen.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How many callers it counts.
+fn counted(redis: &RedisServer) -> usize {
+    redis.ask(&["DBSIZE"])
+}
+
+/// roomkey behind a proxy on this machine, so that a test can be many callers.
+fn roomkey(redis: &RedisServer) -> Roomkey {
+    let url = redis.url();
+    peers::roomkey(&[
+        ("ROOMKEY_RATE_LIMIT", &format!("{LIMIT}/1h")),
+        ("ROOMKEY_REDIS_URL", &url),
+        ("ROOMKEY_HASH_KEY", "a-hash-key-for-tests-only-0123456789"),
+        ("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32"),
+        ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
+    ])
+}
+
+async fn ask(roomkey: &Roomkey, caller: &str) -> Answer {
+    let answer = Answer::to(asking(roomkey, &any_room()).header("x-forwarded-for", caller)).await;
+    assert!([200, 429].contains(&answer.status), "{answer:?}");
+    answer
+}
+
+/// Sends requests of one caller to each process in turn, several at once, and says how many each admitted.
+async fn admitted<const N: usize>(processes: [&Roomkey; N], caller: &str) -> [usize; N] {
+    let mut sums = [0; N];
+    for batch in 0..REQUESTS / AT_ONCE {
+        let indices = batch * AT_ONCE..(batch + 1) * AT_ONCE;
+        for (index, answer) in indices.clone().zip(join_all(indices.map(|index| ask(processes[index % N], caller))).await) {
+            sums[index % N] += usize::from(answer.status == 200);
+        }
+    }
+    sums
+}
+
+/// Asks as new callers until Redis has counted one: the connection is made in the background.
+async fn counted_in(redis: &RedisServer, roomkey: &Roomkey, network: &str) {
+    let (began, before) = (Stopwatch::start(), counted(redis));
+    for index in 0.. {
+        ask(roomkey, &format!("{network}.{}.{}", index / 250, index % 250)).await;
+        if counted(redis) > before {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "Redis is not asked");
+    }
+}
+
+#[tokio::test]
+async fn two_processes_and_one_redis_admit_one_limit_together() {
+    let redis = RedisServer::start();
+    let (one, other) = (roomkey(&redis), roomkey(&redis));
+    counted_in(&redis, &one, "198.18").await;
+    counted_in(&redis, &other, "198.19").await;
+    for caller in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
+        let [by_one, by_other] = admitted([&one, &other], caller).await;
+        assert_eq!(by_one + by_other, LIMIT, "{caller}: {by_one} and {by_other}");
+        assert!(by_one > 0 && by_other > 0, "{caller}: {by_one} and {by_other}");
+    }
+    // Both count the caller, so both say the same about him.
+    let (here, there) = (ask(&one, "192.0.2.1").await, ask(&other, "192.0.2.1").await);
+    assert_eq!((here.status, there.status), (429, 429));
+    assert!(here.number("x-ratelimit-reset").abs_diff(there.number("x-ratelimit-reset")) <= 1);
+}
+
+#[tokio::test]
+async fn fault_53_without_redis_each_process_keeps_the_limit_says_so_once_and_comes_back() {
+    let mut redis = RedisServer::start();
+    let (one, other) = (roomkey(&redis), roomkey(&redis));
+    for (process, network) in [(&one, "198.18"), (&other, "198.19")] {
+        counted_in(&redis, process, network).await;
+        assert!(metric(process, "roomkey_rate_limit_degraded").await < 0.5);
+    }
+
+    redis.kill();
+    let [by_one, by_other] = admitted([&one, &other], "192.0.2.1").await;
+    assert_eq!((by_one, by_other), (LIMIT, LIMIT), "each has the whole limit, and no more");
+    let [more] = admitted([&one], "192.0.2.1").await;
+    assert_eq!(more, 0);
+    for process in [&one, &other] {
+        assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
+    }
+
+    redis.restart();
+    for (process, network) in [(&one, "203.0"), (&other, "100.64")] {
+        counted_in(&redis, process, network).await;
+        assert!(metric(process, "roomkey_rate_limit_degraded").await < 0.5);
+    }
+    let [by_one, by_other] = admitted([&one, &other], "192.0.2.3").await;
+    assert_eq!(by_one + by_other, LIMIT, "{by_one} and {by_other}");
+
+    for process in [one, other] {
+        let ended = process.stop("TERM");
+        let warnings: Vec<_> = ended.stderr.lines().filter(|line| line.contains("Redis")).collect();
+        assert_eq!(warnings.len(), 1, "{}", ended.stderr);
+        assert!(!ended.stderr.contains("192.0.2"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_start_does_not_wait_for_redis_and_is_limited_from_its_first_request() {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    let roomkey = roomkey(&redis);
+    let [admitted] = admitted([&roomkey], "192.0.2.1").await;
+    assert_eq!(admitted, LIMIT);
+}
