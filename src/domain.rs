@@ -2,6 +2,7 @@
 
 pub mod access_token;
 pub mod admin_key;
+pub mod append;
 pub mod audit;
 pub mod bearer;
 pub mod caller;

@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock, SystemClock};
+use crate::domain::append::append;
 use crate::domain::lifetime::rfc3339;
 
 /// Writes an event as JSON.
@@ -23,39 +24,39 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut line = String::with_capacity(512);
-        line.push_str("{\"timestamp\":\"");
-        line.push_str(&rfc3339(SystemClock.now()));
-        line.push_str("\",\"level\":\"");
-        line.push_str(event.metadata().level().as_str());
-        line.push('"');
+        let mut line = Vec::with_capacity(512);
+        append(&mut line, b"{\"timestamp\":\"");
+        append(&mut line, rfc3339(SystemClock.now()).as_bytes());
+        append(&mut line, b"\",\"level\":\"");
+        append(&mut line, event.metadata().level().as_str().as_bytes());
+        line.push(b'"');
         event.record(&mut Members(&mut line));
-        line.push_str("}\n");
-        writer.write_str(&line)
+        append(&mut line, b"}\n");
+        writer.write_str(str::from_utf8(&line).map_err(|_| fmt::Error)?)
     }
 }
 
 /// Appends each field as a member. Names are written in our own code and need no escapes.
-struct Members<'a>(&'a mut String);
+struct Members<'a>(&'a mut Vec<u8>);
 
 impl Members<'_> {
     fn name(&mut self, field: &Field) {
-        self.0.push_str(",\"");
-        self.0.push_str(field.name());
-        self.0.push_str("\":");
+        append(self.0, b",\"");
+        append(self.0, field.name().as_bytes());
+        append(self.0, b"\":");
     }
 
     fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         self.name(field);
-        self.0.push('"');
-        // A string takes whatever is written to it.
+        self.0.push(b'"');
+        // Memory takes whatever is written to it.
         let _ = Escaped(self.0).write_fmt(value);
-        self.0.push('"');
+        self.0.push(b'"');
     }
 
     fn bare(&mut self, field: &Field, value: impl fmt::Display) {
         self.name(field);
-        let _ = write!(self.0, "{value}");
+        let _ = write!(Escaped(self.0), "{value}");
     }
 }
 
@@ -82,15 +83,15 @@ impl Visit for Members<'_> {
 }
 
 /// The inside of a JSON string.
-struct Escaped<'a>(&'a mut String);
+struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-            self.0.push_str(text);
+            append(self.0, text.as_bytes());
         } else {
             let quoted = serde_json::Value::from(text).to_string();
-            self.0.push_str(quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(fmt::Error)?);
+            append(self.0, quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(fmt::Error)?.as_bytes());
         }
         Ok(())
     }
