@@ -2,3 +2,4 @@
 
 pub mod key_source;
 pub mod oidc_keys;
+pub mod slot;
