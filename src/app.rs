@@ -1,17 +1,17 @@
 //! The parts that handlers use, wired once at start.
 
 pub mod oidc;
+pub mod secrets;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::app::oidc::Oidc;
+use crate::app::secrets::{Secrets, Sources};
 use crate::clock::Clock;
 use crate::config::callers::CallerAuth;
 use crate::config::host_json::Cors;
 use crate::config::{Config, Fault};
-use crate::domain::access_token::Signer;
-use crate::domain::admin_key::AdminKeys;
 use crate::domain::bearer::Rejected;
 use crate::domain::caller::Rules;
 use crate::domain::caller_hash::HashKey;
@@ -31,8 +31,8 @@ pub struct App {
     pub entropy: Arc<dyn Entropy>,
     /// Who may ask.
     pub callers: Callers,
-    /// The operators' keys.
-    pub admin_keys: AdminKeys,
+    /// The keys that sign, open upstreams and let operators in.
+    pub secrets: Secrets,
     /// Under which callers are hashed.
     pub hash_key: HashKey,
     /// Whose word on a client's address counts.
@@ -43,10 +43,8 @@ pub struct App {
     pub counters: Counters,
     /// What callers may ask for.
     pub limits: Limits,
-    /// The LiveKit server as browsers reach it.
-    pub server_url: String,
-    /// Signs LiveKit's tokens.
-    pub signer: Signer,
+    /// The LiveKit server as browsers reach it, if LiveKit is one of the providers.
+    pub server_url: Option<String>,
     /// Which web pages may call.
     pub cors: Cors,
     /// What the operator sees.
@@ -110,6 +108,11 @@ impl App {
             refused_bearers: Budget { name: "refused-bearer", limit: RateLimit::REFUSED_BEARERS },
             wrong_keys: Budget { name: "wrong-key", limit: RateLimit::WRONG_KEYS },
         };
+        let (server_url, livekit) = config.livekit.map(|livekit| (livekit.server_url, (livekit.api_key, livekit.api_secret))).unzip();
+        let secrets = Secrets::new(Sources { livekit, azure_openai_key: None, openai_key: None, admin_keys: config.admin_keys });
+        if let Some(vault) = config.key_vault {
+            secrets.read_from(vault, config.identity, &clock, &entropy);
+        }
         let reasons: Vec<_> = Rejected::ALL.map(Rejected::as_str).into_iter().chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]).collect();
         let known = Known {
             budgets: &["token", budgets.refused_bearers.name, budgets.wrong_keys.name],
@@ -119,14 +122,13 @@ impl App {
         Ok(Self {
             metrics: Metrics::new(clock.now(), &known),
             callers,
-            admin_keys: config.admin_keys,
+            secrets,
             hash_key: config.limiting.hash_key.unwrap_or_else(|| HashKey::new(&entropy.bytes::<32>())),
             proxies: if config.in_azure { Proxies::Azure } else { Proxies::Own(config.limiting.trusted_proxies) },
             budgets,
             counters,
             limits: config.limits,
-            signer: Signer::new(config.livekit.api_key, &config.livekit.api_secret),
-            server_url: config.livekit.server_url,
+            server_url,
             cors: config.cors,
             clock,
             entropy,
@@ -140,6 +142,8 @@ impl App {
             Callers::Anonymous | Callers::EasyAuth(_) => None,
             Callers::Oidc(oidc) => Some(oidc.keys_seen(now)),
         };
-        Scrape { rate_limit_degraded: self.counters.is_degraded(), oidc_keys }
+        let secrets = self.secrets.seen().map(|seen| (seen.name, seen.state.as_str())).collect();
+        let reads = &self.secrets.reads;
+        Scrape { rate_limit_degraded: self.counters.is_degraded(), oidc_keys, secrets, secret_reads: (reads.succeeded(), reads.failed()) }
     }
 }

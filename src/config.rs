@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod callers;
 pub mod host_json;
+pub mod key_vault;
 pub mod limits;
 mod livekit;
 pub mod oidc;
@@ -18,13 +19,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tracing::Level;
 
+use crate::config::admin::AdminKeySource;
 use crate::config::callers::CallerAuth;
 use crate::config::host_json::Cors;
+use crate::config::key_vault::KeyVault;
 use crate::config::limits::Limiting;
 pub use crate::config::livekit::LiveKit;
 use crate::config::livekit::Pair;
 use crate::config::settings::{Environment, Reader};
-use crate::domain::admin_key::AdminKeys;
+use crate::domain::azure::Identity;
 use crate::domain::fields::Rule;
 use crate::domain::lifetime::Ceiling;
 use crate::domain::names::RoomPattern;
@@ -37,10 +40,6 @@ const DEFAULT_PORT: u16 = 7071;
 /// Settings by which Azure's platforms can be told: App Service and Consumption, Linux Consumption, Flex Consumption.
 const AZURE_MARKERS: [&str; 3] = ["WEBSITE_INSTANCE_ID", "CONTAINER_NAME", "LEGION_SERVICE_HOST"];
 
-/// Settings that say where LiveKit's key comes from. This version cannot do what they ask, and must not start as if they were
-/// absent.
-const NOT_IN_THIS_VERSION: [&str; 3] = ["KEY_VAULT_URL", "LIVEKIT_API_KEY_SECRET_NAME", "LIVEKIT_API_SECRET_SECRET_NAME"];
-
 /// Everything that an operator decides. Its `Debug` shows no secret.
 #[derive(Debug)]
 pub struct Config {
@@ -50,14 +49,18 @@ pub struct Config {
     pub dev_mode: bool,
     /// Azure's front end stands in front, and its word on a client's address counts.
     pub in_azure: bool,
-    /// The LiveKit server whose tokens are signed.
-    pub livekit: LiveKit,
+    /// The LiveKit server whose tokens are signed, if it is one of the providers.
+    pub livekit: Option<LiveKit>,
+    /// Where secrets are read from that are not in the settings.
+    pub key_vault: Option<KeyVault>,
+    /// Who asks Entra ID for tokens.
+    pub identity: Identity,
     /// What callers may ask for.
     pub limits: Limits,
     /// Who may ask.
     pub caller_auth: CallerAuth,
-    /// The operators' keys.
-    pub admin_keys: AdminKeys,
+    /// Where the operators' keys are.
+    pub admin_keys: AdminKeySource,
     /// How often callers may ask.
     pub limiting: Limiting,
     /// Which web pages may call.
@@ -111,13 +114,17 @@ impl Config {
         let address = address(&mut reader);
         let cors = host_json::read(&mut reader);
         let pair = livekit::pair(&mut reader);
-        for setting in NOT_IN_THIS_VERSION.into_iter().filter(|name| environment.holds(name)) {
-            reader.fault(setting, "is not available in this version; unset it");
-        }
+        let key_vault = key_vault::read(&mut reader);
         let azure_marker = AZURE_MARKERS.into_iter().find(|marker| environment.holds(marker));
+        let identity = key_vault::identity(&mut reader, azure_marker.is_some());
         let reachable_from_here_only = address.is_none_or(|address| address.ip().is_loopback());
-        let dev_mode = azure_marker.is_none() && reachable_from_here_only && !matches!(pair, Pair::Own { .. });
-        let livekit = livekit::read(&mut reader, pair, dev_mode, azure_marker);
+        let not_dev = match azure_marker {
+            Some(marker) => Some(format!("{marker} says so: this is Azure")),
+            None if !reachable_from_here_only => Some("ROOMKEY_BIND is not a loopback address".to_owned()),
+            None => environment.holds(key_vault::URL).then(|| format!("{} is set", key_vault::URL)),
+        };
+        let dev_mode = not_dev.is_none() && !matches!(pair, Pair::Own { .. });
+        let livekit = livekit::read(&mut reader, pair, dev_mode, not_dev.as_deref());
         reader.parsed("ROOMKEY_DEFAULT_PROVIDER", Provider::parse);
         let limits = Limits {
             room_pattern: reader.parsed("ROOMKEY_ROOM_PATTERN", RoomPattern::parse),
@@ -134,12 +141,14 @@ impl Config {
         let log_format = reader.parsed("ROOMKEY_LOG_FORMAT", log_format);
         reader.refuse_unknown();
         let faults = reader.into_faults();
-        match (address, livekit, caller_auth) {
-            (Some(address), Some(livekit), Some(caller_auth)) if faults.is_empty() => Ok(Self {
+        match (address, caller_auth) {
+            (Some(address), Some(caller_auth)) if faults.is_empty() => Ok(Self {
                 address,
                 dev_mode,
                 in_azure: azure_marker.is_some(),
                 livekit,
+                key_vault,
+                identity,
                 limits,
                 caller_auth,
                 limiting,

@@ -13,7 +13,7 @@ use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Reg
 
 use self::catalogue::{
     AUTH_REJECTED, BUILD_INFO, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED, REQUEST_DURATION,
-    REQUESTS, RESIDENT_MEMORY, START_TIME, TOKENS,
+    REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
 };
 
 /// The media type of [`Metrics::render`]'s text.
@@ -34,12 +34,16 @@ pub struct Known<'a> {
 }
 
 /// What other parts know and only a scrape asks for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Scrape {
     /// Redis does not answer, and a local limit stands in.
     pub rate_limit_degraded: bool,
     /// What is known of the identity provider's keys; `None` where no provider is configured.
     pub oidc_keys: Option<OidcKeys>,
+    /// Name and state of each secret in Key Vault.
+    pub secrets: Vec<(&'static str, &'static str)>,
+    /// Reads of Key Vault that brought a value, and those that did not.
+    pub secret_reads: (u64, u64),
 }
 
 /// What is known of the identity provider's keys.
@@ -74,6 +78,8 @@ struct Scraped {
     degraded: GaugeVec,
     keys_age: GaugeVec,
     key_fetches: IntCounterVec,
+    secret_state: GaugeVec,
+    secret_reads: IntCounterVec,
     memory: GaugeVec,
 }
 
@@ -93,6 +99,8 @@ impl Metrics {
                 degraded: gauges(&registry, &RATE_LIMIT_DEGRADED),
                 keys_age: gauges(&registry, &OIDC_KEYS_AGE),
                 key_fetches: counters(&registry, &OIDC_KEY_FETCHES),
+                secret_state: gauges(&registry, &SECRET_STATE),
+                secret_reads: counters(&registry, &SECRET_READS),
                 memory: gauges(&registry, &RESIDENT_MEMORY),
             }),
             registry,
@@ -158,15 +166,28 @@ impl Scraped {
         set_or_remove(&self.keys_age, scrape.oidc_keys.and_then(|keys| keys.age).map(|age| age.as_secs_f64()));
         set_or_remove(&self.memory, resident_memory_bytes());
         if let Some(OidcKeys { fetched, failed, .. }) = scrape.oidc_keys {
-            for (outcome, total) in [("fetched", fetched), ("failed", failed)] {
-                let counter = self.key_fetches.with_label_values(&[outcome]);
-                counter.inc_by(total.saturating_sub(counter.get()));
-            }
+            raise_to(&self.key_fetches, [("fetched", fetched), ("failed", failed)]);
+        }
+        self.secret_state.reset();
+        for (secret, state) in &scrape.secrets {
+            self.secret_state.with_label_values(&[*secret, *state]).set(1.0);
+        }
+        if !scrape.secrets.is_empty() {
+            let (read, failed) = scrape.secret_reads;
+            raise_to(&self.secret_reads, [("read", read), ("failed", failed)]);
         }
     }
 }
 
 const NO_LABELS: &[&str] = &[];
+
+/// Lifts counters to totals that are kept elsewhere.
+fn raise_to(counters: &IntCounterVec, totals: [(&str, u64); 2]) {
+    for (outcome, total) in totals {
+        let counter = counters.with_label_values(&[outcome]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+}
 
 /// A value that is not known is left out: 0 would read as a good one.
 fn set_or_remove(gauges: &GaugeVec, value: Option<f64>) {
@@ -231,7 +252,8 @@ mod tests {
         metrics.auth_rejected("expired");
         metrics.panicked();
         let oidc_keys = Some(OidcKeys { age: Some(Duration::from_millis(1_500)), fetched: 2, failed: 1 });
-        (metrics, Scrape { rate_limit_degraded: true, oidc_keys })
+        let secrets = vec![("livekit-api-key", "fresh"), ("openai-api-key", "missing")];
+        (metrics, Scrape { rate_limit_degraded: true, oidc_keys, secrets, secret_reads: (5, 3) })
     }
 
     /// Samples by name and labels, after a check of the format's grammar line by line.
@@ -295,6 +317,10 @@ mod tests {
             (r#"roomkey_tokens_total{outcome="issued",provider="livekit"}"#, 1.0),
             (r#"roomkey_auth_rejected_total{reason="expired"}"#, 1.0),
             ("roomkey_oidc_keys_age_seconds", 1.5),
+            (r#"roomkey_secret_state{secret="livekit-api-key",state="fresh"}"#, 1.0),
+            (r#"roomkey_secret_state{secret="openai-api-key",state="missing"}"#, 1.0),
+            (r#"roomkey_secret_reads_total{outcome="read"}"#, 5.0),
+            (r#"roomkey_secret_reads_total{outcome="failed"}"#, 3.0),
             (r#"roomkey_oidc_key_fetches_total{outcome="fetched"}"#, 2.0),
             (r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#, 1.0),
             ("roomkey_panics_total", 1.0),
@@ -321,6 +347,16 @@ mod tests {
             assert_eq!(samples.get(key), Some(&0.0), "{key}");
         }
         assert!(!samples.keys().any(|key| key.contains("oidc")), "no provider, no keys, no age");
+        assert!(!samples.keys().any(|key| key.contains("secret")), "no vault, no secrets");
+    }
+
+    #[test]
+    fn a_secret_is_in_one_state_at_a_time() {
+        let (metrics, scrape) = busy();
+        metrics.render(&scrape).unwrap();
+        let samples = read(&(metrics, Scrape { secrets: vec![("livekit-api-key", "stale")], ..scrape }));
+        let states: Vec<_> = samples.keys().filter(|key| key.starts_with("roomkey_secret_state")).collect();
+        assert_eq!(states, [r#"roomkey_secret_state{secret="livekit-api-key",state="stale"}"#]);
     }
 
     #[test]
@@ -342,7 +378,7 @@ mod tests {
     fn an_age_that_is_no_longer_known_is_left_out_again() {
         let (metrics, scrape) = busy();
         metrics.render(&scrape).unwrap();
-        let lost = Scrape { oidc_keys: Some(OidcKeys { age: None, fetched: 2, failed: 9 }), rate_limit_degraded: false };
+        let lost = Scrape { oidc_keys: Some(OidcKeys { age: None, fetched: 2, failed: 9 }), ..Scrape::default() };
         let samples = read(&(metrics, lost));
         assert_eq!(samples.get("roomkey_oidc_keys_age_seconds"), None);
         assert_eq!(samples[r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#].to_bits(), 9.0_f64.to_bits());

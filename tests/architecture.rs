@@ -28,6 +28,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (r"\bhyper(_util)?::", &["http"]),
     (r"\bhttp::(Method|HeaderMap|StatusCode|Response|header)\b", &["http"]),
     (r"\breqwest\b", &["upstream"]),
+    (r"\bazure_(core|identity|security_keyvault_secrets)\b", &["upstream"]),
     (r"\bjsonwebtoken\b", &["domain"]),
     (r"\bprometheus\b", &["metrics"]),
     (r"\bredis::(aio|Client)\b|\bquick_cache\b", &["store"]),

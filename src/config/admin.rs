@@ -1,26 +1,31 @@
 //! The operators' keys.
 
-use secrecy::ExposeSecret;
-
 use super::secret::{self, Found};
 use super::settings::Reader;
-use crate::domain::admin_key::{AdminKeys, MIN_CHARACTERS};
-use crate::domain::fields::Rule;
+use crate::domain::admin_key::AdminKeys;
+use crate::domain::secrets::{self, SecretName, Source};
 
 const KEYS: &str = "ROOMKEY_ADMIN_KEYS";
 
-/// Reads the keys. None means that nobody can show one; a fault is noted for what cannot be a key.
-pub fn read(reader: &mut Reader<'_>) -> AdminKeys {
-    let Some(Found { setting, value }) = secret::read(reader, KEYS) else { return AdminKeys::default() };
-    parse(value.expose_secret()).unwrap_or_else(|rule| {
-        reader.fault(&setting, rule);
-        AdminKeys::default()
-    })
+/// Where the operators' keys are.
+#[derive(Debug, Clone)]
+pub enum AdminKeySource {
+    /// With the settings; without any key nobody can show one.
+    Given(AdminKeys),
+    /// In Key Vault, under this name.
+    InVault(SecretName),
 }
 
-fn parse(text: &str) -> Result<AdminKeys, Rule> {
-    for key in text.split(',') {
-        secret::check(&key.into(), MIN_CHARACTERS)?;
+/// Reads the keys. A fault is noted for what cannot be a key.
+pub fn read(reader: &mut Reader<'_>) -> AdminKeySource {
+    match secret::read(reader, KEYS) {
+        None => AdminKeySource::Given(AdminKeys::default()),
+        Some(Found { source: Source::InVault(name), .. }) => AdminKeySource::InVault(name),
+        Some(Found { setting, source: Source::Given(value) }) => {
+            AdminKeySource::Given(secrets::admin_keys(&value).unwrap_or_else(|rule| {
+                reader.fault(&setting, rule);
+                AdminKeys::default()
+            }))
+        }
     }
-    AdminKeys::parse(text)
 }

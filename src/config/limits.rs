@@ -9,6 +9,7 @@ use crate::domain::caller_hash::HashKey;
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::fields::Rule;
 use crate::domain::rate_limit::RateLimit;
+use crate::domain::secrets;
 
 /// A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
 const MIN_HASH_KEY_BYTES: usize = 32;
@@ -45,7 +46,7 @@ impl Limiting {
 pub fn read(reader: &mut Reader<'_>) -> Limiting {
     let rate_limit = reader.parsed_or("ROOMKEY_RATE_LIMIT", Some(RateLimit::default()), RateLimit::parse_or_off).flatten();
     let trusted_proxies = reader.parsed("ROOMKEY_TRUSTED_PROXIES", TrustedProxies::parse).unwrap_or_default();
-    let hash_key = checked(reader, HASH_KEY, MIN_HASH_KEY_BYTES);
+    let hash_key = secret::given(reader, HASH_KEY, |value| secrets::check(value, MIN_HASH_KEY_BYTES));
     let hash_key = hash_key.map(|secret| HashKey::new(secret.expose_secret().as_bytes()));
     let redis_url = redis_url(reader);
     if secret::is_set(reader, REDIS_URL) && !secret::is_set(reader, HASH_KEY) {
@@ -54,23 +55,8 @@ pub fn read(reader: &mut Reader<'_>) -> Limiting {
     Limiting { rate_limit, trusted_proxies, hash_key, redis_url }
 }
 
-fn checked(reader: &mut Reader<'_>, name: &str, min_bytes: usize) -> Option<SecretString> {
-    let found = secret::read(reader, name)?;
-    match secret::check(&found.value, min_bytes) {
-        Ok(()) => return Some(found.value),
-        Err(rule) => reader.fault(&found.setting, rule),
-    }
-    None
-}
-
 fn redis_url(reader: &mut Reader<'_>) -> Option<SecretString> {
-    let found = secret::read(reader, REDIS_URL)?;
-    let checked = secret::check(&found.value, 1).and_then(|()| check_redis_url(found.value.expose_secret()));
-    match checked {
-        Ok(()) => return Some(found.value),
-        Err(rule) => reader.fault(&found.setting, rule),
-    }
-    None
+    secret::given(reader, REDIS_URL, |value| secrets::check(value, 1).and_then(|()| check_redis_url(value.expose_secret())))
 }
 
 /// Narrower than what the client library takes: no query and no fragment, since one of those switches certificate checks off.

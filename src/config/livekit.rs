@@ -1,18 +1,20 @@
 //! LiveKit's settings: the server's address and the pair of key and secret that signs.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use url::Url;
 
+use super::key_vault;
 use super::secret::{self, Found};
 use super::settings::Reader;
 use crate::domain::fields::Rule;
+use crate::domain::secrets::{self, Check, SecretName, Source};
 
 /// Where `livekit-server --dev` listens.
 const DEV_SERVER_URL: &str = "ws://localhost:7880";
 /// The key and the secret of `livekit-server --dev`, known to everyone.
 const DEV_PAIR: (&str, &str) = ("devkey", "secret");
-/// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below that.
-const MIN_SECRET_BYTES: usize = 32;
+/// The names that the pair has in Key Vault where no setting says otherwise.
+const DEFAULT_NAMES: (&str, &str) = ("livekit-api-key", "livekit-api-secret");
 
 const URL: &str = "LIVEKIT_URL";
 const KEY: &str = "LIVEKIT_API_KEY";
@@ -24,9 +26,9 @@ pub struct LiveKit {
     /// As browsers reach it.
     pub server_url: String,
     /// The key's name; it stands in every token as `iss`.
-    pub api_key: SecretString,
+    pub api_key: Source,
     /// What signs.
-    pub api_secret: SecretString,
+    pub api_secret: Source,
 }
 
 /// What the settings say about the pair, before the mode is known.
@@ -46,27 +48,42 @@ pub enum Pair {
 
 /// Reads the pair.
 pub fn pair(reader: &mut Reader<'_>) -> Pair {
-    if ![reader.holds(URL), secret::is_set(reader, KEY), secret::is_set(reader, SECRET)].contains(&true) {
-        return Pair::Absent;
+    let set = [KEY, SECRET].map(|name| secret::is_set(reader, name));
+    match (reader.holds(URL), set) {
+        (false, [false, false]) => return Pair::Absent,
+        (true, [false, false]) if reader.holds(key_vault::URL) => {
+            let [api_key, api_secret] = [(KEY, DEFAULT_NAMES.0), (SECRET, DEFAULT_NAMES.1)].map(in_vault);
+            return Pair::Own { api_key, api_secret };
+        }
+        _ => {}
     }
     let (api_key, api_secret) = (secret::read(reader, KEY), secret::read(reader, SECRET));
     match (&api_key, &api_secret) {
-        (Some(key), Some(secret)) if (key.value.expose_secret(), secret.value.expose_secret()) == DEV_PAIR => Pair::Dev,
+        (Some(Found { source: Source::Given(key), .. }), Some(Found { source: Source::Given(secret), .. }))
+            if (key.expose_secret(), secret.expose_secret()) == DEV_PAIR =>
+        {
+            Pair::Dev
+        }
         _ => Pair::Own { api_key, api_secret },
     }
 }
 
-/// Reads the rest and checks the whole. `None` means that a fault was noted.
-pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, azure_marker: Option<&str>) -> Option<LiveKit> {
+fn in_vault((setting, name): (&str, &str)) -> Option<Found> {
+    SecretName::parse(name).ok().map(|name| Found { setting: setting.to_owned(), source: Source::InVault(name) })
+}
+
+/// Reads the rest and checks the whole. `only_provider` says why LiveKit's settings cannot be left out. `None`: they are, or a fault
+/// was noted.
+pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: Option<&str>) -> Option<LiveKit> {
     let server_url = reader.parsed(URL, server_url);
     match pair {
         Pair::Absent | Pair::Dev if dev_mode => {
             let server_url = if reader.holds(URL) { server_url? } else { DEV_SERVER_URL.to_owned() };
-            Some(LiveKit { server_url, api_key: DEV_PAIR.0.into(), api_secret: DEV_PAIR.1.into() })
+            let [api_key, api_secret] = [DEV_PAIR.0, DEV_PAIR.1].map(|value| Source::Given(value.into()));
+            Some(LiveKit { server_url, api_key, api_secret })
         }
         Pair::Absent => {
-            let why = azure_marker
-                .map_or("ROOMKEY_BIND is not a loopback address".to_owned(), |marker| format!("{marker} says so: this is Azure"));
+            let why = only_provider?;
             reader.fault(URL, format!("must be set, with {KEY} and {SECRET}: dev mode is off ({why})"));
             None
         }
@@ -79,17 +96,18 @@ pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, azure_marker: O
             if !reader.holds(URL) {
                 reader.fault(URL, others.clone());
             }
-            let api_key = own(reader, KEY, api_key, 1, &others);
-            let api_secret = own(reader, SECRET, api_secret, MIN_SECRET_BYTES, &others);
+            let api_key = own(reader, KEY, api_key, secrets::livekit_key, &others);
+            let api_secret = own(reader, SECRET, api_secret, secrets::livekit_secret, &others);
             Some(LiveKit { server_url: server_url?, api_key: api_key?, api_secret: api_secret? })
         }
     }
 }
 
-fn own(reader: &mut Reader<'_>, name: &str, found: Option<Found>, min_bytes: usize, others: &str) -> Option<SecretString> {
+fn own(reader: &mut Reader<'_>, name: &str, found: Option<Found>, check: Check, others: &str) -> Option<Source> {
     match found {
-        Some(Found { setting, value }) => match secret::check(&value, min_bytes) {
-            Ok(()) => return Some(value),
+        Some(Found { source: Source::InVault(name), .. }) => return Some(Source::InVault(name)),
+        Some(Found { setting, source: Source::Given(value) }) => match check(&value) {
+            Ok(()) => return Some(Source::Given(value)),
             Err(rule) => reader.fault(&setting, rule),
         },
         None if secret::is_set(reader, name) => {} // its fault is noted already

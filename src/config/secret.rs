@@ -1,65 +1,81 @@
-//! Secrets in the settings: where they may stand, and values that cannot be one.
+//! Secrets in the settings: where they may stand. What their values must be says [`crate::domain::secrets`].
 
 use std::fs::File;
 use std::io::Read;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
+use super::key_vault;
 use super::settings::Reader;
 use crate::domain::fields::Rule;
+use crate::domain::secrets::{SecretName, Source};
 
 /// A file with a secret may have this many bytes; keys are far shorter, so more is the wrong file.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
+/// What a secret's setting may have behind its name: nothing, or where else the value stands.
+pub const SUFFIXES: [&str; 3] = ["", "_FILE", "_SECRET_NAME"];
+
 /// A secret and the setting that it came from.
 #[derive(Debug)]
 pub struct Found {
-    /// `<NAME>` or `<NAME>_FILE`.
+    /// `<NAME>`, `<NAME>_FILE` or `<NAME>_SECRET_NAME`.
     pub setting: String,
-    /// The value.
-    pub value: SecretString,
+    /// The value, or where it is.
+    pub source: Source,
 }
 
-/// Whether the secret's setting is there in either form.
+/// Whether the secret's setting is there in any form.
 #[must_use]
 pub fn is_set(reader: &Reader<'_>, name: &str) -> bool {
-    reader.holds(name) || reader.holds(&file_setting(name))
+    SUFFIXES.iter().any(|suffix| reader.holds(&format!("{name}{suffix}")))
 }
 
-/// Takes a secret from its setting or from the file that `<name>_FILE` names; standing in both is a fault.
+/// Takes a secret from its setting, from the file that `<name>_FILE` names, or the name that it has in Key Vault; standing in two
+/// of them is a fault.
 pub fn read(reader: &mut Reader<'_>, name: &str) -> Option<Found> {
-    let file = file_setting(name);
-    if reader.holds(name) && reader.holds(&file) {
-        reader.fault(name, format!("stands in two places; keep {name} or {file}"));
+    let [_, file, in_vault] = SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+    if [name, &file, &in_vault].into_iter().filter(|setting| reader.holds(setting)).count() > 1 {
+        reader.fault(name, format!("stands in two places; keep one of {name}, {file} and {in_vault}"));
         return None;
     }
     if let Some(value) = reader.text(name) {
-        return Some(Found { setting: name.to_owned(), value: value.into() });
+        return Some(Found { setting: name.to_owned(), source: Source::Given(value.into()) });
     }
-    let value = reader.parsed(&file, read_file)?;
-    Some(Found { setting: file, value })
+    if let Some(value) = reader.parsed(&file, read_file) {
+        return Some(Found { setting: file, source: Source::Given(value) });
+    }
+    let secret_name = reader.parsed(&in_vault, SecretName::parse)?;
+    if !reader.holds(key_vault::URL) {
+        reader.fault(&in_vault, format!("names a secret in Key Vault; set {} too", key_vault::URL));
+        return None;
+    }
+    Some(Found { setting: in_vault, source: Source::InVault(secret_name) })
 }
 
-/// Says why a value cannot be a secret of an operator's.
-///
-/// # Errors
-/// The rule that it breaks.
-pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
-    let value = value.expose_secret();
-    if value.to_ascii_lowercase().starts_with("@microsoft.keyvault(") {
-        return Err("is a Key Vault reference that the platform could not resolve".into());
+/// Takes a secret and checks its value if that is here already. `None`: there is none, or a fault was noted.
+pub fn checked(reader: &mut Reader<'_>, name: &str, check: impl Fn(&SecretString) -> Result<(), Rule>) -> Option<Source> {
+    let Found { setting, source } = read(reader, name)?;
+    if let Source::Given(value) = &source
+        && let Err(rule) = check(value)
+    {
+        reader.fault(&setting, rule);
+        return None;
     }
-    if is_placeholder(value) {
-        return Err("is a placeholder; put the real value there".into());
-    }
-    if value.len() < min_bytes {
-        return Err(format!("is too short; it must have {min_bytes} bytes or more").into());
-    }
-    Ok(())
+    Some(source)
 }
 
-fn file_setting(name: &str) -> String {
-    format!("{name}_FILE")
+/// As [`checked`], for a secret whose value must be here at the start.
+pub fn given(reader: &mut Reader<'_>, name: &str, check: impl Fn(&SecretString) -> Result<(), Rule>) -> Option<SecretString> {
+    let [.., in_vault] = SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+    if reader.holds(&in_vault) {
+        reader.fault(&in_vault, "is not available in this version; unset it");
+        return None;
+    }
+    match checked(reader, name, check)? {
+        Source::Given(value) => Some(value),
+        Source::InVault(_) => None,
+    }
 }
 
 /// One line break at the end is dropped, since editors and `echo` write one; a key with any other white space around it would
@@ -75,43 +91,4 @@ fn read_file(path: &str) -> Result<SecretString, Rule> {
         return Err("names a file that does not hold one secret without white space around it".into());
     }
     Ok(value.into())
-}
-
-fn is_placeholder(value: &str) -> bool {
-    let lower = value.to_ascii_lowercase();
-    let mut characters = value.chars();
-    let first = characters.next();
-    lower.contains("changeme")
-        || lower.starts_with("your-")
-        || lower.starts_with("your_")
-        || (value.starts_with('<') && value.ends_with('>'))
-        || characters.all(|c| Some(c) == first)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_a_secret_is_refused() {
-        let repeated = "x".repeat(64);
-        for value in [
-            "",
-            "x",
-            "changeme",
-            "ChangeMe",
-            "changeme-changeme-changeme-changeme",
-            "your-secret-goes-here-your-secret-goes",
-            "YOUR_API_SECRET_OF_AT_LEAST_32_BYTES",
-            "<your livekit secret, 32 characters>",
-            "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/s)",
-            "@microsoft.keyvault(VaultName=v;SecretName=a-name-that-is-long)",
-            "31-bytes-is-one-byte-too-short!",
-            repeated.as_str(),
-        ] {
-            assert!(check(&value.into(), 32).is_err(), "{value:?}");
-        }
-        assert_eq!(check(&"32-bytes-is-exactly-long-enough!".into(), 32), Ok(()));
-        assert_eq!(check(&"APIkey".into(), 1), Ok(()));
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::Fault;
+use super::secret;
 use crate::domain::fields::{Rule, shown_name};
 
 /// One setting as an operator reads about it.
@@ -16,7 +17,7 @@ pub struct Setting {
     pub default: &'static str,
     /// Its meaning, bounds and form.
     pub meaning: &'static str,
-    /// Whether the value may also stand in the file that `<name>_FILE` names.
+    /// Whether the value may also stand in the file that `<name>_FILE` names, or in Key Vault.
     pub secret: bool,
 }
 
@@ -24,7 +25,7 @@ const fn plain(name: &'static str, default: &'static str, meaning: &'static str)
     Setting { name, default, meaning, secret: false }
 }
 
-const fn secret(name: &'static str, meaning: &'static str) -> Setting {
+const fn a_secret(name: &'static str, meaning: &'static str) -> Setting {
     Setting { name, default: "–", meaning, secret: true }
 }
 
@@ -46,8 +47,26 @@ pub const SETTINGS: &[Setting] = &[
         "dev mode: ws://localhost:7880",
         "The LiveKit server as browsers reach it: `wss://…`, or `ws://…` for development.",
     ),
-    secret("LIVEKIT_API_KEY", "The name of the LiveKit API key that signs."),
-    secret("LIVEKIT_API_SECRET", "Its secret, 32 bytes or more, as LiveKit shows it."),
+    a_secret("LIVEKIT_API_KEY", "The name of the LiveKit API key that signs."),
+    a_secret("LIVEKIT_API_SECRET", "Its secret, 32 bytes or more, as LiveKit shows it."),
+    plain(
+        "KEY_VAULT_URL",
+        "–",
+        "The Key Vault that holds secrets: `https://my-vault.vault.azure.net`. With `LIVEKIT_URL`, and LiveKit's pair in no setting, the pair is \
+         read there under the names `livekit-api-key` and `livekit-api-secret`.",
+    ),
+    plain(
+        "ROOMKEY_SECRET_REFRESH_SECONDS",
+        "600",
+        "How long a value from Key Vault is trusted before it is read again, 30 to 86400 s; after this time a rotation has reached every \
+         instance. A tenth more or less, so that instances do not ask in step.",
+    ),
+    plain(
+        "AZURE_CLIENT_ID",
+        "–",
+        "The client id of a user-assigned identity. Absent: the app's system-assigned one; outside Azure your own sign-in (`az login`, \
+         `azd auth login`).",
+    ),
     plain("ROOMKEY_DEFAULT_PROVIDER", "livekit", "The provider of a request that names none. This version has `livekit`."),
     plain("ROOMKEY_ROOM_PATTERN", "–", "A regular expression that the whole name of a room must match, beside our own rule."),
     plain(
@@ -63,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
          authentication; `anonymous`, anyone who can reach the service.",
     ),
     plain("WEBSITE_AUTH_ENABLED", "–", "Set by Azure where its built-in authentication is on; `easy-auth` starts only there."),
-    secret(
+    a_secret(
         "ROOMKEY_ADMIN_KEYS",
         "Keys for the operators' routes, each of 32 visible ASCII characters or more, separated by commas. None: nobody can show one.",
     ),
@@ -79,12 +98,12 @@ pub const SETTINGS: &[Setting] = &[
         "IP addresses and ranges of your own proxies, separated by commas, whose `X-Forwarded-For` says where an anonymous caller asks \
          from.",
     ),
-    secret(
+    a_secret(
         "ROOMKEY_HASH_KEY",
         "The key under which callers are hashed in counters and logs, 32 bytes or more; the same on all instances that share a Redis, which \
          needs it. Absent: a random one at each start.",
     ),
-    secret(
+    a_secret(
         "ROOMKEY_REDIS_URL",
         "The Redis through which instances share their limits: `rediss://:password@host:port`, or `redis://…` (unencrypted) for a network of \
          your own. Absent: limits are per instance.",
@@ -156,8 +175,8 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
 fn is_ours(name: &str) -> bool {
     SETTINGS.iter().any(|setting| match name.strip_prefix(setting.name) {
         Some("") => true,
-        Some("_FILE") => setting.secret,
-        _ => false,
+        Some(suffix) => setting.secret && secret::SUFFIXES.contains(&suffix),
+        None => false,
     })
 }
 
@@ -228,8 +247,8 @@ impl<'e> Reader<'e> {
     #[must_use]
     pub fn into_faults(mut self) -> Vec<Fault> {
         let place = |fault: &Fault| {
-            let name = fault.setting.strip_suffix("_FILE").unwrap_or(&fault.setting);
-            SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len())
+            let is_of = |name: &str| fault.setting.strip_prefix(name).is_some_and(|suffix| secret::SUFFIXES.contains(&suffix));
+            SETTINGS.iter().position(|setting| is_of(setting.name)).unwrap_or(SETTINGS.len())
         };
         self.faults.sort_by_key(place);
         self.faults

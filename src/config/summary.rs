@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 
 use super::Config;
+use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
 use super::host_json::Origins;
+use super::key_vault::KeyVault;
+use crate::domain::azure::Identity;
 use crate::domain::bearer::Policy;
 
 impl Config {
@@ -28,7 +31,7 @@ impl Config {
     /// The warning of a start without protection: one line, or none.
     #[must_use]
     pub fn start_warning(&self) -> Option<String> {
-        let server_url = &self.livekit.server_url;
+        let server_url = &self.livekit.as_ref()?.server_url;
         let who = match self.caller_auth {
             CallerAuth::Anonymous => "Anyone on this machine gets tokens",
             CallerAuth::Oidc(_) | CallerAuth::EasyAuth(_) => "Callers get tokens",
@@ -45,7 +48,11 @@ impl Config {
         let mut lines = vec![
             format!("address   http://{}", self.address),
             format!("mode      {mode}"),
-            format!("provider  livekit at {}", self.livekit.server_url),
+            format!(
+                "provider  {}",
+                self.livekit.as_ref().map_or("none".to_owned(), |livekit| format!("livekit at {}", livekit.server_url))
+            ),
+            format!("vault     {}", self.vault()),
             format!("callers   {}", self.callers()),
             format!("limits    {}", self.limiting.summary()),
             format!("operators {}", self.operators()),
@@ -79,12 +86,27 @@ impl Config {
     }
 
     fn operators(&self) -> String {
-        let ids: Vec<_> = self.admin_keys.ids().map(|id| id.to_string()).collect();
-        let keys = if ids.is_empty() { "no key".to_owned() } else { format!("keys {}", ids.join(", ")) };
+        let keys = match &self.admin_keys {
+            AdminKeySource::InVault(name) => format!("keys in Key Vault, secret {name}"),
+            AdminKeySource::Given(keys) => match keys.ids().map(|id| id.to_string()).collect::<Vec<_>>().as_slice() {
+                [] => "no key".to_owned(),
+                ids => format!("keys {}", ids.join(", ")),
+            },
+        };
         match &self.caller_auth {
             CallerAuth::Anonymous => keys,
             CallerAuth::Oidc(Policy { rules, .. }) | CallerAuth::EasyAuth(rules) => format!("{keys}, and the role {}", rules.admin_role),
         }
+    }
+
+    fn vault(&self) -> String {
+        let Some(KeyVault { url, refresh }) = &self.key_vault else { return "none: all secrets stand in the settings".to_owned() };
+        let who = match self.identity {
+            Identity::Managed(None) => "the app's own identity",
+            Identity::Managed(Some(_)) => "the identity that AZURE_CLIENT_ID names",
+            Identity::Developer => "your own sign-in (az or azd)",
+        };
+        format!("{} as {who}, read every {} s", url.as_str(), refresh.as_secs())
     }
 
     fn origins(&self) -> String {

@@ -1,6 +1,8 @@
 //! Settings as an operator sets them, right and wrong.
 
 use super::*;
+use crate::domain::admin_key::AdminKeys;
+use crate::domain::secrets::Source;
 
 const URL: (&str, &str) = ("LIVEKIT_URL", "wss://livekit.example.com");
 const KEY: (&str, &str) = ("LIVEKIT_API_KEY", "APIcanary");
@@ -17,6 +19,10 @@ fn read(settings: &[(&str, &str)]) -> Result<Config, Faults> {
 fn faulty(settings: &[(&str, &str)]) -> Vec<String> {
     let faults = read(settings).err().unwrap_or_else(|| panic!("accepted: {settings:?}")).faults;
     faults.into_iter().map(|fault| fault.setting).collect()
+}
+
+fn server_url(settings: &[(&str, &str)]) -> String {
+    read(settings).unwrap().livekit.unwrap().server_url
 }
 
 fn with(one: (&'static str, &'static str)) -> Vec<(&'static str, &'static str)> {
@@ -135,9 +141,76 @@ fn a_setting_that_does_not_exist_is_refused_with_the_nearest_name() {
 
 #[test]
 fn settings_that_this_version_cannot_honour_stop_the_start() {
-    for name in ["KEY_VAULT_URL", "LIVEKIT_API_KEY_SECRET_NAME", "LIVEKIT_API_SECRET_SECRET_NAME"] {
-        assert_eq!(faulty(&[(name, "x")]), [name]);
+    for name in ["ROOMKEY_HASH_KEY_SECRET_NAME", "ROOMKEY_REDIS_URL_SECRET_NAME"] {
+        let faults = read(&with_all(&[VAULT, (name, "x")])).unwrap_err().faults;
+        let lines: Vec<_> = faults.iter().map(Fault::to_string).collect();
+        assert!(lines.contains(&format!("{name}: is not available in this version; unset it")), "{lines:?}");
     }
+}
+
+const VAULT: (&str, &str) = ("KEY_VAULT_URL", "https://v.example");
+
+fn with_all(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    OWN.into_iter().filter(|(name, _)| settings.iter().all(|(other, _)| name != other)).chain(settings.iter().copied()).collect()
+}
+
+fn names_in_vault(settings: &[(&str, &str)]) -> [Option<String>; 2] {
+    let livekit = read(settings).unwrap().livekit.unwrap();
+    [livekit.api_key, livekit.api_secret].map(|source| match source {
+        Source::Given(_) => None,
+        Source::InVault(name) => Some(name.as_str().to_owned()),
+    })
+}
+
+#[test]
+fn each_bad_setting_of_the_vault_is_refused_by_name() {
+    for (name, values) in [
+        ("KEY_VAULT_URL", &["", "v", "http://v.example", "https://v.example/secrets", "https://u:p@v.example", "https://v.example?x"][..]),
+        ("ROOMKEY_SECRET_REFRESH_SECONDS", &["", "29", "86401", "1h", "+60", "60.0"]),
+        ("AZURE_CLIENT_ID", &["", "me", "{11111111-2222-3333-4444-555555555555}"]),
+        ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", &["", "a/b", "../keys/x", "a_b", "a b"]),
+    ] {
+        for value in values {
+            assert_eq!(faulty(&with_all(&[VAULT, (name, value)])), [name], "{name}={value:?}");
+        }
+    }
+    assert_eq!(faulty(&with(("ROOMKEY_SECRET_REFRESH_SECONDS", "60"))), ["ROOMKEY_SECRET_REFRESH_SECONDS"], "without a vault");
+}
+
+#[test]
+fn livekits_pair_stands_in_the_vault_where_it_stands_nowhere_else() {
+    let default = ["livekit-api-key", "livekit-api-secret"].map(|name| Some(name.to_owned()));
+    assert_eq!(names_in_vault(&[URL, VAULT, ANONYMOUS]), default);
+    assert_eq!(names_in_vault(&with(VAULT)), [None, None]);
+    let named = [URL, VAULT, ANONYMOUS, ("LIVEKIT_API_KEY_SECRET_NAME", "k"), ("LIVEKIT_API_SECRET_SECRET_NAME", "s")];
+    assert_eq!(names_in_vault(&named), ["k", "s"].map(|name| Some(name.to_owned())));
+    assert_eq!(names_in_vault(&[URL, KEY, VAULT, ANONYMOUS, named[4]]), [None, Some("s".to_owned())]);
+    assert_eq!(faulty(&[URL, KEY, VAULT, ANONYMOUS]), ["LIVEKIT_API_SECRET"], "half a pair has no default");
+    assert_eq!(faulty(&[URL, VAULT, ANONYMOUS, named[3]]), ["LIVEKIT_API_SECRET"]);
+    assert_eq!(faulty(&[VAULT, ANONYMOUS]), ["LIVEKIT_URL"], "no provider");
+}
+
+#[test]
+fn a_secret_in_the_vault_needs_the_vault_and_stands_nowhere_else() {
+    let in_vault = ("LIVEKIT_API_SECRET_SECRET_NAME", "s");
+    assert_eq!(faulty(&[URL, KEY, ANONYMOUS, in_vault]), ["LIVEKIT_API_SECRET_SECRET_NAME"]);
+    assert_eq!(faulty(&with_all(&[VAULT, in_vault])), ["LIVEKIT_API_SECRET"]);
+    let admin = [("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123"), ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "a")];
+    assert_eq!(faulty(&with_all(&[VAULT, admin[0], admin[1]])), ["ROOMKEY_ADMIN_KEYS"]);
+    assert!(matches!(read(&with_all(&[VAULT, admin[1]])).unwrap().admin_keys, AdminKeySource::InVault(_)));
+}
+
+#[test]
+fn a_start_says_whose_identity_reads_the_vault() {
+    let says = |settings: &[(&'static str, &'static str)], what: &str| {
+        let lines = read(&with_all(settings)).unwrap().check_lines().join("\n");
+        assert!(lines.contains(what), "{lines}");
+    };
+    says(&[], "vault     none");
+    says(&[VAULT], "https://v.example as your own sign-in (az or azd), read every 600 s");
+    says(&[VAULT, ("IDENTITY_ENDPOINT", "x"), ("ROOMKEY_SECRET_REFRESH_SECONDS", "60")], "as the app's own identity, read every 60 s");
+    let client_id = ("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555");
+    says(&[VAULT, ("WEBSITE_INSTANCE_ID", "x"), client_id], "as the identity that AZURE_CLIENT_ID names");
 }
 
 #[test]
@@ -146,15 +219,13 @@ fn dev_mode_needs_loopback_no_azure_and_no_key_of_the_operators() {
     assert!(read(&[]).unwrap().dev_mode);
     assert!(read(&dev_pair).unwrap().dev_mode);
     assert!(read(&[("ROOMKEY_BIND", "::1"), ANONYMOUS]).unwrap().dev_mode);
-    assert_eq!(read(&[]).unwrap().livekit.server_url, "ws://localhost:7880");
-    assert_eq!(
-        read(&[dev_pair[0], dev_pair[1], ("LIVEKIT_URL", "ws://127.0.0.1:17880/")]).unwrap().livekit.server_url,
-        "ws://127.0.0.1:17880"
-    );
+    assert_eq!(server_url(&[]), "ws://localhost:7880");
+    assert_eq!(server_url(&[dev_pair[0], dev_pair[1], ("LIVEKIT_URL", "ws://127.0.0.1:17880/")]), "ws://127.0.0.1:17880");
     for (text, normal) in [("wss:h", "wss://h"), ("WSS://H.example/", "wss://h.example"), ("wss://h/a b", "wss://h/a%20b")] {
-        assert_eq!(read(&with(("LIVEKIT_URL", text))).unwrap().livekit.server_url, normal);
+        assert_eq!(server_url(&with(("LIVEKIT_URL", text))), normal);
     }
     assert!(!read(&OWN).unwrap().dev_mode);
+    assert_eq!(faulty(&[dev_pair[0], dev_pair[1], URL, VAULT, ANONYMOUS]), ["LIVEKIT_API_SECRET"], "a vault ends dev mode");
     for marker in [("WEBSITE_INSTANCE_ID", "x"), ("CONTAINER_NAME", "x"), ("LEGION_SERVICE_HOST", "x"), ("ROOMKEY_BIND", "0.0.0.0")] {
         assert_eq!(faulty(&[marker]), ["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]);
         assert_eq!(faulty(&[marker, ANONYMOUS]), ["LIVEKIT_URL"]);
@@ -175,7 +246,8 @@ fn a_secret_may_stand_in_a_file_but_not_in_two_places() {
         let settings = [URL, KEY, ANONYMOUS, ("LIVEKIT_API_SECRET_FILE", path)];
         read(&settings).map_err(|faults| faults.faults.into_iter().map(|fault| fault.setting).collect::<Vec<_>>())
     };
-    assert_eq!(secrecy::ExposeSecret::expose_secret(&from_file(&good).unwrap().livekit.api_secret), SECRET.1);
+    let Source::Given(value) = from_file(&good).unwrap().livekit.unwrap().api_secret else { panic!() };
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&value), SECRET.1);
     for bad in [
         file("short", "short"),
         file("space", &format!(" {}", SECRET.1)),
@@ -188,17 +260,22 @@ fn a_secret_may_stand_in_a_file_but_not_in_two_places() {
     assert_eq!(faulty(&with(("LIVEKIT_API_SECRET_FILE", "x"))), ["LIVEKIT_API_SECRET"]);
 }
 
+fn admin_keys(settings: &[(&str, &str)]) -> AdminKeys {
+    let AdminKeySource::Given(keys) = read(settings).unwrap().admin_keys else { panic!() };
+    keys
+}
+
 #[test]
 fn an_operator_may_have_several_keys_or_none() {
-    let keys = read(&with(("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123,canary-admin-key-0123456789-0124"))).unwrap().admin_keys;
+    let keys = admin_keys(&with(("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123,canary-admin-key-0123456789-0124")));
     assert_eq!(keys.ids().count(), 2);
     assert!(keys.find(b"canary-admin-key-0123456789-0124").is_some());
-    assert_eq!(read(&OWN).unwrap().admin_keys.ids().count(), 0);
+    assert_eq!(admin_keys(&OWN).ids().count(), 0);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys");
     std::fs::write(&path, "canary-admin-key-0123456789-0123\n").unwrap();
     let settings = [URL, KEY, SECRET, ANONYMOUS, ("ROOMKEY_ADMIN_KEYS_FILE", path.to_str().unwrap())];
-    assert_eq!(read(&settings).unwrap().admin_keys.ids().next(), keys.ids().next());
+    assert_eq!(admin_keys(&settings).ids().next(), keys.ids().next());
     std::fs::write(&path, "short").unwrap();
     assert_eq!(faulty(&settings), ["ROOMKEY_ADMIN_KEYS_FILE"]);
 }

@@ -26,6 +26,8 @@ struct Answer<'a> {
 /// Signs a LiveKit token for a speaker.
 pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
     let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
+    // Without LiveKit there is nothing here.
+    let server_url = app.server_url.as_deref().ok_or(ApiError::NotFound)?;
     let body = request.json(&admission).await?;
     let wanted = ConnectionRequest::parse(&body, &app.limits)?;
     let room_name = match wanted.room_name {
@@ -43,10 +45,10 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
         attachments: wanted.attachments,
     };
     let validity = Validity::starting_at(admission.now, Lifetime::standard_endpoint(app.limits.ceiling));
+    let signer = app.secrets.livekit.value().ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
-    let participant_token = app.signer.sign(&grant, validity, jti)?;
+    let participant_token = signer.sign(&grant, validity, jti)?;
     record.jti = Some(jti);
-    let answer =
-        Answer { server_url: &app.server_url, participant_token, room_name: &grant.room_name, participant_name: &grant.participant_name };
+    let answer = Answer { server_url, participant_token, room_name: &grant.room_name, participant_name: &grant.participant_name };
     reply::json(StatusCode::CREATED, &answer)
 }

@@ -34,6 +34,8 @@ pub enum ApiError {
     RateLimited,
     /// The identity provider's keys are not there.
     AuthUnavailable,
+    /// A key of ours is not there yet.
+    SecretUnavailable,
     /// No such route.
     NotFound,
     /// The path exists, the method does not.
@@ -107,6 +109,10 @@ const AUTH_UNAVAILABLE: Kind = kind(
     "Credentials cannot be checked at present.",
     "Try again after `Retry-After`. Operators: the identity provider's keys could not be fetched; see docs/operations.md.",
 );
+const SECRET_REMEDY: &str =
+    "Try again after `Retry-After`. Operators: Key Vault has not given a secret; `/api/health/ready` says which, the log why.";
+const SECRET_UNAVAILABLE: Kind =
+    kind("secret_unavailable", StatusCode::SERVICE_UNAVAILABLE, "A key of this service is not there yet.", SECRET_REMEDY);
 const RATE_LIMITED: Kind = kind(
     "rate_limited",
     StatusCode::TOO_MANY_REQUESTS,
@@ -147,7 +153,7 @@ const INTERNAL: Kind = kind(
 );
 
 /// All kinds, in the order of refusal.
-pub const KINDS: [&Kind; 15] = [
+pub const KINDS: [&Kind; 16] = [
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
     &OVERLOADED,
@@ -162,6 +168,7 @@ pub const KINDS: [&Kind; 15] = [
     &INSUFFICIENT_SCOPE,
     &IDENTITY_MISMATCH,
     &ROOM_FORBIDDEN,
+    &SECRET_UNAVAILABLE,
     &INTERNAL,
 ];
 
@@ -211,6 +218,7 @@ impl ApiError {
             Self::RoomForbidden => &ROOM_FORBIDDEN,
             Self::RateLimited => &RATE_LIMITED,
             Self::AuthUnavailable => &AUTH_UNAVAILABLE,
+            Self::SecretUnavailable => &SECRET_UNAVAILABLE,
             Self::NotFound => &NOT_FOUND,
             Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
@@ -233,6 +241,7 @@ impl ApiError {
             | Self::RoomForbidden
             | Self::RateLimited
             | Self::AuthUnavailable
+            | Self::SecretUnavailable
             | Self::InvalidRequest(_)
             | Self::NotFound
             | Self::MethodNotAllowed { .. }
@@ -270,7 +279,7 @@ impl ApiError {
             Self::Overloaded => {
                 reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
-            Self::AuthUnavailable => {
+            Self::AuthUnavailable | Self::SecretUnavailable => {
                 reply.headers_mut().insert(RETRY_AFTER, KEYS_RETRY_AFTER_SECONDS);
             }
             Self::Unauthenticated(None) => {
@@ -309,6 +318,7 @@ impl ApiError {
             Self::RoomForbidden => "The caller may not enter the room asked for.".to_owned(),
             Self::RateLimited => "The budget is used up for now.".to_owned(),
             Self::AuthUnavailable => "The identity provider's keys are not here yet.".to_owned(),
+            Self::SecretUnavailable => "A key that this needs has not come from Key Vault yet.".to_owned(),
             Self::NotFound => "The path leads nowhere.".to_owned(),
             Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
             Self::PayloadTooLarge => format!("The body may have at most {MAX_BODY_BYTES} bytes."),

@@ -64,7 +64,8 @@ pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) 
 /// Lets an operator in: by one of the keys, or by the role. Returns the request's one clock reading.
 ///
 /// # Errors
-/// 401 without good credentials, 403 for a caller without the role, 429 after too many wrong keys from one address.
+/// 401 without good credentials, 403 for a caller without the role, 429 after too many wrong keys from one address, 503 while the
+/// keys are not there.
 pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<SystemTime, ApiError> {
     let now = app.clock.now();
     if request.headers.contains_key(ADMIN_KEY) {
@@ -88,9 +89,10 @@ async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> 
     let budget = app.budgets.wrong_keys;
     let decision = app.counters.peek(&budget, address, now).await;
     allowed(app, request.record, budget, decision, now)?;
+    let known = app.secrets.admin_keys.value().ok_or(ApiError::SecretUnavailable)?;
     let mut keys = request.headers.get_all(ADMIN_KEY).iter();
     let only = keys.next().filter(|_| keys.next().is_none());
-    if let Some(id) = only.and_then(|key| app.admin_keys.find(key.as_bytes())) {
+    if let Some(id) = only.and_then(|key| known.find(key.as_bytes())) {
         request.record.actor = Some(Actor::AdminKey(id));
         request.record.limit = None;
         return Ok(());

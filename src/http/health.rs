@@ -10,8 +10,10 @@ use super::edge::Edge;
 use super::error::{ApiError, RETRY_AFTER_SECONDS};
 use super::reply::{self, Reply};
 use crate::app::oidc::Oidc;
+use crate::app::secrets::Seen;
 use crate::app::{App, Callers};
 use crate::domain::lifetime::rfc3339;
+use crate::domain::secrets::State;
 
 #[derive(Serialize)]
 struct Alive {
@@ -26,24 +28,15 @@ struct Ready {
     dependencies: Vec<Dependency>,
 }
 
-/// Something outside without which nobody gets a token.
+/// Something outside.
 #[derive(Serialize)]
 struct Dependency {
     name: &'static str,
     state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
-}
-
-#[derive(Serialize, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    /// What it gave is young.
-    Fresh,
-    /// It has not answered for a while, and what it gave still serves.
-    Stale,
-    /// Nothing of it serves.
-    Missing,
+    #[serde(skip)]
+    needed: bool,
 }
 
 /// The provider's keys are fetched hourly, so that older ones mean that fetches fail.
@@ -59,14 +52,15 @@ pub fn alive() -> Result<Reply, ApiError> {
     reply::json(StatusCode::OK, &Alive { status: "healthy", message: "roomkey is alive.", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Everything that a token needs is there, until a stop is asked for. Signing needs nothing from outside; telling callers apart
-/// may need the identity provider's keys.
+/// Everything that a token needs is there, until a stop is asked for: the identity provider's keys where callers are told apart by
+/// them, and the secrets that stand in Key Vault. What only operators need is listed and not waited for.
 pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
-    let dependencies: Vec<_> = match &app.callers {
-        Callers::Anonymous | Callers::EasyAuth(_) => Vec::new(),
-        Callers::Oidc(oidc) => vec![identity_provider(oidc, app.clock.now())],
+    let provider = match &app.callers {
+        Callers::Anonymous | Callers::EasyAuth(_) => None,
+        Callers::Oidc(oidc) => Some(identity_provider(oidc, app.clock.now())),
     };
-    let misses = dependencies.iter().any(|dependency| dependency.state == State::Missing);
+    let dependencies: Vec<_> = provider.into_iter().chain(app.secrets.seen().map(secret)).collect();
+    let misses = dependencies.iter().any(|dependency| dependency.needed && dependency.state == State::Missing);
     let (code, status) = match (edge.is_stopping(), misses) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "waiting"),
@@ -87,5 +81,9 @@ fn identity_provider(oidc: &Oidc, now: SystemTime) -> Dependency {
         Some(_) if is_fresh => State::Fresh,
         Some(_) => State::Stale,
     };
-    Dependency { name: "identity-provider", state, since: fetched_at.map(rfc3339) }
+    Dependency { name: "identity-provider", state, since: fetched_at.map(rfc3339), needed: true }
+}
+
+fn secret(seen: Seen) -> Dependency {
+    Dependency { name: seen.name, state: seen.state, since: seen.read_at.map(rfc3339), needed: seen.needed }
 }

@@ -10,6 +10,7 @@ use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::access_token::{AccessToken, Attachments, JoinGrant};
 use crate::domain::audit::Action;
+use crate::domain::fields::FieldError;
 use crate::domain::lifetime::{Validity, instant, rfc3339};
 use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
 use crate::domain::provider::Provider;
@@ -32,6 +33,7 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
     let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     let wanted = TokenRequest::parse(&body, &app.limits)?;
+    let server_url = app.server_url.as_deref().ok_or_else(not_configured)?;
     let record = request.record.asked_for(wanted.provider, &wanted.room_name);
     let identity = admission.authorize(wanted.participant_identity, &wanted.room_name)?;
     let identity = identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
@@ -43,8 +45,9 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
         attachments: Attachments::default(),
     };
     let validity = Validity::starting_at(admission.now, wanted.lifetime);
+    let signer = app.secrets.livekit.value().ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
-    let token = app.signer.sign(&grant, validity, jti)?;
+    let token = signer.sign(&grant, validity, jti)?;
     record.jti = Some(jti);
     let answer = Answer {
         provider: wanted.provider,
@@ -53,7 +56,11 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
         refresh_at: rfc3339(validity.refresh_at()),
         room_name: &grant.room_name,
         participant_identity: &grant.participant_identity,
-        server_url: &app.server_url,
+        server_url,
     };
     reply::json(StatusCode::OK, &answer)
+}
+
+fn not_configured() -> ApiError {
+    ApiError::InvalidRequest(vec![FieldError { field: "provider".into(), message: "must be a provider that this service has".into() }])
 }

@@ -116,6 +116,24 @@ pub(super) const OIDC_KEY_FETCHES: Metric = Metric {
     when_it_moves: "`failed`: the provider, DNS, a proxy or a certificate. `fetched` once a minute: tokens name keys that the provider does \
                     not have; somebody tries, or tokens of another provider arrive.",
 };
+pub(super) const SECRET_STATE: Metric = Metric {
+    name: "roomkey_secret_state",
+    kind: Kind::Gauge,
+    labels: &["secret", "state"],
+    unit: "always 1",
+    help: "The state of each secret in Key Vault (fresh, stale, missing): one line for each secret.",
+    when_it_moves: "`stale`: the last good value serves; a rotation does not arrive. `missing`: what needs it answers 503. The log line of \
+                    the secret names the cause; docs/operations.md what to do about it.",
+};
+pub(super) const SECRET_READS: Metric = Metric {
+    name: "roomkey_secret_reads_total",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+    unit: "reads",
+    help: "Reads of Key Vault, by outcome (read, failed); a key and its secret are read as one.",
+    when_it_moves: "`failed`: roles, firewall, DNS or the vault itself; see roomkey_secret_state for what is hurt. `read` every 30 s: an \
+                    upstream refuses a key that is the newest in the vault.",
+};
 pub(super) const PANICS: Metric = Metric {
     name: "roomkey_panics_total",
     kind: Kind::Counter,
@@ -159,6 +177,8 @@ pub const METRICS: &[&Metric] = &[
     &AUTH_REJECTED,
     &OIDC_KEYS_AGE,
     &OIDC_KEY_FETCHES,
+    &SECRET_STATE,
+    &SECRET_READS,
     &PANICS,
     &BUILD_INFO,
     &START_TIME,

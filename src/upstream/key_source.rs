@@ -4,17 +4,15 @@
 
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 
+use super::client;
 use crate::domain::bearer::Issuer;
 use crate::domain::json::{self, Json};
 use crate::domain::key_set::{KeySet, MAX_DOCUMENT_BYTES};
 
 /// Both documents are there within this time, or the fetch has failed.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// A connection stands within this time.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Why there are no new keys. The word is for the log; what the other side said is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,25 +93,11 @@ impl KeySource {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let built = tokio::task::spawn_blocking(build_client).await;
-        let client = built.ok().and_then(Result::ok).ok_or(FetchError::Client)?;
+        // No connection is kept for an hour.
+        let builder = client::builder().timeout(DEADLINE).pool_max_idle_per_host(0);
+        let client = client::build(builder).await.ok_or(FetchError::Client)?;
         Ok(self.client.insert(client).clone())
     }
-}
-
-/// No proxy from the environment, no redirect, no second try, and no connection kept for an hour.
-fn build_client() -> reqwest::Result<Client> {
-    Client::builder()
-        .user_agent(concat!("roomkey/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::none())
-        .no_proxy()
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .http1_only()
-        .connect_timeout(CONNECT_DEADLINE)
-        .timeout(DEADLINE)
-        .pool_max_idle_per_host(0)
-        .build()
 }
 
 /// Reads a document as it arrives and stops past the limit.

@@ -33,12 +33,14 @@ fn documents_settings_are_those_of_the_code() {
         writeln!(text, "| `{}`{star} | {} | {} |", setting.name, setting.default, setting.meaning).unwrap();
     }
     text.push_str(
-        "\n\\* A secret: its value stands in the setting itself or in the file that `<NAME>_FILE` names (one line break at its end is \
-         dropped), never in both. A placeholder such as `changeme`, `your-…`, `<…>` or one repeated character, and an unresolved \
-         `@Microsoft.KeyVault(…)`, is a fault.\n\n\
+        "\n\\* A secret: its value stands in the setting itself, in the file that `<NAME>_FILE` names (one line break at its end is \
+         dropped), or in Key Vault under the name in `<NAME>_SECRET_NAME`, never in two of them. In this version all but \
+         `ROOMKEY_HASH_KEY` and `ROOMKEY_REDIS_URL` may stand in Key Vault. A placeholder such as `changeme`, `your-…`, `<…>` or one repeated character, and an unresolved \
+         `@Microsoft.KeyVault(…)`, is a fault; in \
+         Key Vault it counts as absent, and roomkey keeps asking.\n\n\
          Every fault stops the start: one line each on stderr, setting names and no values, exit code 1. An empty value and an unknown \
          `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
-         **Dev mode** needs all of: no LiveKit setting, or LiveKit's own `devkey` and `secret`; a loopback address; none of \
+         **Dev mode** needs all of: no LiveKit setting, or LiveKit's own `devkey` and `secret`; no Key Vault; a loopback address; none of \
          `WEBSITE_INSTANCE_ID`, `CONTAINER_NAME`, `LEGION_SERVICE_HOST`, which mark Azure.\n",
     );
     assert_generated("settings.md", &text);
@@ -160,6 +162,7 @@ fn is_listed(error: &ApiError) -> bool {
         | ApiError::RoomForbidden
         | ApiError::RateLimited
         | ApiError::AuthUnavailable
+        | ApiError::SecretUnavailable
         | ApiError::NotFound
         | ApiError::MethodNotAllowed { .. }
         | ApiError::PayloadTooLarge
@@ -181,6 +184,7 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::RoomForbidden,
         ApiError::RateLimited,
         ApiError::AuthUnavailable,
+        ApiError::SecretUnavailable,
         ApiError::NotFound,
         ApiError::MethodNotAllowed { path: "/" },
         ApiError::PayloadTooLarge,

@@ -86,6 +86,8 @@ pub struct Answer {
 #[derive(Default)]
 pub struct Setup<'a> {
     pub settings: &'a [(&'a str, &'a str)],
+    /// Settings that most tests want and this one does not.
+    pub left_out: &'a [&'a str],
     pub host_json: Option<&'a str>,
     pub bounds: Bounds,
     /// In place of a clock that stands still.
@@ -114,7 +116,8 @@ impl Setup<'_> {
             ("ROOMKEY_RATE_LIMIT", "off"),
             ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
         ];
-        let environment: Environment = base.iter().chain(self.settings).copied().collect();
+        let wanted = base.iter().filter(|(name, _)| !self.left_out.contains(name));
+        let environment: Environment = wanted.chain(self.settings).copied().collect();
         let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
 
         // The guard covers this thread only, and a `tokio::test` runs everything on it.

@@ -24,6 +24,7 @@ mod hostile_heads;
 mod issuer;
 mod limits;
 mod order;
+mod secrets;
 mod token;
 #[path = "../wire.rs"]
 mod wire;

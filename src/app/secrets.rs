@@ -1,0 +1,161 @@
+//! The secrets that requests need, each in a slot that is read without a lock. Those that stand in Key Vault are brought by one
+//! task; until they are there, whoever needs them answers 503, and a start does not wait.
+
+mod reader;
+mod watched;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use secrecy::SecretString;
+use tokio::sync::Notify;
+
+pub use self::reader::ReadCounts;
+use self::reader::Reader;
+use self::watched::{Part, Watched};
+use crate::clock::Clock;
+use crate::config::admin::AdminKeySource;
+use crate::config::key_vault::KeyVault;
+use crate::domain::access_token::Signer;
+use crate::domain::admin_key::AdminKeys;
+use crate::domain::azure::Identity;
+use crate::domain::secrets::{self, Check, Source, State};
+use crate::entropy::Entropy;
+use crate::upstream::slot::Slot;
+
+/// The names under which an operator sees secrets in readiness, log lines and metrics: their settings', in lower case.
+const LIVEKIT_API_KEY: &str = "livekit-api-key";
+const LIVEKIT_API_SECRET: &str = "livekit-api-secret";
+const AZURE_OPENAI_API_KEY: &str = "azure-openai-api-key";
+const OPENAI_API_KEY: &str = "openai-api-key";
+const ADMIN_KEYS: &str = "roomkey-admin-keys";
+
+/// Where each secret is; `None` where it is not configured.
+pub struct Sources {
+    /// LiveKit's key and its secret.
+    pub livekit: Option<(Source, Source)>,
+    /// Azure `OpenAI`'s key.
+    pub azure_openai_key: Option<Source>,
+    /// `OpenAI`'s key.
+    pub openai_key: Option<Source>,
+    /// The operators' keys.
+    pub admin_keys: AdminKeySource,
+}
+
+/// The secrets of this process. An empty slot: not configured, or not there yet.
+pub struct Secrets {
+    /// Signs with LiveKit's key and secret, which change together or not at all.
+    pub livekit: Arc<Slot<Signer>>,
+    /// Azure `OpenAI`'s key.
+    pub azure_openai_key: Arc<Slot<SecretString>>,
+    /// `OpenAI`'s key.
+    pub openai_key: Arc<Slot<SecretString>>,
+    /// The operators' keys.
+    pub admin_keys: Arc<Slot<AdminKeys>>,
+    /// For whoever hears from an upstream that a key is not accepted: it lets the vault be read again at once.
+    pub wake: Arc<Notify>,
+    /// Reads so far.
+    pub reads: Arc<ReadCounts>,
+    watched: Vec<Arc<Watched>>,
+}
+
+/// What is known of one secret in the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its setting's name in lower case, with `-`.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub state: State,
+    /// When it was last read.
+    pub read_at: Option<SystemTime>,
+    /// No provider's tokens can be had without it.
+    pub needed: bool,
+}
+
+impl Secrets {
+    /// Puts what is given into its slot and waits for nothing.
+    #[must_use]
+    pub fn new(sources: Sources) -> Self {
+        let slots = (Arc::new(Slot::empty()), Arc::new(Slot::empty()), Arc::new(Slot::empty()), Arc::new(Slot::empty()));
+        let (livekit, azure_openai_key, openai_key, admin_keys) = slots;
+        let watched = [
+            sources.livekit.and_then(|(api_key, api_secret)| pair(api_key, api_secret, &livekit)),
+            sources.azure_openai_key.and_then(|source| api_key(AZURE_OPENAI_API_KEY, source, &azure_openai_key)),
+            sources.openai_key.and_then(|source| api_key(OPENAI_API_KEY, source, &openai_key)),
+            operators(sources.admin_keys, &admin_keys),
+        ];
+        let watched = watched.into_iter().flatten().map(Arc::new).collect();
+        Self { livekit, azure_openai_key, openai_key, admin_keys, wake: Arc::default(), reads: Arc::default(), watched }
+    }
+
+    /// Begins to read what stands in the vault, in a task of the Tokio runtime that this is called in.
+    pub fn read_from(&self, vault: KeyVault, identity: Identity, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) {
+        if self.watched.is_empty() {
+            return;
+        }
+        let reader = Reader::new(&self.watched, Arc::clone(&self.reads), Arc::clone(clock));
+        tokio::spawn(reader.run(vault, identity, Arc::clone(&self.wake), Arc::clone(entropy)));
+    }
+
+    /// What is known of each secret in the vault.
+    pub fn seen(&self) -> impl Iterator<Item = Seen> + '_ {
+        self.watched.iter().flat_map(|watched| watched.seen())
+    }
+}
+
+/// Fills the slot, or says what it takes to fill it.
+fn pair(api_key: Source, api_secret: Source, slot: &Arc<Slot<Signer>>) -> Option<Watched> {
+    let slot = Arc::clone(slot);
+    let (key_part, secret_part) =
+        (Part::new(LIVEKIT_API_KEY, secrets::livekit_key), Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret));
+    match (api_key, api_secret) {
+        (Source::Given(key), Source::Given(secret)) => {
+            slot.put(Signer::new(key, &secret));
+            None
+        }
+        (Source::InVault(key), Source::InVault(secret)) => Some(Watched::pair([key_part(key), secret_part(secret)], move |key, secret| {
+            slot.put(Signer::new(key, &secret));
+        })),
+        (Source::InVault(key), Source::Given(secret)) => {
+            Some(Watched::one(key_part(key), true, move |key| slot.put(Signer::new(key, &secret))))
+        }
+        (Source::Given(key), Source::InVault(secret)) => {
+            Some(Watched::one(secret_part(secret), true, move |secret| slot.put(Signer::new(key.clone(), &secret))))
+        }
+    }
+}
+
+fn api_key(name: &'static str, source: Source, slot: &Arc<Slot<SecretString>>) -> Option<Watched> {
+    match source {
+        Source::Given(value) => {
+            slot.put(value);
+            None
+        }
+        Source::InVault(secret) => {
+            let slot = Arc::clone(slot);
+            Some(Watched::one(Part::new(name, secrets::api_key)(secret), true, move |value| slot.put(value)))
+        }
+    }
+}
+
+/// Nobody's token depends on these.
+fn operators(source: AdminKeySource, slot: &Arc<Slot<AdminKeys>>) -> Option<Watched> {
+    const CHECK: Check = |value| secrets::admin_keys(value).map(|_| ());
+    match source {
+        AdminKeySource::Given(keys) => {
+            slot.put(keys);
+            None
+        }
+        AdminKeySource::InVault(secret) => {
+            let slot = Arc::clone(slot);
+            Some(Watched::one(Part::new(ADMIN_KEYS, CHECK)(secret), false, move |value| {
+                if let Ok(keys) = secrets::admin_keys(&value) {
+                    slot.put(keys);
+                }
+            }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Secrets that come and go, and a pair that is written while it is read.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+use super::watched::Failure;
+use super::*;
+use crate::domain::secrets::SecretName;
+use crate::upstream::key_vault::{Reading, Unread, Vault};
+
+const NOW: SystemTime = UNIX_EPOCH;
+/// Long before `NOW` by the vault's clock, which knows no time before 1970.
+const LONG_AGO: Option<SystemTime> = None;
+
+struct Clock0;
+
+impl Clock for Clock0 {
+    fn now(&self) -> SystemTime {
+        NOW
+    }
+}
+
+fn name(text: &str) -> SecretName {
+    SecretName::parse(text).unwrap()
+}
+
+fn in_vault(text: &str) -> Source {
+    Source::InVault(name(text))
+}
+
+/// What stands in the vault, by name; what is not there is missing.
+#[derive(Default)]
+struct Fake {
+    held: Mutex<BTreeMap<String, Result<Reading, Unread>>>,
+    reads: AtomicUsize,
+}
+
+impl Fake {
+    fn put(&self, name: &str, value: &str) {
+        let mut held = self.held.lock().unwrap();
+        let version = self.reads.load(Ordering::Relaxed) + held.len();
+        held.insert(name.to_owned(), Ok(Reading { value: value.into(), version: format!("{version}-{value}"), written_at: LONG_AGO }));
+    }
+
+    fn fail(&self, name: &str, unread: Unread) {
+        self.held.lock().unwrap().insert(name.to_owned(), Err(unread));
+    }
+}
+
+impl Vault for Fake {
+    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.held.lock().unwrap().get(name.as_str()).cloned().unwrap_or(Err(Unread::Missing))
+    }
+}
+
+/// Secrets that all stand in the vault, and the reader that brings them.
+fn all_in_vault() -> (Secrets, Reader) {
+    let secrets = Secrets::new(Sources {
+        livekit: Some((in_vault("k"), in_vault("s"))),
+        azure_openai_key: Some(in_vault("azure")),
+        openai_key: Some(in_vault("openai")),
+        admin_keys: AdminKeySource::InVault(name("admin")),
+    });
+    let reader = Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0));
+    (secrets, reader)
+}
+
+const ALL: [(&str, &str); 5] = [
+    ("k", "APIcanary"),
+    ("s", "canary-secret-of-at-least-32-bytes"),
+    ("azure", "canary-azure-key-0123456789"),
+    ("openai", "canary-openai-key-0123456789"),
+    ("admin", "canary-admin-key-0123456789-0123"),
+];
+
+fn full() -> Fake {
+    let vault = Fake::default();
+    for (name, value) in ALL {
+        vault.put(name, value);
+    }
+    vault
+}
+
+fn round(reader: &mut Reader, vault: &Fake) {
+    reader.round(Ok(vault), true).now_or_never().unwrap();
+}
+
+fn states(secrets: &Secrets) -> Vec<(&'static str, &'static str)> {
+    secrets.seen().map(|seen| (seen.name, seen.state.as_str())).collect()
+}
+
+fn held(slot: &Slot<SecretString>) -> Option<String> {
+    slot.value().map(|value| value.expose_secret().to_owned())
+}
+
+#[test]
+fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
+    let (secrets, mut reader) = all_in_vault();
+    assert!(states(&secrets).iter().all(|(_, state)| *state == "missing"));
+    let vault = full();
+    vault.fail("openai", Unread::Missing);
+    vault.fail("s", Unread::Refused);
+    round(&mut reader, &vault);
+    assert_eq!(
+        states(&secrets),
+        [
+            (LIVEKIT_API_KEY, "missing"),
+            (LIVEKIT_API_SECRET, "missing"),
+            (AZURE_OPENAI_API_KEY, "fresh"),
+            (OPENAI_API_KEY, "missing"),
+            (ADMIN_KEYS, "fresh")
+        ]
+    );
+    assert!(secrets.livekit.value().is_none() && held(&secrets.openai_key).is_none(), "half a pair signs nothing");
+    assert_eq!(held(&secrets.azure_openai_key).as_deref(), Some(ALL[2].1));
+    assert!(secrets.admin_keys.value().unwrap().find(ALL[4].1.as_bytes()).is_some());
+    assert_eq!((secrets.reads.succeeded(), secrets.reads.failed()), (2, 2));
+    assert!(secrets.seen().all(|seen| seen.needed != (seen.name == ADMIN_KEYS)), "only the operators' keys are not needed");
+}
+
+#[test]
+fn only_what_failed_is_read_again_before_its_time() {
+    let (secrets, mut reader) = all_in_vault();
+    let vault = full();
+    vault.fail("openai", Unread::Throttled);
+    round(&mut reader, &vault);
+    let reads = vault.reads.load(Ordering::Relaxed);
+    vault.put("openai", ALL[3].1);
+    reader.round(Ok(&vault), false).now_or_never().unwrap();
+    assert_eq!(vault.reads.load(Ordering::Relaxed), reads + 1);
+    assert_eq!(held(&secrets.openai_key).as_deref(), Some(ALL[3].1));
+}
+
+#[test]
+fn the_last_good_value_stays_whatever_the_vault_answers() {
+    let (secrets, mut reader) = all_in_vault();
+    let vault = full();
+    round(&mut reader, &vault);
+    let signer = secrets.livekit.value().unwrap();
+    for unread in [Unread::Missing, Unread::Refused, Unread::Throttled, Unread::Failed, Unread::Timeout, Unread::NoToken] {
+        for (name, _) in ALL {
+            vault.fail(name, unread);
+        }
+        round(&mut reader, &vault);
+        assert!(states(&secrets).iter().all(|(_, state)| *state == "stale"), "{unread:?}");
+    }
+    for bad in ["", "changeme", "@Microsoft.KeyVault(SecretUri=https://v.example/s)", "short", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"] {
+        for (name, _) in ALL {
+            vault.put(name, bad);
+        }
+        round(&mut reader, &vault);
+        let stale = states(&secrets).iter().filter(|(_, state)| *state == "stale").count();
+        assert_eq!(stale, ALL.len(), "{bad:?}");
+    }
+    reader.round(Err::<&Fake, _>(Unread::Client), true).now_or_never().unwrap();
+    assert!(Arc::ptr_eq(&signer, &secrets.livekit.value().unwrap()));
+    assert_eq!(held(&secrets.azure_openai_key).as_deref(), Some(ALL[2].1));
+    assert!(secrets.admin_keys.value().unwrap().find(ALL[4].1.as_bytes()).is_some());
+    assert!(secrets.seen().all(|seen| seen.read_at == Some(NOW)));
+    let vault = full();
+    round(&mut reader, &vault);
+    assert!(states(&secrets).iter().all(|(_, state)| *state == "fresh"), "{:?}", states(&secrets));
+}
+
+#[test]
+fn failures_are_tried_again_sooner_and_ever_less_often() {
+    let (_secrets, mut reader) = all_in_vault();
+    assert_eq!(reader.until_retry(), None);
+    let vault = full();
+    vault.fail("azure", Unread::Failed);
+    for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+        round(&mut reader, &vault);
+        assert_eq!(reader.until_retry(), Some(Duration::from_secs(seconds)));
+    }
+    vault.fail("openai", Unread::Failed);
+    round(&mut reader, &vault);
+    assert_eq!(reader.until_retry(), Some(Duration::from_secs(1)), "one that has just begun to fail does not wait for the others");
+    round(&mut reader, &full());
+    assert_eq!(reader.until_retry(), None);
+}
+
+#[test]
+fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
+    let secrets = Secrets::new(Sources {
+        livekit: Some((Source::Given(ALL[0].1.into()), Source::Given(ALL[1].1.into()))),
+        azure_openai_key: None,
+        openai_key: Some(Source::Given(ALL[3].1.into())),
+        admin_keys: AdminKeySource::Given(AdminKeys::default()),
+    });
+    assert!(secrets.livekit.value().is_some() && secrets.admin_keys.value().is_some() && held(&secrets.openai_key).is_some());
+    assert!(held(&secrets.azure_openai_key).is_none() && secrets.seen().next().is_none());
+}
+
+#[test]
+fn a_pair_may_stand_in_two_places() {
+    let sources = |livekit| Sources {
+        livekit: Some(livekit),
+        azure_openai_key: None,
+        openai_key: None,
+        admin_keys: AdminKeySource::Given(AdminKeys::default()),
+    };
+    for (livekit, name) in [
+        ((in_vault("k"), Source::Given(ALL[1].1.into())), LIVEKIT_API_KEY),
+        ((Source::Given(ALL[0].1.into()), in_vault("s")), LIVEKIT_API_SECRET),
+    ] {
+        let secrets = Secrets::new(sources(livekit));
+        assert!(secrets.livekit.value().is_none());
+        round(&mut Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0)), &full());
+        assert!(secrets.livekit.value().is_some());
+        assert_eq!(states(&secrets), [(name, "fresh")]);
+    }
+}
+
+/// A vault in which somebody rotates a pair, a step at each read or not, as the schedule says.
+struct Rotating<'s> {
+    state: Mutex<Rotation<'s>>,
+    held: Arc<Slot<(u32, u32)>>,
+}
+
+struct Rotation<'s> {
+    key: u32,
+    secret: u32,
+    secret_first: bool,
+    schedule: std::slice::Iter<'s, (bool, bool)>,
+}
+
+impl Rotating<'_> {
+    /// Writes one of both. The next rotation begins when the one before has arrived: twice within one refresh is no rotation.
+    fn step(&self, state: &mut Rotation<'_>, secret_first: bool) {
+        let held = self.held.value().map(|held| *held);
+        if state.key == state.secret {
+            if held.is_none_or(|held| held != (state.key, state.key)) && (held.is_some() || state.key > 0) {
+                return;
+            }
+            state.secret_first = secret_first;
+            if secret_first { state.secret += 1 } else { state.key += 1 }
+        } else if state.secret_first {
+            state.key += 1;
+        } else {
+            state.secret += 1;
+        }
+    }
+}
+
+impl Vault for Rotating<'_> {
+    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+        let mut state = self.state.lock().unwrap();
+        if let Some((true, secret_first)) = state.schedule.next().copied() {
+            self.step(&mut state, secret_first);
+        }
+        let generation = if name.as_str() == "k" { state.key } else { state.secret };
+        let written_at = if generation == 0 { LONG_AGO } else { Some(NOW) };
+        Ok(Reading { value: generation.to_string().into(), version: generation.to_string(), written_at })
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_rotated_pair_never_mixes_and_always_arrives(schedule in prop::collection::vec(any::<(bool, bool)>(), 0..200)) {
+        let held = Arc::new(Slot::empty());
+        let number = |value: &SecretString| value.expose_secret().parse::<u32>().unwrap();
+        let slot = Arc::clone(&held);
+        let parts = [Part::new("key", |_| Ok(()))(name("k")), Part::new("secret", |_| Ok(()))(name("s"))];
+        let watched = Watched::pair(parts, move |key, secret| slot.put((number(&key), number(&secret))));
+        let state = Rotation { key: 0, secret: 0, secret_first: false, schedule: schedule.iter() };
+        let vault = Rotating { state: Mutex::new(state), held: Arc::clone(&held) };
+        let mut versions = None;
+        let mut rounds = 0;
+        while vault.state.lock().unwrap().schedule.len() > 0 || rounds < 2 {
+            rounds += 1;
+            match watched.read(&vault, versions.as_ref(), NOW).now_or_never().unwrap() {
+                Ok(read) => versions = Some(read),
+                Err(Failure { unread, .. }) => prop_assert_eq!(unread, Unread::HalfRotated),
+            }
+            if let Some(pair) = held.value() {
+                prop_assert_eq!(pair.0, pair.1);
+            }
+        }
+        {
+            let mut state = vault.state.lock().unwrap();
+            let half = state.key != state.secret;
+            if half {
+                vault.step(&mut state, false);
+            }
+        }
+        let read = watched.read(&vault, versions.as_ref(), NOW).now_or_never().unwrap();
+        prop_assert!(read.is_ok(), "{:?}", read);
+        let written = vault.state.lock().unwrap().key;
+        prop_assert_eq!(*held.value().unwrap(), (written, written));
+    }
+}

@@ -1,0 +1,71 @@
+//! Azure, as far as settings speak of it: a vault's address, and who this process is to Entra ID.
+
+use url::Url;
+use uuid::Uuid;
+
+use super::fields::Rule;
+
+/// The address of a vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultUrl(String);
+
+impl VaultUrl {
+    /// Reads an address: https and a host, and nothing behind it.
+    ///
+    /// # Errors
+    /// The rule, for anything else.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        let plain = |url: &Url| url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        match Url::parse(text) {
+            Ok(url) if url.scheme() == "https" && url.has_host() && url.path() == "/" && plain(&url) => {
+                Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+            }
+            _ => Err("must be a vault's address like https://my-vault.vault.azure.net, without a path".into()),
+        }
+    }
+
+    /// The address in its normal form, without a slash at the end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who this process is to Entra ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// The identity that Azure gave to the app, or the user-assigned one with this client id.
+    Managed(Option<Uuid>),
+    /// Whoever has signed in to the Azure CLI or the Azure Developer CLI on this machine.
+    Developer,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_is_asked_over_tls_and_nowhere_else() {
+        for text in [
+            "",
+            "my-vault",
+            "my-vault.vault.azure.net",
+            "http://my-vault.vault.azure.net",
+            "https://",
+            "https://u:p@v.example",
+            "https://v.example/secrets",
+            "https://v.example?x",
+            "https://v.example/#x",
+            " https:/v",
+        ] {
+            assert!(VaultUrl::parse(text).is_err(), "{text:?}");
+        }
+        for (text, normal) in [
+            ("https://my-vault.vault.azure.net/", "https://my-vault.vault.azure.net"),
+            ("HTTPS://V.example:443", "https://v.example"),
+            ("https://kv.vault.localhost:8443", "https://kv.vault.localhost:8443"),
+        ] {
+            assert_eq!(VaultUrl::parse(text).unwrap().as_str(), normal);
+        }
+    }
+}

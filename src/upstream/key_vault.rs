@@ -1,0 +1,147 @@
+//! Reads secrets from Key Vault (REST API 2025-07-01), one at a time and never for a request that waits.
+//!
+//! The library checks that the vault's challenge speaks for the vault's own host before it shows a token. Its errors carry
+//! answers and URLs; only a word of ours leaves this file.
+
+use std::time::{Duration, SystemTime};
+
+use azure_core::error::ErrorKind;
+use azure_security_keyvault_secrets::{ResourceExt, SecretClient, SecretClientOptions};
+use secrecy::SecretString;
+
+use super::client;
+use super::entra::{Credential, client_options};
+use crate::domain::azure::{Identity, VaultUrl};
+use crate::domain::secrets::SecretName;
+
+/// A value is there within this time, or the read has failed.
+pub const DEADLINE: Duration = Duration::from_secs(3);
+
+/// One version of a secret.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The value, not yet checked.
+    pub value: SecretString,
+    /// Changes with each new value; not a secret.
+    pub version: String,
+    /// When it was written, by the vault's clock.
+    pub written_at: Option<SystemTime>,
+}
+
+/// Why there is no value. The word is for the log; what the other side said is not repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// The HTTP client could not be set up.
+    Client,
+    /// Entra ID gives no token.
+    NoToken,
+    /// The vault has no secret of this name.
+    Missing,
+    /// The identity may not read it, it is disabled, or the vault's firewall is closed.
+    Refused,
+    /// The vault is asked too often.
+    Throttled,
+    /// No connection, no trust in the certificate, or any other answer.
+    Failed,
+    /// No answer in time.
+    Timeout,
+    /// The value cannot be this secret.
+    Unusable,
+    /// Of a key and its secret only one is new.
+    HalfRotated,
+}
+
+impl Unread {
+    /// One fixed word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::NoToken => "no_token",
+            Self::Missing => "missing",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Unusable => "unusable",
+            Self::HalfRotated => "half_rotated",
+        }
+    }
+}
+
+/// Where secrets can be read. One is Azure's, one a test's.
+pub trait Vault: Send + Sync {
+    /// Reads the present version of a secret.
+    fn read(&self, name: &SecretName) -> impl Future<Output = Result<Reading, Unread>> + Send;
+}
+
+/// A vault in Azure.
+pub struct KeyVault(SecretClient);
+
+impl KeyVault {
+    /// Sets up what it takes to ask; asks nothing yet.
+    ///
+    /// # Errors
+    /// [`Unread::Client`] or [`Unread::NoToken`].
+    pub async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, Unread> {
+        let client = client::build(client::builder().timeout(DEADLINE)).await.ok_or(Unread::Client)?;
+        // Its own client, since a token may take longer than a value.
+        let for_tokens = client::build(client::builder()).await.ok_or(Unread::Client)?;
+        let credential = Credential::new(identity, &for_tokens).map_err(|_| Unread::NoToken)?;
+        let options = SecretClientOptions { client_options: client_options(&client), ..SecretClientOptions::default() };
+        SecretClient::new(url.as_str(), credential.for_library(), Some(options)).map(Self).map_err(|_| Unread::Client)
+    }
+
+    async fn ask(&self, name: &SecretName) -> azure_core::Result<Reading> {
+        let secret = self.0.get_secret(name.as_str(), None).await?.into_model()?;
+        let version = secret.resource_id()?.version.ok_or(ErrorKind::DataConversion.into_error())?;
+        let written_at = secret.attributes.and_then(|attributes| attributes.created).map(SystemTime::from);
+        Ok(Reading { value: secret.value.unwrap_or_default().into(), version, written_at })
+    }
+}
+
+impl Vault for KeyVault {
+    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+        match tokio::time::timeout(DEADLINE, self.ask(name)).await {
+            Ok(asked) => asked.map_err(|error| unread(error.kind())),
+            Err(_elapsed) => Err(Unread::Timeout),
+        }
+    }
+}
+
+fn unread(kind: &ErrorKind) -> Unread {
+    match kind {
+        ErrorKind::Credential => Unread::NoToken,
+        ErrorKind::HttpResponse { status, .. } => match u16::from(*status) {
+            404 => Unread::Missing,
+            401 | 403 => Unread::Refused,
+            429 => Unread::Throttled,
+            _ => Unread::Failed,
+        },
+        ErrorKind::Connection | ErrorKind::Io | ErrorKind::DataConversion | ErrorKind::Other => Unread::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_of_a_vault_has_its_word() {
+        let answered =
+            |status: u16| ErrorKind::HttpResponse { status: status.into(), error_code: Some("canary".into()), raw_response: None };
+        for (kind, word) in [
+            (answered(401), "refused"),
+            (answered(403), "refused"),
+            (answered(404), "missing"),
+            (answered(429), "throttled"),
+            (answered(500), "failed"),
+            (answered(302), "failed"),
+            (ErrorKind::Credential, "no_token"),
+            (ErrorKind::Connection, "failed"),
+            (ErrorKind::DataConversion, "failed"),
+        ] {
+            assert_eq!(unread(&kind).as_str(), word, "{kind:?}");
+        }
+    }
+}

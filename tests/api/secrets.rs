@@ -1,0 +1,56 @@
+//! Secrets that stand in a Key Vault which cannot be reached. What a vault that answers does to them is shown in `tests/real/`.
+
+use http::{Method, StatusCode};
+
+use crate::harness::{ADMIN_KEY, API_SECRET, Setup, TestApp};
+
+/// Nobody listens there.
+const VAULT: (&str, &str) = ("KEY_VAULT_URL", "https://127.0.0.1:1");
+
+fn app_with(settings: &[(&str, &str)], left_out: &[&str]) -> TestApp {
+    Setup { settings, left_out, ..Setup::default() }.spawn()
+}
+
+#[tokio::test]
+async fn secrets_livekit_answers_503_until_its_pair_has_come() {
+    let app = app_with(&[VAULT], &["LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"]);
+    for (path, body) in [("/api/token", r#"{"roomName":"r"}"#), ("/api/connection-details", "{}")] {
+        let answer = app.post(path, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable"));
+    }
+    assert_eq!(app.post("/api/token", "{}").await.code(), "invalid_request", "what is wrong with a request is said first");
+    assert_eq!(app.get("/api/health").await.status, StatusCode::OK, "the rest works");
+    let ready = app.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let missing = |name: &str| serde_json::json!({ "name": name, "state": "missing" });
+    let expected = serde_json::json!({
+        "status": "waiting",
+        "dependencies": [missing("livekit-api-key"), missing("livekit-api-secret")],
+    });
+    assert_eq!(ready.json(), expected);
+    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    assert!(metrics.text.contains(r#"roomkey_secret_state{secret="livekit-api-key",state="missing"} 1"#), "{}", metrics.text);
+}
+
+#[tokio::test]
+async fn secrets_operators_wait_for_their_keys_and_nobody_else_does() {
+    let app = app_with(&[VAULT, ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "admin-keys")], &["ROOMKEY_ADMIN_KEYS"]);
+    for key in [ADMIN_KEY, "wrong"] {
+        for _ in 0..20 {
+            let answer = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", key.as_bytes())], None).await;
+            assert_eq!(answer.code(), "secret_unavailable", "no key is wrong before there is one");
+        }
+    }
+    assert_eq!(app.get("/api/metrics").await.code(), "unauthenticated");
+    assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    let ready = app.get("/api/health/ready").await;
+    assert_eq!((ready.status, &ready.json()["dependencies"][0]["name"]), (StatusCode::OK, &"roomkey-admin-keys".into()));
+}
+
+#[tokio::test]
+async fn secrets_in_the_settings_need_no_vault() {
+    let app = app_with(&[VAULT], &[]);
+    assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    assert_eq!(app.get("/api/health/ready").await.json()["dependencies"], serde_json::json!([]));
+    assert!(!app.log().contains(API_SECRET));
+}
