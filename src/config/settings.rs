@@ -48,7 +48,11 @@ pub const SETTINGS: &[Setting] = &[
         "The LiveKit server as browsers reach it: `wss://…`, or `ws://…` for development.",
     ),
     a_secret("LIVEKIT_API_KEY", "The name of the LiveKit API key that signs."),
-    a_secret("LIVEKIT_API_SECRET", "Its secret, 32 bytes or more, as LiveKit shows it."),
+    a_secret(
+        "LIVEKIT_API_SECRET",
+        "Its secret, 32 bytes or more, as LiveKit shows it. Where both stand in Key Vault they are taken over together or not at all: to rotate, \
+         write a new version of both within 20 s, even if one of them stays the same.",
+    ),
     plain(
         "KEY_VAULT_URL",
         "–",

@@ -56,7 +56,6 @@ mod tests {
             "https://v.example/secrets",
             "https://v.example?x",
             "https://v.example/#x",
-            " https:/v",
         ] {
             assert!(VaultUrl::parse(text).is_err(), "{text:?}");
         }

@@ -13,7 +13,6 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// No proxy from the environment, no redirect, no second try. Each upstream adds its own time limit.
 ///
 /// `build` reads the system's certificates, which takes 30 ms: use [`build`] where others share the thread.
-#[must_use]
 pub fn builder() -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("roomkey/", env!("CARGO_PKG_VERSION")))

@@ -104,20 +104,17 @@ pub async fn keep(identity: Identity, scope: String, slot: Arc<Slot<Bearer>>, cl
         if client.is_none() {
             client = client::build(client::builder().timeout(DEADLINE)).await;
         }
-        match ask(&identity, client.as_ref(), &scope).await {
-            Ok(bearer) => {
-                if failures > 0 {
-                    tracing::info!("Entra ID gives tokens again");
-                }
-                failures = 0;
-                slot.put(bearer);
+        if let Ok(bearer) = ask(&identity, client.as_ref(), &scope).await {
+            if failures > 0 {
+                tracing::info!("Entra ID gives tokens again");
             }
-            Err(NoToken) => {
-                if failures == 0 {
-                    tracing::warn!("Entra ID gives no token for the upstream; one that is held serves until it expires");
-                }
-                failures += 1;
+            failures = 0;
+            slot.put(bearer);
+        } else {
+            if failures == 0 {
+                tracing::warn!("Entra ID gives no token for the upstream; one that is held serves until it expires");
             }
+            failures += 1;
         }
         let life = slot.value().and_then(|held| held.expires_on.duration_since(clock.now()).ok());
         let [random] = entropy.bytes();

@@ -84,10 +84,9 @@ impl KeyVault {
     /// # Errors
     /// [`Unread::Client`] or [`Unread::NoToken`].
     pub async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, Unread> {
-        let client = client::build(client::builder().timeout(DEADLINE)).await.ok_or(Unread::Client)?;
-        // Its own client, since a token may take longer than a value.
-        let for_tokens = client::build(client::builder()).await.ok_or(Unread::Client)?;
-        let credential = Credential::new(identity, &for_tokens).map_err(|_| Unread::NoToken)?;
+        // Without a time limit of its own: a token may take longer than a value, and both are bounded where they are awaited.
+        let client = client::build(client::builder()).await.ok_or(Unread::Client)?;
+        let credential = Credential::new(identity, &client).map_err(|_| Unread::NoToken)?;
         let options = SecretClientOptions { client_options: client_options(&client), ..SecretClientOptions::default() };
         SecretClient::new(url.as_str(), credential.for_library(), Some(options)).map(Self).map_err(|_| Unread::Client)
     }
