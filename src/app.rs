@@ -1,18 +1,21 @@
 //! The parts that handlers use, wired once at start.
 
 pub mod oidc;
+pub mod realtime;
 pub mod secrets;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::app::oidc::Oidc;
+use crate::app::realtime::{Configured, Upstreams};
 use crate::app::secrets::{Secrets, Sources};
 use crate::clock::Clock;
 use crate::config::callers::CallerAuth;
 use crate::config::host_json::Cors;
 use crate::config::{Config, Fault};
 use crate::domain::bearer::Rejected;
+use crate::domain::breaker::State;
 use crate::domain::caller::Rules;
 use crate::domain::caller_hash::HashKey;
 use crate::domain::client_address::TrustedProxies;
@@ -45,6 +48,8 @@ pub struct App {
     pub limits: Limits,
     /// The LiveKit server as browsers reach it, if LiveKit is one of the providers.
     pub server_url: Option<String>,
+    /// Mint Realtime client secrets.
+    pub upstreams: Upstreams,
     /// Which web pages may call.
     pub cors: Cors,
     /// What the operator sees.
@@ -73,6 +78,8 @@ pub enum Proxies {
 pub struct Budgets {
     /// Tokens, for each caller; `None` where the operator wants no limit.
     pub tokens: Option<Budget>,
+    /// Realtime client secrets, for each caller; `None` where the operator wants no limit.
+    pub mints: Option<Budget>,
     /// Bearer tokens that are refused, for each address. So many that a page whose users' tokens have expired never meets it.
     pub refused_bearers: Budget,
     /// Operators' keys that are wrong, for each address.
@@ -105,20 +112,33 @@ impl App {
         };
         let budgets = Budgets {
             tokens: config.limiting.rate_limit.map(|limit| Budget { name: "token", limit }),
+            mints: config.realtime.rate_limit.map(|limit| Budget { name: "realtime", limit }),
             refused_bearers: Budget { name: "refused-bearer", limit: RateLimit::REFUSED_BEARERS },
             wrong_keys: Budget { name: "wrong-key", limit: RateLimit::WRONG_KEYS },
         };
         let (server_url, livekit) = config.livekit.map(|livekit| (livekit.server_url, (livekit.api_key, livekit.api_secret))).unzip();
-        let secrets = Secrets::new(Sources { livekit, azure_openai_key: None, openai_key: None, admin_keys: config.admin_keys });
+        let secrets = Secrets::new(Sources {
+            livekit,
+            azure_openai_key: config.azure_openai.as_ref().and_then(|azure| azure.api_key.clone()),
+            openai_key: config.openai.as_ref().map(|openai| openai.api_key.clone()),
+            admin_keys: config.admin_keys,
+        });
         if let Some(vault) = config.key_vault {
-            secrets.read_from(vault, config.identity, &clock, &entropy);
+            secrets.read_from(vault, config.identity.clone(), &clock, &entropy);
         }
         let reasons: Vec<_> = Rejected::ALL.map(Rejected::as_str).into_iter().chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]).collect();
+        let providers: Vec<_> =
+            config.limits.providers.configured().iter().map(|provider| provider.as_str()).chain([NO_PROVIDER]).collect();
+        let realtime: Vec<_> =
+            Provider::REALTIME.into_iter().filter(|provider| config.limits.providers.has(*provider)).map(Provider::as_str).collect();
         let known = Known {
-            budgets: &["token", budgets.refused_bearers.name, budgets.wrong_keys.name],
+            budgets: &["token", "realtime", budgets.refused_bearers.name, budgets.wrong_keys.name],
             reasons: &reasons,
-            providers: &[Provider::LiveKit.as_str(), NO_PROVIDER],
+            providers: &providers,
+            upstreams: &realtime,
         };
+        let configured = Configured { azure_openai: config.azure_openai, openai: config.openai, options: config.realtime };
+        let upstreams = Upstreams::new(configured, config.identity, &secrets, &clock, &entropy);
         Ok(Self {
             metrics: Metrics::new(clock.now(), &known),
             callers,
@@ -129,6 +149,7 @@ impl App {
             counters,
             limits: config.limits,
             server_url,
+            upstreams,
             cors: config.cors,
             clock,
             entropy,
@@ -144,6 +165,22 @@ impl App {
         };
         let secrets = self.secrets.seen().map(|seen| (seen.name, seen.state.as_str())).collect();
         let reads = &self.secrets.reads;
-        Scrape { rate_limit_degraded: self.counters.is_degraded(), oidc_keys, secrets, secret_reads: (reads.succeeded(), reads.failed()) }
+        let breakers = self.upstreams.all().map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now)))).collect();
+        Scrape {
+            rate_limit_degraded: self.counters.is_degraded(),
+            oidc_keys,
+            secrets,
+            secret_reads: (reads.succeeded(), reads.failed()),
+            breakers,
+        }
+    }
+}
+
+/// A breaker's state as a gauge has it.
+fn level(state: State) -> f64 {
+    match state {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
     }
 }

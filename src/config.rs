@@ -10,6 +10,7 @@ pub mod key_vault;
 pub mod limits;
 mod livekit;
 pub mod oidc;
+pub mod realtime;
 pub mod secret;
 pub mod settings;
 pub mod summary;
@@ -26,12 +27,14 @@ use crate::config::key_vault::KeyVault;
 use crate::config::limits::Limiting;
 pub use crate::config::livekit::LiveKit;
 use crate::config::livekit::Pair;
+use crate::config::realtime::Realtime;
+pub use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeOptions};
 use crate::config::settings::{Environment, Reader};
 use crate::domain::azure::Identity;
 use crate::domain::fields::Rule;
 use crate::domain::lifetime::Ceiling;
 use crate::domain::names::RoomPattern;
-use crate::domain::provider::Provider;
+use crate::domain::provider::{Provider, Providers};
 use crate::domain::token_request::Limits;
 
 /// The port of a start without the Functions host; the one that Core Tools uses too.
@@ -51,6 +54,12 @@ pub struct Config {
     pub in_azure: bool,
     /// The LiveKit server whose tokens are signed, if it is one of the providers.
     pub livekit: Option<LiveKit>,
+    /// Azure OpenAI, where it is configured.
+    pub azure_openai: Option<AzureOpenAi>,
+    /// OpenAI, where it is configured.
+    pub openai: Option<OpenAi>,
+    /// What holds for both of them.
+    pub realtime: RealtimeOptions,
     /// Where secrets are read from that are not in the settings.
     pub key_vault: Option<KeyVault>,
     /// Who asks Entra ID for tokens.
@@ -123,13 +132,18 @@ impl Config {
             None if !reachable_from_here_only => Some("ROOMKEY_BIND is not a loopback address".to_owned()),
             None => environment.holds(key_vault::URL).then(|| format!("{} is set", key_vault::URL)),
         };
-        let dev_mode = not_dev.is_none() && !matches!(pair, Pair::Own { .. });
-        let livekit = livekit::read(&mut reader, pair, dev_mode, not_dev.as_deref());
-        reader.parsed("ROOMKEY_DEFAULT_PROVIDER", Provider::parse);
+        let mints = realtime::is_on(&reader);
+        let dev_mode = not_dev.is_none() && !mints && !matches!(pair, Pair::Own { .. });
+        // Beside a provider that mints, LiveKit may be absent.
+        let livekit = livekit::read(&mut reader, pair, dev_mode, not_dev.as_deref().filter(|_| !mints));
+        let Realtime { azure_openai, openai, options, choices } = realtime::read(&mut reader);
+        let providers = providers(&mut reader, dev_mode);
         let limits = Limits {
             room_pattern: reader.parsed("ROOMKEY_ROOM_PATTERN", RoomPattern::parse),
             ceiling: reader.parsed("ROOMKEY_MAX_TOKEN_SECONDS", Ceiling::parse).unwrap_or_default(),
             agents: reader.parsed("ROOMKEY_AGENTS", agents).unwrap_or_default(),
+            providers,
+            choices,
         };
         let caller_auth = callers::read(&mut reader, dev_mode, azure_marker.is_some());
         let admin_keys = admin::read(&mut reader);
@@ -147,6 +161,9 @@ impl Config {
                 dev_mode,
                 in_azure: azure_marker.is_some(),
                 livekit,
+                azure_openai,
+                openai,
+                realtime: options,
                 key_vault,
                 identity,
                 limits,
@@ -171,6 +188,19 @@ fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {
         text.parse().map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".into())
     });
     Some(SocketAddr::new(ip?, port?))
+}
+
+/// Those of which a setting is there. A wrong setting is a fault of its own and must not make its provider unknown.
+fn providers(reader: &mut Reader<'_>, dev_mode: bool) -> Providers {
+    let is_on = |provider: &Provider| match provider {
+        Provider::LiveKit => dev_mode || livekit::is_on(reader),
+        Provider::AzureOpenAi => realtime::azure_is_on(reader),
+        Provider::OpenAi => realtime::openai_is_on(reader),
+    };
+    let configured: Vec<_> = Provider::ALL.into_iter().filter(is_on).collect();
+    let known = Providers::new(configured.clone(), None);
+    let wish = reader.parsed("ROOMKEY_DEFAULT_PROVIDER", |text| known.parse(text));
+    Providers::new(configured, wish)
 }
 
 fn agents(text: &str) -> Result<Vec<String>, Rule> {

@@ -12,8 +12,8 @@ use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use self::catalogue::{
-    AUTH_REJECTED, BUILD_INFO, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED, REQUEST_DURATION,
-    REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
+    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, MINTS, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED,
+    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS, UPSTREAM_DURATION,
 };
 
 /// The media type of [`Metrics::render`]'s text.
@@ -31,6 +31,8 @@ pub struct Known<'a> {
     pub reasons: &'a [&'static str],
     /// Who can be asked for tokens.
     pub providers: &'a [&'static str],
+    /// Those of them that mint.
+    pub upstreams: &'a [&'static str],
 }
 
 /// What other parts know and only a scrape asks for.
@@ -44,6 +46,8 @@ pub struct Scrape {
     pub secrets: Vec<(&'static str, &'static str)>,
     /// Reads of Key Vault that brought a value, and those that did not.
     pub secret_reads: (u64, u64),
+    /// Each Realtime provider's breaker: 0 closed, 1 half-open, 2 open.
+    pub breakers: Vec<(&'static str, f64)>,
 }
 
 /// What is known of the identity provider's keys.
@@ -69,6 +73,8 @@ pub struct Metrics {
     rate_limited: IntCounterVec,
     tokens: IntCounterVec,
     auth_rejected: IntCounterVec,
+    mints: IntCounterVec,
+    upstream_duration: HistogramVec,
     panics: IntCounterVec,
     scraped: Mutex<Scraped>,
 }
@@ -80,6 +86,7 @@ struct Scraped {
     key_fetches: IntCounterVec,
     secret_state: GaugeVec,
     secret_reads: IntCounterVec,
+    breakers: GaugeVec,
     memory: GaugeVec,
 }
 
@@ -94,6 +101,8 @@ impl Metrics {
             rate_limited: counters(&registry, &RATE_LIMITED),
             tokens: counters(&registry, &TOKENS),
             auth_rejected: counters(&registry, &AUTH_REJECTED),
+            mints: counters(&registry, &MINTS),
+            upstream_duration: histograms(&registry, &UPSTREAM_DURATION),
             panics: counters(&registry, &PANICS),
             scraped: Mutex::new(Scraped {
                 degraded: gauges(&registry, &RATE_LIMIT_DEGRADED),
@@ -101,6 +110,7 @@ impl Metrics {
                 key_fetches: counters(&registry, &OIDC_KEY_FETCHES),
                 secret_state: gauges(&registry, &SECRET_STATE),
                 secret_reads: counters(&registry, &SECRET_READS),
+                breakers: gauges(&registry, &BREAKER_STATE),
                 memory: gauges(&registry, &RESIDENT_MEMORY),
             }),
             registry,
@@ -115,6 +125,9 @@ impl Metrics {
             for outcome in ["issued", "refused"] {
                 metrics.tokens.with_label_values(&[*provider, outcome]);
             }
+        }
+        for upstream in known.upstreams {
+            metrics.mints.with_label_values(&[*upstream, "minted"]);
         }
         metrics.panics.with_label_values(NO_LABELS);
         gauges(&metrics.registry, &BUILD_INFO).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -144,6 +157,15 @@ impl Metrics {
         self.auth_rejected.with_label_values(&[reason]).inc();
     }
 
+    /// Counts a Realtime client secret that was asked for at an upstream; `outcome` is `minted` or an error's code. `duration` is
+    /// there where the upstream was asked at all.
+    pub fn mint(&self, provider: &'static str, outcome: &'static str, duration: Option<Duration>) {
+        self.mints.with_label_values(&[provider, outcome]).inc();
+        if let Some(duration) = duration {
+            self.upstream_duration.with_label_values(&[provider]).observe(duration.as_secs_f64());
+        }
+    }
+
     /// Counts a panic that was caught.
     pub fn panicked(&self) {
         self.panics.with_label_values(NO_LABELS).inc();
@@ -165,6 +187,9 @@ impl Scraped {
         self.degraded.with_label_values(NO_LABELS).set(f64::from(u8::from(scrape.rate_limit_degraded)));
         set_or_remove(&self.keys_age, scrape.oidc_keys.and_then(|keys| keys.age).map(|age| age.as_secs_f64()));
         set_or_remove(&self.memory, resident_memory_bytes());
+        for (provider, state) in &scrape.breakers {
+            self.breakers.with_label_values(&[*provider]).set(*state);
+        }
         if let Some(OidcKeys { fetched, failed, .. }) = scrape.oidc_keys {
             raise_to(&self.key_fetches, [("fetched", fetched), ("failed", failed)]);
         }
@@ -239,7 +264,10 @@ mod tests {
     const STARTED: Duration = Duration::from_millis(1_700_000_000_500);
 
     fn metrics() -> Metrics {
-        Metrics::new(UNIX_EPOCH + STARTED, &Known { budgets: &["token"], reasons: &["expired"], providers: &["livekit"] })
+        Metrics::new(
+            UNIX_EPOCH + STARTED,
+            &Known { budgets: &["token"], reasons: &["expired"], providers: &["livekit"], upstreams: &["openai"] },
+        )
     }
 
     /// Every metric moved once.
@@ -250,10 +278,12 @@ mod tests {
         metrics.rate_limited("token");
         metrics.token("livekit", "issued");
         metrics.auth_rejected("expired");
+        metrics.mint("openai", "minted", Some(Duration::from_millis(90)));
+        metrics.mint("openai", "upstream_unavailable", None);
         metrics.panicked();
         let oidc_keys = Some(OidcKeys { age: Some(Duration::from_millis(1_500)), fetched: 2, failed: 1 });
         let secrets = vec![("livekit-api-key", "fresh"), ("openai-api-key", "missing")];
-        (metrics, Scrape { rate_limit_degraded: true, oidc_keys, secrets, secret_reads: (5, 3) })
+        (metrics, Scrape { rate_limit_degraded: true, oidc_keys, secrets, secret_reads: (5, 3), breakers: vec![("openai", 2.0)] })
     }
 
     /// Samples by name and labels, after a check of the format's grammar line by line.
@@ -323,6 +353,11 @@ mod tests {
             (r#"roomkey_secret_reads_total{outcome="failed"}"#, 3.0),
             (r#"roomkey_oidc_key_fetches_total{outcome="fetched"}"#, 2.0),
             (r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#, 1.0),
+            (r#"roomkey_mints_total{outcome="minted",provider="openai"}"#, 1.0),
+            (r#"roomkey_mints_total{outcome="upstream_unavailable",provider="openai"}"#, 1.0),
+            (r#"roomkey_upstream_duration_seconds_bucket{provider="openai",le="0.1"}"#, 1.0),
+            (r#"roomkey_upstream_duration_seconds_count{provider="openai"}"#, 1.0),
+            (r#"roomkey_breaker_state{provider="openai"}"#, 2.0),
             ("roomkey_panics_total", 1.0),
             (concat!(r#"roomkey_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
             ("process_start_time_seconds", STARTED.as_secs_f64()),
@@ -341,6 +376,7 @@ mod tests {
             r#"roomkey_auth_rejected_total{reason="expired"}"#,
             r#"roomkey_tokens_total{outcome="issued",provider="livekit"}"#,
             r#"roomkey_tokens_total{outcome="refused",provider="livekit"}"#,
+            r#"roomkey_mints_total{outcome="minted",provider="openai"}"#,
             "roomkey_panics_total",
             "roomkey_rate_limit_degraded",
         ] {

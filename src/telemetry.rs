@@ -27,6 +27,7 @@ use crate::domain::caller_hash::CallerHash;
 use crate::domain::lifetime::rfc3339;
 use crate::domain::names::RoomName;
 use crate::domain::trace_context::TraceId;
+use crate::domain::upstream_id::UpstreamId;
 pub use crate::telemetry::lines::Lines;
 
 /// The target of the lines that a start writes.
@@ -65,18 +66,20 @@ pub struct Access {
     pub caller: Option<Actor<CallerHash>>,
     /// Who was to give the key.
     pub provider: Option<&'static str>,
+    /// By what the provider's people find its answer.
+    pub upstream_id: Option<UpstreamId>,
     /// From the request's head to the answer.
     pub duration: Duration,
 }
 
 /// Writes the access line: a fault of ours as ERROR, another 5xx as WARN, all else as INFO.
 pub fn access(access: &Access) {
-    let Access { ids: Ids { request_id, trace_id }, method, route, status, code, cause, caller, provider, duration } = access;
-    let (trace_id, caller) = (trace_id.map(display), caller.map(display));
+    let Access { ids: Ids { request_id, trace_id }, method, route, status, code, cause, caller, provider, upstream_id, duration } = access;
+    let (trace_id, caller, upstream_id) = (trace_id.map(display), caller.map(display), upstream_id.as_ref().map(display));
     let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {
         ($level:expr) => {
-            tracing::event!(target: REQUEST, $level, %request_id, trace_id, method, route, status, code, cause, caller, provider, duration_us, "request")
+            tracing::event!(target: REQUEST, $level, %request_id, trace_id, method, route, status, code, cause, caller, provider, upstream_id, duration_us, "request")
         };
     }
     match status {
@@ -90,10 +93,10 @@ pub fn access(access: &Access) {
 pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
     let AuditEvent { actor, action, target, outcome, occurred_at } = event;
     let Ids { request_id, trace_id } = ids;
-    let (room_name, jti) = (target.map(RoomName::as_str), outcome.jti().map(display));
+    let (room_name, jti, session_id) = (target.map(RoomName::as_str), outcome.jti().map(display), outcome.session_id().map(display));
     tracing::info!(
         target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(), "target" = room_name,
-        outcome = outcome.as_str(), code = outcome.code(), jti, occurred_at = rfc3339(*occurred_at), "audit"
+        outcome = outcome.as_str(), code = outcome.code(), jti, session_id, occurred_at = rfc3339(*occurred_at), "audit"
     );
 }
 

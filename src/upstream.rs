@@ -5,4 +5,5 @@ pub mod entra;
 pub mod key_source;
 pub mod key_vault;
 pub mod oidc_keys;
+pub mod realtime;
 pub mod slot;

@@ -32,7 +32,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (r"\bjsonwebtoken\b", &["domain"]),
     (r"\bprometheus\b", &["metrics"]),
     (r"\bredis::(aio|Client)\b|\bquick_cache\b", &["store"]),
-    (r"\bexpose_secret\(", &["config", "domain", "store"]),
+    (r"\bexpose_secret\(", &["config", "domain", "store", "upstream"]),
     (r"\benv::(var|vars)", &["config"]),
     (r"\bSystemTime::now|\bInstant::now", &["clock"]),
     (r"\brand::", &["entropy"]),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
 use roomkey::config::LogFormat;
 use roomkey::domain::access_token::{Attachments, JoinGrant, Signer};
-use roomkey::domain::audit::{Action, Actor, AuditEvent, Outcome};
+use roomkey::domain::audit::{Action, Actor, AuditEvent, Issued, Outcome};
 use roomkey::domain::caller_hash::HashKey;
 use roomkey::domain::fields::Fields;
 use roomkey::domain::lifetime::Validity;
@@ -39,7 +39,7 @@ pub struct Step {
 pub fn run() -> Vec<Step> {
     let body = exchange::body().to_string();
     let limits = Limits::default();
-    let wanted = TokenRequest::parse(body.as_bytes(), &limits).unwrap();
+    let TokenRequest::LiveKit(wanted) = TokenRequest::parse(body.as_bytes(), &limits).unwrap() else { unreachable!() };
     let validity = Validity::starting_at(SystemClock.now(), wanted.lifetime);
     let grant = JoinGrant {
         room_name: wanted.room_name,
@@ -53,11 +53,12 @@ pub fn run() -> Vec<Step> {
     let caller = HashKey::new(exchange::API_SECRET.as_bytes()).hash("caller", b"127.0.0.1");
     let ids = Ids { request_id: entropy.uuid(), trace_id: None };
     let room_name = grant.room_name.clone();
+    let issued = Issued::Token(entropy.uuid());
     let event = AuditEvent {
         actor: Actor::Caller(caller),
         action: Action::IssueToken,
         target: Some(&room_name),
-        outcome: Outcome::Issued { jti: entropy.uuid() },
+        outcome: Outcome::Issued(&issued),
         occurred_at: SystemClock.now(),
     };
     let Counters::Memory(counters) = Counters::in_memory() else { unreachable!() };
@@ -71,6 +72,7 @@ pub fn run() -> Vec<Step> {
         cause: None,
         caller: Some(Actor::Caller(caller)),
         provider: Some("livekit"),
+        upstream_id: None,
         duration: Duration::from_micros(21),
     };
     let _lines = tracing::subscriber::set_default(telemetry::subscriber(Level::INFO, LogFormat::Json, std::io::sink));

@@ -46,6 +46,12 @@ pub enum Pair {
     },
 }
 
+/// Whether any setting of LiveKit's is there.
+#[must_use]
+pub fn is_on(reader: &Reader<'_>) -> bool {
+    reader.holds(URL) || [KEY, SECRET].into_iter().any(|name| secret::is_set(reader, name))
+}
+
 /// Reads the pair.
 pub fn pair(reader: &mut Reader<'_>) -> Pair {
     let set = [KEY, SECRET].map(|name| secret::is_set(reader, name));

@@ -71,7 +71,59 @@ pub const SETTINGS: &[Setting] = &[
         "The client id of a user-assigned identity. Absent: the app's system-assigned one; outside Azure your own sign-in (`az login`, \
          `azd auth login`).",
     ),
-    plain("ROOMKEY_DEFAULT_PROVIDER", "livekit", "The provider of a request that names none. This version has `livekit`."),
+    plain(
+        "AZURE_OPENAI_ENDPOINT",
+        "–",
+        "The resource of Azure OpenAI: `https://my-resource.openai.azure.com`. `http://…` on a loopback address only.",
+    ),
+    plain("AZURE_OPENAI_DEPLOYMENT", "–", "The name of the deployment there, which is the model of a caller who chooses none."),
+    a_secret(
+        "AZURE_OPENAI_API_KEY",
+        "A key of the resource. Absent: an Entra token of the managed identity takes its place, which needs the role Cognitive Services \
+         OpenAI User.",
+    ),
+    plain("AZURE_OPENAI_TRANSCRIPTION_MODEL", "–", "The deployment there that writes down what callers say."),
+    plain(
+        "ROOMKEY_ENTRA_SCOPE",
+        "https://cognitiveservices.azure.com/.default",
+        "What an Entra token for Azure OpenAI must be good for; other clouds have other scopes.",
+    ),
+    a_secret("OPENAI_API_KEY", "A key of a project at OpenAI."),
+    plain("OPENAI_BASE_URL", "https://api.openai.com/v1", "The base of OpenAI's API. `http://…` on a loopback address only."),
+    plain("ROOMKEY_OPENAI_MODEL", "gpt-realtime-2.1", "The model at OpenAI of a caller who chooses none."),
+    plain(
+        "ROOMKEY_DEFAULT_PROVIDER",
+        "the only one configured, else livekit",
+        "The provider of a request that names none: `livekit`, `azure-openai` or `openai`. It must be configured.",
+    ),
+    plain(
+        "ROOMKEY_REALTIME_MODELS",
+        "–",
+        "Models and deployments that a caller may choose beside the provider's own, separated by commas.",
+    ),
+    plain(
+        "ROOMKEY_REALTIME_VOICES",
+        "alloy, ash, ballad, coral, echo, sage, shimmer, verse, marin, cedar",
+        "Voices that a caller may choose, separated by commas.",
+    ),
+    plain("ROOMKEY_REALTIME_VOICE", "marin", "The voice of a caller who chooses none."),
+    plain(
+        "ROOMKEY_REALTIME_INSTRUCTIONS",
+        "–",
+        "Text for the model, at most 8192 bytes. Whoever holds a client secret can read and replace it: put nothing confidential there.",
+    ),
+    plain(
+        "ROOMKEY_REALTIME_SESSION",
+        "–",
+        "A JSON object, at most 8192 bytes, that is merged into each session: turn detection, language, tools. Not `type`, `model`, \
+         `instructions` or `audio.output.voice`.",
+    ),
+    plain("ROOMKEY_REALTIME_SECRET_SECONDS", "60", "How long a client secret is to live, 10 to 600 s. The upstream has the last word."),
+    plain(
+        "ROOMKEY_REALTIME_RATE_LIMIT",
+        "20/15m",
+        "How many client secrets one caller may ask for, in the form of `ROOMKEY_RATE_LIMIT`, which such a request must keep too; or `off`.",
+    ),
     plain("ROOMKEY_ROOM_PATTERN", "–", "A regular expression that the whole name of a room must match, beside our own rule."),
     plain(
         "ROOMKEY_MAX_TOKEN_SECONDS",

@@ -45,13 +45,14 @@ impl Config {
         let mode = if self.dev_mode { "dev mode: LiveKit's public dev key, this machine only" } else { "normal" };
         let pattern = if self.limits.room_pattern.is_some() { "as ROOMKEY_ROOM_PATTERN says" } else { "any" };
         let agents = if self.limits.agents.is_empty() { "none".to_owned() } else { self.limits.agents.join(", ") };
-        let mut lines = vec![
-            format!("address   http://{}", self.address),
-            format!("mode      {mode}"),
-            format!(
-                "provider  {}",
-                self.livekit.as_ref().map_or("none".to_owned(), |livekit| format!("livekit at {}", livekit.server_url))
-            ),
+        let mut lines = vec![format!("address   http://{}", self.address), format!("mode      {mode}")];
+        lines.extend(self.providers().map(|provider| format!("provider  {provider}")));
+        if self.azure_openai.is_some() || self.openai.is_some() {
+            let mints =
+                self.realtime.rate_limit.map_or("off (ROOMKEY_REALTIME_RATE_LIMIT)".to_owned(), |limit| format!("{limit} for each caller"));
+            lines.push(format!("secrets   {mints}, for {} s", self.realtime.plan.secret_lifetime.as_secs()));
+        }
+        lines.extend([
             format!("vault     {}", self.vault()),
             format!("callers   {}", self.callers()),
             format!("limits    {}", self.limiting.summary()),
@@ -60,7 +61,7 @@ impl Config {
             format!("lifetime  at most {} s", self.limits.ceiling.seconds()),
             format!("agents    {agents}"),
             format!("pages     {}", self.origins()),
-        ];
+        ]);
         let for_azure = match &self.cors.origins {
             Origins::Listed(origins) => origins.join(" "),
             Origins::Any => "'*'".to_owned(),
@@ -75,6 +76,17 @@ impl Config {
             lines.push("  az functionapp cors credentials --resource-group <group> --name <app> --enable true".to_owned());
         }
         lines
+    }
+
+    fn providers(&self) -> impl Iterator<Item = String> {
+        let livekit = self.livekit.as_ref().map(|livekit| format!("livekit at {}", livekit.server_url));
+        let azure_openai = self.azure_openai.as_ref().map(|azure| {
+            let credential = if azure.api_key.is_some() { "a key" } else { "an Entra token" };
+            format!("azure-openai at {}, deployment {}, with {credential}", azure.endpoint.host(), azure.deployment.as_str())
+        });
+        let openai =
+            self.openai.as_ref().map(|openai| format!("openai at {}, model {}, with a key", openai.endpoint.host(), openai.model.as_str()));
+        [livekit, azure_openai, openai].into_iter().flatten()
     }
 
     fn callers(&self) -> String {

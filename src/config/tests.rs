@@ -102,6 +102,23 @@ fn each_missing_part_of_a_provider_is_named() {
 }
 
 #[test]
+fn a_default_provider_must_be_configured() {
+    let openai = [("OPENAI_API_KEY", "sk-canary-openai-key-0123"), ("ROOMKEY_DEFAULT_PROVIDER", "openai")];
+    let config = read(&[&OWN[..], &openai].concat()).unwrap();
+    assert_eq!((config.limits.providers.default_provider(), config.limits.providers.configured().len()), (Provider::OpenAi, 2));
+    assert_eq!(faulty(&[&OWN[..], &openai[..1], &[("ROOMKEY_DEFAULT_PROVIDER", "azure-openai")]].concat()), ["ROOMKEY_DEFAULT_PROVIDER"]);
+    let lines = config.check_lines().join("\n");
+    assert!(lines.contains("provider  openai at api.openai.com, model gpt-realtime-2.1, with a key"), "{lines}");
+    assert!(lines.contains("secrets   20/15m for each caller, for 60 s"), "{lines}");
+    assert!(!format!("{config:?} {lines}").contains("canary"));
+}
+
+#[test]
+fn a_realtime_provider_ends_dev_mode_since_its_secrets_cost_money() {
+    assert!(faulty(&[("OPENAI_API_KEY", "sk-canary-openai-key-0123")]).contains(&"ROOMKEY_CALLER_AUTH".to_owned()));
+}
+
+#[test]
 fn outside_dev_mode_the_operator_must_say_who_may_ask() {
     assert_eq!(faulty(&without("ROOMKEY_CALLER_AUTH")), ["ROOMKEY_CALLER_AUTH"]);
 }
@@ -133,8 +150,8 @@ fn a_setting_that_does_not_exist_is_refused_with_the_nearest_name() {
     let fault = |name| read(&[(name, "x")]).unwrap_err().faults.remove(0).to_string();
     assert_eq!(fault("ROOMKEY_LOGG"), "ROOMKEY_LOGG: is not a setting of this version; did you mean ROOMKEY_LOG?");
     assert_eq!(
-        fault("ROOMKEY_REALTIME_RATE_LIMIT"),
-        "ROOMKEY_REALTIME_RATE_LIMIT: is not a setting of this version; docs/settings.md lists them"
+        fault("ROOMKEY_PROJECTS_DATABASE"),
+        "ROOMKEY_PROJECTS_DATABASE: is not a setting of this version; docs/settings.md lists them"
     );
     assert_eq!(faulty(&[("ROOMKEY_A\nB", "x")]), ["ROOMKEY_A_B"]);
 }

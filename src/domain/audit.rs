@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use super::admin_key::KeyId;
+use super::client_secret::SessionId;
 use super::names::RoomName;
 
 /// One thing that somebody did or was refused.
@@ -21,7 +22,7 @@ pub struct AuditEvent<'a, C> {
     /// The room, if the request named one that follows the rule of names.
     pub target: Option<&'a RoomName>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: Outcome<'a>,
     /// The request's one clock reading.
     pub occurred_at: SystemTime,
 }
@@ -44,14 +45,20 @@ pub enum Action {
     IssueToken,
 }
 
+/// By what a key that was issued is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Issued {
+    /// A token that was signed here: its own id, its claim `jti`.
+    Token(Uuid),
+    /// A secret that was minted at an upstream: the upstream's id of the session, where it gave one.
+    Secret(Option<SessionId>),
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Outcome<'a> {
     /// It was done.
-    Issued {
-        /// The token's own id, its claim `jti`.
-        jti: Uuid,
-    },
+    Issued(&'a Issued),
     /// It was not done.
     Refused {
         /// The error's code.
@@ -80,22 +87,31 @@ impl Action {
     }
 }
 
-impl Outcome {
+impl Outcome<'_> {
     /// The word of the log and of the metric.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Issued { .. } => "issued",
+            Self::Issued(_) => "issued",
             Self::Refused { .. } => "refused",
         }
     }
 
-    /// The id of the token that was issued.
+    /// The id of the token that was signed.
     #[must_use]
     pub fn jti(self) -> Option<Uuid> {
         match self {
-            Self::Issued { jti } => Some(jti),
-            Self::Refused { .. } => None,
+            Self::Issued(Issued::Token(jti)) => Some(*jti),
+            Self::Issued(Issued::Secret(_)) | Self::Refused { .. } => None,
+        }
+    }
+
+    /// The session of the secret that was minted.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&SessionId> {
+        match self {
+            Self::Issued(Issued::Secret(session_id)) => session_id.as_ref(),
+            Self::Issued(Issued::Token(_)) | Self::Refused { .. } => None,
         }
     }
 
@@ -103,7 +119,7 @@ impl Outcome {
     #[must_use]
     pub fn code(self) -> Option<&'static str> {
         match self {
-            Self::Issued { .. } => None,
+            Self::Issued(_) => None,
             Self::Refused { code } => Some(code),
         }
     }
@@ -124,9 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn only_an_issued_token_has_an_id_and_only_a_refused_one_a_code() {
+    fn only_an_issued_key_has_an_id_and_only_a_refused_one_a_code() {
         let jti = Uuid::from_u128(7);
-        let (issued, refused) = (Outcome::Issued { jti }, Outcome::Refused { code: "room_forbidden" });
+        let token = Issued::Token(jti);
+        let (issued, refused) = (Outcome::Issued(&token), Outcome::Refused { code: "room_forbidden" });
+        let secret = Issued::Secret(SessionId::parse("sess_1"));
+        let minted = Outcome::Issued(&secret);
+        assert_eq!((minted.as_str(), minted.jti(), minted.session_id().map(SessionId::as_str)), ("issued", None, Some("sess_1")));
+        assert_eq!((issued.session_id(), refused.session_id()), (None, None));
         assert_eq!((issued.as_str(), issued.jti(), issued.code()), ("issued", Some(jti), None));
         assert_eq!((refused.as_str(), refused.jti(), refused.code()), ("refused", None, Some("room_forbidden")));
         assert_eq!(Action::IssueToken.as_str(), "token.issue");

@@ -92,6 +92,13 @@ impl Validity {
         Self { issued_at, expires_at: issued_at + u64::from(lifetime.0) }
     }
 
+    /// From `now` until a moment that somebody else chose; one before `now` counts as `now`.
+    #[must_use]
+    pub fn until(expires_at: u64, now: SystemTime) -> Self {
+        let issued_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { issued_at, expires_at: expires_at.max(issued_at) }
+    }
+
     /// When the holder should ask for the next key: 10 s before the end, but never before half of the lifetime has passed.
     #[must_use]
     pub fn refresh_at(&self) -> SystemTime {

@@ -29,6 +29,8 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
+    /// Realtime client secrets, for one caller: 20 in 15 minutes.
+    pub const MINTS: Self = Self { count: 20, span_seconds: 900 };
     /// Bearer tokens that are refused, from one address: 1,000 in 15 minutes.
     pub const REFUSED_BEARERS: Self = Self { count: 1_000, span_seconds: 900 };
     /// Wrong operators' keys, from one address: 10 an hour.

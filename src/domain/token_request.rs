@@ -1,10 +1,12 @@
 //! The body of `POST /api/token`: text into types, all field errors at once.
 
 use super::access_token::Role;
-use super::fields::{Fields, Refused, Rule};
+use super::fields::{Fields, Noted, Refused, Rule};
 use super::lifetime::{Ceiling, Lifetime};
 use super::names::{ParticipantIdentity, ParticipantName, RoomName, RoomPattern};
-use super::provider::Provider;
+use super::provider::{Provider, Providers};
+use super::realtime_request::RealtimeRequest;
+use super::realtime_session::{Choice, Choices};
 
 /// What the operator allows callers to ask for.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +17,10 @@ pub struct Limits {
     pub ceiling: Ceiling,
     /// Agents that a caller may dispatch, by name.
     pub agents: Vec<String>,
+    /// Who may be asked for a key.
+    pub providers: Providers,
+    /// Models and voices.
+    pub choices: Choices,
 }
 
 impl Limits {
@@ -34,11 +40,18 @@ impl Limits {
     }
 }
 
-/// A valid request.
+/// A valid request, for the kind of provider that it is meant for.
 #[derive(Debug, PartialEq)]
-pub struct TokenRequest {
-    /// Who is to give the key.
-    pub provider: Provider,
+pub enum TokenRequest {
+    /// A LiveKit token.
+    LiveKit(LiveKitRequest),
+    /// A Realtime client secret.
+    Realtime(RealtimeRequest),
+}
+
+/// What is asked of LiveKit.
+#[derive(Debug, PartialEq)]
+pub struct LiveKitRequest {
     /// The one room that the key opens.
     pub room_name: RoomName,
     /// Who takes part, where the caller says so.
@@ -53,33 +66,66 @@ pub struct TokenRequest {
 
 impl TokenRequest {
     /// Every field that this request has.
-    pub const FIELDS: [&str; 6] = ["provider", "roomName", "participantIdentity", "participantName", "role", "expirationSeconds"];
+    pub const FIELDS: [&str; 8] =
+        ["provider", "roomName", "participantIdentity", "participantName", "role", "expirationSeconds", "voice", "model"];
 
     /// Reads a body; an absent one counts as `{}`.
     ///
     /// # Errors
-    /// [`Refused`] with every field that is wrong, unknown or missing.
+    /// [`Refused`] with every field that is wrong, unknown, missing, or of no use to the provider.
     pub fn parse(body: &[u8], limits: &Limits) -> Result<Self, Refused> {
         let mut fields = Fields::read(body)?;
-        let provider = fields.text("provider", Provider::parse);
+        let provider = provider(&mut fields, &limits.providers);
+        // With a provider that is wrong, any field may have had its use.
+        let (for_livekit, for_realtime) = match provider {
+            Ok(Provider::LiveKit) => (true, false),
+            Ok(Provider::AzureOpenAi | Provider::OpenAi) => (false, true),
+            Err(_) => (true, true),
+        };
         let room_name = fields.text("roomName", |text| limits.room_name(text));
-        let room_name = fields.required("roomName", room_name);
         let participant_identity = fields.text("participantIdentity", ParticipantIdentity::parse);
-        let participant_name = fields.text("participantName", ParticipantName::parse);
-        let role = fields.text("role", Role::parse);
-        let lifetime = fields.value("expirationSeconds", |value| Lifetime::parse(&value, limits.ceiling));
+        let participant_name = fields.text("participantName", |text| used(for_livekit).and_then(|()| ParticipantName::parse(text)));
+        let role = fields.text("role", |text| used(for_livekit).and_then(|()| Role::parse(text)));
+        let lifetime = fields.value("expirationSeconds", |value| {
+            used(for_livekit)?;
+            Lifetime::parse(&value, limits.ceiling)
+        });
+        let voice = fields.text("voice", |text| used(for_realtime).and_then(|()| limits.choices.voice(text)));
+        let model = fields.text("model", |text| match &provider {
+            Ok(provider) => used(for_realtime).and_then(|()| limits.choices.model(text, *provider)),
+            Err(_) => Choice::parse(text),
+        });
+        if let Ok(provider @ (Provider::AzureOpenAi | Provider::OpenAi)) = provider {
+            fields.refuse_others();
+            return RealtimeRequest::finish(fields, provider, room_name, participant_identity, (model, voice), &limits.choices)
+                .map(Self::Realtime);
+        }
+        let room_name = fields.required("roomName", room_name);
         fields.refuse_others();
         fields.finish(|| {
-            Ok(Self {
-                provider: provider?.unwrap_or(Provider::LiveKit),
+            provider?;
+            Ok(Self::LiveKit(LiveKitRequest {
                 room_name: room_name?,
                 participant_identity: participant_identity?,
                 participant_name: participant_name?,
                 role: role?.unwrap_or(Role::Speaker),
                 lifetime: lifetime?.unwrap_or(Lifetime::default_below(limits.ceiling)),
-            })
+            }))
         })
     }
+}
+
+fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, Noted> {
+    match fields.text("provider", |text| providers.parse(text))? {
+        Some(provider) => Ok(provider),
+        None if providers.has(providers.default_provider()) => Ok(providers.default_provider()),
+        None => Err(fields.note("provider", "is required by this service")),
+    }
+}
+
+/// Refuses a field that the provider would ignore, so that nobody relies on it.
+fn used(used: bool) -> Result<(), Rule> {
+    if used { Ok(()) } else { Err("is of no use to this provider; leave it out".into()) }
 }
 
 #[cfg(test)]
@@ -90,6 +136,28 @@ mod tests {
 
     fn parse(body: &str) -> Result<TokenRequest, Refused> {
         TokenRequest::parse(body.as_bytes(), &Limits::default())
+    }
+
+    fn livekit(request: Result<TokenRequest, Refused>) -> LiveKitRequest {
+        match request {
+            Ok(TokenRequest::LiveKit(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All three providers, and one further model.
+    fn all() -> Limits {
+        let choice = |name: &str| Choice::parse(name).unwrap();
+        Limits {
+            providers: Providers::new(Provider::ALL.to_vec(), None),
+            choices: Choices {
+                azure_openai: Some(choice("deployment")),
+                openai: Some(choice("gpt-realtime-2.1")),
+                models: vec![choice("other")],
+                ..Choices::default()
+            },
+            ..Limits::default()
+        }
     }
 
     fn refused_fields(body: &str) -> Vec<String> {
@@ -123,14 +191,13 @@ mod tests {
 
     #[test]
     fn all_wrong_fields_are_named_at_once() {
-        let body = r#"{"provider":1,"roomName":"","participantIdentity":" ","participantName":"","role":"","expirationSeconds":0}"#;
+        let body = r#"{"provider":1,"roomName":"","participantIdentity":" ","participantName":"","role":"","expirationSeconds":0,"voice":"","model":""}"#;
         assert_eq!(refused_fields(body), TokenRequest::FIELDS);
     }
 
     #[test]
     fn defaults_are_the_documented_ones() {
-        let request = parse(r#"{"roomName":"r"}"#).unwrap();
-        assert_eq!(request.provider, Provider::LiveKit);
+        let request = livekit(parse(r#"{"roomName":"r"}"#));
         assert_eq!(request.role, Role::Speaker);
         assert_eq!((request.participant_identity, request.participant_name), (None, None));
         assert_eq!(request.lifetime, Lifetime::default_below(Ceiling::default()));
@@ -141,12 +208,61 @@ mod tests {
         let limits = Limits {
             room_pattern: Some(RoomPattern::parse("team-[0-9]+").unwrap()),
             ceiling: Ceiling::parse("120").unwrap(),
-            agents: Vec::new(),
+            ..Limits::default()
         };
         let parse = |body: &str| TokenRequest::parse(body.as_bytes(), &limits);
         assert!(parse(r#"{"roomName":"team-1x"}"#).is_err());
         assert!(parse(r#"{"roomName":"team-1","expirationSeconds":121}"#).is_err());
-        assert_eq!(parse(r#"{"roomName":"team-1"}"#).unwrap().lifetime, Lifetime::default_below(limits.ceiling));
+        assert_eq!(livekit(parse(r#"{"roomName":"team-1"}"#)).lifetime, Lifetime::default_below(limits.ceiling));
+    }
+
+    #[test]
+    fn each_provider_has_its_own_fields_and_refuses_those_of_the_others_by_name() {
+        for (body, fields) in [
+            (
+                r#"{"provider":"openai","role":"speaker","expirationSeconds":60,"participantName":"A"}"#,
+                &["participantName", "role", "expirationSeconds"][..],
+            ),
+            (r#"{"provider":"livekit","roomName":"r","voice":"marin","model":"other"}"#, &["voice", "model"]),
+            (r#"{"provider":"azure-openai","voice":"tenor"}"#, &["voice"]),
+            (r#"{"provider":"azure-openai","model":"gpt-realtime-2.1"}"#, &["model"]),
+            (r#"{"provider":"openai","model":"a b","voice":null}"#, &["voice", "model"]),
+            (r#"{"provider":"openai","roomName":"a b","participantIdentity":""}"#, &["roomName", "participantIdentity"]),
+            (r#"{"provider":"openai","instructions":"x"}"#, &["instructions"]),
+        ] {
+            match TokenRequest::parse(body.as_bytes(), &all()) {
+                Err(Refused::Invalid(errors)) => {
+                    assert_eq!(errors.iter().map(|error| error.field.as_ref()).collect::<Vec<_>>(), fields, "{body}");
+                }
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_realtime_request_needs_nothing_and_may_choose_from_the_lists() {
+        let realtime = |body: &str| match TokenRequest::parse(body.as_bytes(), &all()) {
+            Ok(TokenRequest::Realtime(request)) => request,
+            other => panic!("{body}: {other:?}"),
+        };
+        let plain = realtime(r#"{"provider":"openai"}"#);
+        assert_eq!((plain.provider, plain.model.as_str(), plain.voice.as_str()), (Provider::OpenAi, "gpt-realtime-2.1", "marin"));
+        assert_eq!((plain.room_name, plain.participant_identity), (None, None));
+        let chosen =
+            realtime(r#"{"provider":"azure-openai","model":"other","voice":"alloy","roomName":"r","participantIdentity":"alice"}"#);
+        assert_eq!((chosen.provider, chosen.model.as_str(), chosen.voice.as_str()), (Provider::AzureOpenAi, "other", "alloy"));
+        assert_eq!((chosen.room_name.unwrap().as_str(), chosen.participant_identity.unwrap().as_str()), ("r", "alice"));
+    }
+
+    #[test]
+    fn a_request_that_names_no_provider_gets_the_default_or_is_told_to_name_one() {
+        let limits = |configured: &[Provider], wish| Limits { providers: Providers::new(configured.to_vec(), wish), ..all() };
+        let parse = |limits: &Limits| TokenRequest::parse(br#"{"roomName":"r"}"#, limits);
+        assert!(matches!(parse(&limits(&[Provider::OpenAi], None)), Ok(TokenRequest::Realtime(_))));
+        assert!(matches!(parse(&limits(&Provider::ALL, Some(Provider::AzureOpenAi))), Ok(TokenRequest::Realtime(_))));
+        assert!(matches!(parse(&limits(&Provider::ALL, None)), Ok(TokenRequest::LiveKit(_))));
+        let Err(Refused::Invalid(errors)) = parse(&limits(&Provider::REALTIME, None)) else { panic!("accepted") };
+        assert_eq!(errors.iter().map(|error| error.field.as_ref()).collect::<Vec<_>>(), ["provider"]);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::access_token::{AccessToken, JoinGrant, Role};
-use crate::domain::audit::Action;
+use crate::domain::audit::{Action, Issued};
 use crate::domain::connection_request::{ConnectionRequest, random_room};
 use crate::domain::lifetime::{Lifetime, Validity};
 use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
@@ -34,8 +34,8 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
         Some(room_name) => room_name,
         None => random_room(app.entropy.bytes(), &app.limits)?,
     };
-    let record = request.record.asked_for(Provider::LiveKit, &room_name);
-    let identity = admission.authorize(wanted.participant_identity, &room_name)?;
+    let record = request.record.asked_for(Provider::LiveKit, Some(&room_name));
+    let identity = admission.authorize(wanted.participant_identity, Some(&room_name))?;
     let identity = identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
     let grant = JoinGrant {
         participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
@@ -48,7 +48,7 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
     let signer = app.secrets.livekit.value().ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let participant_token = signer.sign(&grant, validity, jti)?;
-    record.jti = Some(jti);
+    record.issued = Some(Issued::Token(jti));
     let answer = Answer { server_url, participant_token, room_name: &grant.room_name, participant_name: &grant.participant_name };
     reply::json(StatusCode::CREATED, &answer)
 }

@@ -96,6 +96,7 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
             cause,
             caller: record.actor,
             provider,
+            upstream_id: record.upstream_id,
             duration,
         });
     }

@@ -3,17 +3,26 @@
 //! No text here ever holds a value that the client sent, what an upstream said, or a secret. `docs/errors.md` is written from
 //! [`KINDS`].
 
+mod kinds;
+mod upstream;
+
 use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use self::kinds::KINDS;
+use self::kinds::{
+    AUTH_UNAVAILABLE, IDENTITY_MISMATCH, INSUFFICIENT_SCOPE, INTERNAL, INVALID_REQUEST, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND,
+    OVERLOADED, PAYLOAD_TOO_LARGE, RATE_LIMITED, REQUEST_TIMEOUT, ROOM_FORBIDDEN, UNAUTHENTICATED, UNSUPPORTED_MEDIA_TYPE,
+};
 use super::reply::{self, Reply};
 use super::request::MAX_BODY_BYTES;
 use super::routes;
 use crate::domain::access_token::CannotSign;
 use crate::domain::caller::Forbidden;
 use crate::domain::fields::{FieldError, MAX_LISTED_ERRORS, Refused};
+use crate::domain::mint::MintError;
 
 /// Everything that can go wrong with a request.
 #[derive(Debug)]
@@ -51,6 +60,8 @@ pub enum ApiError {
     RequestTimeout,
     /// Too many connections or requests at once.
     Overloaded,
+    /// A Realtime upstream gave no secret.
+    Upstream(MintError),
     /// A fault of ours. The cause reaches only the log.
     Internal(&'static str),
 }
@@ -68,115 +79,12 @@ pub struct Kind {
     pub remedy: &'static str,
 }
 
-const fn kind(code: &'static str, status: StatusCode, title: &'static str, remedy: &'static str) -> Kind {
-    Kind { code, status, title, remedy }
-}
-
-const MALFORMED_JSON: Kind = kind(
-    "malformed_json",
-    StatusCode::BAD_REQUEST,
-    "The body is not JSON.",
-    "Send one JSON object in UTF-8: no key twice, no comments, nothing after it.",
-);
-const INVALID_REQUEST: Kind = kind(
-    "invalid_request",
-    StatusCode::BAD_REQUEST,
-    "The request is not valid.",
-    "`errors` names each field and what it must be; at most 20 are listed.",
-);
-const NOT_FOUND: Kind = kind(
-    "not_found",
-    StatusCode::NOT_FOUND,
-    "There is no such route.",
-    "Compare the path byte for byte: a trailing slash, other case or an encoded slash is another path.",
-);
-const METHOD_NOT_ALLOWED: Kind = kind(
-    "method_not_allowed",
-    StatusCode::METHOD_NOT_ALLOWED,
-    "This route does not have this method.",
-    "The header `Allow` lists those it has.",
-);
-const UNAUTHENTICATED: Kind = kind(
-    "unauthenticated",
-    StatusCode::UNAUTHORIZED,
-    "Credentials are needed, or those sent are not accepted.",
-    "Send one `Authorization: Bearer` header with a fresh access token for this service, or as an operator `X-Admin-API-Key`. All causes \
-     look alike; the operator's log and metrics tell them apart.",
-);
-const AUTH_UNAVAILABLE: Kind = kind(
-    "auth_unavailable",
-    StatusCode::SERVICE_UNAVAILABLE,
-    "Credentials cannot be checked at present.",
-    "Try again after `Retry-After`. Operators: the identity provider's keys could not be fetched; see docs/operations.md.",
-);
-const SECRET_REMEDY: &str =
-    "Try again after `Retry-After`. Operators: Key Vault has not given a secret; `/api/health/ready` says which, the log why.";
-const SECRET_UNAVAILABLE: Kind =
-    kind("secret_unavailable", StatusCode::SERVICE_UNAVAILABLE, "A key of this service is not there yet.", SECRET_REMEDY);
-const RATE_LIMITED: Kind = kind(
-    "rate_limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "Too many requests.",
-    "Wait for as long as `Retry-After` says. The `RateLimit` headers of a limited route's answers tell how much is left.",
-);
-const INSUFFICIENT_SCOPE: Kind = kind(
-    "insufficient_scope",
-    StatusCode::FORBIDDEN,
-    "A scope or role is missing.",
-    "Ask for an access token with the scope or role that this service requires; operator routes want the operators' role.",
-);
-const IDENTITY_MISMATCH: Kind =
-    kind("identity_mismatch", StatusCode::FORBIDDEN, "This identity is not yours.", "Leave the identity out: it follows from who you are.");
-const ROOM_FORBIDDEN: Kind =
-    kind("room_forbidden", StatusCode::FORBIDDEN, "This room is not open to you.", "Ask for a room that you may enter.");
-const PAYLOAD_TOO_LARGE: Kind =
-    kind("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.", "Send at most 16 KiB. The connection closes.");
-const UNSUPPORTED_MEDIA_TYPE: Kind = kind(
-    "unsupported_media_type",
-    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    "The body is not declared as JSON.",
-    "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`.",
-);
-const REQUEST_TIMEOUT: Kind = kind(
-    "request_timeout",
-    StatusCode::REQUEST_TIMEOUT,
-    "The request took too long.",
-    "Send all of it within 10 s. The connection closes.",
-);
-const OVERLOADED: Kind =
-    kind("overloaded", StatusCode::SERVICE_UNAVAILABLE, "The service is full.", "Wait for as long as `Retry-After` says, then try again.");
-const INTERNAL: Kind = kind(
-    "internal",
-    StatusCode::INTERNAL_SERVER_ERROR,
-    "Something went wrong here.",
-    "A fault of ours. The log line with the same request id has the cause.",
-);
-
-/// All kinds, in the order of refusal.
-pub const KINDS: [&Kind; 16] = [
-    &NOT_FOUND,
-    &METHOD_NOT_ALLOWED,
-    &OVERLOADED,
-    &UNAUTHENTICATED,
-    &AUTH_UNAVAILABLE,
-    &RATE_LIMITED,
-    &UNSUPPORTED_MEDIA_TYPE,
-    &PAYLOAD_TOO_LARGE,
-    &REQUEST_TIMEOUT,
-    &MALFORMED_JSON,
-    &INVALID_REQUEST,
-    &INSUFFICIENT_SCOPE,
-    &IDENTITY_MISMATCH,
-    &ROOM_FORBIDDEN,
-    &SECRET_UNAVAILABLE,
-    &INTERNAL,
-];
-
 impl Kind {
     /// Whether the same request may succeed a little later.
     #[must_use]
     pub fn retryable(&self) -> bool {
         matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+            || self.code == upstream::ERROR.code
     }
 }
 
@@ -201,6 +109,8 @@ struct Problem<'a> {
     code: &'static str,
     request_id: Uuid,
     retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remediation: Option<&'static str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
 }
@@ -218,13 +128,14 @@ impl ApiError {
             Self::RoomForbidden => &ROOM_FORBIDDEN,
             Self::RateLimited => &RATE_LIMITED,
             Self::AuthUnavailable => &AUTH_UNAVAILABLE,
-            Self::SecretUnavailable => &SECRET_UNAVAILABLE,
+            Self::SecretUnavailable => &upstream::SECRET_UNAVAILABLE,
             Self::NotFound => &NOT_FOUND,
             Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => &UNSUPPORTED_MEDIA_TYPE,
             Self::RequestTimeout => &REQUEST_TIMEOUT,
             Self::Overloaded => &OVERLOADED,
+            Self::Upstream(error) => upstream::kind(*error),
             Self::Internal(_) => &INTERNAL,
         }
     }
@@ -235,6 +146,7 @@ impl ApiError {
         match self {
             Self::Internal(cause) => Some(cause),
             Self::Unauthenticated(reason) => *reason,
+            Self::Upstream(error) => upstream::cause(*error),
             Self::MalformedJson
             | Self::InsufficientScope
             | Self::IdentityMismatch
@@ -264,6 +176,7 @@ impl ApiError {
             code: kind.code,
             request_id,
             retryable: kind.retryable(),
+            remediation: self.remediation(),
             errors: if let Self::InvalidRequest(errors) = &self { errors } else { &[] },
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
@@ -281,6 +194,9 @@ impl ApiError {
             }
             Self::AuthUnavailable | Self::SecretUnavailable => {
                 reply.headers_mut().insert(RETRY_AFTER, KEYS_RETRY_AFTER_SECONDS);
+            }
+            Self::Upstream(error) => {
+                reply.headers_mut().extend(upstream::retry_after(error).map(|seconds| (RETRY_AFTER, seconds.into())));
             }
             Self::Unauthenticated(None) => {
                 reply.headers_mut().insert(WWW_AUTHENTICATE, NO_CREDENTIALS);
@@ -304,7 +220,15 @@ impl ApiError {
         reply
     }
 
-    fn detail(&self) -> String {
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn remediation(&self) -> Option<&'static str> {
+        if let Self::Upstream(error) = self { upstream::remediation(*error) } else { None }
+    }
+
+    /// For a person; about this one error.
+    #[must_use]
+    pub fn detail(&self) -> String {
         match self {
             Self::MalformedJson => "The body must be one JSON object in UTF-8.".to_owned(),
             Self::InvalidRequest(errors) if errors.len() == 1 => "One field is not valid.".to_owned(),
@@ -325,6 +249,7 @@ impl ApiError {
             Self::UnsupportedMediaType => "The body must be application/json in UTF-8, without Content-Encoding.".to_owned(),
             Self::RequestTimeout => "The request must be complete within 10 s.".to_owned(),
             Self::Overloaded => "Too many requests are being served; this one was not looked at.".to_owned(),
+            Self::Upstream(error) => upstream::detail(*error).to_owned(),
             Self::Internal(_) => "The fault is on this side; the log has its cause.".to_owned(),
         }
     }

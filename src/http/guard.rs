@@ -27,6 +27,8 @@ const ADMIN_KEY: HeaderName = HeaderName::from_static("x-admin-api-key");
 /// A caller who may go on.
 pub struct Admission {
     caller: Arc<Caller>,
+    /// Stands for the caller in counters, in the log, and at an upstream that wants to tell end users apart.
+    pub caller_hash: CallerHash,
     /// The request's one clock reading.
     pub now: SystemTime,
 }
@@ -37,8 +39,12 @@ impl Admission {
     ///
     /// # Errors
     /// 403 for a missing scope, somebody else's identity, or a room that is not the caller's.
-    pub fn authorize(&self, wanted: Option<ParticipantIdentity>, room_name: &RoomName) -> Result<Option<ParticipantIdentity>, Forbidden> {
-        self.caller.authorize(wanted, Some(room_name))
+    pub fn authorize(
+        &self,
+        wanted: Option<ParticipantIdentity>,
+        room_name: Option<&RoomName>,
+    ) -> Result<Option<ParticipantIdentity>, Forbidden> {
+        self.caller.authorize(wanted, room_name)
     }
 }
 
@@ -58,7 +64,19 @@ pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) 
     if let Some(budget) = app.budgets.tokens {
         take(app, request.record, budget, hash, now).await?;
     }
-    Ok(Admission { caller, now })
+    Ok(Admission { caller, caller_hash: hash, now })
+}
+
+/// Takes one from the caller's budget of Realtime client secrets. Called last, so that no request that is refused anyway costs
+/// one; what the upstream makes of it does not matter, since a secret may exist that never arrived.
+///
+/// # Errors
+/// 429 past the budget.
+pub async fn mint(app: &App, record: &mut Record, admission: &Admission) -> Result<(), ApiError> {
+    match app.budgets.mints {
+        Some(budget) => take(app, record, budget, admission.caller_hash, admission.now).await,
+        None => Ok(()),
+    }
 }
 
 /// Lets an operator in: by one of the keys, or by the role. Returns the request's one clock reading.

@@ -4,13 +4,12 @@
 
 use std::time::SystemTime;
 
-use uuid::Uuid;
-
-use crate::domain::audit::{Action, Actor, AuditEvent, Outcome};
+use crate::domain::audit::{Action, Actor, AuditEvent, Issued, Outcome};
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::names::RoomName;
 use crate::domain::provider::Provider;
 use crate::domain::rate_limit::{Budget, Decision};
+use crate::domain::upstream_id::UpstreamId;
 
 /// Filled in as a request goes on.
 #[derive(Default)]
@@ -23,17 +22,19 @@ pub struct Record {
     pub provider: Option<Provider>,
     /// Which room it opens.
     pub room_name: Option<RoomName>,
-    /// The id of the key that was issued.
-    pub jti: Option<Uuid>,
+    /// By what the key that was issued is known.
+    pub issued: Option<Issued>,
+    /// By what the upstream knows its answer.
+    pub upstream_id: Option<UpstreamId>,
     /// What the budget said that was asked last, and when.
     pub limit: Option<(Budget, Decision, SystemTime)>,
 }
 
 impl Record {
     /// Notes what is asked for, once that follows the rules.
-    pub fn asked_for(&mut self, provider: Provider, room_name: &RoomName) -> &mut Self {
+    pub fn asked_for(&mut self, provider: Provider, room_name: Option<&RoomName>) -> &mut Self {
         self.provider = Some(provider);
-        self.room_name = Some(room_name.clone());
+        self.room_name = room_name.cloned();
         self
     }
 
@@ -41,8 +42,8 @@ impl Record {
     #[must_use]
     pub fn audit(&self, code: Option<&'static str>) -> Option<AuditEvent<'_, CallerHash>> {
         let (action, occurred_at) = self.action?;
-        let outcome = match (self.jti, code) {
-            (Some(jti), None) => Outcome::Issued { jti },
+        let outcome = match (&self.issued, code) {
+            (Some(issued), None) => Outcome::Issued(issued),
             (_, code) => Outcome::Refused { code: code.unwrap_or("internal") },
         };
         Some(AuditEvent { actor: self.actor.unwrap_or(Actor::Unknown), action, target: self.room_name.as_ref(), outcome, occurred_at })

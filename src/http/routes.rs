@@ -8,7 +8,7 @@ use super::edge::Edge;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::{BodyStream, Request};
-use super::{connection_details, health, metrics, openapi, token};
+use super::{connection_details, diagnostics, health, metrics, openapi, token, v1_token};
 use crate::app::App;
 
 /// One path and method.
@@ -28,8 +28,11 @@ enum Endpoint {
     Ready,
     OpenApi,
     Token,
+    PlainToken,
     ConnectionDetails,
     Metrics,
+    Diagnostics,
+    DiagnosticsWithMint,
 }
 
 /// The host's readiness probe and ping.
@@ -42,8 +45,11 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/api/health/ready", Endpoint::Ready),
     route(Method::GET, "/api/openapi.json", Endpoint::OpenApi),
     route(Method::POST, "/api/token", Endpoint::Token),
+    route(Method::POST, "/api/v1/token", Endpoint::PlainToken),
     route(Method::POST, "/api/connection-details", Endpoint::ConnectionDetails),
     route(Method::GET, "/api/metrics", Endpoint::Metrics),
+    route(Method::GET, "/api/diagnostics/realtime", Endpoint::Diagnostics),
+    route(Method::POST, "/api/diagnostics/realtime", Endpoint::DiagnosticsWithMint),
 ];
 
 const fn route(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
@@ -52,6 +58,7 @@ const fn route(method: Method, path: &'static str, endpoint: Endpoint) -> Route 
 
 /// Calls what answers a route.
 pub(super) async fn call(route: &Route, app: &App, edge: &Edge, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    // What asks an upstream is boxed, so that the other routes do not carry the space that an HTTP client needs.
     match route.endpoint {
         Endpoint::Probe => Ok(health::probe()),
         Endpoint::Health => health::alive(),
@@ -59,6 +66,9 @@ pub(super) async fn call(route: &Route, app: &App, edge: &Edge, request: Request
         Endpoint::OpenApi => Ok(openapi::document()),
         Endpoint::Token => token::issue(app, request).await,
         Endpoint::ConnectionDetails => connection_details::issue(app, request).await,
+        Endpoint::PlainToken => Box::pin(v1_token::issue(app, request)).await,
+        Endpoint::Diagnostics => Box::pin(diagnostics::probe(app, request)).await,
+        Endpoint::DiagnosticsWithMint => Box::pin(diagnostics::probe_and_mint(app, request)).await,
         Endpoint::Metrics => metrics::scrape(app, request).await,
     }
 }

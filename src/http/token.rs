@@ -4,17 +4,18 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::guard;
+use super::guard::{self, Admission};
+use super::realtime;
+use super::record::Record;
 use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::access_token::{AccessToken, Attachments, JoinGrant};
-use crate::domain::audit::Action;
-use crate::domain::fields::FieldError;
+use crate::domain::audit::{Action, Issued};
 use crate::domain::lifetime::{Validity, instant, rfc3339};
 use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
 use crate::domain::provider::Provider;
-use crate::domain::token_request::TokenRequest;
+use crate::domain::token_request::{LiveKitRequest, TokenRequest};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,14 +29,22 @@ struct Answer<'a> {
     server_url: &'a str,
 }
 
-/// Signs a LiveKit token.
+/// Gives the key that the provider has: one signed here, or one minted at an upstream.
 pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
     let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
-    let wanted = TokenRequest::parse(&body, &app.limits)?;
-    let server_url = app.server_url.as_deref().ok_or_else(not_configured)?;
-    let record = request.record.asked_for(wanted.provider, &wanted.room_name);
-    let identity = admission.authorize(wanted.participant_identity, &wanted.room_name)?;
+    match TokenRequest::parse(&body, &app.limits)? {
+        TokenRequest::LiveKit(wanted) => sign(app, request.record, &admission, wanted),
+        // Boxed, so that a request for a token that is signed here does not carry the space that an HTTP client needs.
+        TokenRequest::Realtime(wanted) => Box::pin(realtime::issue(app, request.record, &admission, wanted)).await,
+    }
+}
+
+/// Signs a LiveKit token.
+fn sign(app: &App, record: &mut Record, admission: &Admission, wanted: LiveKitRequest) -> Result<Reply, ApiError> {
+    let server_url = app.server_url.as_deref().ok_or(ApiError::Internal("a provider is on and has no address"))?;
+    let record = record.asked_for(Provider::LiveKit, Some(&wanted.room_name));
+    let identity = admission.authorize(wanted.participant_identity, Some(&wanted.room_name))?;
     let identity = identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
     let grant = JoinGrant {
         participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
@@ -48,9 +57,9 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
     let signer = app.secrets.livekit.value().ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let token = signer.sign(&grant, validity, jti)?;
-    record.jti = Some(jti);
+    record.issued = Some(Issued::Token(jti));
     let answer = Answer {
-        provider: wanted.provider,
+        provider: Provider::LiveKit,
         token,
         expires_at: rfc3339(instant(validity.expires_at)),
         refresh_at: rfc3339(validity.refresh_at()),
@@ -59,8 +68,4 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
         server_url,
     };
     reply::json(StatusCode::OK, &answer)
-}
-
-fn not_configured() -> ApiError {
-    ApiError::InvalidRequest(vec![FieldError { field: "provider".into(), message: "must be a provider that this service has".into() }])
 }

@@ -134,6 +134,33 @@ pub(super) const SECRET_READS: Metric = Metric {
     when_it_moves: "`failed`: roles, firewall, DNS or the vault itself; see roomkey_secret_state for what is hurt. `read` every 30 s: an \
                     upstream refuses a key that is the newest in the vault.",
 };
+pub(super) const MINTS: Metric = Metric {
+    name: "roomkey_mints_total",
+    kind: Kind::Counter,
+    labels: &["provider", "outcome"],
+    unit: "secrets",
+    help: "Realtime client secrets asked for at an upstream, by provider and outcome (minted, or an error code).",
+    when_it_moves: "A code beside `minted`: docs/errors.md says what to do; `GET /api/diagnostics/realtime` asks the upstream without minting. \
+                    `minted` far above the number of people: somebody collects secrets; see the audit lines.",
+};
+pub(super) const UPSTREAM_DURATION: Metric = Metric {
+    name: "roomkey_upstream_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["provider"],
+    unit: "seconds",
+    help: "Time that a Realtime provider took for one secret, a second try included.",
+    when_it_moves: "Near 3: the provider hangs, and callers get `upstream_timeout`. Everything else that a caller waits for is in \
+                    roomkey_request_duration_seconds.",
+};
+pub(super) const BREAKER_STATE: Metric = Metric {
+    name: "roomkey_breaker_state",
+    kind: Kind::Gauge,
+    labels: &["provider"],
+    unit: "0 closed, 1 half-open, 2 open",
+    help: "Whether a Realtime provider is asked.",
+    when_it_moves: "2: five mints in a row failed, and for 30 s callers get `upstream_unavailable` at once. Look at the provider's status page \
+                    and at the way there. It closes by itself with the first answer.",
+};
 pub(super) const PANICS: Metric = Metric {
     name: "roomkey_panics_total",
     kind: Kind::Counter,
@@ -179,6 +206,9 @@ pub const METRICS: &[&Metric] = &[
     &OIDC_KEY_FETCHES,
     &SECRET_STATE,
     &SECRET_READS,
+    &MINTS,
+    &UPSTREAM_DURATION,
+    &BREAKER_STATE,
     &PANICS,
     &BUILD_INFO,
     &START_TIME,

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::harness::{ADMIN_KEY, Answer, Setup, TestApp};
 use crate::issuer::{FORGE, Issuer};
+use crate::upstream::Upstream;
 
 type Headers = Vec<(&'static str, String)>;
 
@@ -32,8 +33,10 @@ async fn ask_token(app: &TestApp, headers: &Headers, body: &str) -> Answer {
 
 #[tokio::test]
 async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
-    let issuer = Issuer::start().await;
-    let app = issuer.app(&[]);
+    let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
+    let openai = upstream.openai();
+    let openai: Vec<_> = openai.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let app = issuer.app(&openai);
     let expired = issuer.terms.now - 61 - 600;
     let forged = FORGE.forgeries(&issuer.terms).into_iter().find(|forgery| forgery.reason == "signature").unwrap();
     let callers: [(&str, Headers); 10] = [
@@ -54,6 +57,9 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
         (("GET", "/api/health/ready"), [200; 10]),
         (("GET", "/api/openapi.json"), [200; 10]),
         (("POST", "/api/token"), [401, 401, 401, 403, 200, 200, 401, 401, 401, 401]),
+        (("POST", "/api/v1/token"), [401, 401, 401, 403, 200, 200, 401, 401, 401, 401]),
+        (("GET", "/api/diagnostics/realtime"), [401, 401, 401, 403, 403, 200, 200, 401, 200, 401]),
+        (("POST", "/api/diagnostics/realtime"), [401, 401, 401, 403, 403, 200, 200, 401, 200, 401]),
         (("POST", "/api/connection-details"), [401, 401, 401, 403, 201, 201, 401, 401, 401, 401]),
         (("GET", "/api/metrics"), [401, 401, 401, 403, 403, 200, 200, 401, 200, 401]),
     ]);
@@ -66,7 +72,11 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
         let row = expected
             .get(&(route.method.as_str(), route.path))
             .unwrap_or_else(|| panic!("{} {} is new: say who may call it", route.method, route.path));
-        let body = (route.method == Method::POST).then_some(r#"{"roomName":"r"}"#);
+        let body = match (&route.method, route.path) {
+            (&Method::POST, "/api/v1/token") => Some("{}"),
+            (&Method::POST, _) => Some(r#"{"roomName":"r"}"#),
+            _ => None,
+        };
         for ((caller, headers), expected) in callers.iter().zip(row) {
             let answer = ask(&app, &route.method, route.path, headers, body).await;
             writeln!(table, "{:<4} {:<24} {caller:<37} {}", route.method.as_str(), route.path, answer.status.as_u16()).unwrap();

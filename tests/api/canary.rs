@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::Method;
 
-use crate::harness::{ADMIN_KEY, API_KEY, API_SECRET, TestApp, spawn_app};
+use crate::harness::{ADMIN_KEY, API_KEY, API_SECRET, TestApp, spawn_app, spawn_app_with};
+use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
 
 /// What a client sends everywhere; it is a valid room name and header value too.
 const CLIENT: &str = "clientcanary7";
@@ -163,4 +164,37 @@ async fn canary_no_secret_reaches_an_answer_or_the_log() {
     assert_absent(API_KEY, &log, "the log");
     assert_absent(CLIENT, &log, "the log");
     assert!(!log.contains("eyJ"), "a token in the log: {log}");
+}
+
+#[tokio::test]
+async fn canary_no_key_and_no_word_of_a_realtime_provider_reaches_anything() {
+    let (azure, openai) = (Upstream::start().await, Upstream::start().await);
+    let settings = [azure.azure(), openai.openai()].concat();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let app = spawn_app_with(&settings, None);
+    let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("x-admin-api-key", ADMIN_KEY.as_bytes())];
+    let told = format!(r#"{{"error":{{"message":"{CANARY} {OPENAI_KEY} {AZURE_KEY}"}}}}"#);
+    for answered in ["200 OK", "400 Bad Request", "401 Unauthorized", "404 Not Found", "429 Too Many Requests", "500 Error"] {
+        for (method, path, body) in [
+            (Method::POST, "/api/token", Some(&br#"{"provider":"openai"}"#[..])),
+            (Method::POST, "/api/token", Some(br#"{"provider":"azure-openai"}"#)),
+            (Method::POST, "/api/v1/token", Some(b"{}")),
+            (Method::GET, "/api/diagnostics/realtime", None),
+            (Method::POST, "/api/diagnostics/realtime", None),
+            (Method::GET, "/api/metrics", None),
+        ] {
+            for upstream in [&azure, &openai] {
+                upstream.always(Act::Mint);
+                assert!(sink(&app, Method::POST, "/api/diagnostics/realtime", &headers, None).await.starts_with("200"));
+                upstream.always(Act::Answer(answered, told.clone()));
+            }
+            let answer = sink(&app, method, path, &headers, body).await;
+            for canary in [CANARY, OPENAI_KEY, AZURE_KEY] {
+                assert_absent(canary, &answer, path);
+            }
+        }
+    }
+    for canary in [CANARY, OPENAI_KEY, AZURE_KEY, "ek_"] {
+        assert!(!app.log().to_lowercase().contains(&canary.to_lowercase()), "{canary}");
+    }
 }

@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use roomkey::config::settings::SETTINGS;
 use roomkey::domain::connection_request::ConnectionRequest;
+use roomkey::domain::mint::MintError;
+use roomkey::domain::realtime_request::RealtimeRequest;
 use roomkey::domain::token_request::TokenRequest;
 use roomkey::http::error::{ApiError, KINDS};
 use roomkey::http::routes::{ROUTES, allow};
@@ -40,7 +43,8 @@ fn documents_settings_are_those_of_the_code() {
          Key Vault it counts as absent, and roomkey keeps asking.\n\n\
          Every fault stops the start: one line each on stderr, setting names and no values, exit code 1. An empty value and an unknown \
          `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
-         **Dev mode** needs all of: no LiveKit setting, or LiveKit's own `devkey` and `secret`; no Key Vault; a loopback address; none of \
+         **Dev mode** needs all of: no setting of a provider, or nothing but LiveKit's own `devkey` and `secret`; no Key Vault; a loopback \
+         address; none of \
          `WEBSITE_INSTANCE_ID`, `CONTAINER_NAME`, `LEGION_SERVICE_HOST`, which mark Azure.\n",
     );
     assert_generated("settings.md", &text);
@@ -60,7 +64,8 @@ fn documents_operations_have_the_metrics_of_the_code() {
 fn documents_errors_are_those_of_the_code() {
     let mut text = "# Errors\n\n\
         Every error is a problem document (RFC 9457, `application/problem+json`) with `type`, `title`, `status`, `detail`, `code`, `requestId` \
-        and `retryable`; `invalid_request` adds `errors`, a list of `field` and `message`. No text repeats a value that the client sent. \
+        and `retryable`; `invalid_request` adds `errors`, a list of `field` and `message`, and where an operator can act there is \
+        `remediation`. No text repeats a value that the client sent. \
         What is not HTTP at all is refused earlier, with an empty body: 400, 414 or 431. \
         This page is generated from `src/http/error.rs`; `make docs` writes it.\n\n\
         In the order of refusal:\n\n| code | status | meaning | what to do |\n|---|---|---|---|\n"
@@ -97,7 +102,11 @@ fn documents_openapi_names_every_error_code_and_every_field() {
     let mut sorted = codes.clone();
     sorted.sort_unstable();
     assert_eq!(documented, sorted);
-    for (schema, fields) in [("TokenRequest", TokenRequest::FIELDS), ("ConnectionRequest", ConnectionRequest::FIELDS)] {
+    for (schema, fields) in [
+        ("TokenRequest", &TokenRequest::FIELDS[..]),
+        ("ConnectionRequest", &ConnectionRequest::FIELDS),
+        ("PlainTokenRequest", &RealtimeRequest::PLAIN_FIELDS),
+    ] {
         let mut documented: Vec<_> = schemas[schema]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         let mut fields = fields.to_vec();
         documented.sort_unstable();
@@ -112,7 +121,10 @@ fn documents_openapi_refuses_what_the_code_refuses() {
         assert!(!is_valid(&json!({ "$ref": format!("#/components/schemas/{schema}") }), &body), "{schema}: {body}");
     };
     for body in [
-        json!({}),
+        json!({ "provider": "livekit" }),
+        json!({ "provider": "livekit", "roomName": "r", "voice": "marin" }),
+        json!({ "provider": "openai", "role": "speaker" }),
+        json!({ "provider": "openai", "voice": "a b" }),
         json!({ "roomName": "a b" }),
         json!({ "roomName": "" }),
         json!({ "roomName": "r", "role": "x" }),
@@ -169,6 +181,7 @@ fn is_listed(error: &ApiError) -> bool {
         | ApiError::UnsupportedMediaType
         | ApiError::RequestTimeout
         | ApiError::Overloaded
+        | ApiError::Upstream(_)
         | ApiError::Internal(_) => KINDS.contains(&error.kind()),
     }
 }
@@ -191,6 +204,16 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::UnsupportedMediaType,
         ApiError::RequestTimeout,
         ApiError::Overloaded,
+        ApiError::Upstream(MintError::NoCredential),
+        ApiError::Upstream(MintError::Full),
+        ApiError::Upstream(MintError::Paused(Duration::ZERO)),
+        ApiError::Upstream(MintError::Network),
+        ApiError::Upstream(MintError::Timeout),
+        ApiError::Upstream(MintError::CredentialsRejected),
+        ApiError::Upstream(MintError::Misconfigured),
+        ApiError::Upstream(MintError::RateLimited(Duration::ZERO)),
+        ApiError::Upstream(MintError::Rejected),
+        ApiError::Upstream(MintError::Failed("")),
         ApiError::Internal(""),
     ] {
         assert!(is_listed(&error), "{error:?}");

@@ -21,7 +21,7 @@ const NOWHERE: [&str; 14] = [
     "/api/token%20",
     "/api/token;x",
     "/api/health/",
-    "/api/v1/token",
+    "/api/v1/token/",
     "/token",
 ];
 

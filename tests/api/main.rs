@@ -24,7 +24,9 @@ mod hostile_heads;
 mod issuer;
 mod limits;
 mod order;
+mod realtime;
 mod secrets;
 mod token;
+mod upstream;
 #[path = "../wire.rs"]
 mod wire;

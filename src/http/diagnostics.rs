@@ -1,0 +1,100 @@
+//! `GET /api/diagnostics/realtime`: can each Realtime provider be asked, and what to do if not. It spends nothing; `POST` also
+//! mints one secret at each, which nobody gets to see.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::guard;
+use super::realtime;
+use super::reply::{self, Reply};
+use super::request::Request;
+use crate::app::App;
+use crate::app::realtime::Realtime;
+use crate::clock::Stopwatch;
+use crate::domain::mint::{Ask, MintError};
+use crate::domain::provider::Provider;
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    providers: Vec<Line<'a>>,
+}
+
+/// One provider.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    provider: Provider,
+    endpoint: &'a str,
+    credential: &'static str,
+    breaker: &'static str,
+    probe: Check,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mint: Option<Check>,
+}
+
+/// What came of asking.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Check {
+    /// `ok` or an error's code.
+    result: &'static str,
+    latency_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remediation: Option<&'static str>,
+}
+
+/// Asks each provider for its models.
+pub async fn probe<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
+    let now = guard::operator(app, &mut request).await?;
+    let lines = app.upstreams.all().map(|(provider, upstream)| line(provider, upstream, now));
+    reply::json(StatusCode::OK, &Answer { providers: join_all(lines).await })
+}
+
+/// The same, and mints once. All providers at once: one after the other could take longer than a request may.
+pub async fn probe_and_mint<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
+    let now = guard::operator(app, &mut request).await?;
+    let lines = app.upstreams.all().map(async |(provider, upstream)| {
+        let mint = mint(app, (provider, upstream), now).await;
+        Line { mint, ..line(provider, upstream, now).await }
+    });
+    reply::json(StatusCode::OK, &Answer { providers: join_all(lines).await })
+}
+
+async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<'_> {
+    let stopwatch = Stopwatch::start();
+    let probed = upstream.probe(now).await;
+    Line {
+        provider,
+        endpoint: upstream.endpoint.host(),
+        credential: upstream.credential.kind(),
+        breaker: upstream.breaker_state(now).as_str(),
+        probe: check(&probed, stopwatch.elapsed()),
+        mint: None,
+    }
+}
+
+/// `None` only for a provider without a model, which no configured one is.
+async fn mint(app: &App, to: (Provider, &Realtime), now: SystemTime) -> Option<Check> {
+    let choices = &app.limits.choices;
+    let model = choices.own_model(to.0)?;
+    let caller = app.hash_key.hash("diagnostics", b"operator");
+    let stopwatch = Stopwatch::start();
+    let minted = realtime::ask_upstream(app, to, &Ask { model, voice: &choices.voice, caller, now }).await;
+    Some(check(&minted.outcome, stopwatch.elapsed()))
+}
+
+fn check<T>(outcome: &Result<T, MintError>, latency: Duration) -> Check {
+    let error = outcome.as_ref().err().map(|error| ApiError::Upstream(*error));
+    Check {
+        result: error.as_ref().map_or("ok", |error| error.kind().code),
+        latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+        detail: error.as_ref().map(ApiError::detail),
+        remediation: error.as_ref().and_then(ApiError::remediation),
+    }
+}

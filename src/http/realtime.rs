@@ -1,0 +1,80 @@
+//! Realtime client secrets: the part of `POST /api/token` for the providers that mint, and what its plain sibling shares with it.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::guard::{self, Admission};
+use super::record::Record;
+use super::reply::{self, Reply};
+use crate::app::App;
+use crate::app::realtime::{Minted, Realtime};
+use crate::domain::audit::Issued;
+use crate::domain::client_secret::{ClientSecret, SecretValue, SessionId};
+use crate::domain::lifetime::{Validity, instant, rfc3339};
+use crate::domain::mint::Ask;
+use crate::domain::provider::Provider;
+use crate::domain::realtime_request::RealtimeRequest;
+use crate::domain::realtime_session::Choice;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    provider: Provider,
+    token: &'a SecretValue,
+    issued_at: String,
+    expires_at: String,
+    refresh_at: String,
+    session_id: Option<&'a SessionId>,
+    model: &'a Choice,
+    voice: &'a Choice,
+    webrtc_url: String,
+}
+
+/// Mints a Realtime client secret.
+pub async fn issue(app: &App, record: &mut Record, admission: &Admission, wanted: RealtimeRequest) -> Result<Reply, ApiError> {
+    let (secret, webrtc_url) = mint(app, record, admission, &wanted).await?;
+    let validity = Validity::until(secret.expires_at, admission.now);
+    let answer = Answer {
+        provider: wanted.provider,
+        token: &secret.value,
+        issued_at: rfc3339(admission.now),
+        expires_at: rfc3339(instant(validity.expires_at)),
+        refresh_at: rfc3339(validity.refresh_at()),
+        session_id: secret.session_id.as_ref(),
+        model: &wanted.model,
+        voice: &wanted.voice,
+        webrtc_url,
+    };
+    reply::json(StatusCode::OK, &answer)
+}
+
+/// Policy, budget, mint, record: what every route that mints does. Returns the address for the browser too.
+///
+/// # Errors
+/// 403 by policy, 429 past the budget of mints, and what the upstream's answer means.
+pub(super) async fn mint(
+    app: &App,
+    record: &mut Record,
+    admission: &Admission,
+    wanted: &RealtimeRequest,
+) -> Result<(ClientSecret, String), ApiError> {
+    record.asked_for(wanted.provider, wanted.room_name.as_ref());
+    admission.authorize(wanted.participant_identity.clone(), wanted.room_name.as_ref())?;
+    let upstream = app.upstreams.of(wanted.provider).ok_or(ApiError::Internal("a provider is on and has no upstream"))?;
+    guard::mint(app, record, admission).await?;
+    let ask = Ask { model: &wanted.model, voice: &wanted.voice, caller: admission.caller_hash, now: admission.now };
+    let minted = ask_upstream(app, (wanted.provider, upstream), &ask).await;
+    record.upstream_id = minted.upstream_id;
+    let secret = minted.outcome.map_err(ApiError::Upstream)?;
+    record.issued = Some(Issued::Secret(secret.session_id.clone()));
+    Ok((secret, upstream.endpoint.calls_url()))
+}
+
+/// Asks an upstream for a secret, and counts what came of it.
+pub(super) async fn ask_upstream(app: &App, (provider, upstream): (Provider, &Realtime), ask: &Ask<'_>) -> Minted {
+    let minted = upstream.mint(ask).await;
+    let word = minted.outcome.as_ref().map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
+    app.metrics.mint(provider.as_str(), word, minted.duration);
+    minted
+}

@@ -1,0 +1,34 @@
+//! `POST /api/v1/token`: for clients of a plain Realtime token service, which know no provider, room or name.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::guard;
+use super::realtime;
+use super::reply::{self, Reply};
+use super::request::{BodyStream, Request};
+use crate::app::App;
+use crate::domain::audit::Action;
+use crate::domain::client_secret::SecretValue;
+use crate::domain::lifetime::{instant, rfc3339};
+use crate::domain::realtime_request::RealtimeRequest;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    token: &'a SecretValue,
+    endpoint: String,
+    expires_at: String,
+}
+
+/// Mints a Realtime client secret. Without a Realtime provider there is no such route.
+pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+    let provider = app.limits.providers.realtime().ok_or(ApiError::NotFound)?;
+    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
+    let body = request.json(&admission).await?;
+    let wanted = RealtimeRequest::parse_plain(&body, provider, &app.limits.choices)?;
+    let (secret, endpoint) = realtime::mint(app, request.record, &admission, &wanted).await?;
+    let answer = Answer { token: &secret.value, endpoint, expires_at: rfc3339(instant(secret.expires_at)) };
+    reply::json(StatusCode::OK, &answer)
+}

@@ -1,0 +1,442 @@
+//! Realtime client secrets: `POST /api/token` with a provider that mints, `POST /api/v1/token`, and the operator's diagnostics.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::{Method, StatusCode};
+use roomkey::clock::Clock;
+use serde_json::json;
+
+use crate::harness::{ADMIN_KEY, Answer, NOW, Setup, TestApp};
+use crate::issuer::Issuer;
+use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
+
+const PATH: &str = "/api/token";
+const OPENAI: &str = r#"{"provider":"openai"}"#;
+
+fn app(settings: &[(&'static str, String)], more: &[(&str, &str)]) -> TestApp {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).chain(more.iter().copied()).collect();
+    Setup { settings: &settings, ..Setup::default() }.spawn()
+}
+
+fn unlimited(upstream: &Upstream) -> TestApp {
+    app(&upstream.openai(), &[("ROOMKEY_REALTIME_RATE_LIMIT", "off")])
+}
+
+fn no_canary(answer: &Answer) {
+    let all = format!("{:?} {}", answer.headers, answer.text).to_lowercase();
+    assert!(!all.contains(CANARY), "{all}");
+}
+
+#[tokio::test]
+async fn openai_gives_a_secret_and_the_address_for_the_browser() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    let answer = app.post(PATH, r#"{"provider":"openai","voice":"alloy","roomName":"standup-42"}"#).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(
+        answer.json(),
+        json!({
+            "provider": "openai", "token": "ek_0", "issuedAt": "2023-11-14T22:13:20.123Z", "expiresAt": "2023-11-14T22:14:20.000Z",
+            "refreshAt": "2023-11-14T22:14:10.000Z", "sessionId": "sess_0", "model": "gpt-realtime-2.1", "voice": "alloy",
+            "webrtcUrl": format!("http://{}/v1/realtime/calls", upstream.address),
+        })
+    );
+    let asked = upstream.asked().remove(0);
+    assert_eq!(asked.line(), "POST /v1/realtime/client_secrets");
+    assert_eq!(asked.header("authorization"), format!("Bearer {OPENAI_KEY}"));
+    assert_eq!(asked.body["session"]["audio"]["output"]["voice"], "alloy");
+    let safety = asked.header("openai-safety-identifier");
+    assert!(safety.len() == 32 && app.log().contains(&format!(r#""actor":"{safety}""#)), "{safety}");
+    no_canary(&answer);
+}
+
+#[tokio::test]
+async fn azure_gets_its_own_header_its_deployment_and_no_header_that_it_does_not_document() {
+    let upstream = Upstream::start().await;
+    let session = r#"{"audio":{"input":{"turn_detection":{"threshold":0.7}}}}"#;
+    let more = [
+        ("AZURE_OPENAI_TRANSCRIPTION_MODEL", "transcribe"),
+        ("ROOMKEY_REALTIME_INSTRUCTIONS", "Be brief."),
+        ("ROOMKEY_REALTIME_SESSION", session),
+        ("ROOMKEY_REALTIME_SECRET_SECONDS", "90"),
+        ("ROOMKEY_DEFAULT_PROVIDER", "azure-openai"),
+    ];
+    let app = app(&upstream.azure(), &more);
+    let answer = app.send(Method::POST, PATH, &[], None).await;
+    assert_eq!(answer.json()["webrtcUrl"], format!("http://{}/openai/v1/realtime/calls?webrtcfilter=on", upstream.address));
+    assert_eq!((&answer.json()["model"], &answer.json()["provider"]), (&json!("voice-deployment"), &json!("azure-openai")));
+    assert!(!answer.text.contains("Be brief."));
+    let asked = upstream.asked().remove(0);
+    assert_eq!(asked.line(), "POST /openai/v1/realtime/client_secrets");
+    assert_eq!((asked.header("api-key"), asked.header("authorization"), asked.header("openai-safety-identifier")), (AZURE_KEY, "", ""));
+    assert_eq!(
+        asked.body,
+        json!({
+            "expires_after": { "anchor": "created_at", "seconds": 90 },
+            "session": {
+                "type": "realtime", "model": "voice-deployment", "instructions": "Be brief.",
+                "audio": {
+                    "input": {
+                        "transcription": { "model": "transcribe" },
+                        "turn_detection": { "type": "server_vad", "threshold": 0.7, "prefix_padding_ms": 300, "silence_duration_ms": 500 },
+                    },
+                    "output": { "voice": "marin" },
+                },
+            },
+        })
+    );
+}
+
+#[tokio::test]
+async fn fault_39_each_status_of_the_upstream_has_its_answer_and_no_word_of_its_body_gets_out() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    let bodies = [
+        String::new(),
+        CANARY.to_owned(),
+        json!({ "error": { "message": CANARY, "type": CANARY, "code": CANARY, "param": null } }).to_string(),
+        json!({ "value": format!("ek_{CANARY}"), "expires_at": NOW + 60, "session": { "id": CANARY } }).to_string(),
+        "x".repeat(100_000),
+    ];
+    for (head, status, code, retry_after, tries) in [
+        ("400 Bad Request", 502, "upstream_rejected", "", 1),
+        ("401 Unauthorized", 502, "upstream_credentials_rejected", "", 1),
+        ("403 Forbidden", 502, "upstream_credentials_rejected", "", 1),
+        ("404 Not Found", 502, "upstream_misconfigured", "", 1),
+        ("408 Request Timeout", 502, "upstream_rejected", "", 1),
+        ("409 Conflict", 502, "upstream_rejected", "", 1),
+        ("422 Unprocessable", 502, "upstream_rejected", "", 1),
+        ("429 Too Many Requests", 503, "upstream_rate_limited", "5", 1),
+        ("429 Too Many Requests\r\nretry-after: 2.1", 503, "upstream_rate_limited", "3", 1),
+        ("429 Too Many Requests\r\nretry-after-ms: 20\r\nretry-after: 9", 503, "upstream_rate_limited", "1", 1),
+        ("429 Too Many Requests\r\nretry-after: 86400", 503, "upstream_rate_limited", "60", 1),
+        ("500 Internal Server Error", 502, "upstream_error", "", 2),
+        ("502 Bad Gateway", 502, "upstream_error", "", 2),
+        ("503 Unavailable\r\nretry-after: 9", 502, "upstream_error", "", 2),
+        ("504 Gateway Timeout", 502, "upstream_error", "", 2),
+        ("599 upstreamcanary9", 502, "upstream_error", "", 2),
+        ("301 Moved\r\nlocation: /elsewhere", 502, "upstream_error", "", 1),
+        ("304 Not Modified", 502, "upstream_error", "", 1),
+    ] {
+        for body in &bodies {
+            // A success in between, so that the breaker stays closed.
+            assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
+            let before = upstream.asked().len();
+            for _ in 0..tries {
+                let body = if head.starts_with("304") { String::new() } else { body.clone() };
+                upstream.next(Act::Answer(head, body));
+            }
+            let answer = app.post(PATH, OPENAI).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.code().as_str(), answer.header("retry-after")),
+                (status, code, retry_after),
+                "{head}"
+            );
+            assert_eq!(answer.json()["retryable"], matches!(status, 503 | 504) || code == "upstream_error", "{head}");
+            assert_eq!(upstream.asked().len() - before, tries, "{head}");
+            no_canary(&answer);
+        }
+        println!("{:<40} {status} {code}", head.lines().next().unwrap());
+    }
+    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    for line in [
+        r#"roomkey_mints_total{outcome="minted",provider="openai"} 90"#,
+        r#"roomkey_mints_total{outcome="upstream_misconfigured",provider="openai"} 5"#,
+        r#"roomkey_upstream_duration_seconds_count{provider="openai"} 180"#,
+        r#"roomkey_breaker_state{provider="openai"} 0"#,
+    ] {
+        assert!(metrics.text.lines().any(|written| written == line), "{line} in\n{}", metrics.text);
+    }
+    let log = app.log().to_lowercase();
+    assert!(!log.contains(CANARY) && !metrics.text.to_lowercase().contains(CANARY), "{log}");
+    assert!(!log.contains("ek_") && !log.contains(&OPENAI_KEY[3..]), "{log}");
+    assert!(log.contains(r#""upstream_id":"req_0123""#) && log.contains(r#""session_id":"sess_0""#), "{log}");
+}
+
+#[tokio::test]
+async fn a_success_without_a_usable_secret_is_none() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    let secret = |value: serde_json::Value, expires_at: serde_json::Value| {
+        json!({ "value": value, "expires_at": expires_at, "session": { "id": "sess_1" }, "note": CANARY }).to_string()
+    };
+    for body in [
+        String::new(),
+        "{".to_owned(),
+        "null".to_owned(),
+        format!("<html>{CANARY}</html>"),
+        secret(json!(""), json!(NOW + 60)),
+        secret(json!(null), json!(NOW + 60)),
+        secret(json!(format!("ek {CANARY}")), json!(NOW + 60)),
+        secret(json!("ek_1"), json!(NOW)),
+        secret(json!("ek_1"), json!(NOW + 86_401)),
+        secret(json!("ek_1"), json!("soon")),
+        json!({ "client_secret": { "value": "ek_1", "expires_at": NOW + 60 } }).to_string(),
+        format!(r#"{{"value":"ek_1","expires_at":{},"x":"{}"}}"#, NOW + 60, "x".repeat(70_000)),
+    ] {
+        assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
+        upstream.next(Act::Answer("200 OK", body.clone()));
+        let answer = app.post(PATH, OPENAI).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_GATEWAY, "upstream_error"), "{body:.80}");
+        no_canary(&answer);
+    }
+    // An id that is not safe to write down does not make the secret worse.
+    upstream.next(Act::Answer(
+        "200 OK\r\nx-request-id: up stream",
+        json!({ "value": "ek_9", "expires_at": NOW + 60, "session": { "id": "a b" } }).to_string(),
+    ));
+    let answer = app.post(PATH, OPENAI).await;
+    assert_eq!((&answer.json()["token"], &answer.json()["sessionId"]), (&json!("ek_9"), &json!(null)));
+    assert!(!app.log().contains("up stream") && !app.log().contains(CANARY));
+}
+
+#[tokio::test]
+async fn fault_40_an_upstream_that_hangs_or_breaks_off_costs_three_seconds_at_most() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    let began = Instant::now();
+    upstream.next(Act::Hang);
+    upstream.next(Act::HeadOnly);
+    let (first, second) = tokio::join!(app.post(PATH, OPENAI), app.post(PATH, OPENAI));
+    for answer in [first, second] {
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"));
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(upstream.asked().len(), 2, "a secret may exist, so that no second one is asked for");
+    until(|| upstream.gone() == 2).await;
+    upstream.next(Act::Close);
+    assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_unavailable");
+    upstream.next(Act::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"value\":\"ek_".to_owned()));
+    assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_error");
+    assert_eq!(upstream.asked().len(), 4);
+    assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn fault_41_a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
+    let (upstream, elsewhere) = (Upstream::start().await, Upstream::start().await);
+    let app = unlimited(&upstream);
+    let location =
+        format!("HTTP/1.1 307 Temporary\r\nlocation: http://{}/v1/realtime/client_secrets\r\ncontent-length: 0\r\n\r\n", elsewhere.address);
+    upstream.next(Act::Raw(location));
+    assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_error");
+    assert_eq!((upstream.asked().len(), elsewhere.connections()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_second_try_brings_the_secret_after_a_5xx() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    upstream.next(Act::Answer("503 Unavailable", CANARY.to_owned()));
+    let answer = app.post(PATH, OPENAI).await;
+    assert_eq!((answer.status, upstream.asked().len()), (StatusCode::OK, 2));
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_there_is_unavailable_and_after_five_failures_not_asked_any_more() {
+    let upstream = Upstream::start().await;
+    let clock = Arc::new(MovedClock::default());
+    let settings = upstream.openai();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let app = Setup { settings: &settings, clock: Some(Arc::clone(&clock) as Arc<dyn Clock>), ..Setup::default() }.spawn();
+    upstream.always(Act::Close);
+    for _ in 0..5 {
+        let answer = app.post(PATH, OPENAI).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str(), answer.header("retry-after")), (503, "upstream_unavailable", "5"));
+    }
+    let answer = app.post(PATH, OPENAI).await;
+    assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("upstream_unavailable", "30"));
+    assert_eq!(upstream.asked().len(), 5, "the breaker is open");
+    assert_eq!(app.post(PATH, r#"{"roomName":"r"}"#).await.status, StatusCode::OK, "LiveKit is not concerned");
+    clock.0.store(30, Ordering::SeqCst);
+    assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_unavailable");
+    assert_eq!(app.post(PATH, OPENAI).await.header("retry-after"), "30");
+    assert_eq!(upstream.asked().len(), 6, "one probe");
+    clock.0.store(60, Ordering::SeqCst);
+    upstream.always(Act::Answer("200 OK", json!({ "value": "ek_1", "expires_at": NOW + 120 }).to_string()));
+    for _ in 0..3 {
+        assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn fault_42_a_thousand_callers_at_once_get_a_secret_each() {
+    let upstream = Upstream::start().await;
+    let app = app(&upstream.openai(), &[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8"), ("ROOMKEY_REALTIME_RATE_LIMIT", "1/1h")]);
+    let ask = async |caller: u32| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + caller).to_string();
+        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("x-forwarded-for", address.as_bytes())];
+        let answer = app.send(Method::POST, PATH, &headers, Some(OPENAI.as_bytes())).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()["token"].as_str().unwrap().to_owned()
+    };
+    let secrets: BTreeSet<_> = futures_util::future::join_all((0..1_000).map(ask)).await.into_iter().collect();
+    assert_eq!((secrets.len(), upstream.asked().len()), (1_000, 1_000));
+    let callers: BTreeSet<_> = upstream.asked().iter().map(|asked| asked.header("openai-safety-identifier").to_owned()).collect();
+    assert_eq!(callers.len(), 1_000);
+}
+
+#[tokio::test]
+async fn connections_to_the_upstream_are_used_again() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    for _ in 0..20 {
+        assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
+    }
+    assert_eq!((upstream.asked().len(), upstream.connections()), (20, 1));
+}
+
+#[tokio::test]
+async fn mints_have_a_budget_of_their_own_which_only_a_valid_request_takes_from() {
+    let upstream = Upstream::start().await;
+    let app = app(&upstream.openai(), &[("ROOMKEY_REALTIME_RATE_LIMIT", "2/1h")]);
+    assert_eq!(app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#).await.fields(), ["voice"]);
+    for left in ["1", "0"] {
+        let answer = app.post(PATH, OPENAI).await;
+        assert_eq!((answer.header("ratelimit-policy"), answer.header("x-ratelimit-remaining")), (r#""realtime";q=2;w=3600"#, left));
+    }
+    let refused = app.post("/api/v1/token", "{}").await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert_eq!(upstream.asked().len(), 2);
+    assert_eq!(
+        app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#).await.status,
+        StatusCode::BAD_REQUEST,
+        "400 comes before this 429"
+    );
+    assert_eq!(app.post(PATH, r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn policy_comes_before_the_budget_of_mints_and_before_the_upstream() {
+    let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
+    let settings = upstream.openai();
+    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.extend([("ROOMKEY_REALTIME_RATE_LIMIT", "1/1h"), ("ROOMKEY_ROOMS_CLAIM", "rooms")]);
+    let app = issuer.app(&settings);
+    let ask = async |claims: serde_json::Value, body: &str| {
+        let bearer = format!("Bearer {}", issuer.token(claims));
+        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("authorization", bearer.as_bytes())];
+        app.send(Method::POST, PATH, &headers, Some(body.as_bytes())).await
+    };
+    for (claims, body, code) in [
+        (json!({ "scope": "openid" }), OPENAI, "insufficient_scope"),
+        (json!({ "rooms": ["a"] }), r#"{"provider":"openai","roomName":"b"}"#, "room_forbidden"),
+        (json!({ "rooms": ["a"] }), r#"{"provider":"openai","participantIdentity":"bob"}"#, "identity_mismatch"),
+    ] {
+        assert_eq!(ask(claims, body).await.code(), code);
+    }
+    assert!(upstream.asked().is_empty());
+    assert_eq!(ask(json!({ "rooms": [] }), OPENAI).await.status, StatusCode::OK, "a request without a room enters none");
+    assert_eq!(ask(json!({ "rooms": ["a"] }), OPENAI).await.code(), "rate_limited");
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_ends_the_mint() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    upstream.next(Act::Hang);
+    tokio::select! {
+        answer = app.post(PATH, OPENAI) => panic!("{answer:?}"),
+        () = until(|| upstream.asked().len() == 1) => {}
+    }
+    until(|| upstream.gone() == 1).await;
+    assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_no_such_route() {
+    assert_eq!(Setup::default().spawn().post("/api/v1/token", "{}").await.code(), "not_found");
+    let (azure, openai) = (Upstream::start().await, Upstream::start().await);
+    let both = [azure.azure(), openai.openai()].concat();
+    let plain = app(&both, &[]);
+    let answer = plain.send(Method::POST, "/api/v1/token", &[], None).await;
+    let endpoint = format!("http://{}/openai/v1/realtime/calls?webrtcfilter=on", azure.address);
+    assert_eq!(answer.json(), json!({ "token": "ek_0", "endpoint": endpoint, "expiresAt": "2023-11-14T22:14:20.000Z" }));
+    let answer = plain.post("/api/v1/token", r#"{"voice":"tenor","roomName":"r"}"#).await;
+    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["voice".to_owned(), "roomName".to_owned()]));
+    let openai_first = app(&both, &[("ROOMKEY_DEFAULT_PROVIDER", "openai")]);
+    assert_eq!(openai_first.post("/api/v1/token", r#"{"voice":"alloy"}"#).await.status, StatusCode::OK);
+    assert_eq!(openai.asked()[0].body["session"]["audio"]["output"]["voice"], "alloy");
+}
+
+#[tokio::test]
+async fn without_its_credential_a_provider_is_unavailable_and_the_others_work() {
+    let upstream = Upstream::start().await;
+    let without_key: Vec<_> = upstream.azure().into_iter().take(2).chain(upstream.openai()).collect();
+    let app = app(&without_key, &[]);
+    let answer = app.post(PATH, r#"{"provider":"azure-openai"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str(), answer.header("retry-after")), (503, "secret_unavailable", "5"));
+    assert!(upstream.asked().is_empty() && answer.json()["remediation"].is_string());
+    assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn diagnostics_say_what_is_wrong_and_spend_nothing_unless_asked_to() {
+    let (azure, openai) = (Upstream::start().await, Upstream::start().await);
+    let app = app(&[azure.azure(), openai.openai()].concat(), &[]);
+    let admin: [(&str, &[u8]); 1] = [("x-admin-api-key", ADMIN_KEY.as_bytes())];
+    azure.next(Act::Answer("401 Unauthorized", CANARY.to_owned()));
+    let answer = app.send(Method::GET, "/api/diagnostics/realtime", &admin, None).await;
+    let lines = answer.json()["providers"].clone();
+    assert_eq!(
+        (&lines[0]["provider"], &lines[0]["credential"], &lines[0]["breaker"]),
+        (&json!("azure-openai"), &json!("api-key"), &json!("closed"))
+    );
+    assert_eq!(lines[0]["endpoint"], azure.address.to_string());
+    assert_eq!(lines[0]["probe"]["result"], "upstream_credentials_rejected");
+    assert!(lines[0]["probe"]["remediation"].as_str().unwrap().contains("Cognitive Services OpenAI User"));
+    assert_eq!(lines[1]["probe"]["result"], "ok");
+    assert!(lines[1].get("mint").is_none());
+    assert_eq!((azure.asked()[0].line(), openai.asked()[0].line()), ("GET /openai/v1/models", "GET /v1/models"));
+    no_canary(&answer);
+
+    openai.next(Act::Answer("404 Not Found", CANARY.to_owned()));
+    let answer = app.send(Method::POST, "/api/diagnostics/realtime", &admin, None).await;
+    let lines = answer.json()["providers"].clone();
+    assert_eq!((&lines[0]["mint"]["result"], &lines[1]["mint"]["result"]), (&json!("ok"), &json!("upstream_misconfigured")));
+    assert_eq!((azure.asked().len(), openai.asked().len()), (3, 3));
+    assert!(!answer.text.contains("ek_") && !app.log().contains("ek_"));
+    no_canary(&answer);
+}
+
+#[tokio::test]
+async fn a_minted_secret_is_accounted_for_by_its_session() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    app.post(PATH, r#"{"provider":"openai","roomName":"standup-42"}"#).await;
+    upstream.next(Act::Answer("404 Not Found", String::new()));
+    app.post(PATH, OPENAI).await;
+    let log = app.log();
+    let audit: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).filter(|line: &serde_json::Value| line["message"] == "audit").collect();
+    assert_eq!(
+        (&audit[0]["outcome"], &audit[0]["session_id"], &audit[0]["target"]),
+        (&json!("issued"), &json!("sess_0"), &json!("standup-42"))
+    );
+    assert_eq!((&audit[1]["outcome"], &audit[1]["code"]), (&json!("refused"), &json!("upstream_misconfigured")));
+    assert!(audit[0].get("jti").is_none());
+}
+
+/// Waits for something that happens in other tasks.
+async fn until(happened: impl Fn() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+}
+
+/// A clock that a test moves by whole seconds.
+#[derive(Default)]
+struct MovedClock(AtomicU64);
+
+impl Clock for MovedClock {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(NOW + self.0.load(Ordering::SeqCst))
+    }
+}

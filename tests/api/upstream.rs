@@ -1,0 +1,209 @@
+//! A Realtime upstream on a loopback address that does what it is told, over a bare socket, and keeps what it was asked.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::harness::NOW;
+
+/// What an upstream says in every answer that is none of ours.
+pub const CANARY: &str = "upstreamcanary9";
+
+/// How one request is answered.
+#[derive(Clone)]
+pub enum Act {
+    /// A fresh secret that lives for a minute.
+    Mint,
+    /// Status line and headers, then the body.
+    Answer(&'static str, String),
+    /// The bytes as they are, then the end of the connection.
+    Raw(String),
+    /// Nothing, for ever.
+    Hang,
+    /// A head, then nothing.
+    HeadOnly,
+    /// The end of the connection.
+    Close,
+}
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub head: String,
+    pub body: Value,
+}
+
+#[derive(Default)]
+struct Shared {
+    acts: Mutex<VecDeque<Act>>,
+    always: Mutex<Option<Act>>,
+    asked: Mutex<Vec<Asked>>,
+    connections: AtomicUsize,
+    gone: AtomicUsize,
+    minted: AtomicUsize,
+}
+
+/// An upstream; it ends with the test.
+pub struct Upstream {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: JoinHandle<()>,
+}
+
+impl Upstream {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared: Arc<Shared> = Arc::default();
+        let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Self { address, shared, serving }
+    }
+
+    /// The settings of a roomkey that has it as OpenAI.
+    pub fn openai(&self) -> Vec<(&'static str, String)> {
+        vec![("OPENAI_BASE_URL", format!("http://{}/v1/", self.address)), ("OPENAI_API_KEY", OPENAI_KEY.to_owned())]
+    }
+
+    /// The settings of a roomkey that has it as Azure OpenAI.
+    pub fn azure(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AZURE_OPENAI_ENDPOINT", format!("http://{}/", self.address)),
+            ("AZURE_OPENAI_DEPLOYMENT", "voice-deployment".to_owned()),
+            ("AZURE_OPENAI_API_KEY", AZURE_KEY.to_owned()),
+        ]
+    }
+
+    /// Answers the next request so; later ones mint, or do what [`Upstream::always`] said.
+    pub fn next(&self, act: Act) {
+        self.shared.acts.lock().unwrap().push_back(act);
+    }
+
+    /// Answers all requests so.
+    pub fn always(&self, act: Act) {
+        *self.shared.always.lock().unwrap() = Some(act);
+    }
+
+    /// All requests so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// How many connections there were.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections that it let hang were ended by the other side.
+    pub fn gone(&self) -> usize {
+        self.shared.gone.load(Ordering::SeqCst)
+    }
+}
+
+pub const OPENAI_KEY: &str = "sk-canary-openai-key-0123456789";
+pub const AZURE_KEY: &str = "canary-azure-key-0123456789abcd";
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Asked {
+    /// A header's value; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.head
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)))
+            .map_or("", |(_, value)| value)
+    }
+
+    /// The request line without the version.
+    pub fn line(&self) -> &str {
+        self.head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(converse(stream, Arc::clone(&shared)));
+    }
+}
+
+async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
+    while let Some(asked) = read(&mut stream).await {
+        let is_mint = asked.line().starts_with("POST");
+        shared.asked.lock().unwrap().push(asked.clone());
+        let act = shared.acts.lock().unwrap().pop_front().or_else(|| shared.always.lock().unwrap().clone()).unwrap_or(Act::Mint);
+        let (head, body) = match act {
+            Act::Mint if is_mint => ("200 OK\r\nx-request-id: req_0123".to_owned(), mint(&shared, &asked)),
+            Act::Mint => ("200 OK".to_owned(), json!({ "data": [] }).to_string()),
+            Act::Answer(head, body) => (head.to_owned(), body),
+            Act::Raw(bytes) => {
+                let _ = stream.write_all(bytes.as_bytes()).await;
+                return;
+            }
+            Act::HeadOnly => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await;
+                hang(&mut stream, &shared).await;
+                return;
+            }
+            Act::Hang => {
+                hang(&mut stream, &shared).await;
+                return;
+            }
+            Act::Close => return,
+        };
+        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn hang(stream: &mut TcpStream, shared: &Shared) {
+    let mut byte = [0];
+    while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {}
+    shared.gone.fetch_add(1, Ordering::SeqCst);
+}
+
+/// As the vendors answer: the session comes back whole, with what roomkey must not hand on.
+fn mint(shared: &Shared, asked: &Asked) -> String {
+    let number = shared.minted.fetch_add(1, Ordering::SeqCst);
+    let mut session = asked.body["session"].clone();
+    session["id"] = format!("sess_{number}").into();
+    session["note"] = CANARY.into();
+    json!({ "value": format!("ek_{number}"), "expires_at": NOW + 60, "session": session }).to_string()
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Asked> {
+    let mut bytes = Vec::new();
+    let head_end = loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at;
+        }
+        let mut buffer = [0; 4_096];
+        let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&buffer[..read]);
+    };
+    let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
+    let mut asked = Asked { head, body: Value::Null };
+    let length: usize = asked.header("content-length").parse().unwrap_or(0);
+    let mut body = bytes.split_off(head_end + 4);
+    while body.len() < length {
+        let mut buffer = [0; 4_096];
+        let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
+        body.extend_from_slice(&buffer[..read]);
+    }
+    if length > 0 {
+        asked.body = serde_json::from_slice(&body).unwrap();
+    }
+    Some(asked)
+}
