@@ -1,11 +1,11 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check package bench tools docs clean
+.PHONY: help run demo demo-realtime test check package bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build roomkey and start it on http://127.0.0.1:7071 (dev mode, unless settings say otherwise)
 	@scripts/tools rust
@@ -14,6 +14,9 @@ run: ## build roomkey and start it on http://127.0.0.1:7071 (dev mode, unless se
 
 demo: ## start an OpenID provider and a roomkey that trusts it, and print what to ask them
 	@exec scripts/demo
+
+demo-realtime: ## start a fake Key Vault, a fake Realtime service and a roomkey for both, and print what to ask them
+	@exec scripts/demo-realtime
 
 test: tools package ## run every test, those against the package and a real LiveKit server too
 	@echo "Building and running the tests: about 3 minutes the first time …"

@@ -24,10 +24,19 @@ pub fn request() -> Vec<u8> {
 
 /// The request with a further header, which ends in a line break.
 pub fn request_with(header: &str) -> Vec<u8> {
-    let body = body().to_string();
+    post(&body(), header)
+}
+
+fn post(body: &Value, header: &str) -> Vec<u8> {
+    let body = body.to_string();
     let length = body.len();
     let head = "POST /api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ";
     format!("{head}{length}\r\n{header}\r\n{body}").into_bytes()
+}
+
+/// The request for a client secret of a Realtime upstream.
+pub fn mint_request() -> Vec<u8> {
+    post(&json!({ "provider": "azure-openai", "voice": "marin" }), "")
 }
 
 /// Where the answer's body begins and ends, once its head has arrived.
@@ -76,6 +85,17 @@ pub fn check_token(body: &[u8]) -> Result<(), String> {
         [ROOM, true, true, true, false, ["microphone"]],
     ]);
     if found == expected { Ok(()) } else { Err(format!("{found} instead of {expected}")) }
+}
+
+/// Checks the answer of a server that mints.
+///
+/// # Errors
+/// The answer, when it is another.
+pub fn check_mint(body: &[u8]) -> Result<(), String> {
+    let answer: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let begins = |name: &str, with: &str| answer[name].as_str().is_some_and(|text| text.starts_with(with));
+    let is_whole = begins("token", "ek_") && begins("sessionId", "sess_") && begins("webrtcUrl", "http://");
+    if is_whole && answer["voice"] == "marin" { Ok(()) } else { Err(answer.to_string()) }
 }
 
 /// Checks the answer of the server that echoes.

@@ -18,9 +18,12 @@ mod load;
 mod machine;
 mod micro;
 mod peers;
+mod realtime;
 mod redis;
 mod report;
 mod server;
+mod upstream;
+mod vault;
 
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ use callers::{Callers, Stage};
 use load::{CONNECTIONS, Clients, Requests, Until};
 use machine::{Cores, Quiet};
 use peers::{PEERS, Peer};
+use realtime::Realtime;
 use report::{Report, Turn};
 use server::Server;
 
@@ -76,6 +80,9 @@ fn main() {
         report.callers.push(Callers::measure(&stage, Duration::from_secs(seconds), &mut report.quiet));
         report.quiet.calibrate(cores);
         println!("Round {round}/{rounds}  {}", report.callers[round - 1]);
+        report.realtime.push(Realtime::measure(cores, Duration::from_secs(seconds), &mut report.quiet));
+        report.quiet.calibrate(cores);
+        println!("Round {round}/{rounds}  {}", report.realtime[round - 1]);
     }
 
     println!("Memory of {} callers …", callers::MANY);

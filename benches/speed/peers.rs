@@ -102,6 +102,19 @@ pub const FASTIFY_JOSE: Peer = Peer {
     },
 };
 
+/// roomkey once more, for client secrets.
+pub const ROOMKEY_MINT: Peer = Peer { name: "roomkey, mint", check: exchange::check_mint, ..PEERS[0] };
+
+/// warp and reqwest, which mint and do nothing else.
+pub const WARP_MINT: Peer = Peer {
+    name: "warp + reqwest, mint",
+    program: "target/peers/x86_64-unknown-linux-musl/release/mint",
+    arguments: &[],
+    folder: ".",
+    check: exchange::check_mint,
+    versions: || format!("{}, {}", locked("reqwest"), warp()),
+};
+
 /// A limit that every request of roomkey is counted against and none reaches: the widest there is.
 pub const WIDE_LIMIT: &str = "1000000/100s";
 
@@ -138,12 +151,14 @@ fn rust() -> String {
 }
 
 fn warp() -> String {
+    format!("{}, {}, {}", locked("warp"), locked("hyper"), rust())
+}
+
+/// The version of a crate of the bare servers.
+fn locked(name: &str) -> String {
     let lock = fs::read_to_string("benches/peers/warp/Cargo.lock").unwrap();
-    let version = |name: &str| -> String {
-        let (_, package) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
-        format!("{name} {}", package.split('"').next().unwrap())
-    };
-    format!("{}, {}, {}", version("warp"), version("hyper"), rust())
+    let (_, package) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
+    format!("{name} {}", package.split('"').next().unwrap())
 }
 
 /// The pinned versions that a file names, one a line.

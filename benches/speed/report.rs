@@ -1,6 +1,7 @@
 //! From turns to tables: medians, ratios within a round, and what was to be reached.
 
 mod callers;
+mod realtime;
 
 use std::fmt::Write;
 use std::fs;
@@ -12,7 +13,8 @@ use crate::callers::Callers;
 use crate::load::CONNECTIONS;
 use crate::machine::Quiet;
 use crate::micro::Step;
-use crate::peers::{CEILING, FASTAPI, FASTIFY, FASTIFY_JOSE, GO, PEERS, ROOMKEY};
+use crate::peers::{CEILING, FASTAPI, FASTIFY, FASTIFY_JOSE, GO, PEERS, ROOMKEY, WARP_MINT};
+use crate::realtime::Realtime;
 use crate::{REQUESTS_PER_STEP, STARTS, STEPS, VERIFIED, WARM_UP};
 
 /// What one server did in one round.
@@ -65,6 +67,8 @@ pub struct Report {
     pub callers: Vec<Callers>,
     /// Resident memory after a request of each of very many callers, in MB.
     pub callers_mb: f64,
+    /// One a round.
+    pub realtime: Vec<Realtime>,
 }
 
 impl Report {
@@ -81,6 +85,7 @@ impl Report {
             memory: Vec::new(),
             callers: Vec::new(),
             callers_mb: 0.0,
+            realtime: Vec::new(),
         }
     }
 
@@ -107,6 +112,7 @@ impl Report {
              ## roomkey ÷ other\n\nEach number is the median of the ratios within a round; in brackets the lowest and the highest. \
              Above 1 is better for requests/s, below 1 for all else.\n\n{ratios}\n\
              ## Who asks, and how often\n\n{callers}\n\
+             ## Minting at a Realtime upstream\n\n{realtime}\n\
              ## What was to be reached\n\n{targets}\n\
              ## Single steps of a request\n\n{steps}\n\
              ## Memory over {million} requests\n\n{memory}\n\
@@ -125,6 +131,7 @@ impl Report {
             medians = self.medians(),
             ratios = self.ratios(),
             callers = self.callers_table(),
+            realtime = self.realtime_table(),
             targets = self.targets(),
             steps = self.steps(),
             million = thousands(STEPS * REQUESTS_PER_STEP),
@@ -187,7 +194,7 @@ impl Report {
             let measured = if behind.is_empty() { "in all".to_owned() } else { format!("behind in {}", behind.join("; ")) };
             row(&format!("ahead of {other} in every column"), &measured, behind.is_empty());
         }
-        for (target, measured, is_met) in self.callers_targets() {
+        for (target, measured, is_met) in self.callers_targets().into_iter().chain(self.realtime_targets()) {
             row(&target, &measured, is_met);
         }
         let resident = self.turns_of(ROOMKEY).iter().map(RESIDENT.of).fold(0.0, f64::max);
@@ -236,13 +243,14 @@ impl Report {
              - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read as soon as \
              something is in it. The others log nothing, add no request id or security headers, set no limits, and check no more than \
              their framework does by itself.\n\
-             {callers}\
+             {callers}{realtime}\
              - \"{CEILING}\" is warp reading the same JSON and answering with it; its answer is shorter than the others'. \"warp, \
              sign\" parses, signs and replies. Both are built as roomkey is.\n\
              - Versions:\n",
             callers = Self::callers_method(),
+            realtime = Self::realtime_method(),
         );
-        for peer in PEERS.iter().chain([&FASTIFY_JOSE]) {
+        for peer in PEERS.iter().chain([&FASTIFY_JOSE, &WARP_MINT]) {
             writeln!(text, "  - {}: {}", peer.name, peer.versions()).unwrap();
         }
         text

@@ -1,9 +1,14 @@
-//! Against real parts: LiveKit's server, its three server SDKs and its browser client, an identity provider and Redis.
+//! Against real parts: LiveKit's server, its three server SDKs and its browser client, an identity provider and Redis; and against fakes
+//! of Azure and of Realtime services, which Microsoft's and OpenAI's own SDKs are run against too.
 //! `make tools` installs them.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 mod callers;
 mod callers_refused;
+mod fake;
+mod fake_azure;
+mod fake_realtime;
+mod leaks;
 mod livekit_server;
 mod openid_provider;
 mod outages;
@@ -11,9 +16,13 @@ mod peers;
 #[path = "../process.rs"]
 #[expect(dead_code, reason = "how a program ends is the black-box tests' business")]
 mod process;
+mod realtime;
 mod redis;
 mod redis_server;
 mod shared_limit;
 mod signed_in;
 mod three_verifiers;
 mod token_source;
+mod vault;
+mod witness_azure;
+mod witness_openai;

@@ -1,0 +1,36 @@
+//! Whether a text came out of a program in any of the forms in which a leak would show it.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// A text as it is, and in the forms that survive a log or an answer.
+fn forms(text: &str) -> [String; 5] {
+    let each = |format: fn(u8) -> String| text.bytes().map(format).collect::<String>();
+    [
+        text.to_owned(),
+        each(|byte| format!("{byte:02x}")),
+        each(|byte| format!("%{byte:02X}")),
+        STANDARD_NO_PAD.encode(text),
+        URL_SAFE_NO_PAD.encode(text),
+    ]
+}
+
+/// Fails when one of the texts stands in one of the outputs.
+pub fn assert_absent(texts: &[&str], outputs: &[&str]) {
+    for output in outputs {
+        let output = output.to_lowercase();
+        for text in texts {
+            assert!(!forms(text).iter().any(|form| output.contains(&form.to_lowercase())), "{text} stands in {output}");
+        }
+    }
+}
+
+#[test]
+fn a_leak_is_found_in_each_of_its_forms() {
+    let text = "a-canary-0123";
+    for form in forms(text) {
+        let output = format!("before {form} after");
+        assert!(std::panic::catch_unwind(|| assert_absent(&[text], &["nothing", &output])).is_err(), "{form}");
+    }
+    assert_absent(&[text], &["nothing"]);
+}
