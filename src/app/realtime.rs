@@ -15,7 +15,7 @@ use crate::upstream::entra;
 use crate::upstream::realtime::client::SharedClient;
 use crate::upstream::realtime::credential::Credential;
 use crate::upstream::realtime::{Bounds, MINTS_IN_FLIGHT, Shared};
-pub use crate::upstream::realtime::{Minted, Realtime};
+pub use crate::upstream::realtime::{Minted, Realtime, Turn};
 use crate::upstream::slot::Slot;
 
 /// What the operator has configured.

@@ -15,7 +15,7 @@ use super::request::Request;
 use crate::app::App;
 use crate::app::realtime::Realtime;
 use crate::clock::Stopwatch;
-use crate::domain::mint::{Ask, MintError};
+use crate::domain::mint::Ask;
 use crate::domain::provider::Provider;
 
 #[derive(Serialize)]
@@ -74,7 +74,7 @@ async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<
         endpoint: upstream.endpoint.host(),
         credential: upstream.credential.kind(),
         breaker: upstream.breaker_state(now).as_str(),
-        probe: check(&probed, stopwatch.elapsed()),
+        probe: check(&probed.map_err(ApiError::Upstream), stopwatch.elapsed()),
         mint: None,
     }
 }
@@ -85,16 +85,20 @@ async fn mint(app: &App, to: (Provider, &Realtime), now: SystemTime) -> Option<C
     let model = choices.own_model(to.0)?;
     let caller = app.hash_key.hash("diagnostics", b"operator");
     let stopwatch = Stopwatch::start();
-    let minted = realtime::ask_upstream(app, to, &Ask { model, voice: &choices.voice, caller, now }).await;
-    Some(check(&minted.outcome, stopwatch.elapsed()))
+    let ask = Ask { model, voice: &choices.voice, caller, now };
+    let outcome = match realtime::take_turn(app, to, now) {
+        Ok(turn) => realtime::ask_upstream(app, to.0, turn, &ask).await.outcome.map_err(ApiError::Upstream),
+        Err(error) => Err(error),
+    };
+    Some(check(&outcome, stopwatch.elapsed()))
 }
 
-fn check<T>(outcome: &Result<T, MintError>, latency: Duration) -> Check {
-    let error = outcome.as_ref().err().map(|error| ApiError::Upstream(*error));
+fn check<T>(outcome: &Result<T, ApiError>, latency: Duration) -> Check {
+    let error = outcome.as_ref().err();
     Check {
-        result: error.as_ref().map_or("ok", |error| error.kind().code),
+        result: error.map_or("ok", |error| error.kind().code),
         latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
-        detail: error.as_ref().map(ApiError::detail),
-        remediation: error.as_ref().and_then(ApiError::remediation),
+        detail: error.map(ApiError::detail),
+        remediation: error.and_then(ApiError::remediation),
     }
 }

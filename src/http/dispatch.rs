@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::time::timeout;
 use uuid::Uuid;
 use warp::path::FullPath;
@@ -16,11 +16,11 @@ use super::connection::Connection;
 use super::cors;
 use super::error::ApiError;
 use super::rate_limit_headers;
-use super::record::Record;
+use super::record::{ABANDONED, Record};
 use super::reply::Reply;
 use super::request::{self, BodyStream, Request};
 use super::routes::{self, Route, Target};
-use crate::app::NO_PROVIDER;
+use crate::app::{App, NO_PROVIDER};
 use crate::clock::Stopwatch;
 use crate::domain::provider::Provider;
 use crate::domain::trace_context::TraceId;
@@ -49,22 +49,31 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
 }
 
 async fn answer(connection: &Connection, method: &Method, path: &str, headers: &HeaderMap, mut body: impl BodyStream) -> Reply {
-    let stopwatch = Stopwatch::start();
     let app = &*connection.app;
     let request_id = request::request_id(headers, &*app.entropy);
-    let mut record = Record::default();
-    let (route, outcome) = match routes::find(method, path) {
+    let target = routes::find(method, path);
+    let mut account = Account {
+        app,
+        request_id,
+        method,
+        headers,
+        route: target.path(),
+        stopwatch: Stopwatch::start(),
+        record: Record::default(),
+        is_given: false,
+    };
+    let outcome = match target {
         Target::Route(route) => {
-            let request = Request { headers, body: &mut body, peer: connection.peer, record: &mut record };
-            (route.path, bounded(connection, route, request).await)
+            let request = Request { headers, body: &mut body, peer: connection.peer, record: &mut account.record };
+            bounded(connection, route, request).await
         }
-        Target::Options(path) => (path, Ok(cors::options(&app.cors, path, headers))),
-        Target::WrongMethod(path) => (path, Err(ApiError::MethodNotAllowed { path })),
-        Target::Nothing => ("none", Err(ApiError::NotFound)),
+        Target::Options(path) => Ok(cors::options(&app.cors, path, headers)),
+        Target::WrongMethod(path) => Err(ApiError::MethodNotAllowed { path }),
+        Target::Nothing => Err(ApiError::NotFound),
     };
     let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
     let mut reply = complete(outcome.unwrap_or_else(|error| error.into_reply(request_id)), request_id);
-    if let Some((budget, decision, now)) = &record.limit {
+    if let Some((budget, decision, now)) = &account.record.limit {
         rate_limit_headers::add(reply.headers_mut(), decision, budget, *now);
     }
     cors::add_headers(&app.cors, headers, reply.headers_mut());
@@ -75,10 +84,34 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
         connection.linger();
     }
     connection.end_request();
-    // The probe itself is neither counted nor logged: it comes many times a second.
-    if route != routes::PROBE || code.is_some() {
-        let duration = stopwatch.elapsed();
-        app.metrics.request(route, reply.status().as_str(), code, duration);
+    account.give(reply.status(), code, cause);
+    reply
+}
+
+/// What a request leaves behind in metrics and log: once, with its answer, or, while a secret is minted for it, when the caller
+/// hangs up and this is dropped.
+struct Account<'a> {
+    app: &'a App,
+    request_id: Uuid,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    route: &'static str,
+    stopwatch: Stopwatch,
+    record: Record,
+    is_given: bool,
+}
+
+impl Account<'_> {
+    fn give(&mut self, status: StatusCode, code: Option<&'static str>, cause: Option<&'static str>) {
+        self.is_given = true;
+        let upstream_id = self.record.upstream_id.take();
+        let Self { app, request_id, method, headers, route, ref record, .. } = *self;
+        // The probe itself is neither counted nor logged: it comes many times a second.
+        if route == routes::PROBE && code.is_none() {
+            return;
+        }
+        let duration = self.stopwatch.elapsed();
+        app.metrics.request(route, status.as_str(), code, duration);
         let provider = record.provider.map(Provider::as_str);
         let trace_id = TraceId::from_headers(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes));
         let ids = Ids { request_id, trace_id };
@@ -86,21 +119,28 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
             app.metrics.token(provider.unwrap_or(NO_PROVIDER), event.outcome.as_str());
             telemetry::audit(ids, &event);
         }
-        let status = reply.status().as_u16();
         telemetry::access(&Access {
             ids,
             method: method_label(method),
             route,
-            status,
+            status: status.as_u16(),
             code,
             cause,
             caller: record.actor,
             provider,
-            upstream_id: record.upstream_id,
+            upstream_id,
             duration,
         });
     }
-    reply
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        if self.record.mints && !self.is_given {
+            // No status of HTTP's own, for there is no answer: the one that proxies write down in such a case.
+            self.give(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), Some(ABANDONED), None);
+        }
+    }
 }
 
 /// Calls a route within the bounds of the edge. The probe always has a seat: the host would take silence for death.

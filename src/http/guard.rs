@@ -67,8 +67,9 @@ pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) 
     Ok(Admission { caller, caller_hash: hash, now })
 }
 
-/// Takes one from the caller's budget of Realtime client secrets. Called last, so that no request that is refused anyway costs
-/// one; what the upstream makes of it does not matter, since a secret may exist that never arrived.
+/// Takes one from the caller's budget of Realtime client secrets. Called last, with a turn at the upstream in hand, so that no
+/// request that is refused anyway costs one; what the upstream makes of it does not matter, since a secret may exist that never
+/// arrived.
 ///
 /// # Errors
 /// 429 past the budget.

@@ -1,14 +1,16 @@
 //! Realtime client secrets: the part of `POST /api/token` for the providers that mint, and what its plain sibling shares with it.
 
+use std::time::{Duration, SystemTime};
+
 use http::StatusCode;
 use serde::Serialize;
 
 use super::error::ApiError;
 use super::guard::{self, Admission};
-use super::record::Record;
+use super::record::{ABANDONED, Record};
 use super::reply::{self, Reply};
 use crate::app::App;
-use crate::app::realtime::{Minted, Realtime};
+use crate::app::realtime::{Minted, Realtime, Turn};
 use crate::domain::audit::Issued;
 use crate::domain::client_secret::{ClientSecret, SecretValue, SessionId};
 use crate::domain::lifetime::{Validity, instant, rfc3339};
@@ -49,10 +51,10 @@ pub async fn issue(app: &App, record: &mut Record, admission: &Admission, wanted
     reply::json(StatusCode::OK, &answer)
 }
 
-/// Policy, budget, mint, record: what every route that mints does. Returns the address for the browser too.
+/// Policy, turn, budget, mint, record: what every route that mints does. Returns the address for the browser too.
 ///
 /// # Errors
-/// 403 by policy, 429 past the budget of mints, and what the upstream's answer means.
+/// 403 by policy, 503 where the upstream is not asked at present, 429 past the budget of mints, and what the upstream's answer means.
 pub(super) async fn mint(
     app: &App,
     record: &mut Record,
@@ -62,19 +64,49 @@ pub(super) async fn mint(
     record.asked_for(wanted.provider, wanted.room_name.as_ref());
     admission.authorize(wanted.participant_identity.clone(), wanted.room_name.as_ref())?;
     let upstream = app.upstreams.of(wanted.provider).ok_or(ApiError::Internal("a provider is on and has no upstream"))?;
+    record.mints = true;
+    // Before the budget, so that a mint that cannot even begin costs nothing; a turn that the budget refuses is given back.
+    let turn = take_turn(app, (wanted.provider, upstream), admission.now)?;
     guard::mint(app, record, admission).await?;
     let ask = Ask { model: &wanted.model, voice: &wanted.voice, caller: admission.caller_hash, now: admission.now };
-    let minted = ask_upstream(app, (wanted.provider, upstream), &ask).await;
+    let minted = ask_upstream(app, wanted.provider, turn, &ask).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
     record.issued = Some(Issued::Secret(secret.session_id.clone()));
     Ok((secret, upstream.endpoint.calls_url()))
 }
 
+/// Takes a turn at an upstream, and counts it where there is none.
+///
+/// # Errors
+/// What is missing for a mint, as an error of its own.
+pub(super) fn take_turn<'a>(app: &App, (provider, upstream): (Provider, &'a Realtime), now: SystemTime) -> Result<Turn<'a>, ApiError> {
+    upstream.turn(now).map_err(|error| {
+        let error = ApiError::Upstream(error);
+        app.metrics.mint(provider.as_str(), error.kind().code, None);
+        error
+    })
+}
+
 /// Asks an upstream for a secret, and counts what came of it.
-pub(super) async fn ask_upstream(app: &App, (provider, upstream): (Provider, &Realtime), ask: &Ask<'_>) -> Minted {
-    let minted = upstream.mint(ask).await;
-    let word = minted.outcome.as_ref().map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
-    app.metrics.mint(provider.as_str(), word, minted.duration);
+pub(super) async fn ask_upstream(app: &App, provider: Provider, turn: Turn<'_>, ask: &Ask<'_>) -> Minted {
+    let mut count = Count { app, provider, outcome: ABANDONED, duration: None };
+    let minted = turn.mint(ask).await;
+    count.outcome = minted.outcome.as_ref().map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
+    count.duration = Some(minted.duration);
     minted
+}
+
+/// Counts a mint when it goes, so that one whose caller hung up is counted too.
+struct Count<'a> {
+    app: &'a App,
+    provider: Provider,
+    outcome: &'static str,
+    duration: Option<Duration>,
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        self.app.metrics.mint(self.provider.as_str(), self.outcome, self.duration);
+    }
 }

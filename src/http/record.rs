@@ -11,6 +11,9 @@ use crate::domain::provider::Provider;
 use crate::domain::rate_limit::{Budget, Decision};
 use crate::domain::upstream_id::UpstreamId;
 
+/// The code of a request whose caller hung up while its secret was being minted.
+pub const ABANDONED: &str = "abandoned";
+
 /// Filled in as a request goes on.
 #[derive(Default)]
 pub struct Record {
@@ -22,6 +25,8 @@ pub struct Record {
     pub provider: Option<Provider>,
     /// Which room it opens.
     pub room_name: Option<RoomName>,
+    /// A secret is being minted for it, so that it leaves its lines even where the caller hangs up.
+    pub mints: bool,
     /// By what the key that was issued is known.
     pub issued: Option<Issued>,
     /// By what the upstream knows its answer.

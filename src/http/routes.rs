@@ -85,6 +85,17 @@ pub(super) enum Target {
     Nothing,
 }
 
+impl Target {
+    /// The path as the table has it, or `none`.
+    pub(super) fn path(&self) -> &'static str {
+        match self {
+            Self::Route(route) => route.path,
+            Self::Options(path) | Self::WrongMethod(path) => path,
+            Self::Nothing => "none",
+        }
+    }
+}
+
 /// Looks the method and the path up. Trailing slashes, double slashes, other case and encoded slashes are other paths.
 pub(super) fn find(method: &Method, path: &str) -> Target {
     let mut known = None;

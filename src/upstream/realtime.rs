@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::{Client, RequestBuilder, StatusCode};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
 use self::client::SharedClient;
@@ -40,11 +40,18 @@ pub struct Bounds {
     pub pause: Duration,
     /// With less than this left a second try would only be cut off.
     pub least: Duration,
+    /// A caller who hangs up after this without an answer was kept waiting by the upstream, which counts as its failure.
+    pub patience: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { whole: Duration::from_secs(3), pause: Duration::from_millis(250), least: Duration::from_millis(500) }
+        Self {
+            whole: Duration::from_secs(3),
+            pause: Duration::from_millis(250),
+            least: Duration::from_millis(500),
+            patience: Duration::from_secs(1),
+        }
     }
 }
 
@@ -88,8 +95,14 @@ pub struct Minted {
     pub outcome: Result<ClientSecret, MintError>,
     /// By which the upstream's people find its last answer.
     pub upstream_id: Option<UpstreamId>,
-    /// How long the upstream took, both tries and the pause between them; `None` where it was not asked.
-    pub duration: Option<Duration>,
+    /// How long the upstream took, both tries and the pause between them.
+    pub duration: Duration,
+}
+
+/// Leave to mint once. It holds a seat and the breaker's pass, and gives both back where it is dropped unused.
+pub struct Turn<'a> {
+    watch: Watch<'a>,
+    _seat: SemaphorePermit<'a>,
 }
 
 /// One try that brought no secret.
@@ -112,24 +125,15 @@ impl Realtime {
         Self { provider, endpoint, credential, plan, breaker: Mutex::default(), shared }
     }
 
-    /// Mints one secret. A caller who goes away cancels it by dropping the future.
-    pub async fn mint(&self, ask: &Ask<'_>) -> Minted {
-        let mut minted = Minted { outcome: Err(MintError::NoCredential), upstream_id: None, duration: None };
-        if let Err(error) = self.credential.header(self.provider, ask.now).ok_or(MintError::NoCredential) {
-            return Minted { outcome: Err(error), ..minted };
-        }
-        let Ok(_seat) = self.shared.seats.try_acquire() else { return Minted { outcome: Err(MintError::Full), ..minted } };
-        let pass = match self.breaker().admit(self.shared.clock.now()) {
-            Ok(pass) => pass,
-            Err(paused) => return Minted { outcome: Err(MintError::Paused(paused.retry_after)), ..minted },
-        };
-        let mut watch = Watch { upstream: self, pass, finding: Finding::Nothing };
-        let stopwatch = Stopwatch::start();
-        let tries = timeout(self.shared.bounds.whole, self.tries(ask, &stopwatch, &mut minted.upstream_id)).await;
-        minted.duration = Some(stopwatch.elapsed());
-        minted.outcome = tries.unwrap_or(Err(MintError::Timeout));
-        watch.finding = minted.outcome.as_ref().map_or_else(|error| error.finding(), |_| Finding::Answered);
-        minted
+    /// Takes all that a mint needs beside the upstream's answer, and asks nothing yet.
+    ///
+    /// # Errors
+    /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
+    pub fn turn(&self, now: SystemTime) -> Result<Turn<'_>, MintError> {
+        self.credential.header(self.provider, now).ok_or(MintError::NoCredential)?;
+        let seat = self.shared.seats.try_acquire().map_err(|_| MintError::Full)?;
+        let pass = self.breaker().admit(self.shared.clock.now()).map_err(|paused| MintError::Paused(paused.retry_after))?;
+        Ok(Turn { watch: Watch { upstream: self, pass, asked: None, finding: None }, _seat: seat })
     }
 
     /// How the breaker stands.
@@ -156,7 +160,7 @@ impl Realtime {
         let client = self.client().await?;
         match self.attempt(&client, ask, body.clone(), id).await {
             Err(Failure { error, may_repeat: true }) => {
-                let Bounds { whole, pause, least } = self.shared.bounds;
+                let Bounds { whole, pause, least, .. } = self.shared.bounds;
                 let pause = pause.mul_f64(f64::from(u16::from_be_bytes(self.shared.entropy.bytes())) / f64::from(u16::MAX));
                 if stopwatch.elapsed() + pause + least > whole {
                     return Err(error);
@@ -201,16 +205,37 @@ impl Realtime {
     }
 }
 
+impl Turn<'_> {
+    /// Mints one secret. A caller who goes away cancels it by dropping the future.
+    pub async fn mint(mut self, ask: &Ask<'_>) -> Minted {
+        let upstream = self.watch.upstream;
+        let stopwatch = Stopwatch::start();
+        self.watch.asked = Some(stopwatch);
+        let mut upstream_id = None;
+        let tries = timeout(upstream.shared.bounds.whole, upstream.tries(ask, &stopwatch, &mut upstream_id)).await;
+        let outcome = tries.unwrap_or(Err(MintError::Timeout));
+        self.watch.finding = Some(outcome.as_ref().map_or_else(|error| error.finding(), |_| Finding::Answered));
+        Minted { outcome, upstream_id, duration: stopwatch.elapsed() }
+    }
+}
+
 /// Reports to the breaker when it goes, so that a mint that is dropped half-way does not keep the probe's place for ever.
 struct Watch<'a> {
     upstream: &'a Realtime,
     pass: Pass,
-    finding: Finding,
+    /// Since when the upstream is being asked.
+    asked: Option<Stopwatch>,
+    /// `None` until the mint is over.
+    finding: Option<Finding>,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.upstream.breaker().report(self.pass, self.finding, self.upstream.shared.clock.now());
+        let Shared { clock, bounds, .. } = &self.upstream.shared;
+        // Otherwise callers who hang up early would keep an upstream that hangs from ever being left alone.
+        let kept_waiting = self.asked.is_some_and(|asked| asked.elapsed() > bounds.patience);
+        let finding = self.finding.unwrap_or(if kept_waiting { Finding::Failed } else { Finding::Nothing });
+        self.upstream.breaker().report(self.pass, finding, clock.now());
     }
 }
 

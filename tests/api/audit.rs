@@ -9,7 +9,7 @@ use crate::issuer::Issuer;
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 const TRACEPARENT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-fn lines(app: &TestApp, message: &str) -> Vec<Value> {
+pub fn lines(app: &TestApp, message: &str) -> Vec<Value> {
     let lines = app.log();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).filter(|line: &Value| line["message"] == message).collect()
 }

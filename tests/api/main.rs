@@ -23,6 +23,7 @@ mod harness;
 mod hostile_heads;
 mod issuer;
 mod limits;
+mod minting;
 mod order;
 mod realtime;
 mod secrets;

@@ -1,4 +1,4 @@
-//! Realtime client secrets: `POST /api/token` with a provider that mints, `POST /api/v1/token`, and the operator's diagnostics.
+//! Realtime client secrets: what is asked of an upstream, and what becomes of its answers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,22 +10,21 @@ use roomkey::clock::Clock;
 use serde_json::json;
 
 use crate::harness::{ADMIN_KEY, Answer, NOW, Setup, TestApp};
-use crate::issuer::Issuer;
 use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
 
-const PATH: &str = "/api/token";
-const OPENAI: &str = r#"{"provider":"openai"}"#;
+pub const PATH: &str = "/api/token";
+pub const OPENAI: &str = r#"{"provider":"openai"}"#;
 
-fn app(settings: &[(&'static str, String)], more: &[(&str, &str)]) -> TestApp {
+pub fn app(settings: &[(&'static str, String)], more: &[(&str, &str)]) -> TestApp {
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).chain(more.iter().copied()).collect();
     Setup { settings: &settings, ..Setup::default() }.spawn()
 }
 
-fn unlimited(upstream: &Upstream) -> TestApp {
+pub fn unlimited(upstream: &Upstream) -> TestApp {
     app(&upstream.openai(), &[("ROOMKEY_REALTIME_RATE_LIMIT", "off")])
 }
 
-fn no_canary(answer: &Answer) {
+pub fn no_canary(answer: &Answer) {
     let all = format!("{:?} {}", answer.headers, answer.text).to_lowercase();
     assert!(!all.contains(CANARY), "{all}");
 }
@@ -291,63 +290,6 @@ async fn connections_to_the_upstream_are_used_again() {
 }
 
 #[tokio::test]
-async fn mints_have_a_budget_of_their_own_which_only_a_valid_request_takes_from() {
-    let upstream = Upstream::start().await;
-    let app = app(&upstream.openai(), &[("ROOMKEY_REALTIME_RATE_LIMIT", "2/1h")]);
-    assert_eq!(app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#).await.fields(), ["voice"]);
-    for left in ["1", "0"] {
-        let answer = app.post(PATH, OPENAI).await;
-        assert_eq!((answer.header("ratelimit-policy"), answer.header("x-ratelimit-remaining")), (r#""realtime";q=2;w=3600"#, left));
-    }
-    let refused = app.post("/api/v1/token", "{}").await;
-    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
-    assert_eq!(upstream.asked().len(), 2);
-    assert_eq!(
-        app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#).await.status,
-        StatusCode::BAD_REQUEST,
-        "400 comes before this 429"
-    );
-    assert_eq!(app.post(PATH, r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
-}
-
-#[tokio::test]
-async fn policy_comes_before_the_budget_of_mints_and_before_the_upstream() {
-    let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
-    let settings = upstream.openai();
-    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    settings.extend([("ROOMKEY_REALTIME_RATE_LIMIT", "1/1h"), ("ROOMKEY_ROOMS_CLAIM", "rooms")]);
-    let app = issuer.app(&settings);
-    let ask = async |claims: serde_json::Value, body: &str| {
-        let bearer = format!("Bearer {}", issuer.token(claims));
-        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("authorization", bearer.as_bytes())];
-        app.send(Method::POST, PATH, &headers, Some(body.as_bytes())).await
-    };
-    for (claims, body, code) in [
-        (json!({ "scope": "openid" }), OPENAI, "insufficient_scope"),
-        (json!({ "rooms": ["a"] }), r#"{"provider":"openai","roomName":"b"}"#, "room_forbidden"),
-        (json!({ "rooms": ["a"] }), r#"{"provider":"openai","participantIdentity":"bob"}"#, "identity_mismatch"),
-    ] {
-        assert_eq!(ask(claims, body).await.code(), code);
-    }
-    assert!(upstream.asked().is_empty());
-    assert_eq!(ask(json!({ "rooms": [] }), OPENAI).await.status, StatusCode::OK, "a request without a room enters none");
-    assert_eq!(ask(json!({ "rooms": ["a"] }), OPENAI).await.code(), "rate_limited");
-}
-
-#[tokio::test]
-async fn a_caller_who_hangs_up_ends_the_mint() {
-    let upstream = Upstream::start().await;
-    let app = unlimited(&upstream);
-    upstream.next(Act::Hang);
-    tokio::select! {
-        answer = app.post(PATH, OPENAI) => panic!("{answer:?}"),
-        () = until(|| upstream.asked().len() == 1) => {}
-    }
-    until(|| upstream.gone() == 1).await;
-    assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
-}
-
-#[tokio::test]
 async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_no_such_route() {
     assert_eq!(Setup::default().spawn().post("/api/v1/token", "{}").await.code(), "not_found");
     let (azure, openai) = (Upstream::start().await, Upstream::start().await);
@@ -363,66 +305,8 @@ async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_n
     assert_eq!(openai.asked()[0].body["session"]["audio"]["output"]["voice"], "alloy");
 }
 
-#[tokio::test]
-async fn without_its_credential_a_provider_is_unavailable_and_the_others_work() {
-    let upstream = Upstream::start().await;
-    let without_key: Vec<_> = upstream.azure().into_iter().take(2).chain(upstream.openai()).collect();
-    let app = app(&without_key, &[]);
-    let answer = app.post(PATH, r#"{"provider":"azure-openai"}"#).await;
-    assert_eq!((answer.status.as_u16(), answer.code().as_str(), answer.header("retry-after")), (503, "secret_unavailable", "5"));
-    assert!(upstream.asked().is_empty() && answer.json()["remediation"].is_string());
-    assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
-}
-
-#[tokio::test]
-async fn diagnostics_say_what_is_wrong_and_spend_nothing_unless_asked_to() {
-    let (azure, openai) = (Upstream::start().await, Upstream::start().await);
-    let app = app(&[azure.azure(), openai.openai()].concat(), &[]);
-    let admin: [(&str, &[u8]); 1] = [("x-admin-api-key", ADMIN_KEY.as_bytes())];
-    azure.next(Act::Answer("401 Unauthorized", CANARY.to_owned()));
-    let answer = app.send(Method::GET, "/api/diagnostics/realtime", &admin, None).await;
-    let lines = answer.json()["providers"].clone();
-    assert_eq!(
-        (&lines[0]["provider"], &lines[0]["credential"], &lines[0]["breaker"]),
-        (&json!("azure-openai"), &json!("api-key"), &json!("closed"))
-    );
-    assert_eq!(lines[0]["endpoint"], azure.address.to_string());
-    assert_eq!(lines[0]["probe"]["result"], "upstream_credentials_rejected");
-    assert!(lines[0]["probe"]["remediation"].as_str().unwrap().contains("Cognitive Services OpenAI User"));
-    assert_eq!(lines[1]["probe"]["result"], "ok");
-    assert!(lines[1].get("mint").is_none());
-    assert_eq!((azure.asked()[0].line(), openai.asked()[0].line()), ("GET /openai/v1/models", "GET /v1/models"));
-    no_canary(&answer);
-
-    openai.next(Act::Answer("404 Not Found", CANARY.to_owned()));
-    let answer = app.send(Method::POST, "/api/diagnostics/realtime", &admin, None).await;
-    let lines = answer.json()["providers"].clone();
-    assert_eq!((&lines[0]["mint"]["result"], &lines[1]["mint"]["result"]), (&json!("ok"), &json!("upstream_misconfigured")));
-    assert_eq!((azure.asked().len(), openai.asked().len()), (3, 3));
-    assert!(!answer.text.contains("ek_") && !app.log().contains("ek_"));
-    no_canary(&answer);
-}
-
-#[tokio::test]
-async fn a_minted_secret_is_accounted_for_by_its_session() {
-    let upstream = Upstream::start().await;
-    let app = unlimited(&upstream);
-    app.post(PATH, r#"{"provider":"openai","roomName":"standup-42"}"#).await;
-    upstream.next(Act::Answer("404 Not Found", String::new()));
-    app.post(PATH, OPENAI).await;
-    let log = app.log();
-    let audit: Vec<serde_json::Value> =
-        log.lines().map(|line| serde_json::from_str(line).unwrap()).filter(|line: &serde_json::Value| line["message"] == "audit").collect();
-    assert_eq!(
-        (&audit[0]["outcome"], &audit[0]["session_id"], &audit[0]["target"]),
-        (&json!("issued"), &json!("sess_0"), &json!("standup-42"))
-    );
-    assert_eq!((&audit[1]["outcome"], &audit[1]["code"]), (&json!("refused"), &json!("upstream_misconfigured")));
-    assert!(audit[0].get("jti").is_none());
-}
-
 /// Waits for something that happens in other tasks.
-async fn until(happened: impl Fn() -> bool) {
+pub async fn until(happened: impl Fn() -> bool) {
     let waiting = async {
         while !happened() {
             tokio::task::yield_now().await;
@@ -433,7 +317,7 @@ async fn until(happened: impl Fn() -> bool) {
 
 /// A clock that a test moves by whole seconds.
 #[derive(Default)]
-struct MovedClock(AtomicU64);
+pub struct MovedClock(pub AtomicU64);
 
 impl Clock for MovedClock {
     fn now(&self) -> SystemTime {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Kind;
-use super::kinds::kind as new;
+use super::kinds::{OVERLOADED, kind as new};
 use crate::domain::mint::MintError;
 
 /// A secret that was missing may have come by then.
@@ -67,7 +67,8 @@ pub(super) const TIMEOUT: Kind = new(
 pub(super) fn kind(error: MintError) -> &'static Kind {
     match error {
         MintError::NoCredential => &SECRET_UNAVAILABLE,
-        MintError::Full | MintError::Paused(_) | MintError::Network => &UNAVAILABLE,
+        MintError::Full => &OVERLOADED,
+        MintError::Paused(_) | MintError::Network => &UNAVAILABLE,
         MintError::Timeout => &TIMEOUT,
         MintError::CredentialsRejected => &CREDENTIALS_REJECTED,
         MintError::Misconfigured => &MISCONFIGURED,

@@ -98,7 +98,17 @@ fn key() -> Credential {
 async fn mint(upstream: &Realtime) -> Result<ClientSecret, MintError> {
     let (model, voice) = (Choice::parse("m").unwrap(), Choice::parse("v").unwrap());
     let caller = HashKey::new(&[7; 32]).hash("caller", b"c");
-    upstream.mint(&Ask { model: &model, voice: &voice, caller, now: FixedClock.now() }).await.outcome
+    let ask = Ask { model: &model, voice: &voice, caller, now: FixedClock.now() };
+    upstream.turn(ask.now)?.mint(&ask).await.outcome
+}
+
+/// Five failures a minute ago: the next one to ask is the probe.
+fn open_in_the_past(upstream: &Realtime) {
+    let past = FixedClock.now() - Duration::from_mins(1);
+    for _ in 0..5 {
+        let leave = upstream.breaker().admit(past).unwrap();
+        upstream.breaker().report(leave, Finding::Failed, past);
+    }
 }
 
 const LONG: Duration = Duration::from_secs(3);
@@ -175,11 +185,7 @@ async fn where_nothing_could_be_sent_it_is_tried_again_and_then_given_up() {
 async fn a_probe_that_is_dropped_leaves_the_place_to_the_next() {
     let peer = Peer::start("").await;
     let upstream = upstream(&peer, key(), &shared(9, 0, LONG));
-    let past = FixedClock.now() - Duration::from_mins(1);
-    for _ in 0..5 {
-        let leave = upstream.breaker().admit(past).unwrap();
-        upstream.breaker().report(leave, Finding::Failed, past);
-    }
+    open_in_the_past(&upstream);
     assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
     for asked in 1..4 {
         tokio::select! {
@@ -187,4 +193,38 @@ async fn a_probe_that_is_dropped_leaves_the_place_to_the_next() {
             () = async { while peer.asked.load(Ordering::SeqCst) < asked { tokio::task::yield_now().await; } } => {}
         }
     }
+}
+
+#[tokio::test]
+async fn a_turn_that_is_not_used_gives_back_the_seat_and_the_probes_place() {
+    let peer = Peer::start(GOOD).await;
+    let shared = shared(1, 0, LONG);
+    let upstream = upstream(&peer, key(), &shared);
+    open_in_the_past(&upstream);
+    for _ in 0..3 {
+        let turn = upstream.turn(FixedClock.now()).unwrap();
+        assert!(upstream.turn(FixedClock.now()).is_err());
+        drop(turn);
+    }
+    assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
+    assert!(mint(&upstream).await.is_ok());
+}
+
+#[tokio::test]
+async fn callers_who_hang_up_on_an_upstream_that_keeps_them_waiting_open_the_breaker() {
+    let hang_up = async |patience: Duration| {
+        let peer = Peer::start("").await;
+        let mut shared = shared(9, 0, LONG);
+        shared.bounds.patience = patience;
+        let upstream = upstream(&peer, key(), &shared);
+        for asked in 1..=5 {
+            tokio::select! {
+                outcome = mint(&upstream) => panic!("{outcome:?}"),
+                () = async { while peer.asked.load(Ordering::SeqCst) < asked { tokio::task::yield_now().await; } } => {}
+            }
+        }
+        upstream.breaker_state(FixedClock.now())
+    };
+    assert_eq!(hang_up(Duration::ZERO).await, State::Open);
+    assert_eq!(hang_up(LONG).await, State::Closed);
 }
