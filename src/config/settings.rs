@@ -188,7 +188,7 @@ pub const SETTINGS: &[Setting] = &[
     plain(
         "ROOMKEY_ROOMS_CLAIM",
         "–",
-        "The claim that lists the rooms of a signed-in caller: a list of texts or one text, each `name` or `prefix*`. Not set: any room. Set, and missing from a token: none.",
+        "The claim that lists the rooms of a signed-in caller: a list of texts or one text, each `name` or `prefix*`. Not set: any room. Set, and missing from a token: none. Whoever may enter none gets no Realtime client secret either; whoever may enter some may ask for one without naming a room.",
     ),
     plain("ROOMKEY_ADMIN_ROLE", "Roomkey.Admin", "The role (`roles`) that opens the operator routes to a signed-in caller."),
     plain("ROOMKEY_LOG", "info", "The least important lines to write: `error`, `warn`, `info` or `debug`."),

@@ -85,7 +85,7 @@ impl Caller {
             rooms: rules
                 .rooms_claim
                 .as_ref()
-                .map(|_| facts.rooms.iter().flatten().filter(|room| !room.is_empty()).map(|room| (*room).into()).collect()),
+                .map(|_| facts.rooms.iter().flatten().filter(|listed| admits_any(listed)).map(|listed| (*listed).into()).collect()),
             has_scope: rules.required_scope.as_ref().is_none_or(|scope| has(scope, &facts.scopes) || has(scope, &facts.roles)),
             is_admin: has(&rules.admin_role, &facts.roles),
         };
@@ -106,7 +106,8 @@ impl Caller {
     }
 
     /// Decides over one request, and says under which identity it goes on: a signed-in caller's own, an anonymous one's wish.
-    /// A request without a room enters none, so its caller's rooms do not matter.
+    /// A request without a room is for callers who may enter some room, whichever: to list none is how an operator shuts a
+    /// caller out.
     ///
     /// # Errors
     /// The first that applies of [`Forbidden::Scope`], [`Forbidden::Identity`] and [`Forbidden::Room`].
@@ -122,7 +123,7 @@ impl Caller {
         if wanted.is_some_and(|wanted| wanted != rights.identity) {
             return Err(Forbidden::Identity);
         }
-        if room.is_some_and(|room| !rights.admits(room)) {
+        if !room.map_or_else(|| rights.has_room(), |room| rights.admits(room)) {
             return Err(Forbidden::Room);
         }
         Ok(Some(rights.identity.clone()))
@@ -145,6 +146,15 @@ impl Rights {
         };
         self.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|listed| matches(listed)))
     }
+
+    fn has_room(&self) -> bool {
+        self.rooms.as_ref().is_none_or(|rooms| !rooms.is_empty())
+    }
+}
+
+/// Whether what a claim lists is, or begins, the name of a room.
+fn admits_any(listed: &str) -> bool {
+    listed == "*" || RoomName::parse(listed.strip_suffix('*').unwrap_or(listed)).is_ok()
 }
 
 /// Invariant: two callers never share an identity, as long as the issuer never gives the identity claim's value twice, which holds
@@ -249,6 +259,23 @@ mod tests {
             assert_eq!(caller.authorize(None, Some(&room(name))).is_ok(), admitted, "{rooms:?} {name}");
         }
         assert!(Caller::signed_in(&facts("alice"), &super::tests::rules()).authorize(None, Some(&room("any"))).is_ok());
+    }
+
+    #[test]
+    fn who_may_enter_no_room_may_not_leave_it_out_either() {
+        let rules = Rules { rooms_claim: Some("rooms".into()), ..rules() };
+        for (rooms, admitted) in [
+            (None, false),
+            (Some(vec![]), false),
+            (Some(vec!["", "a b", "st*up", "**", "*up", "standup "]), false),
+            (Some(vec!["", "standup"]), true),
+            (Some(vec!["team-*"]), true),
+            (Some(vec!["*"]), true),
+        ] {
+            let caller = Caller::signed_in(&Facts { rooms: rooms.clone(), ..facts("alice") }, &rules);
+            assert_eq!(caller.authorize(None, None).err(), (!admitted).then_some(Forbidden::Room), "{rooms:?}");
+        }
+        assert!(Caller::signed_in(&facts("alice"), &super::tests::rules()).authorize(None, None).is_ok());
     }
 
     #[test]
