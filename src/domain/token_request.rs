@@ -95,23 +95,31 @@ impl TokenRequest {
             Ok(provider) => used(for_realtime).and_then(|()| limits.choices.model(text, *provider)),
             Err(_) => Choice::parse(text),
         });
-        if let Ok(provider @ (Provider::AzureOpenAi | Provider::OpenAi)) = provider {
-            fields.refuse_others();
-            return RealtimeRequest::finish(fields, provider, room_name, participant_identity, (model, voice), &limits.choices)
-                .map(Self::Realtime);
+        match provider {
+            Ok(provider @ (Provider::AzureOpenAi | Provider::OpenAi)) => {
+                fields.refuse_others();
+                RealtimeRequest::finish(fields, provider, room_name, participant_identity, (model, voice), &limits.choices)
+                    .map(Self::Realtime)
+            }
+            Ok(Provider::LiveKit) => {
+                let room_name = fields.required("roomName", room_name);
+                fields.refuse_others();
+                fields.finish(|| {
+                    Ok(Self::LiveKit(LiveKitRequest {
+                        room_name: room_name?,
+                        participant_identity: participant_identity?,
+                        participant_name: participant_name?,
+                        role: role?.unwrap_or(Role::Speaker),
+                        lifetime: lifetime?.unwrap_or(Lifetime::default_below(limits.ceiling)),
+                    }))
+                })
+            }
+            // Nor may any field be missing.
+            Err(noted) => {
+                fields.refuse_others();
+                fields.finish(|| Err(noted))
+            }
         }
-        let room_name = fields.required("roomName", room_name);
-        fields.refuse_others();
-        fields.finish(|| {
-            provider?;
-            Ok(Self::LiveKit(LiveKitRequest {
-                room_name: room_name?,
-                participant_identity: participant_identity?,
-                participant_name: participant_name?,
-                role: role?.unwrap_or(Role::Speaker),
-                lifetime: lifetime?.unwrap_or(Lifetime::default_below(limits.ceiling)),
-            }))
-        })
     }
 }
 
@@ -176,6 +184,7 @@ mod tests {
             (r#"{"roomName":["r"]}"#, "roomName"),
             (r#"{"roomName":"r","provider":"openai"}"#, "provider"),
             (r#"{"roomName":"r","provider":"LiveKit"}"#, "provider"),
+            (r#"{"provider":"openai"}"#, "provider"),
             (r#"{"roomName":"r","participantIdentity":""}"#, "participantIdentity"),
             (r#"{"roomName":"r","participantName":"\u0000"}"#, "participantName"),
             (r#"{"roomName":"r","role":"admin"}"#, "role"),
@@ -261,8 +270,14 @@ mod tests {
         assert!(matches!(parse(&limits(&[Provider::OpenAi], None)), Ok(TokenRequest::Realtime(_))));
         assert!(matches!(parse(&limits(&Provider::ALL, Some(Provider::AzureOpenAi))), Ok(TokenRequest::Realtime(_))));
         assert!(matches!(parse(&limits(&Provider::ALL, None)), Ok(TokenRequest::LiveKit(_))));
-        let Err(Refused::Invalid(errors)) = parse(&limits(&Provider::REALTIME, None)) else { panic!("accepted") };
-        assert_eq!(errors.iter().map(|error| error.field.as_ref()).collect::<Vec<_>>(), ["provider"]);
+        for body in [r#"{"roomName":"r"}"#, "{}"] {
+            match TokenRequest::parse(body.as_bytes(), &limits(&Provider::REALTIME, None)) {
+                Err(Refused::Invalid(errors)) => {
+                    assert_eq!(errors.iter().map(|error| error.field.as_ref()).collect::<Vec<_>>(), ["provider"], "{body}");
+                }
+                other => panic!("{body}: {other:?}"),
+            }
+        }
     }
 
     proptest! {
