@@ -23,11 +23,10 @@ struct Answer<'a> {
     participant_name: &'a ParticipantName,
 }
 
-/// Signs a LiveKit token for a speaker.
+/// Signs a LiveKit token for a speaker. Without LiveKit there is no such route.
 pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
-    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
-    // Without LiveKit there is nothing here.
     let server_url = app.server_url.as_deref().ok_or(ApiError::NotFound)?;
+    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     let wanted = ConnectionRequest::parse(&body, &app.limits)?;
     let room_name = match wanted.room_name {

@@ -1,9 +1,9 @@
 //! `POST /api/connection-details`, LiveKit's standard token endpoint.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{NOW, claims, spawn_app, spawn_app_with};
+use crate::harness::{NOW, Setup, claims, spawn_app, spawn_app_with};
 
 const PATH: &str = "/api/connection-details";
 
@@ -83,4 +83,16 @@ async fn the_longest_token_stays_within_what_proxies_take_of_an_address() {
     });
     let token = app.post(PATH, &body.to_string()).await.json()["participant_token"].as_str().unwrap().len();
     assert!(token < 8_000, "{token}");
+}
+
+#[tokio::test]
+async fn without_livekit_there_is_no_such_route_for_anybody() {
+    let left_out = ["LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"];
+    let settings = [("OPENAI_API_KEY", "sk-canary-of-openai"), ("ROOMKEY_RATE_LIMIT", "1/1h")];
+    let app = Setup { settings: &settings, left_out: &left_out, ..Setup::default() }.spawn();
+    for _ in 0..3 {
+        let answer = app.send(Method::POST, PATH, &[("authorization", b"Bearer canary")], None).await;
+        assert_eq!((answer.status, answer.header("ratelimit-policy")), (StatusCode::NOT_FOUND, ""));
+    }
+    assert!(!app.log().contains(r#""message":"audit""#));
 }
