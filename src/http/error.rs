@@ -223,7 +223,25 @@ impl ApiError {
     /// What an operator can do about it.
     #[must_use]
     pub fn remediation(&self) -> Option<&'static str> {
-        if let Self::Upstream(error) = self { upstream::remediation(*error) } else { None }
+        match self {
+            Self::SecretUnavailable => Some(upstream::SECRET_REMEDIATION),
+            Self::Upstream(error) => Some(upstream::remediation(*error)),
+            Self::MalformedJson
+            | Self::InvalidRequest(_)
+            | Self::Unauthenticated(_)
+            | Self::InsufficientScope
+            | Self::IdentityMismatch
+            | Self::RoomForbidden
+            | Self::RateLimited
+            | Self::AuthUnavailable
+            | Self::NotFound
+            | Self::MethodNotAllowed { .. }
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType
+            | Self::RequestTimeout
+            | Self::Overloaded
+            | Self::Internal(_) => None,
+        }
     }
 
     /// For a person; about this one error.
@@ -239,7 +257,7 @@ impl ApiError {
             Self::Unauthenticated(_) => "A valid credential in the right header is needed.".to_owned(),
             Self::InsufficientScope => "The credential is valid, but lacks a scope or role that is required here.".to_owned(),
             Self::IdentityMismatch => "The identity asked for is not the caller's own.".to_owned(),
-            Self::RoomForbidden => "The caller may not enter the room asked for.".to_owned(),
+            Self::RoomForbidden => "The caller may not enter the room asked for, or may enter none.".to_owned(),
             Self::RateLimited => "The budget is used up for now.".to_owned(),
             Self::AuthUnavailable => "The identity provider's keys are not here yet.".to_owned(),
             Self::SecretUnavailable => "A key that this needs has not come from Key Vault yet.".to_owned(),

@@ -67,7 +67,7 @@ fn documents_errors_are_those_of_the_code() {
         and `retryable`; `invalid_request` adds `errors`, a list of `field` and `message`, and where an operator can act there is \
         `remediation`. No text repeats a value that the client sent. \
         What is not HTTP at all is refused earlier, with an empty body: 400, 414 or 431. \
-        This page is generated from `src/http/error.rs`; `make docs` writes it.\n\n\
+        This page is generated from `src/http/error/`; `make docs` writes it.\n\n\
         In the order of refusal:\n\n| code | status | meaning | what to do |\n|---|---|---|---|\n"
         .to_owned();
     for kind in KINDS {
@@ -217,6 +217,8 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::Internal(""),
     ] {
         assert!(is_listed(&error), "{error:?}");
+        let is_operators = matches!(error, ApiError::SecretUnavailable | ApiError::Upstream(_));
+        assert_eq!(error.remediation().is_some(), is_operators, "{error:?}");
     }
     let codes: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.code).collect();
     assert_eq!(codes.len(), KINDS.len());

@@ -49,7 +49,7 @@ pub(super) const RATE_LIMITED: Kind = kind(
     "rate_limited",
     StatusCode::TOO_MANY_REQUESTS,
     "Too many requests.",
-    "Wait for as long as `Retry-After` says. The `RateLimit` headers of every answer tell how much is left.",
+    "Wait for as long as `Retry-After` says. The `RateLimit` headers of a limited route's answers tell how much is left.",
 );
 pub(super) const INSUFFICIENT_SCOPE: Kind = kind(
     "insufficient_scope",

@@ -110,19 +110,29 @@ pub(super) fn cause(error: MintError) -> Option<&'static str> {
     }
 }
 
+/// What an operator can do about a secret that has not come, whichever it is.
+pub(super) const SECRET_REMEDIATION: &str = "Put the secret into Key Vault under the name that the settings give, and let the app's identity read it (role Key Vault Secrets User).";
+
 /// What an operator can do, for the body of the answer.
-pub(super) fn remediation(error: MintError) -> Option<&'static str> {
+pub(super) fn remediation(error: MintError) -> &'static str {
     match error {
         MintError::NoCredential => {
-            Some("Bring the secret to where the settings say that it stands, or give the managed identity leave to read it.")
+            "By key: put it into Key Vault under the name that the settings give, and let the app's identity read it. By Entra token: give the \
+             app a managed identity, and name it in AZURE_CLIENT_ID if it is user-assigned."
         }
         MintError::CredentialsRejected => {
-            Some("Renew the provider's API key, or grant the managed identity the role Cognitive Services OpenAI User on the resource.")
+            "Renew the provider's API key, or grant the managed identity the role Cognitive Services OpenAI User on the resource."
         }
-        MintError::Misconfigured => Some("Compare the configured endpoint and deployment or model with what exists at the provider."),
-        MintError::Rejected => Some("Compare the configured session, model and voice with what the provider takes."),
-        MintError::RateLimited(_) => Some("Raise the quota at the provider, or lower ROOMKEY_REALTIME_RATE_LIMIT."),
-        MintError::Full | MintError::Paused(_) | MintError::Network | MintError::Timeout | MintError::Failed(_) => None,
+        MintError::Misconfigured => "Compare the configured endpoint and deployment or model with what exists at the provider.",
+        MintError::Rejected => "Compare the configured session, model and voice with what the provider takes.",
+        MintError::RateLimited(_) => "Raise the quota at the provider, or lower ROOMKEY_REALTIME_RATE_LIMIT.",
+        MintError::Full => "Add instances, or look at roomkey_upstream_duration_seconds: a slow provider keeps many waiting.",
+        MintError::Paused(_) => "Look for the failures before this one in the log; it is tried again by itself after 30 s.",
+        MintError::Network => "Check the configured address, and DNS, firewall and network between here and the provider.",
+        MintError::Timeout => "Look at the provider's status page, and at roomkey_upstream_duration_seconds.",
+        MintError::Failed(_) => {
+            "Look at the provider's status page; the log line with the same request id has the cause, and the provider's own id."
+        }
     }
 }
 
