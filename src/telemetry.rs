@@ -26,6 +26,7 @@ use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::lifetime::rfc3339;
 use crate::domain::names::RoomName;
+use crate::domain::provider::Provider;
 use crate::domain::trace_context::TraceId;
 use crate::domain::upstream_id::UpstreamId;
 pub use crate::telemetry::lines::Lines;
@@ -89,13 +90,14 @@ pub fn access(access: &Access) {
     }
 }
 
-/// Writes the audit line of a token that was issued or refused, whatever the level: who wants fewer lines still wants these.
+/// Writes the audit line of a key that was issued or refused, whatever the level: who wants fewer lines still wants these.
 pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
-    let AuditEvent { actor, action, target, outcome, occurred_at } = event;
+    let AuditEvent { actor, action, provider, target, outcome, occurred_at } = event;
     let Ids { request_id, trace_id } = ids;
     let (room_name, jti, session_id) = (target.map(RoomName::as_str), outcome.jti().map(display), outcome.session_id().map(display));
     tracing::info!(
-        target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(), "target" = room_name,
+        target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(),
+        provider = provider.map(Provider::as_str), "target" = room_name,
         outcome = outcome.as_str(), code = outcome.code(), jti, session_id, occurred_at = rfc3339(*occurred_at), "audit"
     );
 }

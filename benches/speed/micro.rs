@@ -11,6 +11,7 @@ use roomkey::domain::caller_hash::HashKey;
 use roomkey::domain::fields::Fields;
 use roomkey::domain::lifetime::Validity;
 use roomkey::domain::names::{ParticipantIdentity, ParticipantName};
+use roomkey::domain::provider::Provider;
 use roomkey::domain::rate_limit::{Budget, Cost, RateLimit};
 use roomkey::domain::token_request::{Limits, TokenRequest};
 use roomkey::entropy::{Entropy, SystemEntropy};
@@ -57,6 +58,7 @@ pub fn run() -> Vec<Step> {
     let event = AuditEvent {
         actor: Actor::Caller(caller),
         action: Action::IssueToken,
+        provider: Some(Provider::LiveKit),
         target: Some(&room_name),
         outcome: Outcome::Issued(&issued),
         occurred_at: SystemClock.now(),

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::admin_key::KeyId;
 use super::client_secret::SessionId;
 use super::names::RoomName;
+use super::provider::Provider;
 
 /// One thing that somebody did or was refused.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct AuditEvent<'a, C> {
     pub actor: Actor<C>,
     /// What.
     pub action: Action,
+    /// Who was to give the key; absent where it did not come to that.
+    pub provider: Option<Provider>,
     /// The room, if the request named one that follows the rule of names.
     pub target: Option<&'a RoomName>,
     /// What came of it.
@@ -43,6 +46,8 @@ pub enum Actor<C> {
 pub enum Action {
     /// A token for a room.
     IssueToken,
+    /// A trial of a Realtime provider, by an operator, whose secret nobody gets.
+    DiagnoseRealtime,
 }
 
 /// By what a key that was issued is known.
@@ -83,6 +88,7 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::IssueToken => "token.issue",
+            Self::DiagnoseRealtime => "realtime.diagnose",
         }
     }
 }
@@ -150,6 +156,6 @@ mod tests {
         assert_eq!((issued.session_id(), refused.session_id()), (None, None));
         assert_eq!((issued.as_str(), issued.jti(), issued.code()), ("issued", Some(jti), None));
         assert_eq!((refused.as_str(), refused.jti(), refused.code()), ("refused", None, Some("room_forbidden")));
-        assert_eq!(Action::IssueToken.as_str(), "token.issue");
+        assert_eq!((Action::IssueToken.as_str(), Action::DiagnoseRealtime.as_str()), ("token.issue", "realtime.diagnose"));
     }
 }

@@ -10,11 +10,13 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::guard;
 use super::realtime;
+use super::record::Trial;
 use super::reply::{self, Reply};
 use super::request::Request;
 use crate::app::App;
 use crate::app::realtime::Realtime;
 use crate::clock::Stopwatch;
+use crate::domain::audit::{Action, Issued};
 use crate::domain::mint::Ask;
 use crate::domain::provider::Provider;
 
@@ -59,11 +61,15 @@ pub async fn probe<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, A
 /// The same, and mints once. All providers at once: one after the other could take longer than a request may.
 pub async fn probe_and_mint<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
     let now = guard::operator(app, &mut request).await?;
+    request.record.action = Some((Action::DiagnoseRealtime, now));
+    request.record.mints = true;
     let lines = app.upstreams.all().map(async |(provider, upstream)| {
-        let mint = mint(app, (provider, upstream), now).await;
-        Line { mint, ..line(provider, upstream, now).await }
+        let (mint, trial) = mint(app, (provider, upstream), now).await.unzip();
+        (Line { mint, ..line(provider, upstream, now).await }, trial)
     });
-    reply::json(StatusCode::OK, &Answer { providers: join_all(lines).await })
+    let (providers, trials): (_, Vec<_>) = join_all(lines).await.into_iter().unzip();
+    request.record.trials = Some(trials.into_iter().flatten().collect());
+    reply::json(StatusCode::OK, &Answer { providers })
 }
 
 async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<'_> {
@@ -80,7 +86,7 @@ async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<
 }
 
 /// `None` only for a provider without a model, which no configured one is.
-async fn mint(app: &App, to: (Provider, &Realtime), now: SystemTime) -> Option<Check> {
+async fn mint(app: &App, to: (Provider, &Realtime), now: SystemTime) -> Option<(Check, Trial)> {
     let choices = &app.limits.choices;
     let model = choices.own_model(to.0)?;
     let caller = app.hash_key.hash("diagnostics", b"operator");
@@ -90,7 +96,8 @@ async fn mint(app: &App, to: (Provider, &Realtime), now: SystemTime) -> Option<C
         Ok(turn) => realtime::ask_upstream(app, to.0, turn, &ask).await.outcome.map_err(ApiError::Upstream),
         Err(error) => Err(error),
     };
-    Some(check(&outcome, stopwatch.elapsed()))
+    let check = check(&outcome, stopwatch.elapsed());
+    Some((check, (to.0, outcome.map(|secret| Issued::Secret(secret.session_id)).map_err(|error| error.kind().code))))
 }
 
 fn check<T>(outcome: &Result<T, ApiError>, latency: Duration) -> Check {

@@ -22,6 +22,7 @@ use super::request::{self, BodyStream, Request};
 use super::routes::{self, Route, Target};
 use crate::app::{App, NO_PROVIDER};
 use crate::clock::Stopwatch;
+use crate::domain::audit::Action;
 use crate::domain::provider::Provider;
 use crate::domain::trace_context::TraceId;
 use crate::telemetry::{self, Access, Ids};
@@ -115,8 +116,10 @@ impl Account<'_> {
         let provider = record.provider.map(Provider::as_str);
         let trace_id = TraceId::from_headers(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes));
         let ids = Ids { request_id, trace_id };
-        if let Some(event) = record.audit(code) {
-            app.metrics.token(provider.unwrap_or(NO_PROVIDER), event.outcome.as_str());
+        for event in record.audit(code) {
+            if event.action == Action::IssueToken {
+                app.metrics.token(provider.unwrap_or(NO_PROVIDER), event.outcome.as_str());
+            }
             telemetry::audit(ids, &event);
         }
         telemetry::access(&Access {

@@ -14,6 +14,9 @@ use crate::domain::upstream_id::UpstreamId;
 /// The code of a request whose caller hung up while its secret was being minted.
 pub const ABANDONED: &str = "abandoned";
 
+/// A provider that an operator tried, and what was minted or the error's code.
+pub type Trial = (Provider, Result<Issued, &'static str>);
+
 /// Filled in as a request goes on.
 #[derive(Default)]
 pub struct Record {
@@ -29,6 +32,8 @@ pub struct Record {
     pub mints: bool,
     /// By what the key that was issued is known.
     pub issued: Option<Issued>,
+    /// What came of an operator's trials, once they are over.
+    pub trials: Option<Vec<Trial>>,
     /// By what the upstream knows its answer.
     pub upstream_id: Option<UpstreamId>,
     /// What the budget said that was asked last, and when.
@@ -43,14 +48,21 @@ impl Record {
         self
     }
 
-    /// What the audit log has to say, if anything: `code` is the error's, where there is one.
-    #[must_use]
-    pub fn audit(&self, code: Option<&'static str>) -> Option<AuditEvent<'_, CallerHash>> {
-        let (action, occurred_at) = self.action?;
-        let outcome = match (&self.issued, code) {
-            (Some(issued), None) => Outcome::Issued(issued),
-            (_, code) => Outcome::Refused { code: code.unwrap_or("internal") },
-        };
-        Some(AuditEvent { actor: self.actor.unwrap_or(Actor::Unknown), action, target: self.room_name.as_ref(), outcome, occurred_at })
+    /// What the audit log has to say, if anything: `code` is the error's, where there is one. A trial of providers has an event for
+    /// each, everything else one.
+    pub fn audit(&self, code: Option<&'static str>) -> impl Iterator<Item = AuditEvent<'_, CallerHash>> {
+        let of_request = self.trials.is_none().then(|| match (&self.issued, code) {
+            (Some(issued), None) => (self.provider, Outcome::Issued(issued)),
+            (_, code) => (self.provider, Outcome::Refused { code: code.unwrap_or("internal") }),
+        });
+        let of_trials = self.trials.iter().flatten().map(|(provider, outcome)| match outcome {
+            Ok(issued) => (Some(*provider), Outcome::Issued(issued)),
+            Err(code) => (Some(*provider), Outcome::Refused { code }),
+        });
+        let actor = self.actor.unwrap_or(Actor::Unknown);
+        of_request.into_iter().chain(of_trials).filter_map(move |(provider, outcome)| {
+            let (action, occurred_at) = self.action?;
+            Some(AuditEvent { actor, action, provider, target: self.room_name.as_ref(), outcome, occurred_at })
+        })
     }
 }

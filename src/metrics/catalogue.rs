@@ -139,8 +139,8 @@ pub(super) const MINTS: Metric = Metric {
     kind: Kind::Counter,
     labels: &["provider", "outcome"],
     unit: "secrets",
-    help: "Realtime client secrets asked for at an upstream, by provider and outcome (minted, or an error code).",
-    when_it_moves: "A code beside `minted`: docs/errors.md says what to do; `GET /api/diagnostics/realtime` asks the upstream without minting. \
+    help: "Realtime client secrets asked for at an upstream, by provider and outcome (minted, abandoned, or an error code).",
+    when_it_moves: "`abandoned`: callers hang up, since the upstream is slow or their network bad. A code beside `minted`: docs/errors.md says what to do; `GET /api/diagnostics/realtime` asks the upstream without minting. \
                     `minted` far above the number of people: somebody collects secrets; see the audit lines.",
 };
 pub(super) const UPSTREAM_DURATION: Metric = Metric {

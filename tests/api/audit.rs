@@ -34,7 +34,7 @@ async fn each_token_issued_or_refused_has_an_audit_line_without_the_token() {
         lines[0],
         json!({
             "timestamp": time, "level": "INFO", "request_id": answer.header("x-request-id"), "trace_id": "0af7651916cd43dd8448eb211c80319c",
-            "actor": actor, "action": "token.issue", "target": "standup-42", "outcome": "issued", "jti": claims["jti"], "occurred_at": at,
+            "actor": actor, "action": "token.issue", "provider": "livekit", "target": "standup-42", "outcome": "issued", "jti": claims["jti"], "occurred_at": at,
             "message": "audit",
         })
     );

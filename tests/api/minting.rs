@@ -50,12 +50,14 @@ async fn policy_comes_before_the_budget_of_mints_and_before_the_upstream() {
     for (claims, body, code) in [
         (json!({ "scope": "openid" }), OPENAI, "insufficient_scope"),
         (json!({ "rooms": ["a"] }), r#"{"provider":"openai","roomName":"b"}"#, "room_forbidden"),
+        (json!({ "rooms": [] }), OPENAI, "room_forbidden"),
+        (json!({ "rooms": 7 }), OPENAI, "room_forbidden"),
         (json!({ "rooms": ["a"] }), r#"{"provider":"openai","participantIdentity":"bob"}"#, "identity_mismatch"),
     ] {
         assert_eq!(ask(claims, body).await.code(), code);
     }
     assert!(upstream.asked().is_empty());
-    assert_eq!(ask(json!({ "rooms": [] }), OPENAI).await.status, StatusCode::OK, "a request without a room enters none");
+    assert_eq!(ask(json!({ "rooms": ["a"] }), OPENAI).await.status, StatusCode::OK);
     assert_eq!(ask(json!({ "rooms": ["a"] }), OPENAI).await.code(), "rate_limited");
 }
 
@@ -74,7 +76,7 @@ async fn a_caller_who_hangs_up_ends_the_mint_and_leaves_its_lines() {
     let (audit, access) = (&lines(&app, "audit")[0], &lines(&app, "request")[0]);
     assert_eq!((&audit["outcome"], &audit["code"], &audit["request_id"]), (&json!("refused"), &json!("abandoned"), &access["request_id"]));
     assert_eq!((&access["status"], &access["code"], &access["provider"]), (&json!(499), &json!("abandoned"), &json!("openai")));
-    assert_eq!(audit["actor"], access["caller"]);
+    assert_eq!((&audit["actor"], &audit["provider"]), (&access["caller"], &json!("openai")));
     assert_eq!((lines(&app, "audit").len(), lines(&app, "request").len()), (2, 2));
     let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
     for line in [
@@ -123,6 +125,17 @@ async fn diagnostics_say_what_is_wrong_and_spend_nothing_unless_asked_to() {
     assert_eq!((&lines[0]["mint"]["result"], &lines[1]["mint"]["result"]), (&json!("ok"), &json!("upstream_misconfigured")));
     assert_eq!((azure.asked().len(), openai.asked().len()), (3, 3));
     assert!(!answer.text.contains("ek_") && !app.log().contains("ek_"));
+    let audit = crate::audit::lines(&app, "audit");
+    let told: Vec<_> =
+        audit.iter().map(|line| ["provider", "action", "outcome", "code", "session_id"].map(|name| line[name].as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            [Some("azure-openai"), Some("realtime.diagnose"), Some("issued"), None, Some("sess_0")],
+            [Some("openai"), Some("realtime.diagnose"), Some("refused"), Some("upstream_misconfigured"), None],
+        ]
+    );
+    assert!(audit.iter().all(|line| line["actor"].as_str().unwrap().starts_with("admin-key:")));
     no_canary(&answer);
 }
 
@@ -172,5 +185,6 @@ async fn a_mint_that_cannot_begin_takes_nothing_from_the_budget() {
 fn too_many_mints_in_flight_are_an_overload_of_ours_and_not_the_upstreams_fault() {
     let error = ApiError::Upstream(MintError::Full);
     assert_eq!((error.kind().code, error.kind().status), ("overloaded", StatusCode::SERVICE_UNAVAILABLE));
+    assert!(error.remediation().is_some());
     assert_eq!(error.into_reply(uuid::Uuid::nil()).headers()["retry-after"], "1");
 }
