@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use crate::domain::provider::Provider;
 use crate::upstream::entra::Bearer;
@@ -44,7 +45,12 @@ impl Credential {
 }
 
 fn bearer(token: &SecretString) -> Option<HeaderValue> {
-    sensitive(&format!("Bearer {}", token.expose_secret()))
+    const SCHEME: &str = "Bearer ";
+    // Room for all of it, since a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(SCHEME.len() + token.expose_secret().len()));
+    text.push_str(SCHEME);
+    text.push_str(token.expose_secret());
+    sensitive(&text)
 }
 
 /// Marked, so that no library prints it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Error, Response, StatusCode};
+use zeroize::Zeroizing;
 
 use super::{Failure, MintError};
 use crate::domain::client_secret::MAX_ANSWER_BYTES;
@@ -36,17 +37,28 @@ pub(super) fn refusal(response: &Response) -> Failure {
     error.into()
 }
 
-/// Reads an answer as it arrives and stops past the limit.
-pub(super) async fn body(mut response: Response) -> Result<Vec<u8>, MintError> {
-    let mut body = Vec::new();
+/// Reads an answer as it arrives and stops past the limit. It holds a secret, so its bytes are wiped with it.
+pub(super) async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, MintError> {
+    let mut body = Zeroizing::new(Vec::new());
     let broken = |_: Error| MintError::Failed("the upstream's answer broke off");
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(MintError::Failed("the upstream's answer is too large"));
         }
-        body.extend_from_slice(&chunk);
+        append(&mut body, &chunk);
     }
     Ok(body)
+}
+
+/// Moves to a larger place by itself, because a vector that grows leaves its old bytes as they are.
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    let needed = body.len() + chunk.len();
+    if needed > body.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(chunk);
 }
 
 /// OpenAI's header or Azure's.
@@ -64,6 +76,16 @@ fn wait(headers: &HeaderMap) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_the_same_in_any_chunks() {
+        let whole: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        for size in [1, 7, 4_096, 10_000] {
+            let mut body = Zeroizing::new(Vec::new());
+            whole.chunks(size).for_each(|chunk| append(&mut body, chunk));
+            assert_eq!(*body, whole, "{size}");
+        }
+    }
 
     #[test]
     fn the_upstreams_wish_to_wait_is_kept_within_reason() {
