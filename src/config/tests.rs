@@ -1,5 +1,7 @@
 //! Settings as an operator sets them, right and wrong.
 
+mod callers;
+
 use super::*;
 use crate::domain::admin_key::AdminKeys;
 use crate::domain::secrets::Source;
@@ -303,64 +305,4 @@ fn the_whole_config_can_be_printed_without_a_secret() {
     let printed = format!("{config:?} {config:#?} {:?} {:?}", config.start_lines(config.address), config.check_lines());
     assert!(printed.contains("livekit.example.com"));
     assert!(!printed.contains("canary"), "{printed}");
-}
-
-const OIDC: [(&str, &str); 3] =
-    [("ROOMKEY_CALLER_AUTH", "oidc"), ("ROOMKEY_OIDC_ISSUER", "https://id.example.com"), ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey")];
-const AZURE_SIGN_IN: [(&str, &str); 3] =
-    [("ROOMKEY_CALLER_AUTH", "easy-auth"), ("WEBSITE_INSTANCE_ID", "i"), ("WEBSITE_AUTH_ENABLED", "True")];
-
-fn livekit_and(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    [URL, KEY, SECRET].iter().chain(settings).copied().collect()
-}
-
-#[test]
-fn signed_in_callers_need_a_provider_or_the_platform() {
-    assert!(read(&livekit_and(&OIDC)).is_ok());
-    assert_eq!(faulty(&livekit_and(&OIDC[..1])), ["ROOMKEY_OIDC_ISSUER", "ROOMKEY_OIDC_AUDIENCE"]);
-    assert!(read(&livekit_and(&AZURE_SIGN_IN)).is_ok());
-    for left_out in 1..3 {
-        let settings: Vec<_> = AZURE_SIGN_IN.iter().enumerate().filter(|(n, _)| *n != left_out).map(|(_, one)| *one).collect();
-        assert_eq!(faulty(&livekit_and(&settings)), ["ROOMKEY_CALLER_AUTH"], "{settings:?}");
-    }
-    assert_eq!(faulty(&livekit_and(&[AZURE_SIGN_IN[0], AZURE_SIGN_IN[1], ("WEBSITE_AUTH_ENABLED", "false")])), ["ROOMKEY_CALLER_AUTH"]);
-}
-
-#[test]
-fn a_setting_that_would_protect_nothing_is_a_fault() {
-    for name in [
-        "ROOMKEY_OIDC_ISSUER",
-        "ROOMKEY_OIDC_AUDIENCE",
-        "ROOMKEY_OIDC_TENANTS",
-        "ROOMKEY_OIDC_SCOPE",
-        "ROOMKEY_IDENTITY_CLAIM",
-        "ROOMKEY_ROOMS_CLAIM",
-        "ROOMKEY_ADMIN_ROLE",
-    ] {
-        assert_eq!(faulty(&with((name, "x"))), [name]);
-    }
-    for setting in [("ROOMKEY_IDENTITY_CLAIM", "oid"), ("ROOMKEY_TRUSTED_PROXIES", "10.0.0.0/8")] {
-        assert_eq!(faulty(&livekit_and(&[&AZURE_SIGN_IN[..], &[setting]].concat())), [setting.0]);
-    }
-    let settings: Vec<_> = AZURE_SIGN_IN.into_iter().chain([("ROOMKEY_OIDC_ISSUER", "https://id.example.com")]).collect();
-    assert_eq!(faulty(&livekit_and(&settings)), ["ROOMKEY_OIDC_ISSUER"]);
-}
-
-#[test]
-fn dev_mode_may_ask_who_calls() {
-    let config = read(&OIDC).unwrap();
-    assert!(config.dev_mode && matches!(config.caller_auth, CallerAuth::Oidc(_)));
-}
-
-#[test]
-fn a_start_says_who_may_call_and_how_often() {
-    let lines = |settings: &[(&str, &str)]| read(settings).unwrap().check_lines().join("\n");
-    let anonymous = lines(&OWN);
-    assert!(
-        anonymous.contains("callers   anonymous") && anonymous.contains("100/15m for each caller; limits are per instance"),
-        "{anonymous}"
-    );
-    let signed_in = lines(&livekit_and(&[&OIDC[..], &[("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123")]].concat()));
-    assert!(signed_in.contains("oidc: whoever has a token of https://id.example.com"), "{signed_in}");
-    assert!(signed_in.contains("and the role Roomkey.Admin") && !signed_in.contains("canary"), "{signed_in}");
 }

@@ -181,6 +181,22 @@ async fn a_mint_that_cannot_begin_takes_nothing_from_the_budget() {
     assert_eq!(app.post(PATH, OPENAI).await.code(), "rate_limited");
 }
 
+#[tokio::test]
+async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_no_such_route() {
+    assert_eq!(Setup::default().spawn().post("/api/v1/token", "{}").await.code(), "not_found");
+    let (azure, openai) = (Upstream::start().await, Upstream::start().await);
+    let both = [azure.azure(), openai.openai()].concat();
+    let plain = app(&both, &[]);
+    let answer = plain.send(Method::POST, "/api/v1/token", &[], None).await;
+    let endpoint = format!("http://{}/openai/v1/realtime/calls?webrtcfilter=on", azure.address);
+    assert_eq!(answer.json(), json!({ "token": "ek_0", "endpoint": endpoint, "expiresAt": "2023-11-14T22:14:20.000Z" }));
+    let answer = plain.post("/api/v1/token", r#"{"voice":"tenor","roomName":"r"}"#).await;
+    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["voice".to_owned(), "roomName".to_owned()]));
+    let openai_first = app(&both, &[("ROOMKEY_DEFAULT_PROVIDER", "openai")]);
+    assert_eq!(openai_first.post("/api/v1/token", r#"{"voice":"alloy"}"#).await.status, StatusCode::OK);
+    assert_eq!(openai.asked()[0].body["session"]["audio"]["output"]["voice"], "alloy");
+}
+
 #[test]
 fn too_many_mints_in_flight_are_an_overload_of_ours_and_not_the_upstreams_fault() {
     let error = ApiError::Upstream(MintError::Full);

@@ -289,22 +289,6 @@ async fn connections_to_the_upstream_are_used_again() {
     assert_eq!((upstream.asked().len(), upstream.connections()), (20, 1));
 }
 
-#[tokio::test]
-async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_no_such_route() {
-    assert_eq!(Setup::default().spawn().post("/api/v1/token", "{}").await.code(), "not_found");
-    let (azure, openai) = (Upstream::start().await, Upstream::start().await);
-    let both = [azure.azure(), openai.openai()].concat();
-    let plain = app(&both, &[]);
-    let answer = plain.send(Method::POST, "/api/v1/token", &[], None).await;
-    let endpoint = format!("http://{}/openai/v1/realtime/calls?webrtcfilter=on", azure.address);
-    assert_eq!(answer.json(), json!({ "token": "ek_0", "endpoint": endpoint, "expiresAt": "2023-11-14T22:14:20.000Z" }));
-    let answer = plain.post("/api/v1/token", r#"{"voice":"tenor","roomName":"r"}"#).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["voice".to_owned(), "roomName".to_owned()]));
-    let openai_first = app(&both, &[("ROOMKEY_DEFAULT_PROVIDER", "openai")]);
-    assert_eq!(openai_first.post("/api/v1/token", r#"{"voice":"alloy"}"#).await.status, StatusCode::OK);
-    assert_eq!(openai.asked()[0].body["session"]["audio"]["output"]["voice"], "alloy");
-}
-
 /// Waits for something that happens in other tasks.
 pub async fn until(happened: impl Fn() -> bool) {
     let waiting = async {
