@@ -116,7 +116,7 @@ impl App {
             refused_bearers: Budget { name: "refused-bearer", limit: RateLimit::REFUSED_BEARERS },
             wrong_keys: Budget { name: "wrong-key", limit: RateLimit::WRONG_KEYS },
         };
-        let (server_url, livekit) = config.livekit.map(|livekit| (livekit.server_url, (livekit.api_key, livekit.api_secret))).unzip();
+        let (server_url, livekit) = config.livekit.map(|livekit| (livekit.server_url, livekit.pair)).unzip();
         let secrets = Secrets::new(Sources {
             livekit,
             azure_openai_key: config.azure_openai.as_ref().and_then(|azure| azure.api_key.clone()),

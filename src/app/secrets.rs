@@ -1,6 +1,7 @@
 //! The secrets that requests need, each in a slot that is read without a lock. Those that stand in Key Vault are brought by one
 //! task; until they are there, whoever needs them answers 503, and a start does not wait.
 
+mod pair;
 mod reader;
 mod watched;
 
@@ -19,7 +20,7 @@ use crate::config::key_vault::KeyVault;
 use crate::domain::access_token::Signer;
 use crate::domain::admin_key::AdminKeys;
 use crate::domain::azure::Identity;
-use crate::domain::secrets::{self, Check, Source, State};
+use crate::domain::secrets::{self, Check, PairSource, Source, State};
 use crate::entropy::Entropy;
 use crate::upstream::slot::Slot;
 
@@ -33,7 +34,7 @@ const ADMIN_KEYS: &str = "roomkey-admin-keys";
 /// Where each secret is; `None` where it is not configured.
 pub struct Sources {
     /// LiveKit's key and its secret.
-    pub livekit: Option<(Source, Source)>,
+    pub livekit: Option<PairSource>,
     /// Azure `OpenAI`'s key.
     pub azure_openai_key: Option<Source>,
     /// `OpenAI`'s key.
@@ -79,7 +80,7 @@ impl Secrets {
         let slots = (Arc::new(Slot::empty()), Arc::new(Slot::empty()), Arc::new(Slot::empty()), Arc::new(Slot::empty()));
         let (livekit, azure_openai_key, openai_key, admin_keys) = slots;
         let watched = [
-            sources.livekit.and_then(|(api_key, api_secret)| pair(api_key, api_secret, &livekit)),
+            sources.livekit.and_then(|source| livekit_pair(source, &livekit)),
             sources.azure_openai_key.and_then(|source| api_key(AZURE_OPENAI_API_KEY, source, &azure_openai_key)),
             sources.openai_key.and_then(|source| api_key(OPENAI_API_KEY, source, &openai_key)),
             operators(sources.admin_keys, &admin_keys),
@@ -104,23 +105,17 @@ impl Secrets {
 }
 
 /// Fills the slot, or says what it takes to fill it.
-fn pair(api_key: Source, api_secret: Source, slot: &Arc<Slot<Signer>>) -> Option<Watched> {
-    let slot = Arc::clone(slot);
-    let (key_part, secret_part) =
-        (Part::new(LIVEKIT_API_KEY, secrets::livekit_key), Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret));
-    match (api_key, api_secret) {
-        (Source::Given(key), Source::Given(secret)) => {
+fn livekit_pair(source: PairSource, slot: &Arc<Slot<Signer>>) -> Option<Watched> {
+    match source {
+        PairSource::Given(key, secret) => {
             slot.put(Signer::new(key, &secret));
             None
         }
-        (Source::InVault(key), Source::InVault(secret)) => Some(Watched::pair([key_part(key), secret_part(secret)], move |key, secret| {
-            slot.put(Signer::new(key, &secret));
-        })),
-        (Source::InVault(key), Source::Given(secret)) => {
-            Some(Watched::one(key_part(key), true, move |key| slot.put(Signer::new(key, &secret))))
-        }
-        (Source::Given(key), Source::InVault(secret)) => {
-            Some(Watched::one(secret_part(secret), true, move |secret| slot.put(Signer::new(key.clone(), &secret))))
+        PairSource::InVault(key, secret) => {
+            let slot = Arc::clone(slot);
+            let parts =
+                [Part::new(LIVEKIT_API_KEY, secrets::livekit_key)(key), Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret)(secret)];
+            Some(Watched::pair(parts, move |key, secret| slot.put(Signer::new(key, &secret))))
         }
     }
 }

@@ -7,7 +7,7 @@ use super::key_vault;
 use super::secret::{self, Found};
 use super::settings::Reader;
 use crate::domain::fields::Rule;
-use crate::domain::secrets::{self, Check, SecretName, Source};
+use crate::domain::secrets::{self, Check, PairSource, SecretName, Source};
 
 /// Where `livekit-server --dev` listens.
 const DEV_SERVER_URL: &str = "ws://localhost:7880";
@@ -25,10 +25,8 @@ const SECRET: &str = "LIVEKIT_API_SECRET";
 pub struct LiveKit {
     /// As browsers reach it.
     pub server_url: String,
-    /// The key's name; it stands in every token as `iss`.
-    pub api_key: Source,
-    /// What signs.
-    pub api_secret: Source,
+    /// The key's name, which stands in every token as `iss`, and the secret, which signs.
+    pub pair: PairSource,
 }
 
 /// What the settings say about the pair, before the mode is known.
@@ -85,8 +83,7 @@ pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: 
     match pair {
         Pair::Absent | Pair::Dev if dev_mode => {
             let server_url = if reader.holds(URL) { server_url? } else { DEV_SERVER_URL.to_owned() };
-            let [api_key, api_secret] = [DEV_PAIR.0, DEV_PAIR.1].map(|value| Source::Given(value.into()));
-            Some(LiveKit { server_url, api_key, api_secret })
+            Some(LiveKit { server_url, pair: PairSource::Given(DEV_PAIR.0.into(), DEV_PAIR.1.into()) })
         }
         Pair::Absent => {
             let why = only_provider?;
@@ -104,9 +101,21 @@ pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: 
             }
             let api_key = own(reader, KEY, api_key, secrets::livekit_key, &others);
             let api_secret = own(reader, SECRET, api_secret, secrets::livekit_secret, &others);
-            Some(LiveKit { server_url: server_url?, api_key: api_key?, api_secret: api_secret? })
+            let pair = match (api_key?, api_secret?) {
+                (Source::Given(key), Source::Given(secret)) => PairSource::Given(key, secret),
+                (Source::InVault(key), Source::InVault(secret)) => PairSource::InVault(key, secret),
+                (Source::Given(_), Source::InVault(_)) => return in_two_places(reader, KEY, SECRET),
+                (Source::InVault(_), Source::Given(_)) => return in_two_places(reader, SECRET, KEY),
+            };
+            Some(LiveKit { server_url: server_url?, pair })
         }
     }
+}
+
+/// A half that is given stays until a restart, so that a rotation of the other would break the pair.
+fn in_two_places(reader: &mut Reader<'_>, given: &str, in_vault: &str) -> Option<LiveKit> {
+    reader.fault(given, format!("must stand where {in_vault} does, in Key Vault: the two change together"));
+    None
 }
 
 fn own(reader: &mut Reader<'_>, name: &str, found: Option<Found>, check: Check, others: &str) -> Option<Source> {

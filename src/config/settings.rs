@@ -50,8 +50,8 @@ pub const SETTINGS: &[Setting] = &[
     a_secret("LIVEKIT_API_KEY", "The name of the LiveKit API key that signs."),
     a_secret(
         "LIVEKIT_API_SECRET",
-        "Its secret, 32 bytes or more, as LiveKit shows it. Where both stand in Key Vault they are taken over together or not at all: to rotate, \
-         write a new version of both within 20 s, even if one of them stays the same.",
+        "Its secret, 32 bytes or more, as LiveKit shows it. Both stand in Key Vault or neither does. There they are taken over together: to \
+         rotate, write a new version of both within 20 s. A half that is 20 s old is taken without the other.",
     ),
     plain(
         "KEY_VAULT_URL",

@@ -4,7 +4,7 @@ mod callers;
 
 use super::*;
 use crate::domain::admin_key::AdminKeys;
-use crate::domain::secrets::Source;
+use crate::domain::secrets::PairSource;
 
 const URL: (&str, &str) = ("LIVEKIT_URL", "wss://livekit.example.com");
 const KEY: (&str, &str) = ("LIVEKIT_API_KEY", "APIcanary");
@@ -174,11 +174,10 @@ fn with_all(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'s
 }
 
 fn names_in_vault(settings: &[(&str, &str)]) -> [Option<String>; 2] {
-    let livekit = read(settings).unwrap().livekit.unwrap();
-    [livekit.api_key, livekit.api_secret].map(|source| match source {
-        Source::Given(_) => None,
-        Source::InVault(name) => Some(name.as_str().to_owned()),
-    })
+    match read(settings).unwrap().livekit.unwrap().pair {
+        PairSource::Given(..) => [None, None],
+        PairSource::InVault(key, secret) => [key, secret].map(|name| Some(name.as_str().to_owned())),
+    }
 }
 
 #[test]
@@ -203,7 +202,8 @@ fn livekits_pair_stands_in_the_vault_where_it_stands_nowhere_else() {
     assert_eq!(names_in_vault(&with(VAULT)), [None, None]);
     let named = [URL, VAULT, ANONYMOUS, ("LIVEKIT_API_KEY_SECRET_NAME", "k"), ("LIVEKIT_API_SECRET_SECRET_NAME", "s")];
     assert_eq!(names_in_vault(&named), ["k", "s"].map(|name| Some(name.to_owned())));
-    assert_eq!(names_in_vault(&[URL, KEY, VAULT, ANONYMOUS, named[4]]), [None, Some("s".to_owned())]);
+    assert_eq!(faulty(&[URL, KEY, VAULT, ANONYMOUS, named[4]]), ["LIVEKIT_API_KEY"], "a pair that stands in two places cannot be rotated");
+    assert_eq!(faulty(&[URL, SECRET, VAULT, ANONYMOUS, named[3]]), ["LIVEKIT_API_SECRET"]);
     assert_eq!(faulty(&[URL, KEY, VAULT, ANONYMOUS]), ["LIVEKIT_API_SECRET"], "half a pair has no default");
     assert_eq!(faulty(&[URL, VAULT, ANONYMOUS, named[3]]), ["LIVEKIT_API_SECRET"]);
     assert_eq!(faulty(&[VAULT, ANONYMOUS]), ["LIVEKIT_URL"], "no provider");
@@ -265,7 +265,7 @@ fn a_secret_may_stand_in_a_file_but_not_in_two_places() {
         let settings = [URL, KEY, ANONYMOUS, ("LIVEKIT_API_SECRET_FILE", path)];
         read(&settings).map_err(|faults| faults.faults.into_iter().map(|fault| fault.setting).collect::<Vec<_>>())
     };
-    let Source::Given(value) = from_file(&good).unwrap().livekit.unwrap().api_secret else { panic!() };
+    let PairSource::Given(_, value) = from_file(&good).unwrap().livekit.unwrap().pair else { panic!() };
     assert_eq!(secrecy::ExposeSecret::expose_secret(&value), SECRET.1);
     for bad in [
         file("short", "short"),

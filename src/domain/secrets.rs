@@ -52,6 +52,16 @@ pub enum Source {
     InVault(SecretName),
 }
 
+/// Where a key and its secret are, which change together. Never in two places: who changes one could not change the other at the
+/// same time.
+#[derive(Debug, Clone)]
+pub enum PairSource {
+    /// The operator has given the key and the secret with the settings.
+    Given(SecretString, SecretString),
+    /// The key and the secret stand in Key Vault.
+    InVault(SecretName, SecretName),
+}
+
 /// What is known of something that comes from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

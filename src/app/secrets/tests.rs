@@ -30,6 +30,32 @@ fn name(text: &str) -> SecretName {
     SecretName::parse(text).unwrap()
 }
 
+/// What was said while something ran.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn of<T>(&self, run: impl FnOnce() -> T) -> T {
+        let log = self.clone();
+        tracing::subscriber::with_default(tracing_subscriber::fmt().with_writer(move || log.clone()).finish(), run)
+    }
+
+    fn lines(&self, with: &str) -> usize {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().filter(|line| line.contains(with)).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn in_vault(text: &str) -> Source {
     Source::InVault(name(text))
 }
@@ -63,7 +89,7 @@ impl Vault for Fake {
 /// Secrets that all stand in the vault, and the reader that brings them.
 fn all_in_vault() -> (Secrets, Reader) {
     let secrets = Secrets::new(Sources {
-        livekit: Some((in_vault("k"), in_vault("s"))),
+        livekit: Some(PairSource::InVault(name("k"), name("s"))),
         azure_openai_key: Some(in_vault("azure")),
         openai_key: Some(in_vault("openai")),
         admin_keys: AdminKeySource::InVault(name("admin")),
@@ -189,7 +215,7 @@ fn failures_are_tried_again_sooner_and_ever_less_often() {
 #[test]
 fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
     let secrets = Secrets::new(Sources {
-        livekit: Some((Source::Given(ALL[0].1.into()), Source::Given(ALL[1].1.into()))),
+        livekit: Some(PairSource::Given(ALL[0].1.into(), ALL[1].1.into())),
         azure_openai_key: None,
         openai_key: Some(Source::Given(ALL[3].1.into())),
         admin_keys: AdminKeySource::Given(AdminKeys::default()),
@@ -198,55 +224,68 @@ fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
     assert!(held(&secrets.azure_openai_key).is_none() && secrets.seen().next().is_none());
 }
 
-#[test]
-fn a_pair_may_stand_in_two_places() {
-    let sources = |livekit| Sources {
-        livekit: Some(livekit),
-        azure_openai_key: None,
-        openai_key: None,
-        admin_keys: AdminKeySource::Given(AdminKeys::default()),
-    };
-    for (livekit, name) in [
-        ((in_vault("k"), Source::Given(ALL[1].1.into())), LIVEKIT_API_KEY),
-        ((Source::Given(ALL[0].1.into()), in_vault("s")), LIVEKIT_API_SECRET),
-    ] {
-        let secrets = Secrets::new(sources(livekit));
-        assert!(secrets.livekit.value().is_none());
-        round(&mut Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0)), &full());
-        assert!(secrets.livekit.value().is_some());
-        assert_eq!(states(&secrets), [(name, "fresh")]);
-    }
-}
-
-/// A vault in which somebody rotates a pair, a step at each read or not, as the schedule says.
+/// A vault in which time passes and somebody rotates a pair, a step at each read or not, as the schedule says.
 struct Rotating<'s> {
     state: Mutex<Rotation<'s>>,
     held: Arc<Slot<(u32, u32)>>,
-    /// Whether it says when something was written.
-    dated: bool,
 }
+
+/// A step or none, of the secret first or of the key, and seconds that pass before it.
+type Step = (bool, bool, u64);
 
 struct Rotation<'s> {
-    key: u32,
-    secret: u32,
-    secret_first: bool,
-    schedule: std::slice::Iter<'s, (bool, bool)>,
+    now: SystemTime,
+    /// Generation of the key and of the secret, and when each was written.
+    halves: [(u32, Option<SystemTime>); 2],
+    schedule: std::slice::Iter<'s, Step>,
 }
 
-impl Rotating<'_> {
-    /// Writes one of both. The next rotation begins when the one before has arrived: twice within one refresh is no rotation.
-    fn step(&self, state: &mut Rotation<'_>, secret_first: bool) {
-        let held = self.held.value().map(|held| *held);
-        if state.key == state.secret {
-            if held.is_none_or(|held| held != (state.key, state.key)) && (held.is_some() || state.key > 0) {
-                return;
+impl Rotation<'_> {
+    fn write(&mut self, half: usize) {
+        self.halves[half] = (self.halves[half].0 + 1, Some(self.now));
+    }
+
+    /// The half that is behind the other, and since when.
+    fn behind(&self) -> Option<(usize, SystemTime)> {
+        let [(key, key_at), (secret, secret_at)] = self.halves;
+        match key.cmp(&secret) {
+            std::cmp::Ordering::Less => Some((0, secret_at?)),
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => Some((1, key_at?)),
+        }
+    }
+
+    fn generations(&self) -> (u32, u32) {
+        (self.halves[0].0, self.halves[1].0)
+    }
+}
+
+impl<'s> Rotating<'s> {
+    fn new(held: &Arc<Slot<(u32, u32)>>, schedule: &'s [Step]) -> Self {
+        let state = Rotation { now: NOW + Duration::from_hours(1), halves: [(0, LONG_AGO); 2], schedule: schedule.iter() };
+        Self { state: Mutex::new(state), held: Arc::clone(held) }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.state.lock().unwrap().now
+    }
+
+    /// Writes one of both, the second within 20 s of the first. The next rotation begins when the one before has arrived: twice
+    /// within one refresh is no rotation.
+    fn step(&self, state: &mut Rotation<'_>, (writes, secret_first, seconds): Step) {
+        let then = state.now + Duration::from_secs(seconds);
+        if let Some((half, since)) = state.behind() {
+            let in_haste = then.duration_since(since).unwrap() >= Duration::from_secs(20);
+            if writes || in_haste {
+                state.write(half);
             }
-            state.secret_first = secret_first;
-            if secret_first { state.secret += 1 } else { state.key += 1 }
-        } else if state.secret_first {
-            state.key += 1;
-        } else {
-            state.secret += 1;
+            state.now = then;
+            return;
+        }
+        state.now = then;
+        let arrived = self.held.value().map_or(state.generations() == (0, 0), |held| *held == state.generations());
+        if writes && arrived {
+            state.write(usize::from(secret_first));
         }
     }
 }
@@ -254,11 +293,10 @@ impl Rotating<'_> {
 impl Vault for Rotating<'_> {
     async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
         let mut state = self.state.lock().unwrap();
-        if let Some((true, secret_first)) = state.schedule.next().copied() {
-            self.step(&mut state, secret_first);
+        if let Some(step) = state.schedule.next() {
+            self.step(&mut state, *step);
         }
-        let generation = if name.as_str() == "k" { state.key } else { state.secret };
-        let written_at = if generation == 0 || !self.dated { LONG_AGO } else { Some(NOW) };
+        let (generation, written_at) = state.halves[usize::from(name.as_str() == "s")];
         Ok(Reading { value: generation.to_string().into(), version: generation.to_string(), written_at })
     }
 }
@@ -272,45 +310,59 @@ fn numbers() -> (Watched, Arc<Slot<(u32, u32)>>) {
     (Watched::pair(parts, move |key, secret| slot.put((number(&key), number(&secret)))), held)
 }
 
+fn read(watched: &Watched, vault: &impl Vault, versions: &mut Option<Vec<String>>, now: SystemTime) -> Result<(), Unread> {
+    let read = watched.read(vault, versions.as_ref(), now).now_or_never().unwrap();
+    read.map(|read| *versions = Some(read)).map_err(|failure| failure.unread)
+}
+
 #[test]
 fn a_key_that_changes_while_its_secret_is_read_is_read_again() {
     let (watched, held) = numbers();
     // The key, its secret, and then both are written, the key first, in the third read and the fourth.
-    let schedule = [(false, false), (false, false), (true, false), (true, false)];
-    let state = Rotation { key: 0, secret: 0, secret_first: false, schedule: schedule.iter() };
-    let vault = Rotating { state: Mutex::new(state), held: Arc::clone(&held), dated: false };
-    assert!(watched.read(&vault, None, NOW).now_or_never().unwrap().is_ok());
+    let schedule = [(false, false, 0), (false, false, 0), (true, false, 0), (true, false, 0)];
+    let vault = Rotating::new(&held, &schedule);
+    assert_eq!(read(&watched, &vault, &mut None, vault.now()), Ok(()));
     assert_eq!(held.value().as_deref(), Some(&(1, 1)));
+}
+
+#[test]
+fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_half_comes() {
+    let (watched, held) = numbers();
+    let vault = Rotating::new(&held, &[]);
+    let pass = |seconds| vault.state.lock().unwrap().now += Duration::from_secs(seconds);
+    let (mut versions, log) = (None, Log::default());
+    let mut read = || log.of(|| read(&watched, &vault, &mut versions, vault.now()));
+    vault.state.lock().unwrap().write(0);
+    assert_eq!((read(), held.value().as_deref()), (Err(Unread::HalfRotated), None), "the secret may be about to come");
+    pass(21);
+    assert_eq!((read(), held.value().as_deref()), (Ok(()), Some(&(1, 0))), "it has not come, and there is nothing better");
+    assert_eq!((read(), log.lines("far apart")), (Ok(()), 1), "{log:?}");
+    vault.state.lock().unwrap().write(1);
+    assert_eq!((read(), held.value().as_deref()), (Err(Unread::HalfRotated), Some(&(1, 0))), "the key may be about to come again");
+    pass(21);
+    assert_eq!((read(), held.value().as_deref()), (Ok(()), Some(&(1, 1))));
 }
 
 proptest! {
     #[test]
-    fn a_rotated_pair_never_mixes_and_always_arrives(schedule in prop::collection::vec(any::<(bool, bool)>(), 0..200)) {
+    fn a_rotated_pair_never_mixes_and_always_arrives(schedule in prop::collection::vec((any::<bool>(), any::<bool>(), 0..19_u64), 0..200)) {
         let (watched, held) = numbers();
-        let state = Rotation { key: 0, secret: 0, secret_first: false, schedule: schedule.iter() };
-        let vault = Rotating { state: Mutex::new(state), held: Arc::clone(&held), dated: true };
+        let vault = Rotating::new(&held, &schedule);
         let mut versions = None;
         let mut rounds = 0;
         while vault.state.lock().unwrap().schedule.len() > 0 || rounds < 2 {
             rounds += 1;
-            match watched.read(&vault, versions.as_ref(), NOW).now_or_never().unwrap() {
-                Ok(read) => versions = Some(read),
-                Err(Failure { unread, .. }) => prop_assert_eq!(unread, Unread::HalfRotated),
+            if let Err(unread) = read(&watched, &vault, &mut versions, vault.now()) {
+                prop_assert_eq!(unread, Unread::HalfRotated);
             }
             if let Some(pair) = held.value() {
                 prop_assert_eq!(pair.0, pair.1);
             }
         }
-        {
-            let mut state = vault.state.lock().unwrap();
-            let half = state.key != state.secret;
-            if half {
-                vault.step(&mut state, false);
-            }
+        if vault.state.lock().unwrap().behind().is_some() {
+            vault.step(&mut vault.state.lock().unwrap(), (true, false, 1));
         }
-        let read = watched.read(&vault, versions.as_ref(), NOW).now_or_never().unwrap();
-        prop_assert!(read.is_ok(), "{:?}", read);
-        let written = vault.state.lock().unwrap().key;
-        prop_assert_eq!(*held.value().unwrap(), (written, written));
+        prop_assert_eq!(read(&watched, &vault, &mut versions, vault.now()), Ok(()));
+        prop_assert_eq!(*held.value().unwrap(), vault.state.lock().unwrap().generations());
     }
 }

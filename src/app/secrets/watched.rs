@@ -4,18 +4,17 @@
 //! property in `tests.rs` holds it.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use secrecy::SecretString;
 
 use super::Seen;
+use super::pair::{self, Verdict};
 use crate::domain::secrets::{Check, SecretName, State};
 use crate::upstream::key_vault::{Reading, Unread, Vault};
 
 /// Reads of a pair that changes meanwhile, before it is left for later.
 const TRIES: usize = 3;
-/// Who writes both secrets of a pair needs no longer than this.
-const TIME_TO_WRITE_BOTH: Duration = Duration::from_secs(20);
 
 /// One secret in the vault.
 pub(super) struct Part {
@@ -87,18 +86,25 @@ impl Watched {
             Parts::Pair(parts, put) => {
                 let [key, secret] = whole(parts, vault).await?;
                 let [key_part, secret_part] = parts;
-                match held.map(Vec::as_slice) {
-                    Some([held_key, held_secret]) => match (*held_key == key.version, *held_secret == secret.version) {
-                        (true, true) => return Ok(vec![key.version, secret.version]),
-                        (false, false) => {}
-                        (true, false) => return Err(key_part.failed(Unread::HalfRotated)),
-                        (false, true) => return Err(secret_part.failed(Unread::HalfRotated)),
-                    },
-                    _ if is_being_written([&key, &secret], now) => return Err(secret_part.failed(Unread::HalfRotated)),
-                    _ => {}
-                }
+                let held = held.and_then(|held| Some([held.first()?.as_str(), held.get(1)?.as_str()]));
+                let are_far_apart = match pair::judge(held, [&key, &secret], now) {
+                    Verdict::Same => return Ok(vec![key.version, secret.version]),
+                    Verdict::Awaits(half) => {
+                        let new = if half == 0 { secret_part } else { key_part };
+                        return Err(new.failed(Unread::HalfRotated));
+                    }
+                    verdict => verdict == Verdict::FarApart,
+                };
                 let values = (key_part.checked(key.value)?, secret_part.checked(secret.value)?);
                 put(values.0, values.1);
+                if are_far_apart {
+                    let (secret, other) = (key_part.name, secret_part.name);
+                    tracing::warn!(
+                        secret,
+                        other,
+                        "a key and its secret were written far apart and are used together; if the server refuses tokens, write both"
+                    );
+                }
                 Ok(vec![key.version, secret.version])
             }
         }
@@ -157,15 +163,4 @@ async fn whole([key_part, secret_part]: &[Part; 2], vault: &impl Vault) -> Resul
         before = after;
     }
     Err(key_part.failed(Unread::HalfRotated))
-}
-
-/// Whether one of both was written just now and the other was not: then the other may be about to be, and with nothing held there
-/// is nothing else to tell it by.
-fn is_being_written(pair: [&Reading; 2], now: SystemTime) -> bool {
-    let is_young = |reading: &Reading| {
-        // Ahead of our clock is young too.
-        reading.written_at.is_some_and(|at| now.duration_since(at).unwrap_or_default() < TIME_TO_WRITE_BOTH)
-    };
-    let [key, secret] = pair.map(is_young);
-    key != secret
 }
