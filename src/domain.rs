@@ -5,6 +5,7 @@ pub mod admin_key;
 pub mod append;
 pub mod audit;
 pub mod azure;
+pub mod backoff;
 pub mod bearer;
 pub mod breaker;
 pub mod caller;

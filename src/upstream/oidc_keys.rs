@@ -11,16 +11,13 @@ use tokio::sync::watch;
 
 use super::key_source::{DEADLINE, FetchError, KeySource};
 use crate::clock::Clock;
+use crate::domain::backoff;
 use crate::domain::bearer::Issuer;
 use crate::domain::key_set::{Algorithm, KeySet, NoKey, VerifyingKey};
 use crate::entropy::Entropy;
 
 /// Time between two fetches of which nobody is in need, ± a tenth, so that instances do not ask in step.
 const REFRESH: Duration = Duration::from_hours(1);
-/// Time after the first failure; it doubles with each that follows.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest time between two tries.
-const LAST_RETRY: Duration = Duration::from_mins(1);
 /// Unknown keys cause one fetch in this time, whoever names them and however many.
 const UNKNOWN_KEY: Duration = Duration::from_mins(1);
 /// Keys serve this long after they were last fetched.
@@ -223,9 +220,9 @@ impl KeyCache {
 
 /// How long to rest after so many failures in a row, with a random byte for the jitter.
 fn pause(failures: u32, random: u8) -> Duration {
-    match failures.checked_sub(1) {
-        None => REFRESH * 9 / 10 + REFRESH / 5 * u32::from(random) / 255,
-        Some(doublings) => FIRST_RETRY.saturating_mul(2_u32.saturating_pow(doublings)).min(LAST_RETRY),
+    match failures {
+        0 => REFRESH * 9 / 10 + REFRESH / 5 * u32::from(random) / 255,
+        _ => backoff::pause(failures, random),
     }
 }
 

@@ -198,18 +198,18 @@ fn the_last_good_value_stays_whatever_the_vault_answers() {
 #[test]
 fn failures_are_tried_again_sooner_and_ever_less_often() {
     let (_secrets, mut reader) = all_in_vault();
-    assert_eq!(reader.until_retry(), None);
+    assert_eq!(reader.until_retry(0), None);
     let vault = full();
     vault.fail("azure", Unread::Failed);
     for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
         round(&mut reader, &vault);
-        assert_eq!(reader.until_retry(), Some(Duration::from_secs(seconds)));
+        assert_eq!(reader.until_retry(0), Some(Duration::from_secs(seconds)));
     }
     vault.fail("openai", Unread::Failed);
     round(&mut reader, &vault);
-    assert_eq!(reader.until_retry(), Some(Duration::from_secs(1)), "one that has just begun to fail does not wait for the others");
+    assert_eq!(reader.until_retry(0), Some(Duration::from_secs(1)), "one that has just begun to fail does not wait for the others");
     round(&mut reader, &full());
-    assert_eq!(reader.until_retry(), None);
+    assert_eq!(reader.until_retry(0), None);
 }
 
 #[test]

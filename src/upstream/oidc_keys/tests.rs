@@ -360,6 +360,6 @@ async fn a_provider_that_hangs_or_does_not_speak_tls_brings_no_keys() {
 fn tries_follow_each_other_ever_more_slowly() {
     let seconds: Vec<_> = (1..9).map(|failures| pause(failures, 0).as_secs()).collect();
     assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-    assert_eq!(pause(u32::MAX, 0), LAST_RETRY);
+    assert_eq!(pause(u32::MAX, 0), backoff::LAST_RETRY);
     assert_eq!([0, 255].map(|random| pause(0, random).as_secs()), [3_240, 3_960]);
 }
