@@ -1,22 +1,22 @@
 //! The Realtime upstreams, as the operator has configured them.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 
-use crate::app::secrets::Secrets;
+use crate::app::secrets::{Secrets, Seen};
 use crate::clock::Clock;
 use crate::config::{AzureOpenAi, OpenAi, RealtimeOptions};
 use crate::domain::azure::Identity;
 use crate::domain::provider::Provider;
 use crate::domain::realtime_session::SessionPlan;
 use crate::entropy::Entropy;
-use crate::upstream::entra;
+use crate::upstream::entra::{self, Entra, Kept};
 use crate::upstream::realtime::client::SharedClient;
 use crate::upstream::realtime::credential::Credential;
 use crate::upstream::realtime::{Bounds, MINTS_IN_FLIGHT, Shared};
 pub use crate::upstream::realtime::{Minted, Realtime, Turn};
-use crate::upstream::slot::Slot;
 
 /// What the operator has configured.
 pub(super) struct Configured {
@@ -29,6 +29,8 @@ pub(super) struct Configured {
 pub struct Upstreams {
     azure_openai: Option<Realtime>,
     openai: Option<Realtime>,
+    /// The token that opens Azure `OpenAI` where no key does.
+    entra: Option<Arc<Kept>>,
 }
 
 impl Upstreams {
@@ -49,28 +51,29 @@ impl Upstreams {
         let shared = Shared {
             client,
             seats: Arc::new(Semaphore::new(MINTS_IN_FLIGHT)),
-            // An upstream that does not accept a key wakes whoever can bring a new one.
-            wake: Arc::clone(&secrets.wake),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
             bounds: Bounds::default(),
         };
+        let mut entra = None;
         let azure_openai = azure_openai.map(|azure| {
-            let credential = if azure.api_key.is_some() {
-                Credential::ApiKey(Arc::clone(&secrets.azure_openai_key))
+            let credential = if let Some(source) = &azure.api_key {
+                Credential::ApiKey(Arc::clone(&secrets.azure_openai_key), secrets.wake_for(source))
             } else {
-                let token = Arc::new(Slot::empty());
-                tokio::spawn(entra::keep(identity, options.entra_scope, Arc::clone(&token), Arc::clone(clock), Arc::clone(entropy)));
-                Credential::Entra(token)
+                let kept = entra.insert(Arc::new(Kept::default()));
+                let (keeping, clock, entropy) = (Arc::clone(kept), Arc::clone(clock), Arc::clone(entropy));
+                let authority = Entra::new(identity, options.entra_scope);
+                tokio::spawn(async move { keeping.run(authority, clock, entropy).await });
+                Credential::Entra(Arc::clone(&kept.token), Arc::clone(&kept.wake))
             };
             let plan = SessionPlan { transcription_model: azure.transcription_model, ..options.plan.clone() };
             Realtime::new(Provider::AzureOpenAi, azure.endpoint, credential, plan, shared.clone())
         });
         let openai = openai.map(|openai| {
-            let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key));
+            let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key), secrets.wake_for(&openai.api_key));
             Realtime::new(Provider::OpenAi, openai.endpoint, credential, options.plan, shared)
         });
-        Self { azure_openai, openai }
+        Self { azure_openai, openai, entra }
     }
 
     /// The upstream of a provider.
@@ -81,6 +84,13 @@ impl Upstreams {
             Provider::AzureOpenAi => self.azure_openai.as_ref(),
             Provider::OpenAi => self.openai.as_ref(),
         }
+    }
+
+    /// What is known of the token that opens Azure `OpenAI`, where no key does.
+    #[must_use]
+    pub fn token_seen(&self, now: SystemTime) -> Option<Seen> {
+        let kept = self.entra.as_ref()?;
+        Some(Seen { name: entra::NAME, state: kept.state(now), read_at: kept.brought_at(), needed: true })
     }
 
     /// All that there are.

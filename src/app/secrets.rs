@@ -53,17 +53,17 @@ pub struct Secrets {
     pub openai_key: Arc<Slot<SecretString>>,
     /// The operators' keys.
     pub admin_keys: Arc<Slot<AdminKeys>>,
-    /// For whoever hears from an upstream that a key is not accepted: it lets the vault be read again at once.
-    pub wake: Arc<Notify>,
+    /// Lets the vault be read again at once.
+    wake: Arc<Notify>,
     /// Reads so far.
     pub reads: Arc<ReadCounts>,
     watched: Vec<Arc<Watched>>,
 }
 
-/// What is known of one secret in the vault.
+/// What is known of one secret in the vault, or of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Its setting's name in lower case, with `-`.
+    /// Its setting's name in lower case, with `-`; of a token, what it opens.
     pub name: &'static str,
     /// Whether it is there.
     pub state: State,
@@ -96,6 +96,15 @@ impl Secrets {
         }
         let reader = Reader::new(&self.watched, Arc::clone(&self.reads), Arc::clone(clock));
         tokio::spawn(reader.run(vault, identity, Arc::clone(&self.wake), Arc::clone(entropy)));
+    }
+
+    /// Whom to ring when an upstream does not accept a secret from there: only the vault can bring another.
+    #[must_use]
+    pub fn wake_for(&self, source: &Source) -> Option<Arc<Notify>> {
+        match source {
+            Source::Given(_) => None,
+            Source::InVault(_) => Some(Arc::clone(&self.wake)),
+        }
     }
 
     /// What is known of each secret in the vault.

@@ -53,13 +53,14 @@ pub fn alive() -> Result<Reply, ApiError> {
 }
 
 /// Everything that a token needs is there, until a stop is asked for: the identity provider's keys where callers are told apart by
-/// them, and the secrets that stand in Key Vault. What only operators need is listed and not waited for.
+/// them, the secrets that stand in Key Vault, and a token of Entra ID where that opens Azure `OpenAI`. What only operators need is listed and not waited for.
 pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
+    let now = app.clock.now();
     let provider = match &app.callers {
         Callers::Anonymous | Callers::EasyAuth(_) => None,
-        Callers::Oidc(oidc) => Some(identity_provider(oidc, app.clock.now())),
+        Callers::Oidc(oidc) => Some(identity_provider(oidc, now)),
     };
-    let dependencies: Vec<_> = provider.into_iter().chain(app.secrets.seen().map(secret)).collect();
+    let dependencies: Vec<_> = provider.into_iter().chain(app.secrets_seen(now).map(secret)).collect();
     let misses = dependencies.iter().any(|dependency| dependency.needed && dependency.state == State::Missing);
     let (code, status) = match (edge.is_stopping(), misses) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),

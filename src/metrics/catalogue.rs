@@ -121,7 +121,7 @@ pub(super) const SECRET_STATE: Metric = Metric {
     kind: Kind::Gauge,
     labels: &["secret", "state"],
     unit: "always 1",
-    help: "The state of each secret in Key Vault (fresh, stale, missing): one line for each secret.",
+    help: "The state of each secret in Key Vault and of the Entra token for Azure OpenAI (fresh, stale, missing): one line for each.",
     when_it_moves: "`stale`: the last good value serves; a rotation does not arrive. `missing`: what needs it answers 503. The log line of \
                     the secret names the cause; docs/operations.md what to do about it.",
 };

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::{Client, RequestBuilder, StatusCode};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
 use self::client::SharedClient;
@@ -66,8 +66,6 @@ pub struct Shared {
     pub client: Arc<SharedClient>,
     /// One permit for each mint in flight.
     pub seats: Arc<Semaphore>,
-    /// Told when an upstream does not accept a key: it may have been rotated.
-    pub wake: Arc<Notify>,
     /// For the breaker and for tokens that expire.
     pub clock: Arc<dyn Clock>,
     /// For jitter.
@@ -182,7 +180,7 @@ impl Realtime {
         *id = reading::upstream_id(&response);
         // Not for 403: there the key is known, and a new one would not help.
         if response.status() == StatusCode::UNAUTHORIZED {
-            self.shared.wake.notify_one();
+            self.credential.refused();
         }
         if !response.status().is_success() {
             return Err(reading::refusal(&response));

@@ -7,6 +7,12 @@ use arc_swap::ArcSwapOption;
 /// Holds the last good value. Reading takes no lock, so that a request never waits for whoever brings a new one.
 pub struct Slot<T>(ArcSwapOption<T>);
 
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl<T> Slot<T> {
     /// Nothing yet.
     #[must_use]

@@ -7,6 +7,9 @@ use crate::harness::{ADMIN_KEY, API_SECRET, Setup, TestApp};
 /// Nobody listens there.
 const VAULT: (&str, &str) = ("KEY_VAULT_URL", "https://127.0.0.1:1");
 
+/// Asks for a managed identity, which no machine of a test has.
+const IDENTITY: (&str, &str) = ("IDENTITY_ENDPOINT", "http://127.0.0.1:1");
+
 fn app_with(settings: &[(&str, &str)], left_out: &[&str]) -> TestApp {
     Setup { settings, left_out, ..Setup::default() }.spawn()
 }
@@ -53,4 +56,18 @@ async fn secrets_in_the_settings_need_no_vault() {
     assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
     assert_eq!(app.get("/api/health/ready").await.json()["dependencies"], serde_json::json!([]));
     assert!(!app.log().contains(API_SECRET));
+}
+
+#[tokio::test]
+async fn secrets_a_token_of_entra_that_does_not_come_is_a_line_of_its_own() {
+    let azure = [("AZURE_OPENAI_ENDPOINT", "http://127.0.0.1:1"), ("AZURE_OPENAI_DEPLOYMENT", "d"), IDENTITY];
+    let app = app_with(&azure, &[]);
+    let ready = app.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let expected = serde_json::json!({ "status": "waiting", "dependencies": [{ "name": "azure-openai-token", "state": "missing" }] });
+    assert_eq!(ready.json(), expected);
+    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    assert!(metrics.text.contains(r#"roomkey_secret_state{secret="azure-openai-token",state="missing"} 1"#), "{}", metrics.text);
+    let with_key = app_with(&[azure[0], azure[1], ("AZURE_OPENAI_API_KEY", "canary-azure-key-0123456789")], &[]);
+    assert_eq!(with_key.get("/api/health/ready").await.json()["dependencies"], serde_json::json!([]), "no token is needed");
 }

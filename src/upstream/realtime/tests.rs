@@ -79,7 +79,6 @@ fn shared(seats: usize, entropy: u8, whole: Duration) -> Shared {
     Shared {
         client: Arc::default(),
         seats: Arc::new(Semaphore::new(seats)),
-        wake: Arc::new(Notify::new()),
         clock: Arc::new(FixedClock),
         entropy: Arc::new(Same(entropy)),
         bounds: Bounds { whole, ..Bounds::default() },
@@ -92,7 +91,7 @@ fn upstream(peer: &Peer, credential: Credential, shared: &Shared) -> Realtime {
 }
 
 fn key() -> Credential {
-    Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())))
+    Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())), None)
 }
 
 async fn mint(upstream: &Realtime) -> Result<ClientSecret, MintError> {
@@ -115,7 +114,7 @@ const LONG: Duration = Duration::from_secs(3);
 const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 38\r\n\r\n{\"value\":\"ek\",\"expires_at\":1700000060}";
 
 #[tokio::test]
-async fn only_a_key_that_is_not_accepted_wakes_whoever_can_bring_another() {
+async fn a_credential_that_is_not_accepted_wakes_who_can_bring_another_and_nobody_else() {
     for (status, wakes) in [
         ("401 Unauthorized", true),
         ("403 Forbidden", false),
@@ -124,9 +123,15 @@ async fn only_a_key_that_is_not_accepted_wakes_whoever_can_bring_another() {
         ("400 Bad Request", false),
     ] {
         let peer = Peer::start(&format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await;
-        let shared = shared(1, 0, LONG);
-        assert!(mint(&upstream(&peer, key(), &shared)).await.is_err());
-        assert_eq!(shared.wake.notified().now_or_never().is_some(), wakes, "{status}");
+        let (reader, keeper) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let from_vault = || Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())), Some(Arc::clone(&reader)));
+        let token = || Bearer { token: "t".into(), expires_on: UNIX_EPOCH + Duration::from_secs(NOW + 1) };
+        let entra = || Credential::Entra(Arc::new(Slot::holding(token())), Arc::clone(&keeper));
+        for (credential, rings) in [(key(), [false; 2]), (from_vault(), [wakes, false]), (entra(), [false, wakes])] {
+            assert!(mint(&upstream(&peer, credential, &shared(1, 0, LONG))).await.is_err());
+            let rung = [&reader, &keeper].map(|wake| wake.notified().now_or_never().is_some());
+            assert_eq!(rung, rings, "{status}");
+        }
     }
 }
 
@@ -148,7 +153,7 @@ async fn a_token_of_entra_serves_until_it_expires_and_a_new_one_without_a_restar
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
     let slot = Arc::new(Slot::empty());
-    let upstream = upstream(&peer, Credential::Entra(Arc::clone(&slot)), &shared);
+    let upstream = upstream(&peer, Credential::Entra(Arc::clone(&slot), Arc::default()), &shared);
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::NoCredential);
     let until = |seconds| Bearer { token: "t".into(), expires_on: UNIX_EPOCH + Duration::from_secs(seconds) };
     slot.put(until(NOW + 1));
