@@ -41,10 +41,11 @@ pub fn read(reader: &mut Reader<'_>) -> Option<KeyVault> {
     Some(KeyVault { url: url?, refresh: refresh? })
 }
 
-/// Reads who asks Entra ID for tokens. A client id that is wrong is noted and left out.
+/// Reads who asks Entra ID for tokens: whoever names an identity wants that one, wherever this runs. A client id that is wrong is
+/// noted and left out.
 pub fn identity(reader: &mut Reader<'_>, in_azure: bool) -> Identity {
     let client_id = reader.parsed(CLIENT_ID, client_id);
-    if in_azure || reader.holds(IDENTITY_ENDPOINT) { Identity::Managed(client_id) } else { Identity::Developer }
+    if in_azure || client_id.is_some() || reader.holds(IDENTITY_ENDPOINT) { Identity::Managed(client_id) } else { Identity::Developer }
 }
 
 fn refresh(text: &str) -> Result<Duration, Rule> {

@@ -68,8 +68,8 @@ pub const SETTINGS: &[Setting] = &[
     plain(
         "AZURE_CLIENT_ID",
         "–",
-        "The client id of a user-assigned identity. Absent: the app's system-assigned one; outside Azure your own sign-in (`az login`, \
-         `azd auth login`).",
+        "The client id of a user-assigned identity, which is then used also where nothing else says that this is Azure (a virtual machine). \
+         Absent: the app's system-assigned one; outside Azure your own sign-in (`az login`, `azd auth login`).",
     ),
     plain(
         "AZURE_OPENAI_ENDPOINT",

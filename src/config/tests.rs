@@ -230,6 +230,7 @@ fn a_start_says_whose_identity_reads_the_vault() {
     says(&[VAULT, ("IDENTITY_ENDPOINT", "x"), ("ROOMKEY_SECRET_REFRESH_SECONDS", "60")], "as the app's own identity, read every 60 s");
     let client_id = ("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555");
     says(&[VAULT, ("WEBSITE_INSTANCE_ID", "x"), client_id], "as the identity that AZURE_CLIENT_ID names");
+    says(&[VAULT, client_id], "as the identity that AZURE_CLIENT_ID names");
 }
 
 #[test]
