@@ -14,7 +14,7 @@ const BETWEEN_RINGS: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn pause(failures: u32, random: u8) -> Duration {
     let whole = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LAST_RETRY);
-    whole - whole / 4 * u32::from(random) / 255
+    whole.saturating_sub(whole / 4 * u32::from(random) / 255)
 }
 
 /// When it is asked in any case; all times are since the start.

@@ -283,8 +283,8 @@ mod tests {
         }
     }
 
-    fn good() -> Result<Bearer, NoToken> {
-        Ok(Bearer { token: "t".into(), expires_on: UNIX_EPOCH + HOUR })
+    fn good() -> Bearer {
+        Bearer { token: "t".into(), expires_on: UNIX_EPOCH + HOUR }
     }
 
     /// Gives a token whenever it is asked, and counts.
@@ -293,7 +293,7 @@ mod tests {
     impl Authority for Generous<'_> {
         async fn ask(&mut self) -> Result<Bearer, NoToken> {
             self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            good()
+            Ok(good())
         }
     }
 
@@ -330,11 +330,41 @@ mod tests {
         assert_eq!(seen(0), ("missing", None));
         kept.note(Err(NoToken::Timeout), UNIX_EPOCH);
         assert_eq!(seen(0), ("missing", None));
-        kept.note(good(), UNIX_EPOCH);
+        kept.note(Ok(good()), UNIX_EPOCH);
         assert_eq!(seen(0), ("fresh", Some(UNIX_EPOCH)));
         kept.note(Err(NoToken::Refused), UNIX_EPOCH + Duration::from_mins(1));
         assert_eq!(seen(3_599), ("stale", Some(UNIX_EPOCH)));
         assert_eq!(seen(3_600), ("missing", Some(UNIX_EPOCH)), "it has expired");
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_cause_is_said_once_until_it_is_another() {
+        let (kept, log) = (Kept::default(), Log::default());
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for answer in [Err(NoToken::Timeout), Err(NoToken::Timeout), Err(NoToken::Refused), Ok(good()), Ok(good())] {
+                kept.note(answer, UNIX_EPOCH);
+            }
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let words: Vec<_> = log.lines().map(|line| ["timeout", "refused", "again"].map(|word| line.contains(word))).collect();
+        assert_eq!(words, [[true, false, false], [false, true, false], [false, false, true]], "{log}");
+        assert!(log.lines().all(|line| line.contains(NAME)), "{log}");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
-use super::watched::Failure;
 use super::*;
 use crate::domain::secrets::SecretName;
 use crate::upstream::key_vault::{Reading, Unread, Vault};
