@@ -20,6 +20,13 @@ impl Entropy for SystemEntropy {
     }
 }
 
+/// Lets the TLS library gather what its own generator begins with. It would do so within the first handshake, for some 25 ms of
+/// CPU on a thread that serves; whoever is about to connect calls this on another.
+pub fn prepare_for_tls() {
+    // Should it fail, the handshake fails too and is reported there.
+    let _ = aws_lc_rs::rand::fill(&mut [0]);
+}
+
 impl dyn Entropy + '_ {
     /// As many random bytes as the caller has use for.
     #[must_use]

@@ -64,7 +64,7 @@ impl Realtime {
         drop((clients, server));
 
         let [roomkey_mb, warp_mb] = [&ROOMKEY_MINT, &WARP_MINT].map(|peer| memory_in_flight(peer, &upstream, cores));
-        let first_token_ms = report::median((0..STARTS).map(|_| first_token_ms(&upstream, cores)).collect());
+        let first_token_ms = first_token_ms(&upstream, cores);
         Self { bare_ms, roomkey_ms: through, connections, mints, roomkey_mb, warp_mb, first_token_ms }
     }
 
@@ -111,8 +111,11 @@ fn first_token_ms(upstream: &Upstream, cores: Cores) -> f64 {
         ("AZURE_OPENAI_DEPLOYMENT", DEPLOYMENT),
         ("AZURE_OPENAI_API_KEY_SECRET_NAME", "azure-openai-key"),
     ];
-    let server = Server::start_with(&PEERS[0], &[&vault.settings()[..], &azure].concat(), &exchange::request(), cores);
-    server.first_token.as_secs_f64() * 1e3
+    let settings = [&vault.settings()[..], &azure].concat();
+    let start = || Server::start_with(&PEERS[0], &settings, &exchange::request(), cores).first_token.as_secs_f64() * 1e3;
+    // Uncounted: the vault shares the core of the program that asks, and its own first handshake would hold that up.
+    start();
+    report::median((0..STARTS).map(|_| start()).collect())
 }
 
 impl fmt::Display for Realtime {

@@ -7,6 +7,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
 
+use crate::entropy;
+
 /// A connection stands within this time.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -27,7 +29,11 @@ pub fn builder() -> ClientBuilder {
 
 /// Builds a client beside the threads that serve. `None`: the system has no certificates that it could trust.
 pub async fn build(builder: ClientBuilder) -> Option<Client> {
-    tokio::task::spawn_blocking(move || builder.build()).await.ok()?.ok()
+    let build = move || {
+        entropy::prepare_for_tls();
+        builder.build()
+    };
+    tokio::task::spawn_blocking(build).await.ok()?.ok()
 }
 
 /// `localhost` and every name below it are this machine (RFC 6761 §6.3); not every C library knows that, musl's does not. All
