@@ -5,5 +5,6 @@ pub mod entra;
 pub mod key_source;
 pub mod key_vault;
 pub mod oidc_keys;
+pub mod outcomes;
 pub mod realtime;
 pub mod slot;

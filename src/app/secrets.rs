@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use secrecy::SecretString;
 use tokio::sync::Notify;
 
-pub use self::reader::ReadCounts;
 use self::reader::Reader;
 use self::watched::{Part, Watched};
 use crate::clock::Clock;
@@ -22,6 +21,7 @@ use crate::domain::admin_key::AdminKeys;
 use crate::domain::azure::Identity;
 use crate::domain::secrets::{self, Check, PairSource, Source, State};
 use crate::entropy::Entropy;
+use crate::upstream::outcomes::Outcomes;
 use crate::upstream::slot::Slot;
 
 /// The names under which an operator sees secrets in readiness, log lines and metrics: their settings', in lower case.
@@ -56,7 +56,7 @@ pub struct Secrets {
     /// Lets the vault be read again at once.
     wake: Arc<Notify>,
     /// Reads so far.
-    pub reads: Arc<ReadCounts>,
+    pub reads: Arc<Outcomes>,
     watched: Vec<Arc<Watched>>,
 }
 

@@ -3,13 +3,13 @@
 //! One task fetches, so there is never more than one fetch at a time: at the start, hourly, after a failure, and at most once a
 //! minute because a token names a key that is not among them. Everyone else only reads. Without keys nobody is let in.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
 use super::key_source::{DEADLINE, FetchError, KeySource};
+use super::outcomes::Outcomes;
 use crate::clock::Clock;
 use crate::domain::backoff;
 use crate::domain::bearer::Issuer;
@@ -32,27 +32,6 @@ pub enum NotFound {
     NoKeys,
 }
 
-/// How many fetches ended how; for the metrics.
-#[derive(Debug, Default)]
-pub struct FetchCounts {
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl FetchCounts {
-    /// Fetches that brought keys.
-    #[must_use]
-    pub fn succeeded(&self) -> u64 {
-        self.succeeded.load(Ordering::Relaxed)
-    }
-
-    /// Fetches that did not.
-    #[must_use]
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-}
-
 /// The keys of one issuer.
 pub struct KeyCache {
     clock: Arc<dyn Clock>,
@@ -63,7 +42,7 @@ pub struct KeyCache {
     asked_at: Mutex<Option<SystemTime>>,
     progress: watch::Sender<Progress>,
     /// For the metrics.
-    pub fetches: FetchCounts,
+    pub fetches: Outcomes,
 }
 
 #[derive(Clone)]
@@ -103,7 +82,7 @@ impl KeyCache {
             held: RwLock::default(),
             asked_at: Mutex::default(),
             progress: watch::Sender::default(),
-            fetches: FetchCounts::default(),
+            fetches: Outcomes::default(),
         }
     }
 
@@ -121,14 +100,14 @@ impl KeyCache {
                     }
                     failures = 0;
                     self.hold(keys);
-                    self.fetches.succeeded.fetch_add(1, Ordering::Relaxed);
+                    self.fetches.count(true);
                 }
                 Err(error) => {
                     if failures == 0 {
                         self.say(error);
                     }
                     failures += 1;
-                    self.fetches.failed.fetch_add(1, Ordering::Relaxed);
+                    self.fetches.count(false);
                 }
             }
             self.progress.send_modify(|progress| *progress = Progress { met: wished, ended: progress.ended + 1, ..*progress });

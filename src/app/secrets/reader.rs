@@ -2,7 +2,6 @@
 //! does not accept a key.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,32 +14,12 @@ use crate::domain::azure::Identity;
 use crate::domain::backoff::{self, Rhythm};
 use crate::entropy::Entropy;
 use crate::upstream::key_vault::{KeyVault, Unread, Vault};
-
-/// How many reads ended how; for the metrics.
-#[derive(Debug, Default)]
-pub struct ReadCounts {
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl ReadCounts {
-    /// Reads that brought a value.
-    #[must_use]
-    pub fn succeeded(&self) -> u64 {
-        self.succeeded.load(Ordering::Relaxed)
-    }
-
-    /// Reads that did not.
-    #[must_use]
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-}
+use crate::upstream::outcomes::Outcomes;
 
 /// Reads for as long as it runs.
 pub(super) struct Reader {
     tracked: Vec<Tracked>,
-    counts: Arc<ReadCounts>,
+    counts: Arc<Outcomes>,
     clock: Arc<dyn Clock>,
 }
 
@@ -53,7 +32,7 @@ struct Tracked {
 }
 
 impl Reader {
-    pub(super) fn new(watched: &[Arc<Watched>], counts: Arc<ReadCounts>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(watched: &[Arc<Watched>], counts: Arc<Outcomes>, clock: Arc<dyn Clock>) -> Self {
         let track = |watched: &Arc<Watched>| Tracked { watched: Arc::clone(watched), held: None, failures: 0, said: None };
         Self { tracked: watched.iter().map(track).collect(), counts, clock }
     }
@@ -94,7 +73,7 @@ impl Reader {
 }
 
 impl Tracked {
-    async fn read(&mut self, vault: Result<&impl Vault, Unread>, counts: &ReadCounts, clock: &dyn Clock) {
+    async fn read(&mut self, vault: Result<&impl Vault, Unread>, counts: &Outcomes, clock: &dyn Clock) {
         let read = match vault {
             Ok(vault) => self.watched.read(vault, self.held.as_ref(), clock.now()).await,
             Err(unread) => Err(Failure { name: "key-vault", unread }),
@@ -108,7 +87,7 @@ impl Tracked {
                 }
                 (self.held, self.failures, self.said) = (Some(versions), 0, None);
                 self.watched.note(Some(clock.now()));
-                counts.succeeded.fetch_add(1, Ordering::Relaxed);
+                counts.count(true);
             }
             Err(failure) => {
                 if self.said != Some(failure) {
@@ -116,7 +95,7 @@ impl Tracked {
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.watched.note(None);
-                counts.failed.fetch_add(1, Ordering::Relaxed);
+                counts.count(false);
             }
         }
     }
