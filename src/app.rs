@@ -86,6 +86,10 @@ pub struct Budgets {
     pub wrong_keys: Budget,
 }
 
+/// The budgets that an operator may turn off; the metrics have a line for each all the same.
+const TOKENS: &str = "token";
+const MINTS: &str = "realtime";
+
 /// The word for the provider of a request that was refused before it named one.
 pub const NO_PROVIDER: &str = "none";
 /// The word under which wrong operators' keys are counted, beside those of [`Rejected`].
@@ -111,8 +115,8 @@ impl App {
             CallerAuth::EasyAuth(rules) => Callers::EasyAuth(rules),
         };
         let budgets = Budgets {
-            tokens: config.limiting.rate_limit.map(|limit| Budget { name: "token", limit }),
-            mints: config.realtime.rate_limit.map(|limit| Budget { name: "realtime", limit }),
+            tokens: config.limiting.rate_limit.map(|limit| Budget { name: TOKENS, limit }),
+            mints: config.realtime.rate_limit.map(|limit| Budget { name: MINTS, limit }),
             refused_bearers: Budget { name: "refused-bearer", limit: RateLimit::REFUSED_BEARERS },
             wrong_keys: Budget { name: "wrong-key", limit: RateLimit::WRONG_KEYS },
         };
@@ -132,7 +136,7 @@ impl App {
         let realtime: Vec<_> =
             Provider::REALTIME.into_iter().filter(|provider| config.limits.providers.has(*provider)).map(Provider::as_str).collect();
         let known = Known {
-            budgets: &["token", "realtime", budgets.refused_bearers.name, budgets.wrong_keys.name],
+            budgets: &[TOKENS, MINTS, budgets.refused_bearers.name, budgets.wrong_keys.name],
             reasons: &reasons,
             providers: &providers,
             upstreams: &realtime,

@@ -91,8 +91,8 @@ impl Kind {
 /// Seconds after which a full service is worth another try: requests are short, so seats come free at once.
 pub(super) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// Seconds after which an identity provider that was out of reach may have been asked again.
-pub(super) const KEYS_RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+/// Seconds after which keys that were missing, the identity provider's or ours, may have come.
+const KEYS_RETRY_AFTER_SECONDS: u64 = 5;
 
 /// RFC 6750 §3: what to present, and what was wrong with it. A request without credentials is told no error.
 const NO_CREDENTIALS: HeaderValue = HeaderValue::from_static(r#"Bearer realm="roomkey""#);
@@ -193,7 +193,7 @@ impl ApiError {
                 reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             Self::AuthUnavailable | Self::SecretUnavailable => {
-                reply.headers_mut().insert(RETRY_AFTER, KEYS_RETRY_AFTER_SECONDS);
+                reply.headers_mut().insert(RETRY_AFTER, KEYS_RETRY_AFTER_SECONDS.into());
             }
             Self::Upstream(error) => {
                 reply.headers_mut().extend(upstream::retry_after(error).map(|seconds| (RETRY_AFTER, seconds.into())));

@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Kind;
 use super::kinds::{OVERLOADED, kind as new};
+use super::{KEYS_RETRY_AFTER_SECONDS, Kind};
 use crate::domain::mint::MintError;
-
-/// A secret that was missing may have come by then.
-const SECRET_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) const SECRET_UNAVAILABLE: Kind = new(
     "secret_unavailable",
@@ -138,6 +135,6 @@ pub(super) fn remediation(error: MintError) -> &'static str {
 
 /// Whole seconds, never none.
 pub(super) fn retry_after(error: MintError) -> Option<u64> {
-    let wait = if error == MintError::NoCredential { Some(SECRET_RETRY_AFTER) } else { error.retry_after() };
+    let wait = if error == MintError::NoCredential { Some(Duration::from_secs(KEYS_RETRY_AFTER_SECONDS)) } else { error.retry_after() };
     wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
 }
