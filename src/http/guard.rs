@@ -1,7 +1,8 @@
 //! Who may go on: callers whom somebody vouches for, and not more often than they may.
 //!
-//! Every handler of a guarded route calls one of these first. What they return is the proof that lets a handler read a body, so
-//! that a route without a guard does not compile; `tests/api/callers.rs` holds every route against every kind of caller.
+//! Every handler of a guarded route calls one of these first. What [`caller`] returns is the proof that lets a handler read a body,
+//! so that one which reads it without a guard does not compile; `tests/api/callers.rs` holds every route against every kind of
+//! caller.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -55,12 +56,7 @@ impl Admission {
 pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) -> Result<Admission, ApiError> {
     let now = app.clock.now();
     request.record.action = Some((action, now));
-    let caller = match caller::authenticate(app, request, now).await {
-        Ok(caller) => caller,
-        Err(stranger) => return Err(refused(app, request, stranger, now).await),
-    };
-    let hash = app.hash_key.hash(PURPOSE, caller.name());
-    request.record.actor = Some(Actor::Caller(hash));
+    let (caller, hash) = recognized(app, request, now).await?;
     if let Some(budget) = app.budgets.tokens {
         take(app, request.record, budget, hash, now).await?;
     }
@@ -93,12 +89,19 @@ pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<Syst
     if matches!(app.callers, Callers::Anonymous) {
         return Err(ApiError::Unauthenticated(None));
     }
+    let (caller, _) = recognized(app, request, now).await?;
+    if caller.is_admin() { Ok(now) } else { Err(ApiError::InsufficientScope) }
+}
+
+/// Finds out who asks, and notes it.
+async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(Arc<Caller>, CallerHash), ApiError> {
     let caller = match caller::authenticate(app, request, now).await {
         Ok(caller) => caller,
         Err(stranger) => return Err(refused(app, request, stranger, now).await),
     };
-    request.record.actor = Some(Actor::Caller(app.hash_key.hash(PURPOSE, caller.name())));
-    if caller.is_admin() { Ok(now) } else { Err(ApiError::InsufficientScope) }
+    let hash = app.hash_key.hash(PURPOSE, caller.name());
+    request.record.actor = Some(Actor::Caller(hash));
+    Ok((caller, hash))
 }
 
 /// Wrong keys count against the address, and past the budget no key is looked at: guessing must not go on. Right ones never
