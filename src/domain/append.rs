@@ -1,7 +1,7 @@
 //! Appends short pieces in constant sizes, which compile to moves in place.
 //!
-//! A piece of any size is a call of `memcpy`, and that of musl, which the package is linked with, takes some 40 ns to begin with.
-//! A token and its two log lines are made of about a hundred pieces of some bytes each.
+//! A piece of any size is a call of `memcpy`, and that of musl, which the package is linked with, costs more than copying some bytes
+//! does. A token and its two log lines are made of about a hundred such pieces; docs/decisions/0014 has what this took off.
 
 use std::io;
 

@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 
 use crate::domain::caller::Caller;
 
-/// Tokens that are remembered; past it one that was not seen lately goes. An entry takes about 300 bytes.
+/// Tokens that are remembered; past it one that was not seen lately goes.
 const CAPACITY: usize = 10_000;
 
 type Digest = [u8; 32];

@@ -2,7 +2,7 @@
 //!
 //! A line of its own for every request, each with a system call and a reader to wake, would cost as much as the request. Lines
 //! about requests therefore wait until the worker that wrote them has nothing else to do, or until there are many, and leave
-//! together; under load that is some tenths of a millisecond. A process that is killed loses those that wait. All other lines
+//! together. A process that is killed loses those that wait. All other lines
 //! leave at once.
 
 use std::io::{self, Write};
