@@ -1,6 +1,6 @@
 //! Who may go on: callers whom somebody vouches for, and not more often than they may.
 //!
-//! Every handler of a guarded route calls one of these first. What [`caller`] returns is the proof that lets a handler read a body,
+//! Every handler of a guarded route calls one of these first. What [`caller()`] returns is the proof that lets a handler read a body,
 //! so that one which reads it without a guard does not compile; `tests/api/callers.rs` holds every route against every kind of
 //! caller.
 
