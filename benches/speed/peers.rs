@@ -35,7 +35,7 @@ pub const PEERS: [Peer; 6] = [
     },
     Peer {
         name: CEILING,
-        program: "target/peers/x86_64-unknown-linux-musl/release/echo",
+        program: "target/peers/x86_64-unknown-linux-gnu/release/echo",
         arguments: &[],
         folder: ".",
         check: exchange::check_echo,
@@ -43,7 +43,7 @@ pub const PEERS: [Peer; 6] = [
     },
     Peer {
         name: "warp, sign",
-        program: "target/peers/x86_64-unknown-linux-musl/release/sign",
+        program: "target/peers/x86_64-unknown-linux-gnu/release/sign",
         arguments: &[],
         folder: ".",
         check: exchange::check_token,
@@ -108,7 +108,7 @@ pub const ROOMKEY_MINT: Peer = Peer { name: "roomkey, mint", check: exchange::ch
 /// warp and reqwest, which mint and do nothing else.
 pub const WARP_MINT: Peer = Peer {
     name: "warp + reqwest, mint",
-    program: "target/peers/x86_64-unknown-linux-musl/release/mint",
+    program: "target/peers/x86_64-unknown-linux-gnu/release/mint",
     arguments: &[],
     folder: ".",
     check: exchange::check_mint,

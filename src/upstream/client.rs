@@ -36,8 +36,8 @@ pub async fn build(builder: ClientBuilder) -> Option<Client> {
     tokio::task::spawn_blocking(build).await.ok()?.ok()
 }
 
-/// `localhost` and every name below it are this machine (RFC 6761 §6.3); not every C library knows that, musl's does not. All
-/// others are the system's to resolve.
+/// `localhost` and every name below it are this machine (RFC 6761 §6.3); not every system's resolver knows that. All others
+/// are the system's to resolve.
 #[derive(Debug, Clone, Copy)]
 struct Names;
 
