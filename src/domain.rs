@@ -2,7 +2,6 @@
 
 pub mod access_token;
 pub mod admin_key;
-pub mod append;
 pub mod audit;
 pub mod azure;
 pub mod backoff;

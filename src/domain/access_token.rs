@@ -12,7 +12,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::append::Appended;
 use super::fields::Rule;
 use super::lifetime::Validity;
 use super::names::{ParticipantIdentity, ParticipantName, RoomName};
@@ -182,9 +181,8 @@ impl Signer {
             attributes: &grant.attachments.attributes,
             room_config: RoomConfig { agents: &grant.attachments.agents },
         };
-        let mut json = Appended(Vec::with_capacity(USUAL_CLAIMS));
+        let mut json = Vec::with_capacity(USUAL_CLAIMS);
         serde_json::to_writer(&mut json, &claims).map_err(|_| CannotSign)?;
-        let Appended(json) = json;
         // The compact serialization of RFC 7515 §7.1.
         let mut token = String::with_capacity(HEADER.len() + 2 * json.len());
         token.push_str(HEADER);

@@ -5,7 +5,6 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::error::ApiError;
-use crate::domain::append::Appended;
 
 /// Bytes that an answer with a token usually fits into.
 const USUAL_BODY: usize = 1024;
@@ -21,9 +20,9 @@ pub type Reply = warp::reply::Response;
 /// # Errors
 /// `internal` when the value cannot be written as JSON, which no value of ours can cause.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Reply, ApiError> {
-    let mut body = Appended(Vec::with_capacity(USUAL_BODY));
+    let mut body = Vec::with_capacity(USUAL_BODY);
     serde_json::to_writer(&mut body, value).map_err(|_| ApiError::Internal("an answer could not be written as JSON"))?;
-    Ok(with_body(status, "application/json", body.0))
+    Ok(with_body(status, "application/json", body))
 }
 
 /// An answer without a body.

@@ -12,8 +12,10 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock, SystemClock};
-use crate::domain::append::append;
 use crate::domain::lifetime::rfc3339;
+
+/// Bytes that a line about a request fits into.
+const USUAL_LINE: usize = 512;
 
 /// Writes an event as JSON.
 pub struct Json;
@@ -24,45 +26,45 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut line = Vec::with_capacity(512);
-        append(&mut line, b"{\"timestamp\":\"");
-        append(&mut line, rfc3339(SystemClock.now()).as_bytes());
-        append(&mut line, b"\",\"level\":\"");
-        append(&mut line, event.metadata().level().as_str().as_bytes());
-        line.push(b'"');
+        let mut line = String::with_capacity(USUAL_LINE);
+        line.push_str("{\"timestamp\":\"");
+        line.push_str(&rfc3339(SystemClock.now()));
+        line.push_str("\",\"level\":\"");
+        line.push_str(event.metadata().level().as_str());
+        line.push('"');
         event.record(&mut Members(&mut line));
-        append(&mut line, b"}\n");
-        writer.write_str(str::from_utf8(&line).map_err(|_| fmt::Error)?)
+        line.push_str("}\n");
+        writer.write_str(&line)
     }
 }
 
 /// Appends each field as a member. Names are written in our own code and need no escapes.
-struct Members<'a>(&'a mut Vec<u8>);
+struct Members<'a>(&'a mut String);
 
 impl Members<'_> {
     fn name(&mut self, field: &Field) {
-        append(self.0, b",\"");
-        append(self.0, field.name().as_bytes());
-        append(self.0, b"\":");
+        self.0.push_str(",\"");
+        self.0.push_str(field.name());
+        self.0.push_str("\":");
     }
 
-    fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+    fn text(&mut self, field: &Field, write: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
         self.name(field);
-        self.0.push(b'"');
+        self.0.push('"');
         // Memory takes whatever is written to it.
-        let _ = Escaped(self.0).write_fmt(value);
-        self.0.push(b'"');
+        let _ = write(&mut Escaped(self.0));
+        self.0.push('"');
     }
 
     fn bare(&mut self, field: &Field, value: impl fmt::Display) {
         self.name(field);
-        let _ = write!(Escaped(self.0), "{value}");
+        let _ = write!(self.0, "{value}");
     }
 }
 
 impl Visit for Members<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, format_args!("{value}"));
+        self.text(field, |text| text.write_str(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -78,20 +80,20 @@ impl Visit for Members<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.text(field, format_args!("{value:?}"));
+        self.text(field, |text| write!(text, "{value:?}"));
     }
 }
 
 /// The inside of a JSON string.
-struct Escaped<'a>(&'a mut Vec<u8>);
+struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-            append(self.0, text.as_bytes());
+            self.0.push_str(text);
         } else {
             let quoted = serde_json::Value::from(text).to_string();
-            append(self.0, quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(fmt::Error)?.as_bytes());
+            self.0.push_str(quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(fmt::Error)?);
         }
         Ok(())
     }
