@@ -98,7 +98,7 @@ pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
     tracing::info!(
         target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(),
         provider = provider.map(Provider::as_str), "target" = room_name,
-        outcome = outcome.as_str(), code = outcome.code(), jti, session_id, occurred_at = rfc3339(*occurred_at), "audit"
+        outcome = outcome.as_str(), code = outcome.code(), jti, session_id, occurred_at = %rfc3339(*occurred_at), "audit"
     );
 }
 
@@ -146,6 +146,6 @@ struct Time;
 
 impl FormatTime for Time {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        writer.write_str(&rfc3339(SystemClock.now()))
+        write!(writer, "{}", rfc3339(SystemClock.now()))
     }
 }

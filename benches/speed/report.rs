@@ -119,7 +119,7 @@ impl Report {
              ## How it is measured\n\n{method}",
             rounds = self.rounds,
             seconds = self.seconds,
-            date = rfc3339(SystemClock.now()).split('T').next().unwrap(),
+            date = rfc3339(SystemClock.now()).to_string().split('T').next().unwrap(),
             cores = cores(),
             processor = processor(),
             kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().split('-').next().unwrap(),

@@ -8,7 +8,7 @@ use crate::domain::bearer::{Policy, Rejected, UnverifiedToken};
 use crate::domain::caller::Caller;
 use crate::entropy::Entropy;
 use crate::metrics::OidcKeys;
-use crate::store::verified_tokens::VerifiedTokens;
+use crate::store::verified_tokens::{TokenDigest, VerifiedTokens};
 use crate::upstream::oidc_keys::{KeyCache, NotFound};
 
 /// What it takes to check a token.
@@ -44,7 +44,8 @@ impl Oidc {
     pub async fn caller(&self, token: &str, now: SystemTime) -> Result<Arc<Caller>, Unproven> {
         // Read before the key is: if new keys come in between, what the old one proved is not remembered for them.
         let keys_of = self.keys.serving_since(now);
-        if let Some(caller) = keys_of.and_then(|keys_of| self.verified.caller(token, keys_of, now)) {
+        let digest = TokenDigest::of(token);
+        if let Some(caller) = keys_of.and_then(|keys_of| self.verified.caller(&digest, keys_of, now)) {
             return Ok(caller);
         }
         let unverified = UnverifiedToken::parse(token)?;
@@ -52,7 +53,7 @@ impl Oidc {
         let verified = unverified.verify(&key, &self.policy, now)?;
         let caller = Arc::new(verified.caller);
         if let Some(keys_of) = keys_of {
-            self.verified.remember(token, keys_of, &caller, verified.good_until);
+            self.verified.remember(digest, keys_of, &caller, verified.good_until);
         }
         Ok(caller)
     }

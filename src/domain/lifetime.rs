@@ -1,6 +1,9 @@
 //! How long a key lives, and when its holder should ask for the next one.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, Serializer};
 
 use super::fields::Rule;
 use super::json::Json;
@@ -108,9 +111,25 @@ impl Validity {
 }
 
 /// A moment as RFC 3339 in UTC with milliseconds and `Z`; one before 1970 is shown as 1970.
+#[derive(Debug)]
+pub struct Rfc3339(humantime::Rfc3339Timestamp);
+
+/// How a moment is written down.
 #[must_use]
-pub fn rfc3339(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)).to_string()
+pub fn rfc3339(at: SystemTime) -> Rfc3339 {
+    Rfc3339(humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)))
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The moment of a `NumericDate`.
@@ -172,8 +191,8 @@ mod tests {
 
     #[test]
     fn times_are_written_with_milliseconds_in_utc() {
-        assert_eq!(rfc3339(instant(1_700_000_000) + Duration::from_micros(4_999)), "2023-11-14T22:13:20.004Z");
-        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(instant(1_700_000_000) + Duration::from_micros(4_999)).to_string(), "2023-11-14T22:13:20.004Z");
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "1970-01-01T00:00:00.000Z");
     }
 
     proptest! {

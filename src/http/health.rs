@@ -12,7 +12,7 @@ use super::reply::{self, Reply};
 use crate::app::oidc::Oidc;
 use crate::app::secrets::Seen;
 use crate::app::{App, Callers};
-use crate::domain::lifetime::rfc3339;
+use crate::domain::lifetime::{Rfc3339, rfc3339};
 use crate::domain::secrets::State;
 
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ struct Dependency {
     name: &'static str,
     state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
+    since: Option<Rfc3339>,
     #[serde(skip)]
     needed: bool,
 }

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::app::realtime::{Minted, Realtime, Turn};
 use crate::domain::audit::Issued;
 use crate::domain::client_secret::{ClientSecret, SecretValue, SessionId};
-use crate::domain::lifetime::{Validity, instant, rfc3339};
+use crate::domain::lifetime::{Rfc3339, Validity, instant, rfc3339};
 use crate::domain::mint::Ask;
 use crate::domain::provider::Provider;
 use crate::domain::realtime_request::RealtimeRequest;
@@ -24,9 +24,9 @@ use crate::domain::realtime_session::Choice;
 struct Answer<'a> {
     provider: Provider,
     token: &'a SecretValue,
-    issued_at: String,
-    expires_at: String,
-    refresh_at: String,
+    issued_at: Rfc3339,
+    expires_at: Rfc3339,
+    refresh_at: Rfc3339,
     session_id: Option<&'a SessionId>,
     model: &'a Choice,
     voice: &'a Choice,

@@ -12,7 +12,7 @@ use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::access_token::{AccessToken, Attachments, JoinGrant};
 use crate::domain::audit::{Action, Issued};
-use crate::domain::lifetime::{Validity, instant, rfc3339};
+use crate::domain::lifetime::{Rfc3339, Validity, instant, rfc3339};
 use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
 use crate::domain::provider::Provider;
 use crate::domain::token_request::{LiveKitRequest, TokenRequest};
@@ -22,8 +22,8 @@ use crate::domain::token_request::{LiveKitRequest, TokenRequest};
 struct Answer<'a> {
     provider: Provider,
     token: AccessToken,
-    expires_at: String,
-    refresh_at: String,
+    expires_at: Rfc3339,
+    refresh_at: Rfc3339,
     room_name: &'a RoomName,
     participant_identity: &'a ParticipantIdentity,
     server_url: &'a str,

@@ -11,7 +11,7 @@ use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::audit::Action;
 use crate::domain::client_secret::SecretValue;
-use crate::domain::lifetime::{instant, rfc3339};
+use crate::domain::lifetime::{Rfc3339, instant, rfc3339};
 use crate::domain::realtime_request::RealtimeRequest;
 
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ use crate::domain::realtime_request::RealtimeRequest;
 struct Answer<'a> {
     token: &'a SecretValue,
     endpoint: String,
-    expires_at: String,
+    expires_at: Rfc3339,
 }
 
 /// Mints a Realtime client secret. Without a Realtime provider there is no such route.

@@ -14,10 +14,22 @@ use crate::domain::caller::Caller;
 /// Tokens that are remembered; past it one that was not seen lately goes.
 const CAPACITY: usize = 10_000;
 
-type Digest = [u8; 32];
+/// Stands for a token, and says nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// SHA-256 of the whole token.
+    #[must_use]
+    pub fn of(token: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(digest(&SHA256, token.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
+        Self(bytes)
+    }
+}
 
 /// Remembers callers by their tokens.
-pub struct VerifiedTokens(Cache<Digest, Entry>);
+pub struct VerifiedTokens(Cache<TokenDigest, Entry>);
 
 #[derive(Clone)]
 struct Entry {
@@ -36,14 +48,14 @@ impl VerifiedTokens {
     /// The caller that a token was good for, if it still is and `keys_of`, the moment at which the serving keys came, is still
     /// the one from when it was checked.
     #[must_use]
-    pub fn caller(&self, token: &str, keys_of: SystemTime, now: SystemTime) -> Option<Arc<Caller>> {
-        let entry = self.0.get(&digest_of(token))?;
+    pub fn caller(&self, token: &TokenDigest, keys_of: SystemTime, now: SystemTime) -> Option<Arc<Caller>> {
+        let entry = self.0.get(token)?;
         (entry.keys_of == keys_of && now <= entry.good_until).then_some(entry.caller)
     }
 
     /// Remembers a token that was just checked with the keys that came at `keys_of`.
-    pub fn remember(&self, token: &str, keys_of: SystemTime, caller: &Arc<Caller>, good_until: SystemTime) {
-        self.0.insert(digest_of(token), Entry { caller: Arc::clone(caller), good_until, keys_of });
+    pub fn remember(&self, token: TokenDigest, keys_of: SystemTime, caller: &Arc<Caller>, good_until: SystemTime) {
+        self.0.insert(token, Entry { caller: Arc::clone(caller), good_until, keys_of });
     }
 }
 
@@ -51,12 +63,6 @@ impl Default for VerifiedTokens {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn digest_of(token: &str) -> Digest {
-    let mut bytes = [0; 32];
-    bytes.iter_mut().zip(digest(&SHA256, token.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
-    bytes
 }
 
 #[cfg(test)]
@@ -71,34 +77,34 @@ mod tests {
 
     fn remembered() -> VerifiedTokens {
         let tokens = VerifiedTokens::new();
-        tokens.remember("a.b.c", at(0), &Arc::new(Caller::anonymous(b"alice".to_vec())), at(100));
+        tokens.remember(TokenDigest::of("a.b.c"), at(0), &Arc::new(Caller::anonymous(b"alice".to_vec())), at(100));
         tokens
     }
 
     #[test]
     fn another_token_is_not_known() {
         for token in ["", "a.b.d", "a.b.c ", "A.b.c"] {
-            assert!(remembered().caller(token, at(0), at(1)).is_none(), "{token:?}");
+            assert!(remembered().caller(&TokenDigest::of(token), at(0), at(1)).is_none(), "{token:?}");
         }
-        assert_eq!(remembered().caller("a.b.c", at(0), at(1)).unwrap().name(), b"alice");
+        assert_eq!(remembered().caller(&TokenDigest::of("a.b.c"), at(0), at(1)).unwrap().name(), b"alice");
     }
 
     #[test]
     fn a_token_is_forgotten_when_it_ends() {
-        assert!(remembered().caller("a.b.c", at(0), at(100)).is_some());
-        assert!(remembered().caller("a.b.c", at(0), at(100) + Duration::from_nanos(1)).is_none());
+        assert!(remembered().caller(&TokenDigest::of("a.b.c"), at(0), at(100)).is_some());
+        assert!(remembered().caller(&TokenDigest::of("a.b.c"), at(0), at(100) + Duration::from_nanos(1)).is_none());
     }
 
     #[test]
     fn new_keys_end_what_older_ones_proved() {
-        assert!(remembered().caller("a.b.c", at(60), at(61)).is_none());
+        assert!(remembered().caller(&TokenDigest::of("a.b.c"), at(60), at(61)).is_none());
     }
 
     #[test]
     fn a_flood_of_tokens_stays_bounded() {
         let tokens = remembered();
         for n in 0..3 * CAPACITY {
-            tokens.remember(&n.to_string(), at(0), &Arc::new(Caller::anonymous(Vec::new())), at(100));
+            tokens.remember(TokenDigest::of(&n.to_string()), at(0), &Arc::new(Caller::anonymous(Vec::new())), at(100));
         }
         assert!(tokens.0.len() <= CAPACITY);
     }

@@ -27,11 +27,7 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::with_capacity(USUAL_LINE);
-        line.push_str("{\"timestamp\":\"");
-        line.push_str(&rfc3339(SystemClock.now()));
-        line.push_str("\",\"level\":\"");
-        line.push_str(event.metadata().level().as_str());
-        line.push('"');
+        write!(line, "{{\"timestamp\":\"{}\",\"level\":\"{}\"", rfc3339(SystemClock.now()), event.metadata().level().as_str())?;
         event.record(&mut Members(&mut line));
         line.push_str("}\n");
         writer.write_str(&line)
