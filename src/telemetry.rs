@@ -24,7 +24,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::LogFormat;
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::caller_hash::CallerHash;
-use crate::domain::lifetime::rfc3339;
+use crate::domain::lifetime::Rfc3339;
 use crate::domain::names::RoomName;
 use crate::domain::provider::Provider;
 use crate::domain::trace_context::TraceId;
@@ -98,7 +98,7 @@ pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
     tracing::info!(
         target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(),
         provider = provider.map(Provider::as_str), "target" = room_name,
-        outcome = outcome.as_str(), code = outcome.code(), jti, session_id, occurred_at = %rfc3339(*occurred_at), "audit"
+        outcome = outcome.as_str(), code = outcome.code(), jti, session_id, occurred_at = %Rfc3339::of(*occurred_at), "audit"
     );
 }
 
@@ -146,6 +146,6 @@ struct Time;
 
 impl FormatTime for Time {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{}", rfc3339(SystemClock.now()))
+        write!(writer, "{}", Rfc3339::of(SystemClock.now()))
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::fs;
 
 use roomkey::clock::{Clock, SystemClock};
-use roomkey::domain::lifetime::rfc3339;
+use roomkey::domain::lifetime::Rfc3339;
 
 use crate::callers::Callers;
 use crate::load::CONNECTIONS;
@@ -119,7 +119,7 @@ impl Report {
              ## How it is measured\n\n{method}",
             rounds = self.rounds,
             seconds = self.seconds,
-            date = rfc3339(SystemClock.now()).to_string().split('T').next().unwrap(),
+            date = Rfc3339::of(SystemClock.now()).to_string().split('T').next().unwrap(),
             cores = cores(),
             processor = processor(),
             kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().split('-').next().unwrap(),

@@ -114,10 +114,12 @@ impl Validity {
 #[derive(Debug)]
 pub struct Rfc3339(humantime::Rfc3339Timestamp);
 
-/// How a moment is written down.
-#[must_use]
-pub fn rfc3339(at: SystemTime) -> Rfc3339 {
-    Rfc3339(humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)))
+impl Rfc3339 {
+    /// Takes a moment.
+    #[must_use]
+    pub fn of(at: SystemTime) -> Self {
+        Self(humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)))
+    }
 }
 
 impl fmt::Display for Rfc3339 {
@@ -191,8 +193,8 @@ mod tests {
 
     #[test]
     fn times_are_written_with_milliseconds_in_utc() {
-        assert_eq!(rfc3339(instant(1_700_000_000) + Duration::from_micros(4_999)).to_string(), "2023-11-14T22:13:20.004Z");
-        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Rfc3339::of(instant(1_700_000_000) + Duration::from_micros(4_999)).to_string(), "2023-11-14T22:13:20.004Z");
+        assert_eq!(Rfc3339::of(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "1970-01-01T00:00:00.000Z");
     }
 
     proptest! {

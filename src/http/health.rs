@@ -12,7 +12,7 @@ use super::reply::{self, Reply};
 use crate::app::oidc::Oidc;
 use crate::app::secrets::Seen;
 use crate::app::{App, Callers};
-use crate::domain::lifetime::{Rfc3339, rfc3339};
+use crate::domain::lifetime::Rfc3339;
 use crate::domain::secrets::State;
 
 #[derive(Serialize)]
@@ -82,9 +82,9 @@ fn identity_provider(oidc: &Oidc, now: SystemTime) -> Dependency {
         Some(_) if is_fresh => State::Fresh,
         Some(_) => State::Stale,
     };
-    Dependency { name: "identity-provider", state, since: fetched_at.map(rfc3339), needed: true }
+    Dependency { name: "identity-provider", state, since: fetched_at.map(Rfc3339::of), needed: true }
 }
 
 fn secret(seen: Seen) -> Dependency {
-    Dependency { name: seen.name, state: seen.state, since: seen.read_at.map(rfc3339), needed: seen.needed }
+    Dependency { name: seen.name, state: seen.state, since: seen.read_at.map(Rfc3339::of), needed: seen.needed }
 }

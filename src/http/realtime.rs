@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::app::realtime::{Minted, Realtime, Turn};
 use crate::domain::audit::Issued;
 use crate::domain::client_secret::{ClientSecret, SecretValue, SessionId};
-use crate::domain::lifetime::{Rfc3339, Validity, instant, rfc3339};
+use crate::domain::lifetime::{Rfc3339, Validity, instant};
 use crate::domain::mint::Ask;
 use crate::domain::provider::Provider;
 use crate::domain::realtime_request::RealtimeRequest;
@@ -40,9 +40,9 @@ pub async fn issue(app: &App, record: &mut Record, admission: &Admission, wanted
     let answer = Answer {
         provider: wanted.provider,
         token: &secret.value,
-        issued_at: rfc3339(admission.now),
-        expires_at: rfc3339(instant(validity.expires_at)),
-        refresh_at: rfc3339(validity.refresh_at()),
+        issued_at: Rfc3339::of(admission.now),
+        expires_at: Rfc3339::of(instant(validity.expires_at)),
+        refresh_at: Rfc3339::of(validity.refresh_at()),
         session_id: secret.session_id.as_ref(),
         model: &wanted.model,
         voice: &wanted.voice,

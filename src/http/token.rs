@@ -12,7 +12,7 @@ use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::access_token::{AccessToken, Attachments, JoinGrant};
 use crate::domain::audit::{Action, Issued};
-use crate::domain::lifetime::{Rfc3339, Validity, instant, rfc3339};
+use crate::domain::lifetime::{Rfc3339, Validity, instant};
 use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
 use crate::domain::provider::Provider;
 use crate::domain::token_request::{LiveKitRequest, TokenRequest};
@@ -61,8 +61,8 @@ fn sign(app: &App, record: &mut Record, admission: &Admission, wanted: LiveKitRe
     let answer = Answer {
         provider: Provider::LiveKit,
         token,
-        expires_at: rfc3339(instant(validity.expires_at)),
-        refresh_at: rfc3339(validity.refresh_at()),
+        expires_at: Rfc3339::of(instant(validity.expires_at)),
+        refresh_at: Rfc3339::of(validity.refresh_at()),
         room_name: &grant.room_name,
         participant_identity: &grant.participant_identity,
         server_url,

@@ -11,7 +11,7 @@ use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::audit::Action;
 use crate::domain::client_secret::SecretValue;
-use crate::domain::lifetime::{Rfc3339, instant, rfc3339};
+use crate::domain::lifetime::{Rfc3339, instant};
 use crate::domain::realtime_request::RealtimeRequest;
 
 #[derive(Serialize)]
@@ -29,6 +29,6 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
     let body = request.json(&admission).await?;
     let wanted = RealtimeRequest::parse_plain(&body, provider, &app.limits.choices)?;
     let (secret, endpoint) = realtime::mint(app, request.record, &admission, &wanted).await?;
-    let answer = Answer { token: &secret.value, endpoint, expires_at: rfc3339(instant(secret.expires_at)) };
+    let answer = Answer { token: &secret.value, endpoint, expires_at: Rfc3339::of(instant(secret.expires_at)) };
     reply::json(StatusCode::OK, &answer)
 }

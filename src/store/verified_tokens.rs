@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{self, SHA256};
 use quick_cache::sync::Cache;
 
 use crate::domain::caller::Caller;
@@ -23,7 +23,7 @@ impl TokenDigest {
     #[must_use]
     pub fn of(token: &str) -> Self {
         let mut bytes = [0; 32];
-        bytes.iter_mut().zip(digest(&SHA256, token.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
+        bytes.iter_mut().zip(digest::digest(&SHA256, token.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
         Self(bytes)
     }
 }
@@ -48,14 +48,14 @@ impl VerifiedTokens {
     /// The caller that a token was good for, if it still is and `keys_of`, the moment at which the serving keys came, is still
     /// the one from when it was checked.
     #[must_use]
-    pub fn caller(&self, token: &TokenDigest, keys_of: SystemTime, now: SystemTime) -> Option<Arc<Caller>> {
-        let entry = self.0.get(token)?;
+    pub fn caller(&self, digest: &TokenDigest, keys_of: SystemTime, now: SystemTime) -> Option<Arc<Caller>> {
+        let entry = self.0.get(digest)?;
         (entry.keys_of == keys_of && now <= entry.good_until).then_some(entry.caller)
     }
 
     /// Remembers a token that was just checked with the keys that came at `keys_of`.
-    pub fn remember(&self, token: TokenDigest, keys_of: SystemTime, caller: &Arc<Caller>, good_until: SystemTime) {
-        self.0.insert(token, Entry { caller: Arc::clone(caller), good_until, keys_of });
+    pub fn remember(&self, digest: TokenDigest, keys_of: SystemTime, caller: &Arc<Caller>, good_until: SystemTime) {
+        self.0.insert(digest, Entry { caller: Arc::clone(caller), good_until, keys_of });
     }
 }
 

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock, SystemClock};
-use crate::domain::lifetime::rfc3339;
+use crate::domain::lifetime::Rfc3339;
 
 /// Bytes that a line about a request fits into.
 const USUAL_LINE: usize = 512;
@@ -27,7 +27,7 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::with_capacity(USUAL_LINE);
-        write!(line, "{{\"timestamp\":\"{}\",\"level\":\"{}\"", rfc3339(SystemClock.now()), event.metadata().level().as_str())?;
+        write!(line, "{{\"timestamp\":\"{}\",\"level\":\"{}\"", Rfc3339::of(SystemClock.now()), event.metadata().level().as_str())?;
         event.record(&mut Members(&mut line));
         line.push_str("}\n");
         writer.write_str(&line)

@@ -221,6 +221,6 @@ async fn fault_11_expiration_seconds_at_and_past_their_bounds() {
         let (_, claims) = claims(json["token"].as_str().unwrap());
         let (issued_at, expires_at) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
         assert_eq!(expires_at - issued_at, seconds);
-        assert_eq!(json["expiresAt"], roomkey::domain::lifetime::rfc3339(roomkey::domain::lifetime::instant(expires_at)).to_string());
+        assert_eq!(json["expiresAt"], roomkey::domain::lifetime::Rfc3339::of(roomkey::domain::lifetime::instant(expires_at)).to_string());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
-use roomkey::domain::lifetime::rfc3339;
+use roomkey::domain::lifetime::Rfc3339;
 use serde_json::{Value, json};
 
 use crate::fake_azure::FakeAzure;
@@ -88,9 +88,9 @@ async fn a_realtime_token_is_a_secret_of_the_upstreams_and_where_the_browser_goe
         assert_eq!(text("webrtcUrl"), format!("{}{calls}", fake.url));
         assert_eq!(answer.header("cache-control"), "no-store");
         // RFC 3339 in one form and one zone: texts are in the order of the times.
-        assert!(*rfc3339(before).to_string() <= *text("issuedAt") && text("issuedAt") <= text("refreshAt"), "{vendor:?}: {answer:?}");
+        assert!(*Rfc3339::of(before).to_string() <= *text("issuedAt") && text("issuedAt") <= text("refreshAt"), "{vendor:?}: {answer:?}");
         assert!(text("refreshAt") < text("expiresAt"), "{vendor:?}: {answer:?}");
-        assert!(*text("expiresAt") <= *rfc3339(SystemClock.now() + Duration::from_mins(1)).to_string(), "{vendor:?}: {answer:?}");
+        assert!(*text("expiresAt") <= *Rfc3339::of(SystemClock.now() + Duration::from_mins(1)).to_string(), "{vendor:?}: {answer:?}");
 
         let asked = fake.last_mint().await;
         assert_eq!(asked["body"]["expires_after"], json!({ "anchor": "created_at", "seconds": 60 }), "{vendor:?}");
