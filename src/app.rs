@@ -21,6 +21,7 @@ use crate::domain::caller_hash::HashKey;
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::provider::Provider;
 use crate::domain::rate_limit::{Budget, RateLimit};
+use crate::domain::secrets::Source;
 use crate::domain::token_request::Limits;
 use crate::entropy::Entropy;
 use crate::metrics::{Known, Metrics, Scrape};
@@ -34,16 +35,12 @@ pub struct App {
     pub entropy: Arc<dyn Entropy>,
     /// Who may ask.
     pub callers: Callers,
-    /// The keys that sign, open upstreams and let operators in.
+    /// The keys that sign, open upstreams, let operators in and hash callers, and where callers are counted.
     pub secrets: Secrets,
-    /// Under which callers are hashed.
-    pub hash_key: HashKey,
     /// Whose word on a client's address counts.
     pub proxies: Proxies,
     /// How often callers may ask.
     pub budgets: Budgets,
-    /// How often they have asked.
-    pub counters: Counters,
     /// What callers may ask for.
     pub limits: Limits,
     /// The LiveKit server as browsers reach it, if LiveKit is one of the providers.
@@ -104,11 +101,6 @@ impl App {
     /// # Errors
     /// A [`Fault`] in a setting that only the part which uses it can find.
     pub fn new(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, Fault> {
-        let counters = match &config.limiting.redis_url {
-            None => Counters::in_memory(),
-            Some(url) => Counters::shared(url)
-                .map_err(|_| Fault { setting: "ROOMKEY_REDIS_URL".to_owned(), remedy: "is not the address of a Redis server".into() })?,
-        };
         let callers = match config.caller_auth {
             CallerAuth::Anonymous => Callers::Anonymous,
             CallerAuth::Oidc(policy) => Callers::Oidc(Box::new(Oidc::new(policy, &clock, &entropy))),
@@ -126,7 +118,19 @@ impl App {
             azure_openai_key: config.azure_openai.as_ref().and_then(|azure| azure.api_key.clone()),
             openai_key: config.openai.as_ref().map(|openai| openai.api_key.clone()),
             admin_keys: config.admin_keys,
+            hash_key: config.limiting.hash_key.clone(),
+            redis_url: config.limiting.redis_url.clone(),
         });
+        if config.limiting.hash_key.is_none() {
+            secrets.hash_key.put(HashKey::new(&entropy.bytes::<32>()));
+        }
+        match config.limiting.redis_url {
+            None => secrets.counters.put(Counters::in_memory()),
+            Some(Source::Given(_)) if secrets.counters.value().is_none() => {
+                return Err(Fault { setting: "ROOMKEY_REDIS_URL".to_owned(), remedy: "is not the address of a Redis server".into() });
+            }
+            Some(_) => {}
+        }
         if let Some(vault) = config.key_vault {
             secrets.read_from(vault, config.identity.clone(), &clock, &entropy);
         }
@@ -147,10 +151,8 @@ impl App {
             metrics: Metrics::new(clock.now(), &known),
             callers,
             secrets,
-            hash_key: config.limiting.hash_key.unwrap_or_else(|| HashKey::new(&entropy.bytes::<32>())),
             proxies: if config.in_azure { Proxies::Azure } else { Proxies::Own(config.limiting.trusted_proxies) },
             budgets,
-            counters,
             limits: config.limits,
             server_url,
             upstreams,
@@ -176,7 +178,7 @@ impl App {
         let reads = &self.secrets.reads;
         let breakers = self.upstreams.all().map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now)))).collect();
         Scrape {
-            rate_limit_degraded: self.counters.is_degraded(),
+            rate_limit_degraded: self.secrets.counters.value().is_some_and(|counters| counters.is_degraded()),
             oidc_keys,
             secrets,
             secret_reads: (reads.succeeded(), reads.failed()),

@@ -24,6 +24,7 @@ pub mod rate_limit;
 pub mod realtime_endpoint;
 pub mod realtime_request;
 pub mod realtime_session;
+pub mod redis_url;
 pub mod secrets;
 pub mod token_request;
 pub mod trace_context;

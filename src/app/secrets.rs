@@ -19,8 +19,11 @@ use crate::config::key_vault::KeyVault;
 use crate::domain::access_token::Signer;
 use crate::domain::admin_key::AdminKeys;
 use crate::domain::azure::Identity;
+use crate::domain::caller_hash::HashKey;
+use crate::domain::redis_url;
 use crate::domain::secrets::{self, Check, PairSource, Source, State};
 use crate::entropy::Entropy;
+use crate::store::counters::Counters;
 use crate::upstream::outcomes::Outcomes;
 use crate::upstream::slot::Slot;
 
@@ -30,6 +33,8 @@ const LIVEKIT_API_SECRET: &str = "livekit-api-secret";
 const AZURE_OPENAI_API_KEY: &str = "azure-openai-api-key";
 const OPENAI_API_KEY: &str = "openai-api-key";
 const ADMIN_KEYS: &str = "roomkey-admin-keys";
+const HASH_KEY: &str = "roomkey-hash-key";
+const REDIS_URL: &str = "roomkey-redis-url";
 
 /// Where each secret is; `None` where it is not configured.
 pub struct Sources {
@@ -41,6 +46,10 @@ pub struct Sources {
     pub openai_key: Option<Source>,
     /// The operators' keys.
     pub admin_keys: AdminKeySource,
+    /// The key of hashed callers.
+    pub hash_key: Option<Source>,
+    /// The address of the shared counters.
+    pub redis_url: Option<Source>,
 }
 
 /// The secrets of this process. An empty slot: not configured, or not there yet.
@@ -53,6 +62,10 @@ pub struct Secrets {
     pub openai_key: Arc<Slot<SecretString>>,
     /// The operators' keys.
     pub admin_keys: Arc<Slot<AdminKeys>>,
+    /// Under which callers are hashed.
+    pub hash_key: Arc<Slot<HashKey>>,
+    /// How often callers have asked: where that is counted is a secret, since the address may hold a password.
+    pub counters: Arc<Slot<Counters>>,
     /// Lets the vault be read again at once.
     wake: Arc<Notify>,
     /// Reads so far.
@@ -74,19 +87,21 @@ pub struct Seen {
 }
 
 impl Secrets {
-    /// Puts what is given into its slot and waits for nothing.
+    /// Puts what is given into its slot and waits for nothing. Must be called inside a Tokio runtime where counters are shared.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
-        let slots = (Arc::new(Slot::empty()), Arc::new(Slot::empty()), Arc::new(Slot::empty()), Arc::new(Slot::empty()));
-        let (livekit, azure_openai_key, openai_key, admin_keys) = slots;
+        let (livekit, azure_openai_key, openai_key, admin_keys, hash_key, counters) = Default::default();
         let watched = [
             sources.livekit.and_then(|source| livekit_pair(source, &livekit)),
-            sources.azure_openai_key.and_then(|source| api_key(AZURE_OPENAI_API_KEY, source, &azure_openai_key)),
-            sources.openai_key.and_then(|source| api_key(OPENAI_API_KEY, source, &openai_key)),
+            single(AZURE_OPENAI_API_KEY, secrets::api_key, sources.azure_openai_key, &azure_openai_key, Some),
+            single(OPENAI_API_KEY, secrets::api_key, sources.openai_key, &openai_key, Some),
             operators(sources.admin_keys, &admin_keys),
+            single(HASH_KEY, secrets::hash_key, sources.hash_key, &hash_key, |value| Some(value.into())),
+            single(REDIS_URL, redis_url::check, sources.redis_url, &counters, |url| Counters::shared(&url).ok()),
         ];
         let watched = watched.into_iter().flatten().map(Arc::new).collect();
-        Self { livekit, azure_openai_key, openai_key, admin_keys, wake: Arc::default(), reads: Arc::default(), watched }
+        let (wake, reads) = Default::default();
+        Self { livekit, azure_openai_key, openai_key, admin_keys, hash_key, counters, wake, reads, watched }
     }
 
     /// Begins to read what stands in the vault, in a task of the Tokio runtime that this is called in.
@@ -129,16 +144,26 @@ fn livekit_pair(source: PairSource, slot: &Arc<Slot<Signer>>) -> Option<Watched>
     }
 }
 
-fn api_key(name: &'static str, source: Source, slot: &Arc<Slot<SecretString>>) -> Option<Watched> {
-    match source {
+/// The same for a secret that changes by itself. `make` makes what requests need of a value that has passed the check.
+fn single<T: Send + Sync + 'static>(
+    name: &'static str,
+    check: Check,
+    source: Option<Source>,
+    slot: &Arc<Slot<T>>,
+    make: fn(SecretString) -> Option<T>,
+) -> Option<Watched> {
+    let slot = Arc::clone(slot);
+    let put = move |value| {
+        if let Some(made) = make(value) {
+            slot.put(made);
+        }
+    };
+    match source? {
         Source::Given(value) => {
-            slot.put(value);
+            put(value);
             None
         }
-        Source::InVault(secret) => {
-            let slot = Arc::clone(slot);
-            Some(Watched::one(Part::new(name, secrets::api_key)(secret), true, move |value| slot.put(value)))
-        }
+        Source::InVault(secret) => Some(Watched::one(Part::new(name, check)(secret), true, put)),
     }
 }
 

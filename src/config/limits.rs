@@ -1,18 +1,11 @@
 //! How often callers may ask, by what they are counted, and where the counts are kept.
 
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
-
 use super::secret;
 use super::settings::Reader;
-use crate::domain::caller_hash::HashKey;
 use crate::domain::client_address::TrustedProxies;
-use crate::domain::fields::Rule;
 use crate::domain::rate_limit::RateLimit;
-use crate::domain::secrets;
-
-/// A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
-const MIN_HASH_KEY_BYTES: usize = 32;
+use crate::domain::redis_url;
+use crate::domain::secrets::{self, Source};
 
 const HASH_KEY: &str = "ROOMKEY_HASH_KEY";
 const REDIS_URL: &str = "ROOMKEY_REDIS_URL";
@@ -25,9 +18,9 @@ pub struct Limiting {
     /// Whose word on a caller's address is taken, outside Azure.
     pub trusted_proxies: TrustedProxies,
     /// The key of hashed callers; `None`: random ones at start will do, which is never so with Redis.
-    pub hash_key: Option<HashKey>,
+    pub hash_key: Option<Source>,
     /// Where instances share their counts; the URL may hold a password.
-    pub redis_url: Option<SecretString>,
+    pub redis_url: Option<Source>,
 }
 
 impl Limiting {
@@ -46,35 +39,12 @@ impl Limiting {
 pub fn read(reader: &mut Reader<'_>) -> Limiting {
     let rate_limit = reader.parsed_or("ROOMKEY_RATE_LIMIT", Some(RateLimit::default()), RateLimit::parse_or_off).flatten();
     let trusted_proxies = reader.parsed("ROOMKEY_TRUSTED_PROXIES", TrustedProxies::parse).unwrap_or_default();
-    let hash_key = secret::given(reader, HASH_KEY, |value| secrets::check(value, MIN_HASH_KEY_BYTES));
-    let hash_key = hash_key.map(|secret| HashKey::new(secret.expose_secret().as_bytes()));
-    let redis_url = redis_url(reader);
+    let hash_key = secret::checked(reader, HASH_KEY, secrets::hash_key);
+    let redis_url = secret::checked(reader, REDIS_URL, redis_url::check);
     if secret::is_set(reader, REDIS_URL) && !secret::is_set(reader, HASH_KEY) {
         reader.fault(HASH_KEY, format!("must be set with {REDIS_URL}: all instances must count a caller under one hash"));
     }
     Limiting { rate_limit, trusted_proxies, hash_key, redis_url }
-}
-
-fn redis_url(reader: &mut Reader<'_>) -> Option<SecretString> {
-    secret::given(reader, REDIS_URL, |value| secrets::check(value, 1).and_then(|()| check_redis_url(value.expose_secret())))
-}
-
-/// Narrower than what the client library takes: no query and no fragment, since one of those switches certificate checks off.
-fn check_redis_url(text: &str) -> Result<(), Rule> {
-    let rule = || "must be an address like rediss://:password@my-cache.example.com:6380 or redis://localhost:6379/0".into();
-    let url = Url::parse(text).map_err(|_| rule())?;
-    let database = url.path().strip_prefix('/').unwrap_or(url.path());
-    let names_database = database.is_empty() || (database.len() <= 4 && database.bytes().all(|b| b.is_ascii_digit()));
-    // `redis` is no scheme that the parser knows, so a host may be empty, and a wildcard address is left to us.
-    let host = url.host_str().filter(|host| !matches!(*host, "" | "0.0.0.0" | "[::]"));
-    let plain = matches!(url.scheme(), "redis" | "rediss") && url.query().is_none() && url.fragment().is_none();
-    let ascii = [Some(url.username()), url.password()].into_iter().flatten().all(is_ascii_when_decoded);
-    if plain && ascii && names_database && host.is_some() && url.port() != Some(0) { Ok(()) } else { Err(rule()) }
-}
-
-/// Whether each `%` begins a byte of ASCII: what is not UTF-8 once decoded could not be used.
-fn is_ascii_when_decoded(text: &str) -> bool {
-    text.split('%').skip(1).all(|encoded| encoded.starts_with(|digit: char| matches!(digit, '0'..='7')))
 }
 
 #[cfg(test)]
@@ -187,7 +157,8 @@ mod tests {
         ] {
             let (limiting, faults) = read_all(&[HASH, (REDIS_URL, url)]);
             assert!(faults.is_empty(), "{url} {faults:?}");
-            assert!(crate::store::counters::Counters::shared(&limiting.redis_url.unwrap()).is_ok(), "{url}");
+            let Some(Source::Given(url)) = limiting.redis_url else { panic!("{url}") };
+            assert!(crate::store::counters::Counters::shared(&url).is_ok());
         }
     }
 }

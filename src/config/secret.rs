@@ -65,19 +65,6 @@ pub fn checked(reader: &mut Reader<'_>, name: &str, check: impl Fn(&SecretString
     Some(source)
 }
 
-/// As [`checked`], for a secret whose value must be here at the start.
-pub fn given(reader: &mut Reader<'_>, name: &str, check: impl Fn(&SecretString) -> Result<(), Rule>) -> Option<SecretString> {
-    let [.., in_vault] = SUFFIXES.map(|suffix| format!("{name}{suffix}"));
-    if reader.holds(&in_vault) {
-        reader.fault(&in_vault, "is not available in this version; unset it");
-        return None;
-    }
-    match checked(reader, name, check)? {
-        Source::Given(value) => Some(value),
-        Source::InVault(_) => None,
-    }
-}
-
 /// One line break at the end is dropped, since editors and `echo` write one; a key with any other white space around it would
 /// sign tokens that nobody accepts.
 fn read_file(path: &str) -> Result<SecretString, Rule> {

@@ -4,7 +4,7 @@ mod callers;
 
 use super::*;
 use crate::domain::admin_key::AdminKeys;
-use crate::domain::secrets::PairSource;
+use crate::domain::secrets::{PairSource, Source};
 
 const URL: (&str, &str) = ("LIVEKIT_URL", "wss://livekit.example.com");
 const KEY: (&str, &str) = ("LIVEKIT_API_KEY", "APIcanary");
@@ -158,15 +158,6 @@ fn a_setting_that_does_not_exist_is_refused_with_the_nearest_name() {
     assert_eq!(faulty(&[("ROOMKEY_A\nB", "x")]), ["ROOMKEY_A_B"]);
 }
 
-#[test]
-fn settings_that_this_version_cannot_honour_stop_the_start() {
-    for name in ["ROOMKEY_HASH_KEY_SECRET_NAME", "ROOMKEY_REDIS_URL_SECRET_NAME"] {
-        let faults = read(&with_all(&[VAULT, (name, "x")])).unwrap_err().faults;
-        let lines: Vec<_> = faults.iter().map(Fault::to_string).collect();
-        assert!(lines.contains(&format!("{name}: is not available in this version; unset it")), "{lines:?}");
-    }
-}
-
 const VAULT: (&str, &str) = ("KEY_VAULT_URL", "https://v.example");
 
 fn with_all(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
@@ -217,6 +208,17 @@ fn a_secret_in_the_vault_needs_the_vault_and_stands_nowhere_else() {
     let admin = [("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123"), ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "a")];
     assert_eq!(faulty(&with_all(&[VAULT, admin[0], admin[1]])), ["ROOMKEY_ADMIN_KEYS"]);
     assert!(matches!(read(&with_all(&[VAULT, admin[1]])).unwrap().admin_keys, AdminKeySource::InVault(_)));
+}
+
+#[test]
+fn what_callers_are_counted_by_may_stand_in_the_vault() {
+    let [hash, redis] = [("ROOMKEY_HASH_KEY_SECRET_NAME", "h"), ("ROOMKEY_REDIS_URL_SECRET_NAME", "r")];
+    let limiting = read(&with_all(&[VAULT, hash, redis])).unwrap().limiting;
+    assert!(matches!((&limiting.hash_key, &limiting.redis_url), (Some(Source::InVault(_)), Some(Source::InVault(_)))), "{limiting:?}");
+    assert_eq!(limiting.summary(), "100/15m for each caller, shared through Redis");
+    assert_eq!(faulty(&with_all(&[VAULT, redis])), ["ROOMKEY_HASH_KEY"]);
+    assert_eq!(faulty(&with_all(&[hash])), ["ROOMKEY_HASH_KEY_SECRET_NAME"], "without a vault");
+    assert_eq!(faulty(&with_all(&[VAULT, hash, ("ROOMKEY_HASH_KEY", "canary-hash-key-of-at-least-32-bytes")])), ["ROOMKEY_HASH_KEY"]);
 }
 
 #[test]

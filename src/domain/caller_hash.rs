@@ -7,6 +7,7 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
+use secrecy::{ExposeSecret, SecretString};
 
 /// The key of all hashed callers. Instances that share counters share it.
 pub struct HashKey(hmac::Key);
@@ -31,6 +32,12 @@ impl HashKey {
         let mut hash = [0; 16];
         hash.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
         CallerHash(hash)
+    }
+}
+
+impl From<SecretString> for HashKey {
+    fn from(secret: SecretString) -> Self {
+        Self::new(secret.expose_secret().as_bytes())
     }
 }
 

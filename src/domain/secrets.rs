@@ -13,6 +13,9 @@ pub const MIN_LIVEKIT_SECRET_BYTES: usize = 32;
 /// Vendors' API keys are 32 characters and more; what is far shorter was cut off on the way.
 const MIN_API_KEY_BYTES: usize = 16;
 
+/// A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
+const MIN_HASH_KEY_BYTES: usize = 32;
+
 /// The name of a secret in Key Vault. It is safe in the path of a URL, which the vault's client library does not escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretName(String);
@@ -116,6 +119,14 @@ pub fn api_key(value: &SecretString) -> Result<(), Rule> {
     check(value, MIN_API_KEY_BYTES)?;
     let visible = value.expose_secret().bytes().all(|b| b.is_ascii_graphic());
     if visible { Ok(()) } else { Err("must have visible ASCII characters only".into()) }
+}
+
+/// Checks the key under which callers are hashed.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn hash_key(value: &SecretString) -> Result<(), Rule> {
+    check(value, MIN_HASH_KEY_BYTES)
 }
 
 /// Reads the operators' keys.

@@ -85,11 +85,11 @@ async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<
     }
 }
 
-/// `None` only for a provider without a model, which no configured one is.
+/// `None` only for a provider without a model, which no configured one is, and without a hash key, without which no operator is let in.
 async fn mint(app: &App, to: (Provider, &Realtime), now: SystemTime) -> Option<(Check, Trial)> {
     let choices = &app.limits.choices;
     let model = choices.own_model(to.0)?;
-    let caller = app.hash_key.hash("diagnostics", b"operator");
+    let caller = app.secrets.hash_key.value()?.hash("diagnostics", b"operator");
     let stopwatch = Stopwatch::start();
     let ask = Ask { model, voice: &choices.voice, caller, now };
     let outcome = match realtime::take_turn(app, to, now) {

@@ -99,7 +99,7 @@ async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime)
         Ok(caller) => caller,
         Err(stranger) => return Err(refused(app, request, stranger, now).await),
     };
-    let hash = app.hash_key.hash(PURPOSE, caller.name());
+    let hash = hash(app, caller.name())?;
     request.record.actor = Some(Actor::Caller(hash));
     Ok((caller, hash))
 }
@@ -107,9 +107,10 @@ async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime)
 /// Wrong keys count against the address, and past the budget no key is looked at: guessing must not go on. Right ones never
 /// count, so that an operator elsewhere does not notice.
 async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(), ApiError> {
-    let address = of_address(app, request);
+    let address = of_address(app, request)?;
     let budget = app.budgets.wrong_keys;
-    let decision = app.counters.peek(&budget, address, now).await;
+    let counters = app.secrets.counters.value().ok_or(ApiError::SecretUnavailable)?;
+    let decision = counters.peek(&budget, address, now).await;
     allowed(app, request.record, budget, decision, now)?;
     let known = app.secrets.admin_keys.value().ok_or(ApiError::SecretUnavailable)?;
     let mut keys = request.headers.get_all(ADMIN_KEY).iter();
@@ -132,15 +133,18 @@ async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger,
         Stranger::CannotTell => ApiError::AuthUnavailable,
         Stranger::Rejected(reason) => {
             app.metrics.auth_rejected(reason);
-            let address = of_address(app, request);
-            let taken = take(app, request.record, app.budgets.refused_bearers, address, now).await;
+            let taken = match of_address(app, request) {
+                Ok(address) => take(app, request.record, app.budgets.refused_bearers, address, now).await,
+                Err(error) => Err(error),
+            };
             taken.err().unwrap_or(ApiError::Unauthenticated(Some(reason)))
         }
     }
 }
 
 async fn take(app: &App, record: &mut Record, budget: Budget, key: CallerHash, now: SystemTime) -> Result<(), ApiError> {
-    let decision = app.counters.take(&budget, key, now).await;
+    let counters = app.secrets.counters.value().ok_or(ApiError::SecretUnavailable)?;
+    let decision = counters.take(&budget, key, now).await;
     allowed(app, record, budget, decision, now)
 }
 
@@ -153,6 +157,10 @@ fn allowed(app: &App, record: &mut Record, budget: Budget, decision: Decision, n
     Err(ApiError::RateLimited)
 }
 
-fn of_address<B>(app: &App, request: &Request<'_, B>) -> CallerHash {
-    app.hash_key.hash(PURPOSE, caller::address(app, request).as_bytes())
+fn of_address<B>(app: &App, request: &Request<'_, B>) -> Result<CallerHash, ApiError> {
+    hash(app, caller::address(app, request).as_bytes())
+}
+
+fn hash(app: &App, name: &[u8]) -> Result<CallerHash, ApiError> {
+    Ok(app.secrets.hash_key.value().ok_or(ApiError::SecretUnavailable)?.hash(PURPOSE, name))
 }

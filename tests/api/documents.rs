@@ -37,10 +37,9 @@ fn documents_settings_are_those_of_the_code() {
     }
     text.push_str(
         "\n\\* A secret: its value stands in the setting itself, in the file that `<NAME>_FILE` names (one line break at its end is \
-         dropped), or in Key Vault under the name in `<NAME>_SECRET_NAME`, never in two of them. In this version all but \
-         `ROOMKEY_HASH_KEY` and `ROOMKEY_REDIS_URL` may stand in Key Vault. A placeholder such as `changeme`, `your-…`, `<…>` or one repeated character, and an unresolved \
-         `@Microsoft.KeyVault(…)`, is a fault; in \
-         Key Vault it counts as absent, and roomkey keeps asking.\n\n\
+         dropped), or in Key Vault under the name in `<NAME>_SECRET_NAME`, never in two of them. A placeholder such as \
+         `changeme`, `your-…`, `<…>` or one repeated character, and an unresolved `@Microsoft.KeyVault(…)`, is a fault; in Key Vault it \
+         counts as absent, and roomkey keeps asking.\n\n\
          Every fault stops the start: one line each on stderr, setting names and no values, exit code 1. An empty value and an unknown \
          `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
          **Dev mode** needs all of: no setting of a provider, or nothing but LiveKit's own `devkey` and `secret`; no Key Vault; a loopback \

@@ -5,16 +5,20 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use roomkey::clock::Stopwatch;
 
+use crate::fake_azure::FakeAzure;
+use crate::leaks::assert_absent;
 use crate::peers;
 use crate::process::Roomkey;
 use crate::redis_server::RedisServer;
-use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, metric};
+use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, client, metric};
 
 /// The limit of these tests, and twice as many requests.
 const LIMIT: usize = 40;
 const REQUESTS: usize = 2 * LIMIT;
 /// Requests at once: enough to race, and few enough that Redis answers each within its 50 ms on a busy machine.
 const AT_ONCE: usize = 8;
+/// The key of hashed callers, the same for all processes.
+const HASH_KEY: &str = "a-hash-key-for-tests-only-0123456789";
 /// What a change of state may take to be seen.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -25,14 +29,13 @@ fn counted(redis: &RedisServer) -> usize {
 
 /// roomkey behind a proxy on this machine, so that a test can be many callers.
 fn roomkey(redis: &RedisServer) -> Roomkey {
-    let url = redis.url();
-    peers::roomkey(&[
-        ("ROOMKEY_RATE_LIMIT", &format!("{LIMIT}/1h")),
-        ("ROOMKEY_REDIS_URL", &url),
-        ("ROOMKEY_HASH_KEY", "a-hash-key-for-tests-only-0123456789"),
-        ("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32"),
-        ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
-    ])
+    roomkey_with(&[("ROOMKEY_REDIS_URL", &redis.url()), ("ROOMKEY_HASH_KEY", HASH_KEY)])
+}
+
+fn roomkey_with(settings: &[(&str, &str)]) -> Roomkey {
+    let limit = format!("{LIMIT}/1h");
+    let always = [("ROOMKEY_RATE_LIMIT", limit.as_str()), ("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32"), ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY)];
+    peers::roomkey(&[&always, settings].concat())
 }
 
 async fn ask(roomkey: &Roomkey, caller: &str) -> Answer {
@@ -62,6 +65,19 @@ async fn counted_in(redis: &RedisServer, roomkey: &Roomkey, network: &str) {
             return;
         }
         assert!(began.elapsed() < PATIENCE, "Redis is not asked");
+    }
+}
+
+/// Waits until a secret of the vault's has been read.
+async fn until_fresh(roomkey: &Roomkey, name: &str) {
+    let began = Stopwatch::start();
+    loop {
+        let ready = Answer::to(client().get(format!("{}/api/health/ready", roomkey.url))).await;
+        let lines = ready.body["dependencies"].as_array().unwrap();
+        if lines.iter().any(|line| line["name"] == name && line["state"] == "fresh") {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{name} is not read: {ready:?}");
     }
 }
 
@@ -123,4 +139,30 @@ async fn a_start_does_not_wait_for_redis_and_is_limited_from_its_first_request()
     let roomkey = roomkey(&redis);
     let [admitted] = admitted([&roomkey], "192.0.2.1").await;
     assert_eq!(admitted, LIMIT);
+}
+
+#[tokio::test]
+async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_before_both_are_there_and_then_all_share_one_limit() {
+    let (azure, redis) = (FakeAzure::start(), RedisServer::start());
+    let names = [("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"), ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key")];
+    let settings = [&azure.settings()[..], &names].concat();
+    let (one, other) = (roomkey_with(&settings), roomkey_with(&settings));
+    let url = redis.url();
+    for (name, value) in [("hash-key", HASH_KEY), ("redis-url", url.as_str())] {
+        for process in [&one, &other] {
+            let answer = Answer::to(asking(process, &any_room())).await;
+            assert_eq!(answer.verdict(), (503, "secret_unavailable"), "without {name}: {answer:?}");
+        }
+        azure.set(name, value).await;
+        until_fresh(&one, &format!("roomkey-{name}")).await;
+        until_fresh(&other, &format!("roomkey-{name}")).await;
+    }
+    counted_in(&redis, &one, "198.18").await;
+    counted_in(&redis, &other, "198.19").await;
+    let [by_one, by_other] = admitted([&one, &other], "192.0.2.1").await;
+    assert_eq!(by_one + by_other, LIMIT, "{by_one} and {by_other}");
+    for process in [one, other] {
+        let ended = process.stop("TERM");
+        assert_absent(&[HASH_KEY, &url], &[&ended.stdout, &ended.stderr]);
+    }
 }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::domain::caller_hash::CallerHash;
 use crate::domain::secrets::SecretName;
 use crate::upstream::key_vault::{Reading, Unread, Vault};
 
@@ -85,24 +86,27 @@ impl Vault for Fake {
     }
 }
 
-/// Secrets that all stand in the vault, and the reader that brings them.
+/// Secrets that stand in the vault, all that need no Tokio runtime, and the reader that brings them.
 fn all_in_vault() -> (Secrets, Reader) {
     let secrets = Secrets::new(Sources {
         livekit: Some(PairSource::InVault(name("k"), name("s"))),
         azure_openai_key: Some(in_vault("azure")),
         openai_key: Some(in_vault("openai")),
         admin_keys: AdminKeySource::InVault(name("admin")),
+        hash_key: Some(in_vault("hash")),
+        redis_url: None,
     });
     let reader = Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0));
     (secrets, reader)
 }
 
-const ALL: [(&str, &str); 5] = [
+const ALL: [(&str, &str); 6] = [
     ("k", "APIcanary"),
     ("s", "canary-secret-of-at-least-32-bytes"),
     ("azure", "canary-azure-key-0123456789"),
     ("openai", "canary-openai-key-0123456789"),
     ("admin", "canary-admin-key-0123456789-0123"),
+    ("hash", "canary-hash-key-of-at-least-32-bytes"),
 ];
 
 fn full() -> Fake {
@@ -119,6 +123,14 @@ fn round(reader: &mut Reader, vault: &Fake) {
 
 fn states(secrets: &Secrets) -> Vec<(&'static str, &'static str)> {
     secrets.seen().map(|seen| (seen.name, seen.state.as_str())).collect()
+}
+
+fn name_of_caller(secrets: &Secrets) -> CallerHash {
+    secrets.hash_key.value().unwrap().hash("test", b"alice")
+}
+
+fn name_of_caller_under(key: &str) -> CallerHash {
+    HashKey::new(key.as_bytes()).hash("test", b"alice")
 }
 
 fn held(slot: &Slot<SecretString>) -> Option<String> {
@@ -140,13 +152,15 @@ fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
             (LIVEKIT_API_SECRET, "missing"),
             (AZURE_OPENAI_API_KEY, "fresh"),
             (OPENAI_API_KEY, "missing"),
-            (ADMIN_KEYS, "fresh")
+            (ADMIN_KEYS, "fresh"),
+            (HASH_KEY, "fresh"),
         ]
     );
     assert!(secrets.livekit.value().is_none() && held(&secrets.openai_key).is_none(), "half a pair signs nothing");
     assert_eq!(held(&secrets.azure_openai_key).as_deref(), Some(ALL[2].1));
     assert!(secrets.admin_keys.value().unwrap().find(ALL[4].1.as_bytes()).is_some());
-    assert_eq!((secrets.reads.succeeded(), secrets.reads.failed()), (2, 2));
+    assert_eq!((secrets.reads.succeeded(), secrets.reads.failed()), (3, 2));
+    assert_eq!(name_of_caller(&secrets), name_of_caller_under(ALL[5].1));
     assert!(secrets.seen().all(|seen| seen.needed != (seen.name == ADMIN_KEYS)), "only the operators' keys are not needed");
 }
 
@@ -194,6 +208,28 @@ fn the_last_good_value_stays_whatever_the_vault_answers() {
     assert!(states(&secrets).iter().all(|(_, state)| *state == "fresh"), "{:?}", states(&secrets));
 }
 
+#[tokio::test]
+async fn counters_follow_the_address_that_the_vault_gives() {
+    const URL: &str = "redis://:canary-password-1@127.0.0.1:1";
+    let nothing = AdminKeySource::Given(AdminKeys::default());
+    let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
+    let secrets =
+        Secrets::new(Sources { livekit, azure_openai_key, openai_key, admin_keys: nothing, hash_key, redis_url: Some(in_vault("redis")) });
+    let mut reader = Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0));
+    assert!(secrets.counters.value().is_none());
+    let vault = Fake::default();
+    let mut seen = Vec::new();
+    for value in [URL, "http://canary", "", "redis://:changeme@127.0.0.1:1", URL, "redis://:canary-password-2@127.0.0.1:1"] {
+        vault.put("redis", value);
+        round(&mut reader, &vault);
+        let state = states(&secrets)[0];
+        assert_eq!(state, (REDIS_URL, if value.contains("canary-password") { "fresh" } else { "stale" }), "{value}");
+        seen.push(secrets.counters.value().unwrap());
+    }
+    assert!(seen[..4].iter().all(|counters| Arc::ptr_eq(counters, &seen[0])), "an address that cannot be used replaced another");
+    assert!(!Arc::ptr_eq(&seen[4], &seen[5]), "the new address is not used");
+}
+
 #[test]
 fn failures_are_tried_again_sooner_and_ever_less_often() {
     let (_secrets, mut reader) = all_in_vault();
@@ -218,8 +254,11 @@ fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
         azure_openai_key: None,
         openai_key: Some(Source::Given(ALL[3].1.into())),
         admin_keys: AdminKeySource::Given(AdminKeys::default()),
+        hash_key: Some(Source::Given(ALL[5].1.into())),
+        redis_url: None,
     });
     assert!(secrets.livekit.value().is_some() && secrets.admin_keys.value().is_some() && held(&secrets.openai_key).is_some());
+    assert_eq!(name_of_caller(&secrets), name_of_caller_under(ALL[5].1));
     assert!(held(&secrets.azure_openai_key).is_none() && secrets.seen().next().is_none());
 }
 
