@@ -36,7 +36,7 @@ package: ## build dist/roomkey.zip, which Azure Functions runs
 bench: package ## measure roomkey beside other servers and write docs/benchmarks.md; a trial: make bench ROUNDS=1 SECONDS=2
 	@scripts/bench $(or $(ROUNDS),5) $(or $(SECONDS),5)
 
-tools: ## install what package and test need (cached in ~/.cache/roomkey)
+tools: ## install what package and test need (what is built for it is cached in ~/.cache/roomkey)
 	@scripts/tools package peers
 
 docs: ## write the generated pages and tables in docs/ from the code

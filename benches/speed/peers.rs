@@ -147,7 +147,8 @@ impl Peer {
 }
 
 fn rust() -> String {
-    said("rustc", &["--version"]).split(" (").next().unwrap_or_default().to_owned()
+    let rustc = said("rustc", &["--version"]);
+    format!("{}, {}", rustc.split(" (").next().unwrap_or_default(), said("getconf", &["GNU_LIBC_VERSION"]))
 }
 
 fn warp() -> String {

@@ -238,6 +238,9 @@ impl Report {
              are in memory already), checks {VERIFIED} answers on each connection, sends {warm_up} s of load uncounted and then the \
              counted load: {CONNECTIONS} connections, each sending the next request when it has its answer. Under such a load the \
              times of requests follow from requests/s. Resident memory is read with the connections still open.\n\
+             - The program that asks sleeps while it waits, as a client does, and waking it is part of what a server is charged. On a \
+             virtual machine this may cost as much as a token, and it weighs least on a server that is so fast that the program \
+             hardly sleeps.\n\
              - All get the same `POST /api/token` and answer with the same fields; for all but the echo the checks are: the token's \
              signature, issuer, subject, lifetime and grants.\n\
              - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read as soon as \
@@ -245,7 +248,8 @@ impl Report {
              their framework does by itself.\n\
              {callers}{realtime}\
              - \"{CEILING}\" is warp reading the same JSON and answering with it; its answer is shorter than the others'. \"warp, \
-             sign\" parses, signs and replies. Both are built as roomkey is.\n\
+             sign\" parses, signs and replies. Both are built as roomkey is. The single steps are run in the program that measures, which \
+             is built by the machine's own compiler.\n\
              - Versions:\n",
             callers = Self::callers_method(),
             realtime = Self::realtime_method(),
