@@ -26,6 +26,7 @@ use crate::domain::token_request::Limits;
 use crate::entropy::Entropy;
 use crate::metrics::{Known, Metrics, Scrape};
 use crate::store::counters::Counters;
+use crate::store::redis::Redis;
 
 /// Everything that a request may need.
 pub struct App {
@@ -35,12 +36,14 @@ pub struct App {
     pub entropy: Arc<dyn Entropy>,
     /// Who may ask.
     pub callers: Callers,
-    /// The keys that sign, open upstreams, let operators in and hash callers, and where callers are counted.
+    /// The keys that sign, open upstreams, let operators in and hash callers.
     pub secrets: Secrets,
     /// Whose word on a client's address counts.
     pub proxies: Proxies,
     /// How often callers may ask.
     pub budgets: Budgets,
+    /// How often they have asked.
+    pub counters: Counters,
     /// What callers may ask for.
     pub limits: Limits,
     /// The LiveKit server as browsers reach it, if LiveKit is one of the providers.
@@ -112,24 +115,32 @@ impl App {
             refused_bearers: Budget { name: "refused-bearer", limit: RateLimit::REFUSED_BEARERS },
             wrong_keys: Budget { name: "wrong-key", limit: RateLimit::WRONG_KEYS },
         };
+        let (counters, redis) = match config.limiting.redis_url {
+            None => (Counters::in_memory(), None),
+            Some(Source::Given(url)) => (
+                Counters::shared(url).map_err(|_| Fault {
+                    setting: "ROOMKEY_REDIS_URL".to_owned(),
+                    remedy: "is not the address of a Redis server".into(),
+                })?,
+                None,
+            ),
+            Some(Source::InVault(secret)) => {
+                let redis = Arc::new(Redis::awaiting_address());
+                (Counters::Redis(Arc::clone(&redis)), Some((secret, redis)))
+            }
+        };
+        let is_hash_key_ours = config.limiting.hash_key.is_none();
         let (server_url, livekit) = config.livekit.map(|livekit| (livekit.server_url, livekit.pair)).unzip();
         let secrets = Secrets::new(Sources {
             livekit,
             azure_openai_key: config.azure_openai.as_ref().and_then(|azure| azure.api_key.clone()),
             openai_key: config.openai.as_ref().map(|openai| openai.api_key.clone()),
             admin_keys: config.admin_keys,
-            hash_key: config.limiting.hash_key.clone(),
-            redis_url: config.limiting.redis_url.clone(),
+            hash_key: config.limiting.hash_key,
+            redis,
         });
-        if config.limiting.hash_key.is_none() {
+        if is_hash_key_ours {
             secrets.hash_key.put(HashKey::new(&entropy.bytes::<32>()));
-        }
-        match config.limiting.redis_url {
-            None => secrets.counters.put(Counters::in_memory()),
-            Some(Source::Given(_)) if secrets.counters.value().is_none() => {
-                return Err(Fault { setting: "ROOMKEY_REDIS_URL".to_owned(), remedy: "is not the address of a Redis server".into() });
-            }
-            Some(_) => {}
         }
         if let Some(vault) = config.key_vault {
             secrets.read_from(vault, config.identity.clone(), &clock, &entropy);
@@ -156,6 +167,7 @@ impl App {
             limits: config.limits,
             server_url,
             upstreams,
+            counters,
             cors: config.cors,
             clock,
             entropy,
@@ -178,7 +190,7 @@ impl App {
         let reads = &self.secrets.reads;
         let breakers = self.upstreams.all().map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now)))).collect();
         Scrape {
-            rate_limit_degraded: self.secrets.counters.value().is_some_and(|counters| counters.is_degraded()),
+            rate_limit_degraded: self.counters.is_degraded(),
             oidc_keys,
             secrets,
             secret_reads: (reads.succeeded(), reads.failed()),

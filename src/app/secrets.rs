@@ -21,9 +21,10 @@ use crate::domain::admin_key::AdminKeys;
 use crate::domain::azure::Identity;
 use crate::domain::caller_hash::HashKey;
 use crate::domain::redis_url;
-use crate::domain::secrets::{self, Check, PairSource, Source, State};
+use crate::domain::secrets::{self, Check, PairSource, SecretName, Source, State};
 use crate::entropy::Entropy;
-use crate::store::counters::Counters;
+use crate::store::redis::Redis;
+use crate::upstream::key_vault::Unread;
 use crate::upstream::outcomes::Outcomes;
 use crate::upstream::slot::Slot;
 
@@ -48,8 +49,8 @@ pub struct Sources {
     pub admin_keys: AdminKeySource,
     /// The key of hashed callers.
     pub hash_key: Option<Source>,
-    /// The address of the shared counters.
-    pub redis_url: Option<Source>,
+    /// The name of the shared counters' address in Key Vault, and who waits for it.
+    pub redis: Option<(SecretName, Arc<Redis>)>,
 }
 
 /// The secrets of this process. An empty slot: not configured, or not there yet.
@@ -64,8 +65,6 @@ pub struct Secrets {
     pub admin_keys: Arc<Slot<AdminKeys>>,
     /// Under which callers are hashed.
     pub hash_key: Arc<Slot<HashKey>>,
-    /// How often callers have asked: where that is counted is a secret, since the address may hold a password.
-    pub counters: Arc<Slot<Counters>>,
     /// Lets the vault be read again at once.
     wake: Arc<Notify>,
     /// Reads so far.
@@ -87,21 +86,21 @@ pub struct Seen {
 }
 
 impl Secrets {
-    /// Puts what is given into its slot and waits for nothing. Must be called inside a Tokio runtime where counters are shared.
+    /// Puts what is given into its slot and waits for nothing.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
-        let (livekit, azure_openai_key, openai_key, admin_keys, hash_key, counters) = Default::default();
+        let (livekit, azure_openai_key, openai_key, admin_keys, hash_key) = Default::default();
+        let wake = Arc::default();
         let watched = [
             sources.livekit.and_then(|source| livekit_pair(source, &livekit)),
-            single(AZURE_OPENAI_API_KEY, secrets::api_key, sources.azure_openai_key, &azure_openai_key, Some),
-            single(OPENAI_API_KEY, secrets::api_key, sources.openai_key, &openai_key, Some),
+            single(AZURE_OPENAI_API_KEY, secrets::api_key, sources.azure_openai_key, &azure_openai_key, SecretString::from),
+            single(OPENAI_API_KEY, secrets::api_key, sources.openai_key, &openai_key, SecretString::from),
             operators(sources.admin_keys, &admin_keys),
-            single(HASH_KEY, secrets::hash_key, sources.hash_key, &hash_key, |value| Some(value.into())),
-            single(REDIS_URL, redis_url::check, sources.redis_url, &counters, |url| Counters::shared(&url).ok()),
+            single(HASH_KEY, secrets::hash_key, sources.hash_key, &hash_key, HashKey::from),
+            sources.redis.map(|(secret, redis)| shared_counters(secret, redis, &wake)),
         ];
         let watched = watched.into_iter().flatten().map(Arc::new).collect();
-        let (wake, reads) = Default::default();
-        Self { livekit, azure_openai_key, openai_key, admin_keys, hash_key, counters, wake, reads, watched }
+        Self { livekit, azure_openai_key, openai_key, admin_keys, hash_key, wake, reads: Arc::default(), watched }
     }
 
     /// Begins to read what stands in the vault, in a task of the Tokio runtime that this is called in.
@@ -150,21 +149,29 @@ fn single<T: Send + Sync + 'static>(
     check: Check,
     source: Option<Source>,
     slot: &Arc<Slot<T>>,
-    make: fn(SecretString) -> Option<T>,
+    make: fn(SecretString) -> T,
 ) -> Option<Watched> {
-    let slot = Arc::clone(slot);
-    let put = move |value| {
-        if let Some(made) = make(value) {
-            slot.put(made);
-        }
-    };
     match source? {
         Source::Given(value) => {
-            put(value);
+            slot.put(make(value));
             None
         }
-        Source::InVault(secret) => Some(Watched::one(Part::new(name, check)(secret), true, put)),
+        Source::InVault(secret) => {
+            let slot = Arc::clone(slot);
+            Some(Watched::one(Part::new(name, check)(secret), true, move |value| {
+                slot.put(make(value));
+                Ok(())
+            }))
+        }
     }
+}
+
+/// Where it is not there, each instance limits on its own.
+fn shared_counters(secret: SecretName, redis: Arc<Redis>, wake: &Arc<Notify>) -> Watched {
+    let wake = Arc::clone(wake);
+    Watched::one(Part::new(REDIS_URL, redis_url::check)(secret), false, move |url| {
+        redis.connect(url, Some(Arc::clone(&wake))).map_err(|_| Unread::Unusable)
+    })
 }
 
 /// Nobody's token depends on these.
@@ -178,9 +185,8 @@ fn operators(source: AdminKeySource, slot: &Arc<Slot<AdminKeys>>) -> Option<Watc
         AdminKeySource::InVault(secret) => {
             let slot = Arc::clone(slot);
             Some(Watched::one(Part::new(ADMIN_KEYS, CHECK)(secret), false, move |value| {
-                if let Ok(keys) = secrets::admin_keys(&value) {
-                    slot.put(keys);
-                }
+                slot.put(secrets::admin_keys(&value).map_err(|_| Unread::Unusable)?);
+                Ok(())
             }))
         }
     }

@@ -158,7 +158,7 @@ mod tests {
             let (limiting, faults) = read_all(&[HASH, (REDIS_URL, url)]);
             assert!(faults.is_empty(), "{url} {faults:?}");
             let Some(Source::Given(url)) = limiting.redis_url else { panic!("{url}") };
-            assert!(crate::store::counters::Counters::shared(&url).is_ok());
+            assert!(crate::store::counters::Counters::shared(url).is_ok());
         }
     }
 }

@@ -260,7 +260,7 @@ impl ApiError {
             Self::RoomForbidden => "The caller may not enter the room asked for, or may enter none.".to_owned(),
             Self::RateLimited => "The budget is used up for now.".to_owned(),
             Self::AuthUnavailable => "The identity provider's keys are not here yet.".to_owned(),
-            Self::SecretUnavailable => "A key that this needs has not come from Key Vault yet.".to_owned(),
+            Self::SecretUnavailable => "A secret that this needs has not come from Key Vault yet.".to_owned(),
             Self::NotFound => "The path leads nowhere.".to_owned(),
             Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
             Self::PayloadTooLarge => format!("The body may have at most {MAX_BODY_BYTES} bytes."),

@@ -52,7 +52,7 @@ impl Admission {
 /// Lets a caller ask for a key, and takes the request from the caller's budget.
 ///
 /// # Errors
-/// 401 without good credentials, 503 where those cannot be checked, 429 past the budget.
+/// 401 without good credentials, 503 where those cannot be checked or nobody can be counted, 429 past the budget.
 pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) -> Result<Admission, ApiError> {
     let now = app.clock.now();
     request.record.action = Some((action, now));
@@ -80,7 +80,7 @@ pub async fn mint(app: &App, record: &mut Record, admission: &Admission) -> Resu
 ///
 /// # Errors
 /// 401 without good credentials, 403 for a caller without the role, 429 after too many wrong keys from one address, 503 while the
-/// keys are not there.
+/// keys, or the one under which addresses are counted, are not there.
 pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<SystemTime, ApiError> {
     let now = app.clock.now();
     if request.headers.contains_key(ADMIN_KEY) {
@@ -109,8 +109,7 @@ async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime)
 async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(), ApiError> {
     let address = of_address(app, request)?;
     let budget = app.budgets.wrong_keys;
-    let counters = app.secrets.counters.value().ok_or(ApiError::SecretUnavailable)?;
-    let decision = counters.peek(&budget, address, now).await;
+    let decision = app.counters.peek(&budget, address, now).await;
     allowed(app, request.record, budget, decision, now)?;
     let known = app.secrets.admin_keys.value().ok_or(ApiError::SecretUnavailable)?;
     let mut keys = request.headers.get_all(ADMIN_KEY).iter();
@@ -143,8 +142,7 @@ async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger,
 }
 
 async fn take(app: &App, record: &mut Record, budget: Budget, key: CallerHash, now: SystemTime) -> Result<(), ApiError> {
-    let counters = app.secrets.counters.value().ok_or(ApiError::SecretUnavailable)?;
-    let decision = counters.take(&budget, key, now).await;
+    let decision = app.counters.take(&budget, key, now).await;
     allowed(app, record, budget, decision, now)
 }
 

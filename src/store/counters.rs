@@ -2,6 +2,7 @@
 //!
 //! A second budget is one more [`Budget`]; its callers have counts of their own.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use secrecy::SecretString;
@@ -16,7 +17,7 @@ pub enum Counters {
     /// Of this process alone.
     Memory(Memory),
     /// Shared with other instances.
-    Redis(Redis),
+    Redis(Arc<Redis>),
 }
 
 impl Counters {
@@ -31,8 +32,10 @@ impl Counters {
     ///
     /// # Errors
     /// [`UnusableAddress`] when the URL is not one of a Redis server.
-    pub fn shared(url: &SecretString) -> Result<Self, UnusableAddress> {
-        Redis::new(url).map(Self::Redis)
+    pub fn shared(url: SecretString) -> Result<Self, UnusableAddress> {
+        let redis = Redis::awaiting_address();
+        redis.connect(url, None)?;
+        Ok(Self::Redis(Arc::new(redis)))
     }
 
     /// Takes one request from the caller's budget, if it admits one. `now` counts where the counters are this process's own.

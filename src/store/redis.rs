@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, RedisError, RedisResult, Script};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::memory::Memory;
@@ -35,17 +37,24 @@ pub struct UnusableAddress;
 
 /// Shared counters.
 pub struct Redis {
-    server: Arc<Server>,
+    /// Empty until the address is known.
+    server: ArcSwapOption<Server>,
+    /// Stays when the address changes, so that nobody's budget is full again by that.
     stand_in: Memory,
     stood_in: AtomicU64,
 }
 
 struct Server {
+    url: SecretString,
+    /// Whom to ring when it does not accept the password: whoever can bring another.
+    wake: Option<Arc<Notify>>,
     client: Client,
     script: Script,
     /// Replaced by each connection that was made anew. Locked for a copy only.
     connection: Mutex<ConnectionManager>,
     degraded: AtomicBool,
+    /// Another has taken its place, and nobody wants to hear of this one any more.
+    replaced: AtomicBool,
 }
 
 /// What the script is asked; `gcra.lua` says what it means.
@@ -63,22 +72,43 @@ struct Answer {
 }
 
 impl Redis {
-    /// Begins to connect, in a task of the Tokio runtime that this is called in, and does not wait.
+    /// Counters whose address is not known yet. Until [`Redis::connect`], each instance limits on its own.
+    #[must_use]
+    pub fn awaiting_address() -> Self {
+        Self { server: ArcSwapOption::empty(), stand_in: Memory::new(), stood_in: AtomicU64::new(0) }
+    }
+
+    /// Begins to connect, in a task of the Tokio runtime that this is called in, and does not wait; counts there from now on, and no
+    /// longer where it did before. `wake` is rung when the password is not accepted.
     ///
     /// # Errors
-    /// [`UnusableAddress`] when the URL is not of the form `redis://…` or `rediss://…`.
-    pub fn new(url: &SecretString) -> Result<Self, UnusableAddress> {
-        let client = Client::open(url.expose_secret()).map_err(|_| UnusableAddress)?;
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), connecting()).map_err(|_| UnusableAddress)?;
-        let server =
-            Arc::new(Server { client, script: Script::new(SCRIPT), connection: Mutex::new(connection), degraded: AtomicBool::new(false) });
-        tokio::spawn(Server::first_contact(Arc::clone(&server)));
-        Ok(Self { server, stand_in: Memory::new(), stood_in: AtomicU64::new(0) })
+    /// [`UnusableAddress`] when the URL is not of the form `redis://…` or `rediss://…`; then nothing changes.
+    pub fn connect(&self, url: SecretString, wake: Option<Arc<Notify>>) -> Result<(), UnusableAddress> {
+        let before = self.server.load_full();
+        if before.as_ref().is_some_and(|before| before.url.expose_secret() == url.expose_secret()) {
+            return Ok(());
+        }
+        let server = Arc::new(Server::new(url, wake)?);
+        let was_lost = before.is_some_and(|before| {
+            before.replaced.store(true, Ordering::Relaxed);
+            before.degraded.load(Ordering::Relaxed)
+        });
+        server.degraded.store(was_lost, Ordering::Relaxed);
+        self.server.store(Some(Arc::clone(&server)));
+        if was_lost {
+            // It was said that Redis does not answer, so its successor has to say when it does.
+            tokio::spawn(Server::recover(Arc::downgrade(&server)));
+        } else {
+            tokio::spawn(Server::first_contact(server));
+        }
+        Ok(())
     }
 
     /// Decides and counts, in Redis or in its stead.
     pub async fn decide(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
-        if let Some(answer) = self.server.ask(budget, caller, cost).await {
+        if let Some(server) = self.server.load_full()
+            && let Some(answer) = server.ask(budget, caller, cost).await
+        {
             let decision = Gcra::from(budget.limit).decision(answer.allowed, answer.used_us);
             self.stand_in.learn(budget, caller, now, decision.reset_after);
             return decision;
@@ -90,7 +120,7 @@ impl Redis {
     /// Whether limits are per instance for now.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        self.server.degraded.load(Ordering::Relaxed)
+        self.server.load().as_ref().is_none_or(|server| server.degraded.load(Ordering::Relaxed))
     }
 
     /// How many decisions the stand-in has made.
@@ -101,6 +131,13 @@ impl Redis {
 }
 
 impl Server {
+    fn new(url: SecretString, wake: Option<Arc<Notify>>) -> Result<Self, UnusableAddress> {
+        let client = Client::open(url.expose_secret()).map_err(|_| UnusableAddress)?;
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), connecting()).map_err(|_| UnusableAddress)?;
+        let (script, connection) = (Script::new(SCRIPT), Mutex::new(connection));
+        Ok(Self { url, wake, client, script, connection, degraded: AtomicBool::new(false), replaced: AtomicBool::new(false) })
+    }
+
     /// One exchange, unless Redis is known not to answer.
     async fn ask(self: &Arc<Self>, budget: &Budget, caller: CallerHash, cost: Cost) -> Option<Answer> {
         if self.degraded.load(Ordering::Relaxed) {
@@ -111,7 +148,7 @@ impl Server {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(EXCHANGE, self.exchange(connection, &wanted)).await {
             Ok(Ok(answer)) => Some(answer),
-            Ok(Err(error)) => self.degrade(cause(&error)),
+            Ok(Err(error)) => self.degrade(self.cause(&error)),
             Err(_) => self.degrade("it took too long"),
         }
     }
@@ -131,7 +168,7 @@ impl Server {
 
     /// Says so once, and lets a task look for Redis. Always `None`: there is no answer.
     fn degrade(self: &Arc<Self>, cause: &'static str) -> Option<Answer> {
-        if !self.degraded.swap(true, Ordering::Relaxed) {
+        if !self.replaced.load(Ordering::Relaxed) && !self.degraded.swap(true, Ordering::Relaxed) {
             tracing::warn!(cause, "Redis does not answer: until it does, each instance limits on its own");
             tokio::spawn(Self::recover(Arc::downgrade(self)));
         }
@@ -143,7 +180,7 @@ impl Server {
         let connection = server.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(CONNECTING + EXCHANGE, server.probe(connection)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => drop(server.degrade(cause(&error))),
+            Ok(Err(error)) => drop(server.degrade(server.cause(&error))),
             Err(_) => drop(server.degrade("it took too long")),
         }
     }
@@ -155,7 +192,14 @@ impl Server {
             sleep(PAUSE).await;
             let Some(server) = server.upgrade() else { return };
             let connecting = ConnectionManager::new_with_config(server.client.clone(), connecting());
-            let Ok(Ok(connection)) = timeout(CONNECTING, connecting).await else { continue };
+            let connection = match timeout(CONNECTING, connecting).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    server.cause(&error);
+                    continue;
+                }
+                Err(_) => continue,
+            };
             if let Ok(Ok(_)) = timeout(EXCHANGE, server.probe(connection.clone())).await {
                 *server.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
                 server.degraded.store(false, Ordering::Relaxed);
@@ -168,19 +212,24 @@ impl Server {
     async fn probe(&self, connection: ConnectionManager) -> RedisResult<Answer> {
         self.exchange(connection, &PROBE).await
     }
+
+    /// Our own words: what a server says may quote what it was sent. A password that is not accepted is looked up again.
+    fn cause(&self, error: &RedisError) -> &'static str {
+        match error.kind() {
+            ErrorKind::Io => "the connection failed",
+            ErrorKind::AuthenticationFailed => {
+                if let Some(wake) = &self.wake {
+                    wake.notify_one();
+                }
+                "it refused the credentials"
+            }
+            ErrorKind::Server(_) | ErrorKind::Extension => "it refused the script",
+            _ => "its answer made no sense",
+        }
+    }
 }
 
 /// No retries inside the library: whoever waits has a limit of his own.
 fn connecting() -> ConnectionManagerConfig {
     ConnectionManagerConfig::new().set_connection_timeout(Some(CONNECTING)).set_response_timeout(None).set_number_of_retries(0)
-}
-
-/// Our own words: what a server says may quote what it was sent.
-fn cause(error: &RedisError) -> &'static str {
-    match error.kind() {
-        ErrorKind::Io => "the connection failed",
-        ErrorKind::AuthenticationFailed => "it refused the credentials",
-        ErrorKind::Server(_) | ErrorKind::Extension => "it refused the script",
-        _ => "its answer made no sense",
-    }
 }

@@ -71,3 +71,32 @@ async fn secrets_a_token_of_entra_that_does_not_come_is_a_line_of_its_own() {
     let with_key = app_with(&[azure[0], azure[1], ("AZURE_OPENAI_API_KEY", "canary-azure-key-0123456789")], &[]);
     assert_eq!(with_key.get("/api/health/ready").await.json()["dependencies"], serde_json::json!([]), "no token is needed");
 }
+
+#[tokio::test]
+async fn secrets_without_the_hash_key_nobody_can_be_counted_so_nobody_is_served() {
+    let app = app_with(&[VAULT, ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key")], &[]);
+    for body in [r#"{"roomName":"r"}"#, "no JSON"] {
+        let answer = app.post("/api/token", body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable"), "{body}");
+    }
+    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    assert_eq!(metrics.code(), "secret_unavailable", "wrong keys could not be counted either");
+    let ready = app.get("/api/health/ready").await;
+    let expected = serde_json::json!({ "status": "waiting", "dependencies": [{ "name": "roomkey-hash-key", "state": "missing" }] });
+    assert_eq!((ready.status, ready.json()), (StatusCode::SERVICE_UNAVAILABLE, expected));
+}
+
+#[tokio::test]
+async fn secrets_without_the_address_of_redis_each_instance_limits_on_its_own() {
+    let hash_key = ("ROOMKEY_HASH_KEY", "a-hash-key-for-tests-only-0123456789");
+    let app = app_with(&[VAULT, ("ROOMKEY_RATE_LIMIT", "3/1h"), ("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"), hash_key], &[]);
+    for expected in [200, 200, 200, 429, 429] {
+        assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, expected);
+    }
+    let ready = app.get("/api/health/ready").await;
+    let expected = serde_json::json!({ "status": "ready", "dependencies": [{ "name": "roomkey-redis-url", "state": "missing" }] });
+    assert_eq!((ready.status, ready.json()), (StatusCode::OK, expected));
+    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    assert!(metrics.text.contains("roomkey_rate_limit_degraded 1"), "{}", metrics.text);
+    assert!(metrics.text.contains(r#"roomkey_secret_state{secret="roomkey-redis-url",state="missing"} 1"#), "{}", metrics.text);
+}

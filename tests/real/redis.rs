@@ -14,8 +14,9 @@ use roomkey::config::LogFormat;
 use roomkey::domain::caller_hash::{CallerHash, HashKey};
 use roomkey::domain::rate_limit::{Budget, Cost, Gcra, RateLimit};
 use roomkey::store::counters::Counters;
-use roomkey::store::redis::SCRIPT;
+use roomkey::store::redis::{Redis, SCRIPT};
 use roomkey::telemetry;
+use tokio::sync::Notify;
 use tracing::subscriber::DefaultGuard;
 
 use crate::redis_server::RedisServer;
@@ -38,7 +39,7 @@ fn now() -> SystemTime {
 }
 
 fn counters(url: &str) -> Counters {
-    Counters::shared(&url.into()).unwrap()
+    Counters::shared(url.into()).unwrap()
 }
 
 async fn admitted(counters: &Counters, budget: &Budget, name: &str, times: usize) -> usize {
@@ -246,6 +247,39 @@ async fn real_redis_with_another_password_is_stood_in_for_and_the_password_is_no
     assert_eq!((right.is_degraded(), wrong.is_degraded()), (false, true));
     let text = text(&lines);
     assert!(text.contains("credentials") && !text.contains("canary"), "{text}");
+}
+
+#[tokio::test]
+async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_said_once_and_taken_back_once() {
+    let (lines, _logging) = lines();
+    let said = |what: &str| text(&lines).matches(what).count();
+    let server = RedisServer::start();
+    server.ask::<()>(&["CONFIG", "SET", "requirepass", "a-canary-of-a-password"]);
+    let url = |password: &str| server.url().replace("://", &format!("://:{password}@"));
+    let (redis, wake, budget) = (Arc::new(Redis::awaiting_address()), Arc::new(Notify::new()), budget(TEN));
+    let counters = Counters::Redis(Arc::clone(&redis));
+    let connect = |url: String| redis.connect(url.into(), Some(Arc::clone(&wake))).unwrap();
+    assert!(counters.is_degraded());
+    assert_eq!(admitted(&counters, &budget, "alice", 20).await, 10);
+
+    connect(url("a-canary-of-another-password"));
+    assert_eq!(admitted(&counters, &budget, "alice", 20).await, 0, "a new address gives nobody a new budget");
+    assert!(counters.is_degraded());
+    assert_eq!((said("does not answer"), said("answers again")), (1, 0));
+    tokio::time::timeout(Duration::from_mins(1), wake.notified()).await.unwrap();
+
+    connect(url("a-canary-of-a-password"));
+    back(&counters).await;
+    assert_eq!((said("does not answer"), said("answers again")), (1, 1));
+    assert_eq!(admitted(&counters, &budget, "bob", 4).await, 4);
+    let other = self::counters(&url("a-canary-of-a-password"));
+    assert_eq!(admitted(&other, &budget, "bob", 20).await, 6);
+    drop(other);
+
+    connect("redis://127.0.0.1:1".to_owned());
+    assert_eq!(admitted(&counters, &budget, "bob", 20).await, 6, "what Redis said before still counts");
+    assert_eq!((said("does not answer"), said("answers again")), (2, 1));
+    assert!(!text(&lines).contains("canary"));
 }
 
 #[tokio::test]

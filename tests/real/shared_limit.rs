@@ -81,6 +81,14 @@ async fn until_fresh(roomkey: &Roomkey, name: &str) {
     }
 }
 
+/// Waits until the counters are shared.
+async fn until_shared(roomkey: &Roomkey) {
+    let began = Stopwatch::start();
+    while metric(roomkey, "roomkey_rate_limit_degraded").await > 0.5 {
+        assert!(began.elapsed() < PATIENCE, "Redis is not used");
+    }
+}
+
 #[tokio::test]
 async fn two_processes_and_one_redis_admit_one_limit_together() {
     let redis = RedisServer::start();
@@ -142,27 +150,37 @@ async fn a_start_does_not_wait_for_redis_and_is_limited_from_its_first_request()
 }
 
 #[tokio::test]
-async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_before_both_are_there_and_then_all_share_one_limit() {
+async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_uncounted_and_then_all_share_one_limit() {
+    const PASSWORD: &str = "a-canary-of-a-password";
     let (azure, redis) = (FakeAzure::start(), RedisServer::start());
     let names = [("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"), ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key")];
     let settings = [&azure.settings()[..], &names].concat();
-    let (one, other) = (roomkey_with(&settings), roomkey_with(&settings));
-    let url = redis.url();
-    for (name, value) in [("hash-key", HASH_KEY), ("redis-url", url.as_str())] {
-        for process in [&one, &other] {
-            let answer = Answer::to(asking(process, &any_room())).await;
-            assert_eq!(answer.verdict(), (503, "secret_unavailable"), "without {name}: {answer:?}");
-        }
-        azure.set(name, value).await;
-        until_fresh(&one, &format!("roomkey-{name}")).await;
-        until_fresh(&other, &format!("roomkey-{name}")).await;
+    let processes = [roomkey_with(&settings), roomkey_with(&settings)];
+    for process in &processes {
+        let answer = Answer::to(asking(process, &any_room())).await;
+        assert_eq!(answer.verdict(), (503, "secret_unavailable"), "{answer:?}");
     }
-    counted_in(&redis, &one, "198.18").await;
-    counted_in(&redis, &other, "198.19").await;
-    let [by_one, by_other] = admitted([&one, &other], "192.0.2.1").await;
+    azure.set("hash-key", HASH_KEY).await;
+    for process in &processes {
+        until_fresh(process, "roomkey-hash-key").await;
+        assert_eq!(admitted([process], "192.0.2.1").await, [LIMIT], "without an address each limits on its own");
+        assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
+    }
+    let url = redis.url().replace("://", &format!("://:{PASSWORD}@"));
+    redis.ask::<()>(&["ACL", "SETUSER", "default", "resetpass", &format!(">{PASSWORD}")]);
+    azure.set("redis-url", &url).await;
+    let mut answers = Vec::new();
+    for process in &processes {
+        until_fresh(process, "roomkey-redis-url").await;
+        until_shared(process).await;
+        answers.push(ask(process, "192.0.2.3").await);
+    }
+    let [one, other] = &processes;
+    let [by_one, by_other] = admitted([one, other], "192.0.2.2").await;
     assert_eq!(by_one + by_other, LIMIT, "{by_one} and {by_other}");
-    for process in [one, other] {
+    for process in processes {
+        answers.push(Answer::to(client().get(format!("{}/api/health/ready", process.url))).await);
         let ended = process.stop("TERM");
-        assert_absent(&[HASH_KEY, &url], &[&ended.stdout, &ended.stderr]);
+        assert_absent(&[HASH_KEY, PASSWORD], &[&ended.stdout, &ended.stderr, &format!("{answers:?}")]);
     }
 }

@@ -106,7 +106,7 @@ impl Tracked {
         if self.held.is_some() {
             tracing::warn!(secret, cause, "Key Vault does not give a secret; the last good value serves");
         } else {
-            tracing::warn!(secret, cause, "Key Vault does not give a secret; until it does, what needs it answers 503");
+            tracing::warn!(secret, cause, "Key Vault does not give a secret; until it does, what cannot do without it answers 503");
         }
         self.said = Some(failure);
     }

@@ -94,7 +94,7 @@ fn all_in_vault() -> (Secrets, Reader) {
         openai_key: Some(in_vault("openai")),
         admin_keys: AdminKeySource::InVault(name("admin")),
         hash_key: Some(in_vault("hash")),
-        redis_url: None,
+        redis: None,
     });
     let reader = Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0));
     (secrets, reader)
@@ -209,25 +209,36 @@ fn the_last_good_value_stays_whatever_the_vault_answers() {
 }
 
 #[tokio::test]
-async fn counters_follow_the_address_that_the_vault_gives() {
-    const URL: &str = "redis://:canary-password-1@127.0.0.1:1";
-    let nothing = AdminKeySource::Given(AdminKeys::default());
+async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is_none() {
+    let redis = Arc::new(Redis::awaiting_address());
     let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
-    let secrets =
-        Secrets::new(Sources { livekit, azure_openai_key, openai_key, admin_keys: nothing, hash_key, redis_url: Some(in_vault("redis")) });
+    let sources = Sources {
+        livekit,
+        azure_openai_key,
+        openai_key,
+        admin_keys: AdminKeySource::Given(AdminKeys::default()),
+        hash_key,
+        redis: Some((name("redis"), Arc::clone(&redis))),
+    };
+    let secrets = Secrets::new(sources);
     let mut reader = Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0));
-    assert!(secrets.counters.value().is_none());
+    assert!(redis.is_degraded(), "nothing is shared without an address");
     let vault = Fake::default();
-    let mut seen = Vec::new();
-    for value in [URL, "http://canary", "", "redis://:changeme@127.0.0.1:1", URL, "redis://:canary-password-2@127.0.0.1:1"] {
+    for (value, state) in [
+        ("http://canary", "missing"),
+        ("redis://:changeme@127.0.0.1:1", "missing"),
+        ("redis://:canary-password-1@127.0.0.1:1", "fresh"),
+        ("redis://127.0.0.1:1?protocol=canary", "stale"),
+        ("", "stale"),
+        ("redis://:canary-password-2@127.0.0.1:1", "fresh"),
+    ] {
         vault.put("redis", value);
         round(&mut reader, &vault);
-        let state = states(&secrets)[0];
-        assert_eq!(state, (REDIS_URL, if value.contains("canary-password") { "fresh" } else { "stale" }), "{value}");
-        seen.push(secrets.counters.value().unwrap());
+        assert_eq!(
+            secrets.seen().map(|seen| (seen.name, seen.state.as_str(), seen.needed)).collect::<Vec<_>>(),
+            [(REDIS_URL, state, false)]
+        );
     }
-    assert!(seen[..4].iter().all(|counters| Arc::ptr_eq(counters, &seen[0])), "an address that cannot be used replaced another");
-    assert!(!Arc::ptr_eq(&seen[4], &seen[5]), "the new address is not used");
 }
 
 #[test]
@@ -255,7 +266,7 @@ fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
         openai_key: Some(Source::Given(ALL[3].1.into())),
         admin_keys: AdminKeySource::Given(AdminKeys::default()),
         hash_key: Some(Source::Given(ALL[5].1.into())),
-        redis_url: None,
+        redis: None,
     });
     assert!(secrets.livekit.value().is_some() && secrets.admin_keys.value().is_some() && held(&secrets.openai_key).is_some());
     assert_eq!(name_of_caller(&secrets), name_of_caller_under(ALL[5].1));

@@ -38,7 +38,7 @@ pub(super) struct Watched {
 }
 
 enum Parts {
-    One(Part, Box<dyn Fn(SecretString) + Send + Sync>),
+    One(Part, Box<dyn Fn(SecretString) -> Result<(), Unread> + Send + Sync>),
     Pair([Part; 2], Box<dyn Fn(SecretString, SecretString) + Send + Sync>),
 }
 
@@ -62,8 +62,8 @@ pub(super) struct Failure {
 }
 
 impl Watched {
-    /// A secret that changes by itself; `put` takes a value that has passed its check.
-    pub(super) fn one(part: Part, needed: bool, put: impl Fn(SecretString) + Send + Sync + 'static) -> Self {
+    /// A secret that changes by itself; `put` takes a value that has passed its check, or says why it cannot.
+    pub(super) fn one(part: Part, needed: bool, put: impl Fn(SecretString) -> Result<(), Unread> + Send + Sync + 'static) -> Self {
         Self { parts: Parts::One(part, Box::new(put)), needed, known: Mutex::default() }
     }
 
@@ -79,7 +79,7 @@ impl Watched {
                 let reading = part.read(vault).await?;
                 let versions = vec![reading.version];
                 if held != Some(&versions) {
-                    put(part.checked(reading.value)?);
+                    put(part.checked(reading.value)?).map_err(|unread| part.failed(unread))?;
                 }
                 Ok(versions)
             }
