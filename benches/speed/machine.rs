@@ -105,15 +105,22 @@ pub fn cost_of<T>(cores: Cores, server: u32, work: impl FnOnce() -> T) -> (T, Co
 /// How quiet the machine was.
 #[derive(Default)]
 pub struct Quiet {
-    calibrations: Vec<f64>,
+    /// Seconds of the fixed loop, round by round.
+    calibrations: Vec<Vec<f64>>,
     others: Vec<f64>,
 }
 
 impl Quiet {
-    /// The slowest run of the fixed loop may take this much longer than the fastest.
+    /// The slowest run of the fixed loop may take this much longer than the fastest of the same round. A machine that is slower for all
+    /// of a round is slower for all servers, and takes nothing from the ratios.
     pub const MAX_SPREAD: f64 = 0.10;
     /// The largest share of both cores that others may take during any one measurement.
     pub const MAX_OTHERS: f64 = 0.03;
+
+    /// Begins a round.
+    pub fn begin_round(&mut self) {
+        self.calibrations.push(Vec::new());
+    }
 
     /// Times a fixed loop, about 0.1 s, on the server's core.
     pub fn calibrate(&mut self, cores: Cores) {
@@ -123,7 +130,7 @@ impl Quiet {
         for _ in 0..50_000_000 {
             state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
         }
-        self.calibrations.push(stopwatch.elapsed().as_secs_f64());
+        self.calibrations.last_mut().unwrap().push(stopwatch.elapsed().as_secs_f64());
         stay_on(cores.load);
     }
 
@@ -132,11 +139,14 @@ impl Quiet {
         self.others.push(cost.others);
     }
 
-    /// How much longer the slowest loop took than the fastest.
+    /// How much longer the slowest loop of a round took than its fastest, at most.
     pub fn spread(&self) -> f64 {
-        let slowest = self.calibrations.iter().copied().fold(0.0, f64::max);
-        let fastest = self.calibrations.iter().copied().fold(f64::INFINITY, f64::min);
-        slowest / fastest - 1.0
+        let spread = |round: &Vec<f64>| {
+            let slowest = round.iter().copied().fold(0.0, f64::max);
+            let fastest = round.iter().copied().fold(f64::INFINITY, f64::min);
+            slowest / fastest - 1.0
+        };
+        self.calibrations.iter().map(spread).fold(0.0, f64::max)
     }
 
     /// The largest share that others took.

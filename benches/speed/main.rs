@@ -70,6 +70,7 @@ fn main() {
         Server::start(peer, cores).stop();
     }
     for round in 1..=rounds {
+        report.quiet.begin_round();
         for (peer, turns) in PEERS.iter().zip(&mut report.turns) {
             report.quiet.calibrate(cores);
             let turn = measure(peer, cores, Duration::from_secs(seconds), &mut report.quiet);

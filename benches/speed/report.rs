@@ -105,8 +105,8 @@ impl Report {
         format!(
             "# Benchmarks\n\nWritten by `make bench ROUNDS={rounds} SECONDS={seconds}` on {date}, on {cores} cores of {processor}, \
              Linux {kernel}.\n\n\
-             The machine was **{verdict}**: a fixed loop took at most {spread:.1} % longer at one time than at another (bound: \
-             {max_spread:.0} %), other programs and the hypervisor took at most {others:.1} % of both cores during any measurement \
+             The machine was **{verdict}**: a fixed loop took at most {spread:.1} % longer at one time of a round than at \
+             another (bound: {max_spread:.0} %), other programs and the hypervisor took at most {others:.1} % of both cores during any measurement \
              (bound: {max_others:.0} %), and the load average before was {load_average}.\n\n\
              ## Side by side\n\nMedians of {rounds} rounds of {seconds} s.\n\n{medians}\n\
              ## roomkey ÷ other\n\nEach number is the median of the ratios within a round; in brackets the lowest and the highest. \
