@@ -38,7 +38,7 @@ pub struct Known<'a> {
 /// What other parts know and only a scrape asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Scrape {
-    /// Redis does not answer, and a local limit stands in.
+    /// Redis does not answer, or its address is not there yet, and a local limit stands in.
     pub rate_limit_degraded: bool,
     /// What is known of the identity provider's keys; `None` where no provider is configured.
     pub oidc_keys: Option<OidcKeys>,

@@ -81,7 +81,7 @@ pub struct Seen {
     pub state: State,
     /// When it was last read.
     pub read_at: Option<SystemTime>,
-    /// No provider's tokens can be had without it.
+    /// Some tokens cannot be had without it, so readiness waits for it.
     pub needed: bool,
 }
 

@@ -53,7 +53,8 @@ pub fn alive() -> Result<Reply, ApiError> {
 }
 
 /// Everything that a token needs is there, until a stop is asked for: the identity provider's keys where callers are told apart by
-/// them, the secrets that stand in Key Vault, and a token of Entra ID where that opens Azure `OpenAI`. What only operators need is listed and not waited for.
+/// them, the secrets that stand in Key Vault, and a token of Entra ID where that opens Azure `OpenAI`. What only operators need, and the
+/// address of Redis, for which a local limit stands in, is listed and not waited for.
 pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
     let now = app.clock.now();
     let provider = match &app.callers {

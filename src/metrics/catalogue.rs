@@ -76,8 +76,8 @@ pub(super) const RATE_LIMIT_DEGRADED: Metric = Metric {
     kind: Kind::Gauge,
     labels: &[],
     unit: "0 or 1",
-    help: "1 while Redis does not answer and each instance counts for itself.",
-    when_it_moves: "Look after Redis: is it up, can it be reached within 50 ms? Until then the limits hold for each instance by itself. It \
+    help: "1 while Redis does not answer, or its address has not come from Key Vault, and each instance counts for itself.",
+    when_it_moves: "Look after Redis: is it up, can it be reached within 50 ms, is its address there (roomkey_secret_state)? Until then the limits hold for each instance by itself. It \
                     goes back to 0 without a restart.",
 };
 pub(super) const TOKENS: Metric = Metric {
@@ -122,7 +122,7 @@ pub(super) const SECRET_STATE: Metric = Metric {
     labels: &["secret", "state"],
     unit: "always 1",
     help: "The state of each secret in Key Vault and of the Entra token for Azure OpenAI (fresh, stale, missing): one line for each.",
-    when_it_moves: "`stale`: the last good value serves; a rotation does not arrive. `missing`: what needs it answers 503. The log line of \
+    when_it_moves: "`stale`: the last good value serves; a rotation does not arrive. `missing`: what cannot do without it answers 503. The log line of \
                     the secret names the cause; docs/operations.md what to do about it.",
 };
 pub(super) const SECRET_READS: Metric = Metric {
@@ -132,7 +132,7 @@ pub(super) const SECRET_READS: Metric = Metric {
     unit: "reads",
     help: "Reads of Key Vault, by outcome (read, failed); a key and its secret are read as one.",
     when_it_moves: "`failed`: roles, firewall, DNS or the vault itself; see roomkey_secret_state for what is hurt. `read` every 30 s: an \
-                    upstream refuses a key that is the newest in the vault.",
+                    upstream, or Redis, refuses a key that is the newest in the vault.",
 };
 pub(super) const MINTS: Metric = Metric {
     name: "roomkey_mints_total",

@@ -33,9 +33,7 @@ impl Counters {
     /// # Errors
     /// [`UnusableAddress`] when the URL is not one of a Redis server.
     pub fn shared(url: SecretString) -> Result<Self, UnusableAddress> {
-        let redis = Redis::awaiting_address();
-        redis.connect(url, None)?;
-        Ok(Self::Redis(Arc::new(redis)))
+        Ok(Self::Redis(Arc::new(Redis::new(url)?)))
     }
 
     /// Takes one request from the caller's budget, if it admits one. `now` counts where the counters are this process's own.

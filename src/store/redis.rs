@@ -39,6 +39,8 @@ pub struct UnusableAddress;
 pub struct Redis {
     /// Empty until the address is known.
     server: ArcSwapOption<Server>,
+    /// The address comes later than the first requests, so that it has to be said when limits are shared.
+    is_awaited: bool,
     /// Stays when the address changes, so that nobody's budget is full again by that.
     stand_in: Memory,
     stood_in: AtomicU64,
@@ -75,11 +77,26 @@ impl Redis {
     /// Counters whose address is not known yet. Until [`Redis::connect`], each instance limits on its own.
     #[must_use]
     pub fn awaiting_address() -> Self {
-        Self { server: ArcSwapOption::empty(), stand_in: Memory::new(), stood_in: AtomicU64::new(0) }
+        tracing::info!("limits are per instance until Key Vault gives the address of Redis");
+        Self::without_address(true)
     }
 
-    /// Begins to connect, in a task of the Tokio runtime that this is called in, and does not wait; counts there from now on, and no
-    /// longer where it did before. `wake` is rung when the password is not accepted.
+    /// Shared counters. Begins to connect, in a task of the Tokio runtime that this is called in, and does not wait.
+    ///
+    /// # Errors
+    /// [`UnusableAddress`], as [`Redis::connect`].
+    pub fn new(url: SecretString) -> Result<Self, UnusableAddress> {
+        let redis = Self::without_address(false);
+        redis.connect(url, None)?;
+        Ok(redis)
+    }
+
+    fn without_address(is_awaited: bool) -> Self {
+        Self { server: ArcSwapOption::empty(), is_awaited, stand_in: Memory::new(), stood_in: AtomicU64::new(0) }
+    }
+
+    /// Begins to connect, in a task of the Tokio runtime that this is called in, and does not wait; no longer counts where it did
+    /// before. `wake` is rung when the password is not accepted.
     ///
     /// # Errors
     /// [`UnusableAddress`] when the URL is not of the form `redis://…` or `rediss://…`; then nothing changes.
@@ -89,15 +106,15 @@ impl Redis {
             return Ok(());
         }
         let server = Arc::new(Server::new(url, wake)?);
-        let was_lost = before.is_some_and(|before| {
-            before.replaced.store(true, Ordering::Relaxed);
-            before.degraded.load(Ordering::Relaxed)
+        let was_lost = before.map_or(self.is_awaited, |before| {
+            before.replaced.store(true, Ordering::SeqCst);
+            before.degraded.load(Ordering::SeqCst)
         });
-        server.degraded.store(was_lost, Ordering::Relaxed);
+        server.degraded.store(was_lost, Ordering::SeqCst);
         self.server.store(Some(Arc::clone(&server)));
         if was_lost {
-            // It was said that Redis does not answer, so its successor has to say when it does.
-            tokio::spawn(Server::recover(Arc::downgrade(&server)));
+            // It was said that limits are per instance, so it has to be said when they no longer are.
+            tokio::spawn(Server::succeed(Arc::downgrade(&server)));
         } else {
             tokio::spawn(Server::first_contact(server));
         }
@@ -148,7 +165,7 @@ impl Server {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(EXCHANGE, self.exchange(connection, &wanted)).await {
             Ok(Ok(answer)) => Some(answer),
-            Ok(Err(error)) => self.degrade(self.cause(&error)),
+            Ok(Err(error)) => self.degrade(self.note(&error)),
             Err(_) => self.degrade("it took too long"),
         }
     }
@@ -168,8 +185,9 @@ impl Server {
 
     /// Says so once, and lets a task look for Redis. Always `None`: there is no answer.
     fn degrade(self: &Arc<Self>, cause: &'static str) -> Option<Answer> {
-        if !self.replaced.load(Ordering::Relaxed) && !self.degraded.swap(true, Ordering::Relaxed) {
-            tracing::warn!(cause, "Redis does not answer: until it does, each instance limits on its own");
+        // In this order, against the other one in `connect`: a loss that was said here is never missed there.
+        if !self.degraded.swap(true, Ordering::SeqCst) && !self.replaced.load(Ordering::SeqCst) {
+            say_lost(cause);
             tokio::spawn(Self::recover(Arc::downgrade(self)));
         }
         None
@@ -180,52 +198,76 @@ impl Server {
         let connection = server.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(CONNECTING + EXCHANGE, server.probe(connection)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => drop(server.degrade(server.cause(&error))),
+            Ok(Err(error)) => drop(server.degrade(server.note(&error))),
             Err(_) => drop(server.degrade("it took too long")),
         }
     }
 
-    /// Tries until Redis answers in time again, or the counters are gone. Each attempt has a new connection: an old one may wait
-    /// for minutes on a network that swallows packets.
+    /// Tries at once, since this address is another, and says what is wrong with it, if something is.
+    async fn succeed(server: Weak<Self>) {
+        let attempt = match server.upgrade() {
+            Some(server) => server.attempt().await,
+            None => return,
+        };
+        if let Err(cause) = attempt {
+            say_lost(cause);
+            Self::recover(server).await;
+        }
+    }
+
+    /// Tries until Redis answers in time again, or nobody counts there any more.
     async fn recover(server: Weak<Self>) {
         loop {
             sleep(PAUSE).await;
-            let Some(server) = server.upgrade() else { return };
-            let connecting = ConnectionManager::new_with_config(server.client.clone(), connecting());
-            let connection = match timeout(CONNECTING, connecting).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => {
-                    server.cause(&error);
-                    continue;
-                }
-                Err(_) => continue,
-            };
-            if let Ok(Ok(_)) = timeout(EXCHANGE, server.probe(connection.clone())).await {
-                *server.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
-                server.degraded.store(false, Ordering::Relaxed);
-                tracing::info!("Redis answers again: all instances share their limits");
-                return;
+            match server.upgrade() {
+                Some(server) if server.attempt().await.is_err() => {}
+                Some(_) | None => return,
             }
         }
+    }
+
+    /// Shares counts from now on, and says so, if Redis answers in time. On a new connection: an old one may wait for minutes on a
+    /// network that swallows packets.
+    async fn attempt(&self) -> Result<(), &'static str> {
+        const LATE: &str = "it took too long";
+        let connecting = ConnectionManager::new_with_config(self.client.clone(), connecting());
+        let connection = timeout(CONNECTING, connecting).await.map_err(|_| LATE)?.map_err(|error| self.note(&error))?;
+        timeout(EXCHANGE, self.probe(connection.clone())).await.map_err(|_| LATE)?.map_err(|error| self.note(&error))?;
+        if !self.replaced.load(Ordering::SeqCst) {
+            *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+            self.degraded.store(false, Ordering::SeqCst);
+            tracing::info!("Redis answers: all instances share their limits");
+        }
+        Ok(())
     }
 
     async fn probe(&self, connection: ConnectionManager) -> RedisResult<Answer> {
         self.exchange(connection, &PROBE).await
     }
 
-    /// Our own words: what a server says may quote what it was sent. A password that is not accepted is looked up again.
-    fn cause(&self, error: &RedisError) -> &'static str {
-        match error.kind() {
-            ErrorKind::Io => "the connection failed",
-            ErrorKind::AuthenticationFailed => {
-                if let Some(wake) = &self.wake {
-                    wake.notify_one();
-                }
-                "it refused the credentials"
-            }
-            ErrorKind::Server(_) | ErrorKind::Extension => "it refused the script",
-            _ => "its answer made no sense",
+    /// Says in our own words what went wrong; a password that is not accepted, or is missing, is looked up again.
+    fn note(&self, error: &RedisError) -> &'static str {
+        let cause = cause(error);
+        if let (REFUSED, Some(wake), false) = (cause, &self.wake, self.replaced.load(Ordering::SeqCst)) {
+            wake.notify_one();
         }
+        cause
+    }
+}
+
+fn say_lost(cause: &'static str) {
+    tracing::warn!(cause, "Redis does not answer: until it does, each instance limits on its own");
+}
+
+const REFUSED: &str = "it refused the credentials";
+
+/// Our own words: what a server says may quote what it was sent.
+fn cause(error: &RedisError) -> &'static str {
+    match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => REFUSED,
+        (ErrorKind::Io, _) => "the connection failed",
+        (ErrorKind::Server(_) | ErrorKind::Extension, _) => "it refused the script",
+        _ => "its answer made no sense",
     }
 }
 

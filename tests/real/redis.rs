@@ -264,21 +264,24 @@ async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_s
 
     connect(url("a-canary-of-another-password"));
     assert_eq!(admitted(&counters, &budget, "alice", 20).await, 0, "a new address gives nobody a new budget");
-    assert!(counters.is_degraded());
-    assert_eq!((said("does not answer"), said("answers again")), (1, 0));
     tokio::time::timeout(Duration::from_mins(1), wake.notified()).await.unwrap();
+    assert!(counters.is_degraded());
+    assert_eq!((said("does not answer"), said("Redis answers")), (1, 0));
 
     connect(url("a-canary-of-a-password"));
     back(&counters).await;
-    assert_eq!((said("does not answer"), said("answers again")), (1, 1));
+    assert_eq!((said("does not answer"), said("Redis answers")), (1, 1));
     assert_eq!(admitted(&counters, &budget, "bob", 4).await, 4);
     let other = self::counters(&url("a-canary-of-a-password"));
+    // The first exchange, with its connection, may take longer than a busy machine has.
+    admitted(&other, &budget, "carol", 1).await;
+    back(&other).await;
     assert_eq!(admitted(&other, &budget, "bob", 20).await, 6);
     drop(other);
 
     connect("redis://127.0.0.1:1".to_owned());
     assert_eq!(admitted(&counters, &budget, "bob", 20).await, 6, "what Redis said before still counts");
-    assert_eq!((said("does not answer"), said("answers again")), (2, 1));
+    assert_eq!((said("does not answer"), said("Redis answers")), (2, 1));
     assert!(!text(&lines).contains("canary"));
 }
 

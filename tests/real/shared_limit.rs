@@ -166,13 +166,14 @@ async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_uncounted_and
         assert_eq!(admitted([process], "192.0.2.1").await, [LIMIT], "without an address each limits on its own");
         assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
     }
-    let url = redis.url().replace("://", &format!("://:{PASSWORD}@"));
-    redis.ask::<()>(&["ACL", "SETUSER", "default", "resetpass", &format!(">{PASSWORD}")]);
+    let url = redis.url().replace("://", &format!("://roomkey:{PASSWORD}@"));
+    redis.ask::<()>(&["ACL", "SETUSER", "roomkey", "on", &format!(">{PASSWORD}"), "~*", "+@all"]);
     azure.set("redis-url", &url).await;
     let mut answers = Vec::new();
-    for process in &processes {
+    for (process, network) in processes.iter().zip(["198.18", "198.19"]) {
         until_fresh(process, "roomkey-redis-url").await;
         until_shared(process).await;
+        counted_in(&redis, process, network).await;
         answers.push(ask(process, "192.0.2.3").await);
     }
     let [one, other] = &processes;

@@ -1,5 +1,5 @@
 //! The one task that reads the vault: at the start, on a timer, sooner after a failure, and when somebody rings because an upstream
-//! does not accept a key.
+//! or Redis does not accept a key.
 
 use std::sync::Arc;
 use std::time::Duration;
