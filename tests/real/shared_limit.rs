@@ -112,7 +112,7 @@ async fn fault_53_without_redis_each_process_keeps_the_limit_says_so_once_and_co
     let (one, other) = (roomkey(&redis), roomkey(&redis));
     for (process, network) in [(&one, "198.18"), (&other, "198.19")] {
         counted_in(&redis, process, network).await;
-        assert!(metric(process, "roomkey_rate_limit_degraded").await < 0.5);
+        until_shared(process).await;
     }
 
     redis.kill();
@@ -127,7 +127,7 @@ async fn fault_53_without_redis_each_process_keeps_the_limit_says_so_once_and_co
     redis.restart();
     for (process, network) in [(&one, "203.0"), (&other, "100.64")] {
         counted_in(&redis, process, network).await;
-        assert!(metric(process, "roomkey_rate_limit_degraded").await < 0.5);
+        until_shared(process).await;
     }
     let [by_one, by_other] = admitted([&one, &other], "192.0.2.3").await;
     assert_eq!(by_one + by_other, LIMIT, "{by_one} and {by_other}");
