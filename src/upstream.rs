@@ -8,3 +8,6 @@ pub mod oidc_keys;
 pub mod outcomes;
 pub mod realtime;
 pub mod slot;
+
+#[cfg(test)]
+pub(crate) mod log;

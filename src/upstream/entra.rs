@@ -264,6 +264,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::upstream::log::Log;
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -337,31 +338,15 @@ mod tests {
         assert_eq!(seen(3_600), ("missing", Some(UNIX_EPOCH)), "it has expired");
     }
 
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn a_cause_is_said_once_until_it_is_another() {
         let (kept, log) = (Kept::default(), Log::default());
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
+        log.of(|| {
             for answer in [Err(NoToken::Timeout), Err(NoToken::Timeout), Err(NoToken::Refused), Ok(good()), Ok(good())] {
                 kept.note(answer, UNIX_EPOCH);
             }
         });
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let words: Vec<_> = log.lines().map(|line| ["timeout", "refused", "again"].map(|word| line.contains(word))).collect();
         assert_eq!(words, [[true, false, false], [false, true, false], [false, false, true]], "{log}");
         assert!(log.lines().all(|line| line.contains(NAME)), "{log}");

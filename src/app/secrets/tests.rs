@@ -15,6 +15,7 @@ use super::*;
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::secrets::SecretName;
 use crate::upstream::key_vault::{Reading, Unread, Vault};
+use crate::upstream::log::Log;
 
 const NOW: SystemTime = UNIX_EPOCH;
 /// Long before `NOW` by the vault's clock, which knows no time before 1970.
@@ -30,32 +31,6 @@ impl Clock for Clock0 {
 
 fn name(text: &str) -> SecretName {
     SecretName::parse(text).unwrap()
-}
-
-/// What was said while something ran.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn of<T>(&self, run: impl FnOnce() -> T) -> T {
-        let log = self.clone();
-        tracing::subscriber::with_default(tracing_subscriber::fmt().with_writer(move || log.clone()).finish(), run)
-    }
-
-    fn lines(&self, with: &str) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().filter(|line| line.contains(with)).count()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn in_vault(text: &str) -> Source {
