@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::app::oidc::Oidc;
 use crate::app::realtime::{Configured, Upstreams};
-use crate::app::secrets::{Secrets, Seen, Sources};
+use crate::app::secrets::{SecretStatus, Secrets, Sources};
 use crate::clock::Clock;
 use crate::config::callers::CallerAuth;
 use crate::config::host_json::Cors;
@@ -175,8 +175,8 @@ impl App {
     }
 
     /// What is known of each secret that comes from outside: those in Key Vault, and the token that opens Azure `OpenAI`.
-    pub fn secrets_seen(&self, now: SystemTime) -> impl Iterator<Item = Seen> + '_ {
-        self.secrets.seen().chain(self.upstreams.token_seen(now))
+    pub fn secret_statuses(&self, now: SystemTime) -> impl Iterator<Item = SecretStatus> + '_ {
+        self.secrets.statuses().chain(self.upstreams.token_status(now))
     }
 
     /// What a scrape of the metrics asks of the other parts.
@@ -186,16 +186,9 @@ impl App {
             Callers::Anonymous | Callers::EasyAuth(_) => None,
             Callers::Oidc(oidc) => Some(oidc.keys_seen(now)),
         };
-        let secrets = self.secrets_seen(now).map(|seen| (seen.name, seen.state.as_str())).collect();
-        let reads = &self.secrets.reads;
+        let secrets = self.secret_statuses(now).map(|seen| (seen.name, seen.state.as_str())).collect();
         let breakers = self.upstreams.all().map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now)))).collect();
-        Scrape {
-            rate_limit_degraded: self.counters.is_degraded(),
-            oidc_keys,
-            secrets,
-            secret_reads: (reads.succeeded(), reads.failed()),
-            breakers,
-        }
+        Scrape { rate_limit_degraded: self.counters.is_degraded(), oidc_keys, secrets, secret_reads: self.secrets.reads(), breakers }
     }
 }
 

@@ -5,8 +5,8 @@ pub mod entra;
 pub mod key_source;
 pub mod key_vault;
 pub mod oidc_keys;
-pub mod outcomes;
 pub mod realtime;
+pub mod refresher;
 pub mod slot;
 
 #[cfg(test)]

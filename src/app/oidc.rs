@@ -62,8 +62,8 @@ impl Oidc {
     pub(super) fn keys_seen(&self, now: SystemTime) -> OidcKeys {
         OidcKeys {
             age: self.keys.fetched_at().map(|at| now.duration_since(at).unwrap_or_default()),
-            fetched: self.keys.fetches.succeeded(),
-            failed: self.keys.fetches.failed(),
+            fetched: self.keys.status().succeeded,
+            failed: self.keys.status().failed,
         }
     }
 }

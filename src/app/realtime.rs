@@ -5,18 +5,18 @@ use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 
-use crate::app::secrets::{Secrets, Seen};
+use crate::app::secrets::{SecretStatus, Secrets};
 use crate::clock::Clock;
 use crate::config::{AzureOpenAi, OpenAi, RealtimeOptions};
 use crate::domain::azure::Identity;
 use crate::domain::provider::Provider;
 use crate::domain::realtime_session::SessionPlan;
 use crate::entropy::Entropy;
-use crate::upstream::entra::{self, Entra, Kept};
+use crate::upstream::entra::{self, Entra, EntraToken};
 use crate::upstream::realtime::client::SharedClient;
 use crate::upstream::realtime::credential::Credential;
 use crate::upstream::realtime::{Bounds, MINTS_IN_FLIGHT, Shared};
-pub use crate::upstream::realtime::{Minted, Realtime, Turn};
+pub use crate::upstream::realtime::{MintPermit, Minted, Realtime};
 
 /// What the operator has configured.
 pub(super) struct Configured {
@@ -27,10 +27,10 @@ pub(super) struct Configured {
 
 /// Those that there are.
 pub struct Upstreams {
-    azure_openai: Option<Realtime>,
-    openai: Option<Realtime>,
+    azure_openai: Option<Arc<Realtime>>,
+    openai: Option<Arc<Realtime>>,
     /// The token that opens Azure `OpenAI` where no key does.
-    entra: Option<Arc<Kept>>,
+    entra: Option<EntraToken>,
 }
 
 impl Upstreams {
@@ -50,35 +50,35 @@ impl Upstreams {
         }
         let shared = Shared {
             client,
-            seats: Arc::new(Semaphore::new(MINTS_IN_FLIGHT)),
+            permits: Arc::new(Semaphore::new(MINTS_IN_FLIGHT)),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
             bounds: Bounds::default(),
         };
-        let mut entra = None;
+        let entra = azure_openai
+            .as_ref()
+            .filter(|azure| azure.api_key.is_none())
+            .map(|_| EntraToken::fetched_from(Entra::new(identity, options.entra_scope), clock, entropy));
         let azure_openai = azure_openai.map(|azure| {
-            let credential = if let Some(source) = &azure.api_key {
-                Credential::ApiKey(Arc::clone(&secrets.azure_openai_key), secrets.wake_for(source))
-            } else {
-                let kept = entra.insert(Arc::new(Kept::default()));
-                let (keeping, clock, entropy) = (Arc::clone(kept), Arc::clone(clock), Arc::clone(entropy));
-                let authority = Entra::new(identity, options.entra_scope);
-                tokio::spawn(async move { keeping.run(authority, clock, entropy).await });
-                Credential::Entra(Arc::clone(&kept.token), Arc::clone(&kept.wake))
+            let credential = match &entra {
+                Some(entra) => Credential::Entra(Arc::clone(&entra.token)),
+                None => Credential::ApiKey(Arc::clone(&secrets.azure_openai_key)),
             };
             let plan = SessionPlan { transcription_model: azure.transcription_model, ..options.plan.clone() };
-            Realtime::new(Provider::AzureOpenAi, azure.endpoint, credential, plan, shared.clone())
+            let shared = shared.clone();
+            Arc::new(Realtime::new(Provider::AzureOpenAi, azure.endpoint, credential, plan, shared))
         });
         let openai = openai.map(|openai| {
-            let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key), secrets.wake_for(&openai.api_key));
-            Realtime::new(Provider::OpenAi, openai.endpoint, credential, options.plan, shared)
+            let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key));
+            let (endpoint, plan) = (openai.endpoint, options.plan);
+            Arc::new(Realtime::new(Provider::OpenAi, endpoint, credential, plan, shared))
         });
         Self { azure_openai, openai, entra }
     }
 
     /// The upstream of a provider.
     #[must_use]
-    pub fn of(&self, provider: Provider) -> Option<&Realtime> {
+    pub fn of(&self, provider: Provider) -> Option<&Arc<Realtime>> {
         match provider {
             Provider::LiveKit => None,
             Provider::AzureOpenAi => self.azure_openai.as_ref(),
@@ -86,15 +86,16 @@ impl Upstreams {
         }
     }
 
-    /// What is known of the token that opens Azure `OpenAI`, where no key does.
+    /// Returns what is known of the token that opens Azure `OpenAI`, where no key does.
     #[must_use]
-    pub fn token_seen(&self, now: SystemTime) -> Option<Seen> {
-        let kept = self.entra.as_ref()?;
-        Some(Seen { name: entra::NAME, state: kept.state(now), read_at: kept.brought_at(), needed: true })
+    pub fn token_status(&self, now: SystemTime) -> Option<SecretStatus> {
+        let entra = self.entra.as_ref()?;
+        let (state, read_at) = (entra.state(now), entra.fetched_at());
+        Some(SecretStatus { name: entra::NAME, state, read_at, needed: true })
     }
 
     /// All that there are.
-    pub fn all(&self) -> impl Iterator<Item = (Provider, &Realtime)> {
+    pub fn all(&self) -> impl Iterator<Item = (Provider, &Arc<Realtime>)> {
         Provider::REALTIME.into_iter().filter_map(|provider| Some((provider, self.of(provider)?)))
     }
 }

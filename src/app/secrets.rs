@@ -1,18 +1,15 @@
-//! The secrets that requests need, each in a slot that is read without a lock. Those that stand in Key Vault are brought by one
-//! task; until they are there, whoever needs them answers 503, and a start does not wait.
+//! The secrets that requests need, each in a slot that is read without a lock. Those that stand in
+//! Key Vault are read in the background; a request that needs one waits for its first read.
 
 mod pair;
-mod reader;
-mod watched;
+mod vault_secret;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
-use tokio::sync::Notify;
 
-use self::reader::Reader;
-use self::watched::{Part, Watched};
+use self::vault_secret::{COOLDOWN, Part, VaultSecret};
 use crate::clock::Clock;
 use crate::config::admin::AdminKeySource;
 use crate::config::key_vault::KeyVault;
@@ -24,8 +21,8 @@ use crate::domain::redis_url;
 use crate::domain::secrets::{self, Check, PairSource, SecretName, Source, State};
 use crate::entropy::Entropy;
 use crate::store::redis::Redis;
-use crate::upstream::key_vault::Unread;
-use crate::upstream::outcomes::Outcomes;
+use crate::upstream::key_vault::{LazyKeyVault, Unread, Vault};
+use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;
 
 /// The names under which an operator sees secrets in readiness, log lines and metrics: their settings', in lower case.
@@ -53,7 +50,7 @@ pub struct Sources {
     pub redis: Option<(SecretName, Arc<Redis>)>,
 }
 
-/// The secrets of this process. An empty slot: not configured, or not there yet.
+/// The secrets of this process. An empty slot: not configured, or not fetched yet.
 pub struct Secrets {
     /// Signs with LiveKit's key and secret, which change together or not at all.
     pub livekit: Arc<Slot<Signer>>,
@@ -63,18 +60,14 @@ pub struct Secrets {
     pub openai_key: Arc<Slot<SecretString>>,
     /// The operators' keys.
     pub admin_keys: Arc<Slot<AdminKeys>>,
-    /// Under which callers are hashed.
+    /// The key under which callers are hashed.
     pub hash_key: Arc<Slot<HashKey>>,
-    /// Lets the vault be read again at once.
-    wake: Arc<Notify>,
-    /// Reads so far.
-    pub reads: Arc<Outcomes>,
-    watched: Vec<Arc<Watched>>,
+    in_vault: Vec<Arc<VaultSecret>>,
 }
 
 /// What is known of one secret in the vault, or of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct SecretStatus {
     /// Its setting's name in lower case, with `-`; of a token, what it opens.
     pub name: &'static str,
     /// Whether it is there.
@@ -89,107 +82,114 @@ impl Secrets {
     /// Puts what is given into its slot and waits for nothing.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
-        let (livekit, azure_openai_key, openai_key, admin_keys, hash_key) = Default::default();
-        let wake = Arc::default();
-        let watched = [
-            sources.livekit.and_then(|source| livekit_pair(source, &livekit)),
-            single(AZURE_OPENAI_API_KEY, secrets::api_key, sources.azure_openai_key, &azure_openai_key, SecretString::from),
-            single(OPENAI_API_KEY, secrets::api_key, sources.openai_key, &openai_key, SecretString::from),
-            operators(sources.admin_keys, &admin_keys),
-            single(HASH_KEY, secrets::hash_key, sources.hash_key, &hash_key, HashKey::from),
-            sources.redis.map(|(secret, redis)| shared_counters(secret, redis, &wake)),
-        ];
-        let watched = watched.into_iter().flatten().map(Arc::new).collect();
-        Self { livekit, azure_openai_key, openai_key, admin_keys, hash_key, wake, reads: Arc::default(), watched }
+        let mut in_vault = Vec::new();
+        let livekit = livekit_pair(sources.livekit, &mut in_vault);
+        let azure = Part::new(AZURE_OPENAI_API_KEY, secrets::api_key);
+        let azure_openai_key = single(azure, sources.azure_openai_key, SecretString::from, &mut in_vault);
+        let openai = Part::new(OPENAI_API_KEY, secrets::api_key);
+        let openai_key = single(openai, sources.openai_key, SecretString::from, &mut in_vault);
+        let admin_keys = operators(sources.admin_keys, &mut in_vault);
+        let hash = Part::new(HASH_KEY, secrets::hash_key);
+        let hash_key = single(hash, sources.hash_key, HashKey::from, &mut in_vault);
+        in_vault.extend(sources.redis.map(|(secret, redis)| shared_counters(secret, redis)));
+        let in_vault = in_vault.into_iter().map(Arc::new).collect();
+        Self { livekit, azure_openai_key, openai_key, admin_keys, hash_key, in_vault }
     }
 
-    /// Begins to read what stands in the vault, in a task of the Tokio runtime that this is called in.
-    pub fn read_from(&self, vault: KeyVault, identity: Identity, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) {
-        if self.watched.is_empty() {
-            return;
+    /// Begins to read what stands in the vault, in tasks of the Tokio runtime that this is called in.
+    pub fn read_from(&self, KeyVault { url, refresh }: KeyVault, identity: Identity, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) {
+        self.read_with(&Arc::new(LazyKeyVault::new(url, identity)), refresh, clock, entropy);
+    }
+
+    fn read_with(&self, vault: &Arc<impl Vault + 'static>, refresh: Duration, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) {
+        for secret in &self.in_vault {
+            secret.read_from(Arc::clone(vault), refresh, clock, entropy);
         }
-        let reader = Reader::new(&self.watched, Arc::clone(&self.reads), Arc::clone(clock));
-        tokio::spawn(reader.run(vault, identity, Arc::clone(&self.wake), Arc::clone(entropy)));
     }
 
-    /// Whom to ring when an upstream does not accept a secret from there: only the vault can bring another.
+    /// Returns what is known of each secret in the vault.
+    pub fn statuses(&self) -> impl Iterator<Item = SecretStatus> + '_ {
+        self.in_vault.iter().flat_map(|secret| secret.status())
+    }
+
+    /// Returns how many reads of the vault succeeded and failed.
     #[must_use]
-    pub fn wake_for(&self, source: &Source) -> Option<Arc<Notify>> {
-        match source {
-            Source::Given(_) => None,
-            Source::InVault(_) => Some(Arc::clone(&self.wake)),
-        }
-    }
-
-    /// What is known of each secret in the vault.
-    pub fn seen(&self) -> impl Iterator<Item = Seen> + '_ {
-        self.watched.iter().flat_map(|watched| watched.seen())
+    pub fn reads(&self) -> (u64, u64) {
+        let reads = self.in_vault.iter().map(|secret| secret.reads());
+        reads.fold((0, 0), |(all, all_failed), (read, failed)| (all + read, all_failed + failed))
     }
 }
 
-/// Fills the slot, or says what it takes to fill it.
-fn livekit_pair(source: PairSource, slot: &Arc<Slot<Signer>>) -> Option<Watched> {
-    match source {
-        PairSource::Given(key, secret) => {
-            slot.put(Signer::new(key, &secret));
-            None
-        }
-        PairSource::InVault(key, secret) => {
-            let slot = Arc::clone(slot);
-            let parts =
-                [Part::new(LIVEKIT_API_KEY, secrets::livekit_key)(key), Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret)(secret)];
-            Some(Watched::pair(parts, move |key, secret| slot.put(Signer::new(key, &secret))))
-        }
-    }
+/// Fills the slot, or adds what it takes to fill it.
+fn livekit_pair(source: Option<PairSource>, in_vault: &mut Vec<VaultSecret>) -> Arc<Slot<Signer>> {
+    let (key, secret) = match source {
+        None => return Arc::default(),
+        Some(PairSource::Given(key, secret)) => return Arc::new(Slot::holding(Signer::new(key, &secret))),
+        Some(PairSource::InVault(key, secret)) => (key, secret),
+    };
+    let parts = [Part::new(LIVEKIT_API_KEY, secrets::livekit_key)(key), Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret)(secret)];
+    let (refresher, slot) = fetched();
+    let filled = Arc::clone(&slot);
+    let publish = move |key, secret: SecretString| filled.put(Signer::new(key, &secret));
+    in_vault.push(VaultSecret::pair(parts, refresher, publish));
+    slot
 }
 
-/// The same for a secret that changes by itself. `make` makes what requests need of a value that has passed the check.
+/// The same for a secret that changes by itself. `make` makes what requests need of a value that has
+/// passed the check.
 fn single<T: Send + Sync + 'static>(
-    name: &'static str,
-    check: Check,
+    part: impl Fn(SecretName) -> Part,
     source: Option<Source>,
-    slot: &Arc<Slot<T>>,
     make: fn(SecretString) -> T,
-) -> Option<Watched> {
-    match source? {
-        Source::Given(value) => {
-            slot.put(make(value));
-            None
-        }
-        Source::InVault(secret) => {
-            let slot = Arc::clone(slot);
-            Some(Watched::one(Part::new(name, check)(secret), true, move |value| {
-                slot.put(make(value));
-                Ok(())
-            }))
-        }
-    }
+    in_vault: &mut Vec<VaultSecret>,
+) -> Arc<Slot<T>> {
+    let secret = match source {
+        None => return Arc::default(),
+        Some(Source::Given(value)) => return Arc::new(Slot::holding(make(value))),
+        Some(Source::InVault(secret)) => secret,
+    };
+    let (refresher, slot) = fetched();
+    let filled = Arc::clone(&slot);
+    in_vault.push(VaultSecret::one(part(secret), true, refresher, move |value| {
+        filled.put(make(value));
+        Ok(())
+    }));
+    slot
 }
 
-/// Where it is not there, each instance limits on its own.
-fn shared_counters(secret: SecretName, redis: Arc<Redis>, wake: &Arc<Notify>) -> Watched {
-    let wake = Arc::clone(wake);
-    Watched::one(Part::new(REDIS_URL, redis_url::check)(secret), false, move |url| {
-        redis.connect(url, Some(Arc::clone(&wake))).map_err(|_| Unread::Unusable)
+/// Until the address is there, each instance limits on its own.
+fn shared_counters(secret: SecretName, redis: Arc<Redis>) -> VaultSecret {
+    let refresher = Arc::new(Refresher::new(COOLDOWN));
+    let requested = Arc::clone(&refresher);
+    let refused: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        requested.request();
+    });
+    VaultSecret::one(Part::new(REDIS_URL, redis_url::check)(secret), false, refresher, move |url| {
+        redis.connect(url, Some(Arc::clone(&refused))).map_err(|_| Unread::Unusable)
     })
 }
 
 /// Nobody's token depends on these.
-fn operators(source: AdminKeySource, slot: &Arc<Slot<AdminKeys>>) -> Option<Watched> {
+fn operators(source: AdminKeySource, in_vault: &mut Vec<VaultSecret>) -> Arc<Slot<AdminKeys>> {
     const CHECK: Check = |value| secrets::admin_keys(value).map(|_| ());
-    match source {
-        AdminKeySource::Given(keys) => {
-            slot.put(keys);
-            None
-        }
-        AdminKeySource::InVault(secret) => {
-            let slot = Arc::clone(slot);
-            Some(Watched::one(Part::new(ADMIN_KEYS, CHECK)(secret), false, move |value| {
-                slot.put(secrets::admin_keys(&value).map_err(|_| Unread::Unusable)?);
-                Ok(())
-            }))
-        }
-    }
+    let secret = match source {
+        AdminKeySource::Given(keys) => return Arc::new(Slot::holding(keys)),
+        AdminKeySource::InVault(secret) => secret,
+    };
+    let (refresher, slot) = fetched();
+    let filled = Arc::clone(&slot);
+    in_vault.push(VaultSecret::one(Part::new(ADMIN_KEYS, CHECK)(secret), false, refresher, move |value| {
+        filled.put(secrets::admin_keys(&value).map_err(|_| Unread::Unusable)?);
+        Ok(())
+    }));
+    slot
+}
+
+/// Creates an empty slot and what fetches its value.
+fn fetched<T>() -> (Arc<Refresher>, Arc<Slot<T>>) {
+    let refresher = Arc::new(Refresher::new(COOLDOWN));
+    let slot = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
+    (refresher, slot)
 }
 
 #[cfg(test)]

@@ -24,6 +24,16 @@ impl VaultUrl {
         }
     }
 
+    /// Returns the scope of tokens for this vault: its domain without the vault's own name, as all of
+    /// Azure's clouds have it (`https://vault.azure.net/.default`).
+    #[must_use]
+    pub fn token_scope(&self) -> String {
+        let host = self.0.strip_prefix("https://").unwrap_or(&self.0);
+        let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
+        let domain = host.split_once('.').map_or(host, |(_vault, domain)| domain);
+        format!("https://{domain}/.default")
+    }
+
     /// The address in its normal form, without a slash at the end.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -65,6 +75,17 @@ mod tests {
             ("https://kv.vault.localhost:8443", "https://kv.vault.localhost:8443"),
         ] {
             assert_eq!(VaultUrl::parse(text).unwrap().as_str(), normal);
+        }
+    }
+
+    #[test]
+    fn tokens_are_for_the_domain_of_the_vault() {
+        for (url, scope) in [
+            ("https://kv.vault.azure.net", "https://vault.azure.net/.default"),
+            ("https://kv.vault.azure.cn/", "https://vault.azure.cn/.default"),
+            ("https://kv.vault.localhost:8443", "https://vault.localhost/.default"),
+        ] {
+            assert_eq!(VaultUrl::parse(url).unwrap().token_scope(), scope);
         }
     }
 }

@@ -9,8 +9,8 @@ const FAILURES: u32 = 5;
 /// For so long nothing is asked then.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Whether an upstream is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether an upstream is asked, from the best state to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Always.
     Closed,

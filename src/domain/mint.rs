@@ -10,12 +10,12 @@ use super::realtime_session::Choice;
 const NETWORK_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a secret is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+#[derive(Debug, Clone)]
+pub struct Ask {
     /// The model or deployment.
-    pub model: &'a Choice,
+    pub model: Choice,
     /// The voice.
-    pub voice: &'a Choice,
+    pub voice: Choice,
     /// For whom.
     pub caller: CallerHash,
     /// The request's one clock reading.

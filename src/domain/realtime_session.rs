@@ -22,7 +22,7 @@ const NOT_IN_SESSION: [&str; 4] = ["/type", "/model", "/instructions", "/audio/o
 
 /// A model, deployment or voice: 1 to 128 bytes of `[A-Za-z0-9._:-]`. Vendors add and retire some every few months, so that no
 /// list of theirs is kept here.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Choice(String);
 

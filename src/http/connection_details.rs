@@ -44,7 +44,7 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
         attachments: wanted.attachments,
     };
     let validity = Validity::starting_at(admission.now, Lifetime::standard_endpoint(app.limits.ceiling));
-    let signer = app.secrets.livekit.value().ok_or(ApiError::SecretUnavailable)?;
+    let signer = app.secrets.livekit.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let participant_token = signer.sign(&grant, validity, jti)?;
     record.issued = Some(Issued::Token(jti));

@@ -1,6 +1,7 @@
 //! `GET /api/diagnostics/realtime`: can each Realtime provider be asked, and what to do if not. It spends nothing; `POST` also
 //! mints one secret at each, which nobody gets to see.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -86,14 +87,14 @@ async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<
 }
 
 /// `None` only for a provider without a model, which no configured one is, and without a hash key, without which no operator is let in.
-async fn mint(app: &App, to: (Provider, &Realtime), now: SystemTime) -> Option<(Check, Trial)> {
+async fn mint(app: &App, to: (Provider, &Arc<Realtime>), now: SystemTime) -> Option<(Check, Trial)> {
     let choices = &app.limits.choices;
     let model = choices.own_model(to.0)?;
     let caller = app.secrets.hash_key.value()?.hash("diagnostics", b"operator");
     let stopwatch = Stopwatch::start();
-    let ask = Ask { model, voice: &choices.voice, caller, now };
-    let outcome = match realtime::take_turn(app, to, now) {
-        Ok(turn) => realtime::ask_upstream(app, to.0, turn, &ask).await.outcome.map_err(ApiError::Upstream),
+    let ask = Ask { model: model.clone(), voice: choices.voice.clone(), caller, now };
+    let outcome = match realtime::mint_permit(app, to, model, now).await {
+        Ok(permit) => realtime::ask_upstream(app, to.0, permit, ask).await.outcome.map_err(ApiError::Upstream),
         Err(error) => Err(error),
     };
     let check = check(&outcome, stopwatch.elapsed());

@@ -99,7 +99,7 @@ async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime)
         Ok(caller) => caller,
         Err(stranger) => return Err(refused(app, request, stranger, now).await),
     };
-    let hash = hash(app, caller.name())?;
+    let hash = hash(app, caller.name()).await?;
     request.record.actor = Some(Actor::Caller(hash));
     Ok((caller, hash))
 }
@@ -107,11 +107,11 @@ async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime)
 /// Wrong keys count against the address, and past the budget no key is looked at: guessing must not go on. Right ones never
 /// count, so that an operator elsewhere does not notice.
 async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(), ApiError> {
-    let address = of_address(app, request)?;
+    let address = of_address(app, request).await?;
     let budget = app.budgets.wrong_keys;
     let decision = app.counters.peek(&budget, address, now).await;
     allowed(app, request.record, budget, decision, now)?;
-    let known = app.secrets.admin_keys.value().ok_or(ApiError::SecretUnavailable)?;
+    let known = app.secrets.admin_keys.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
     let mut keys = request.headers.get_all(ADMIN_KEY).iter();
     let only = keys.next().filter(|_| keys.next().is_none());
     if let Some(id) = only.and_then(|key| known.find(key.as_bytes())) {
@@ -132,7 +132,7 @@ async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger,
         Stranger::CannotTell => ApiError::AuthUnavailable,
         Stranger::Rejected(reason) => {
             app.metrics.auth_rejected(reason);
-            let taken = match of_address(app, request) {
+            let taken = match of_address(app, request).await {
                 Ok(address) => take(app, request.record, app.budgets.refused_bearers, address, now).await,
                 Err(error) => Err(error),
             };
@@ -155,10 +155,12 @@ fn allowed(app: &App, record: &mut Record, budget: Budget, decision: Decision, n
     Err(ApiError::RateLimited)
 }
 
-fn of_address<B>(app: &App, request: &Request<'_, B>) -> Result<CallerHash, ApiError> {
-    hash(app, caller::address(app, request).as_bytes())
+async fn of_address<B>(app: &App, request: &Request<'_, B>) -> Result<CallerHash, ApiError> {
+    let address = caller::address(app, request);
+    hash(app, address.as_bytes()).await
 }
 
-fn hash(app: &App, name: &[u8]) -> Result<CallerHash, ApiError> {
-    Ok(app.secrets.hash_key.value().ok_or(ApiError::SecretUnavailable)?.hash(PURPOSE, name))
+async fn hash(app: &App, name: &[u8]) -> Result<CallerHash, ApiError> {
+    let key = app.secrets.hash_key.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
+    Ok(key.hash(PURPOSE, name))
 }

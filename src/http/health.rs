@@ -10,7 +10,7 @@ use super::edge::Edge;
 use super::error::{ApiError, RETRY_AFTER_SECONDS};
 use super::reply::{self, Reply};
 use crate::app::oidc::Oidc;
-use crate::app::secrets::Seen;
+use crate::app::secrets::SecretStatus;
 use crate::app::{App, Callers};
 use crate::domain::lifetime::Rfc3339;
 use crate::domain::secrets::State;
@@ -61,7 +61,7 @@ pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
         Callers::Anonymous | Callers::EasyAuth(_) => None,
         Callers::Oidc(oidc) => Some(identity_provider(oidc, now)),
     };
-    let dependencies: Vec<_> = provider.into_iter().chain(app.secrets_seen(now).map(secret)).collect();
+    let dependencies: Vec<_> = provider.into_iter().chain(app.secret_statuses(now).map(secret)).collect();
     let misses = dependencies.iter().any(|dependency| dependency.needed && dependency.state == State::Missing);
     let (code, status) = match (edge.is_stopping(), misses) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
@@ -86,6 +86,6 @@ fn identity_provider(oidc: &Oidc, now: SystemTime) -> Dependency {
     Dependency { name: "identity-provider", state, since: fetched_at.map(Rfc3339::of), needed: true }
 }
 
-fn secret(seen: Seen) -> Dependency {
-    Dependency { name: seen.name, state: seen.state, since: seen.read_at.map(Rfc3339::of), needed: seen.needed }
+fn secret(status: SecretStatus) -> Dependency {
+    Dependency { name: status.name, state: status.state, since: status.read_at.map(Rfc3339::of), needed: status.needed }
 }

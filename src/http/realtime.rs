@@ -1,5 +1,6 @@
 //! Realtime client secrets: the part of `POST /api/token` for the providers that mint, and what its plain sibling shares with it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -10,7 +11,7 @@ use super::guard::{self, Admission};
 use super::record::{ABANDONED, Record};
 use super::reply::{self, Reply};
 use crate::app::App;
-use crate::app::realtime::{Minted, Realtime, Turn};
+use crate::app::realtime::{MintPermit, Minted, Realtime};
 use crate::domain::audit::Issued;
 use crate::domain::client_secret::{ClientSecret, SecretValue, SessionId};
 use crate::domain::lifetime::{Rfc3339, Validity, instant};
@@ -51,7 +52,7 @@ pub async fn issue(app: &App, record: &mut Record, admission: &Admission, wanted
     reply::json(StatusCode::OK, &answer)
 }
 
-/// Policy, turn, budget, mint, record: what every route that mints does. Returns the address for the browser too.
+/// Policy, permit, budget, mint, record: what every route that mints does. Returns the address for the browser too.
 ///
 /// # Errors
 /// 403 by policy, 503 where the upstream is not asked at present, 429 past the budget of mints, and what the upstream's answer means.
@@ -65,23 +66,30 @@ pub(super) async fn mint(
     admission.authorize(wanted.participant_identity.clone(), wanted.room_name.as_ref())?;
     let upstream = app.upstreams.of(wanted.provider).ok_or(ApiError::Internal("a provider is on and has no upstream"))?;
     record.mints = true;
-    // Before the budget, so that a mint that cannot even begin costs nothing; a turn that the budget refuses is given back.
-    let turn = take_turn(app, (wanted.provider, upstream), admission.now)?;
+    // Before the budget, so that a mint that cannot even begin costs nothing; a permit that the budget
+    // refuses is given back.
+    let permit = mint_permit(app, (wanted.provider, upstream), &wanted.model, admission.now).await?;
     guard::mint(app, record, admission).await?;
-    let ask = Ask { model: &wanted.model, voice: &wanted.voice, caller: admission.caller_hash, now: admission.now };
-    let minted = ask_upstream(app, wanted.provider, turn, &ask).await;
+    let (model, voice) = (wanted.model.clone(), wanted.voice.clone());
+    let ask = Ask { model, voice, caller: admission.caller_hash, now: admission.now };
+    let minted = ask_upstream(app, wanted.provider, permit, ask).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
     record.issued = Some(Issued::Secret(secret.session_id.clone()));
     Ok((secret, upstream.endpoint.calls_url()))
 }
 
-/// Takes a turn at an upstream, and counts it where there is none.
+/// Takes the permission for a mint at an upstream, and counts it where there is none.
 ///
 /// # Errors
 /// What is missing for a mint, as an error of its own.
-pub(super) fn take_turn<'a>(app: &App, (provider, upstream): (Provider, &'a Realtime), now: SystemTime) -> Result<Turn<'a>, ApiError> {
-    upstream.turn(now).map_err(|error| {
+pub(super) async fn mint_permit(
+    app: &App,
+    (provider, upstream): (Provider, &Arc<Realtime>),
+    model: &Choice,
+    now: SystemTime,
+) -> Result<MintPermit, ApiError> {
+    upstream.mint_permit(model, now).await.map_err(|error| {
         let error = ApiError::Upstream(error);
         app.metrics.mint(provider.as_str(), error.kind().code, None);
         error
@@ -89,10 +97,11 @@ pub(super) fn take_turn<'a>(app: &App, (provider, upstream): (Provider, &'a Real
 }
 
 /// Asks an upstream for a secret, and counts what came of it.
-pub(super) async fn ask_upstream(app: &App, provider: Provider, turn: Turn<'_>, ask: &Ask<'_>) -> Minted {
+pub(super) async fn ask_upstream(app: &App, provider: Provider, permit: MintPermit, ask: Ask) -> Minted {
     let mut count = Count { app, provider, outcome: ABANDONED, duration: None };
-    let minted = turn.mint(ask).await;
-    count.outcome = minted.outcome.as_ref().map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
+    let minted = permit.mint(ask).await;
+    let outcome = minted.outcome.as_ref();
+    count.outcome = outcome.map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
     count.duration = Some(minted.duration);
     minted
 }

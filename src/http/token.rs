@@ -34,14 +34,14 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
     let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     match TokenRequest::parse(&body, &app.limits)? {
-        TokenRequest::LiveKit(wanted) => sign(app, request.record, &admission, wanted),
+        TokenRequest::LiveKit(wanted) => sign(app, request.record, &admission, wanted).await,
         // Boxed, so that a request for a token that is signed here does not carry the space that an HTTP client needs.
         TokenRequest::Realtime(wanted) => Box::pin(realtime::issue(app, request.record, &admission, wanted)).await,
     }
 }
 
 /// Signs a LiveKit token.
-fn sign(app: &App, record: &mut Record, admission: &Admission, wanted: LiveKitRequest) -> Result<Reply, ApiError> {
+async fn sign(app: &App, record: &mut Record, admission: &Admission, wanted: LiveKitRequest) -> Result<Reply, ApiError> {
     let server_url = app.server_url.as_deref().ok_or(ApiError::Internal("a provider is on and has no address"))?;
     let record = record.asked_for(Provider::LiveKit, Some(&wanted.room_name));
     let identity = admission.authorize(wanted.participant_identity, Some(&wanted.room_name))?;
@@ -54,7 +54,7 @@ fn sign(app: &App, record: &mut Record, admission: &Admission, wanted: LiveKitRe
         attachments: Attachments::default(),
     };
     let validity = Validity::starting_at(admission.now, wanted.lifetime);
-    let signer = app.secrets.livekit.value().ok_or(ApiError::SecretUnavailable)?;
+    let signer = app.secrets.livekit.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let token = signer.sign(&grant, validity, jti)?;
     record.issued = Some(Issued::Token(jti));

@@ -12,7 +12,6 @@ use arc_swap::ArcSwapOption;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, RedisError, RedisResult, Script};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::memory::Memory;
@@ -48,8 +47,8 @@ pub struct Redis {
 
 struct Server {
     url: SecretString,
-    /// Whom to ring when it does not accept the password: whoever can bring another.
-    wake: Option<Arc<Notify>>,
+    /// Requests another address when the password is not accepted.
+    wake: Option<Arc<dyn Fn() + Send + Sync>>,
     client: Client,
     script: Script,
     /// Replaced by each connection that was made anew. Locked for a copy only.
@@ -96,11 +95,11 @@ impl Redis {
     }
 
     /// Begins to connect, in a task of the Tokio runtime that this is called in, and does not wait; no longer counts where it did
-    /// before. `wake` is rung when the password is not accepted.
+    /// before. `wake` is called when the password is not accepted.
     ///
     /// # Errors
     /// [`UnusableAddress`] when the URL is not of the form `redis://…` or `rediss://…`; then nothing changes.
-    pub fn connect(&self, url: SecretString, wake: Option<Arc<Notify>>) -> Result<(), UnusableAddress> {
+    pub fn connect(&self, url: SecretString, wake: Option<Arc<dyn Fn() + Send + Sync>>) -> Result<(), UnusableAddress> {
         let before = self.server.load_full();
         if before.as_ref().is_some_and(|before| before.url.expose_secret() == url.expose_secret()) {
             return Ok(());
@@ -148,7 +147,7 @@ impl Redis {
 }
 
 impl Server {
-    fn new(url: SecretString, wake: Option<Arc<Notify>>) -> Result<Self, UnusableAddress> {
+    fn new(url: SecretString, wake: Option<Arc<dyn Fn() + Send + Sync>>) -> Result<Self, UnusableAddress> {
         let client = Client::open(url.expose_secret()).map_err(|_| UnusableAddress)?;
         let connection = ConnectionManager::new_lazy_with_config(client.clone(), connecting()).map_err(|_| UnusableAddress)?;
         let (script, connection) = (Script::new(SCRIPT), Mutex::new(connection));
@@ -249,7 +248,7 @@ impl Server {
     fn note(&self, error: &RedisError) -> &'static str {
         let cause = cause(error);
         if let (REFUSED, Some(wake), false) = (cause, &self.wake, self.replaced.load(Ordering::SeqCst)) {
-            wake.notify_one();
+            wake();
         }
         cause
     }

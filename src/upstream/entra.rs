@@ -3,7 +3,7 @@
 //! Source: <https://learn.microsoft.com/azure/app-service/overview-managed-identity>. The library's error texts may carry URLs and
 //! answers; they are dropped here.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -13,13 +13,12 @@ use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_identity::{DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use reqwest::Client;
 use secrecy::SecretString;
-use tokio::sync::Notify;
 
 use super::client;
+use super::refresher::{Refresher, Source};
 use super::slot::Slot;
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Clock;
 use crate::domain::azure::Identity;
-use crate::domain::backoff::{self, Rhythm};
 use crate::domain::secrets::State;
 use crate::entropy::Entropy;
 
@@ -98,6 +97,15 @@ impl Credential {
         Ok(Self(inner))
     }
 
+    /// Begins to fetch a token that will be asked for soon, in a task of the Tokio runtime that this is
+    /// called in. A failure shows when the token is asked for.
+    pub(super) fn prefetch(&self, scope: String) {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(DEADLINE, inner.get_token(&[&scope], None)).await;
+        });
+    }
+
     /// For the vault's client library.
     pub(super) fn for_library(&self) -> Arc<dyn TokenCredential> {
         Arc::new(Detached(Arc::clone(&self.0)))
@@ -164,104 +172,83 @@ impl Authority for Entra {
     }
 }
 
-/// A token that one task keeps good, and what operators may know of it.
-#[derive(Default)]
-pub struct Kept {
-    /// The token that came last. Whoever reads it looks at `expires_on`.
+/// The time between two tokens that requests ask for: an upstream may refuse the newest one too.
+const COOLDOWN: Duration = Duration::from_secs(30);
+
+/// The Entra token that opens an upstream, and what operators may know of it.
+pub struct EntraToken {
+    /// The token that came last. A reader checks `expires_on`.
     pub token: Arc<Slot<Bearer>>,
-    /// For whoever hears that the token is not accepted: another is asked for at once, or 30 s after the last that was asked for so.
-    pub wake: Arc<Notify>,
-    asked: Mutex<Asked>,
+    refresher: Arc<Refresher>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Asked {
-    brought_at: Option<SystemTime>,
-    /// Why the last request brought nothing, if it did not.
-    fails: Option<NoToken>,
-}
-
-impl Kept {
-    /// Keeps it for as long as this is polled: spawn it once.
-    ///
-    /// A new one is asked for before four fifths of the old one's life have passed; until it comes, and while Entra ID cannot be
-    /// reached, the old one stays.
-    pub async fn run(&self, mut authority: impl Authority, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) {
-        let since_start = Stopwatch::start();
-        let (mut rhythm, mut failures) = (Rhythm::default(), 0_u32);
-        loop {
-            let answer = authority.ask().await;
-            failures = if answer.is_ok() { 0 } else { failures.saturating_add(1) };
-            self.note(answer, clock.now());
-            let life = self.token.value().and_then(|held| held.expires_on.duration_since(clock.now()).ok());
-            let [random] = entropy.bytes();
-            rhythm.ask(since_start.elapsed(), pause(life.unwrap_or_default(), failures, random));
-            while !rhythm.is_due(since_start.elapsed()) {
-                if tokio::time::timeout(rhythm.pause(since_start.elapsed(), None), self.wake.notified()).await.is_ok() {
-                    rhythm.ring(since_start.elapsed());
-                }
-            }
-        }
+impl EntraToken {
+    /// Begins to fetch tokens, in a task of the Tokio runtime that this is called in.
+    #[must_use]
+    pub fn fetched_from(authority: impl Authority + 'static, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> Self {
+        let refresher = Arc::new(Refresher::new(COOLDOWN));
+        let token = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
+        let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+        let source = TokenSource { authority, token: Arc::clone(&token), clock: Arc::clone(&clock) };
+        let running = Arc::clone(&refresher);
+        tokio::spawn(async move { running.run(source, &*clock, &*entropy).await });
+        Self { token, refresher }
     }
 
-    /// Whether a token serves at this moment.
+    /// Returns whether a token serves at this moment.
     #[must_use]
     pub fn state(&self, now: SystemTime) -> State {
-        match (self.token.value().is_some_and(|held| held.expires_on > now), self.asked().fails) {
+        let serves = self.token.value().is_some_and(|held| held.expires_on > now);
+        match (serves, self.refresher.status().is_failing) {
             (false, _) => State::Missing,
-            (true, Some(_)) => State::Stale,
-            (true, None) => State::Fresh,
+            (true, true) => State::Stale,
+            (true, false) => State::Fresh,
         }
     }
 
-    /// When the last one came.
+    /// Returns when the last token came.
     #[must_use]
-    pub fn brought_at(&self) -> Option<SystemTime> {
-        self.asked().brought_at
-    }
-
-    /// Said once, when tokens begin to fail, and again when the cause is another.
-    fn note(&self, answer: Result<Bearer, NoToken>, now: SystemTime) {
-        let before = *self.asked();
-        let fails = answer.as_ref().err().copied();
-        match fails {
-            Some(no_token) if before.fails != fails => {
-                let cause = no_token.as_str();
-                tracing::warn!(
-                    secret = NAME,
-                    cause,
-                    "Entra ID gives no token; one that is held serves until it expires, without any Azure OpenAI answers 503"
-                );
-            }
-            None if before.fails.is_some() => tracing::info!(secret = NAME, "Entra ID gives tokens again"),
-            _ => {}
-        }
-        let brought_at = if fails.is_none() { Some(now) } else { before.brought_at };
-        if let Ok(bearer) = answer {
-            self.token.put(bearer);
-        }
-        *self.asked() = Asked { brought_at, fails };
-    }
-
-    fn asked(&self) -> MutexGuard<'_, Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn fetched_at(&self) -> Option<SystemTime> {
+        self.refresher.status().fetched_at
     }
 }
 
-/// How long to rest with a token that lives this long, or after so many failures in a row; a random byte for the jitter.
-fn pause(life: Duration, failures: u32, random: u8) -> Duration {
-    match failures {
-        // Between 70 and 80 % of what is left.
-        0 => (life * 7 / 10 + life / 10 * u32::from(random) / 255).max(backoff::FIRST_RETRY),
-        _ => backoff::pause(failures, random),
+/// Fetches the next token when four fifths of the life of the present one have passed. Until the
+/// next one comes, and while Entra ID cannot be reached, the present one stays.
+struct TokenSource<A> {
+    authority: A,
+    token: Arc<Slot<Bearer>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<A: Authority> Source for TokenSource<A> {
+    type Error = NoToken;
+
+    async fn fetch(&mut self) -> Result<Duration, NoToken> {
+        let bearer = self.authority.ask().await?;
+        let life = bearer.expires_on.duration_since(self.clock.now()).unwrap_or_default();
+        self.token.put(bearer);
+        Ok(life / 5 * 4)
+    }
+
+    fn log_failure(&self, error: NoToken) {
+        let cause = error.as_str();
+        tracing::warn!(
+            secret = NAME,
+            cause,
+            "Entra ID returns no token; the last one is used until it expires, \
+             without a valid one Azure OpenAI requests return 503"
+        );
+    }
+
+    fn log_recovery(&self) {
+        tracing::info!(secret = NAME, "Entra ID returns tokens again");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
-
-    use futures_util::FutureExt;
 
     use super::*;
     use crate::upstream::log::Log;
@@ -284,71 +271,78 @@ mod tests {
         }
     }
 
-    fn good() -> Bearer {
-        Bearer { token: "t".into(), expires_on: UNIX_EPOCH + HOUR }
-    }
+    /// Answers in turn, and then never again.
+    struct Scripted(std::vec::IntoIter<Result<Bearer, NoToken>>);
 
-    /// Gives a token whenever it is asked, and counts.
-    struct Generous<'a>(&'a std::sync::atomic::AtomicU32);
-
-    impl Authority for Generous<'_> {
+    impl Authority for Scripted {
         async fn ask(&mut self) -> Result<Bearer, NoToken> {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            Ok(good())
+            match self.0.next() {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
         }
     }
 
-    #[test]
-    fn a_token_is_replaced_in_good_time_and_a_failure_is_not_repeated_at_once() {
-        let life = Duration::from_secs(1_000);
-        assert_eq!((pause(life, 0, 0), pause(life, 0, 255)), (Duration::from_secs(700), Duration::from_secs(800)));
-        assert_eq!(pause(Duration::ZERO, 0, 255), backoff::FIRST_RETRY, "one that is worth nothing must not cause a storm");
-        for (failures, seconds) in [(1, 1), (2, 2), (5, 16), (7, 60), (60, 60)] {
-            assert_eq!(pause(life, failures, 0), Duration::from_secs(seconds), "{failures}");
-        }
+    fn token_that_lives(life: Duration) -> Bearer {
+        Bearer { token: "t".into(), expires_on: UNIX_EPOCH + life }
+    }
+
+    fn fetched_from(answers: Vec<Result<Bearer, NoToken>>) -> EntraToken {
+        let clock: Arc<dyn Clock> = Arc::new(Epoch);
+        let entropy: Arc<dyn Entropy> = Arc::new(Zeros);
+        EntraToken::fetched_from(Scripted(answers.into_iter()), &clock, &entropy)
+    }
+
+    fn source(answers: Vec<Result<Bearer, NoToken>>) -> TokenSource<Scripted> {
+        let authority = Scripted(answers.into_iter());
+        TokenSource { authority, token: Arc::new(Slot::empty()), clock: Arc::new(Epoch) }
     }
 
     #[tokio::test]
-    async fn a_token_that_is_not_accepted_is_replaced_at_once_but_not_by_every_ring() {
-        let (kept, asked) = (Kept::default(), std::sync::atomic::AtomicU32::new(0));
-        let run = kept.run(Generous(&asked), Arc::new(Epoch), Arc::new(Zeros));
-        tokio::pin!(run);
-        let mut counts = Vec::new();
-        for rings in [false, false, true, true, true] {
-            if rings {
-                kept.wake.notify_one();
-            }
-            assert!((&mut run).now_or_never().is_none());
-            counts.push(asked.load(std::sync::atomic::Ordering::Relaxed));
-        }
-        assert_eq!(counts, [1, 1, 2, 2, 2]);
+    async fn the_next_token_is_fetched_after_four_fifths_of_the_life_of_the_present_one() {
+        let life = Duration::from_secs(1_000);
+        let mut source = source(vec![Ok(token_that_lives(life)), Ok(token_that_lives(Duration::ZERO))]);
+        assert_eq!(source.fetch().await, Ok(Duration::from_secs(800)));
+        assert_eq!(source.fetch().await, Ok(Duration::ZERO));
     }
 
-    #[test]
-    fn an_operator_sees_whether_there_is_a_token_and_since_when() {
-        let kept = Kept::default();
-        let seen = |seconds| (kept.state(UNIX_EPOCH + Duration::from_secs(seconds)).as_str(), kept.brought_at());
+    #[tokio::test]
+    async fn the_first_token_is_waited_for_and_a_refused_one_is_replaced() {
+        let answers = vec![Ok(token_that_lives(HOUR)), Ok(token_that_lives(2 * HOUR))];
+        let entra = fetched_from(answers);
+        let expires_on = |bearer: Option<Arc<Bearer>>| bearer.map(|bearer| bearer.expires_on);
+        assert_eq!(expires_on(entra.token.fetched_value().await), Some(UNIX_EPOCH + HOUR));
+        assert!(entra.token.refresher().unwrap().refresh().await.is_ok());
+        assert_eq!(expires_on(entra.token.value()), Some(UNIX_EPOCH + 2 * HOUR));
+        assert_eq!(entra.token.refresher().unwrap().request(), None, "at most one in 30 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_sees_whether_there_is_a_token_and_since_when() {
+        let entra = fetched_from(vec![Err(NoToken::Timeout), Ok(token_that_lives(HOUR)), Err(NoToken::Refused)]);
+        let seen = |seconds| (entra.state(UNIX_EPOCH + Duration::from_secs(seconds)).as_str(), entra.fetched_at());
         assert_eq!(seen(0), ("missing", None));
-        kept.note(Err(NoToken::Timeout), UNIX_EPOCH);
+        assert!(entra.token.fetched_value().await.is_none(), "a failed first fetch is answered at once");
         assert_eq!(seen(0), ("missing", None));
-        kept.note(Ok(good()), UNIX_EPOCH);
+        assert!(entra.token.refresher().unwrap().refresh().await.is_ok());
         assert_eq!(seen(0), ("fresh", Some(UNIX_EPOCH)));
-        kept.note(Err(NoToken::Refused), UNIX_EPOCH + Duration::from_mins(1));
+        let refresher = entra.token.refresher().unwrap();
+        while !refresher.status().is_failing {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+        }
         assert_eq!(seen(3_599), ("stale", Some(UNIX_EPOCH)));
         assert_eq!(seen(3_600), ("missing", Some(UNIX_EPOCH)), "it has expired");
     }
 
     #[test]
-    fn a_cause_is_said_once_until_it_is_another() {
-        let (kept, log) = (Kept::default(), Log::default());
+    fn causes_are_logged_as_words_of_ours_under_the_name_of_the_token() {
+        let (source, log) = (source(Vec::new()), Log::default());
         log.of(|| {
-            for answer in [Err(NoToken::Timeout), Err(NoToken::Timeout), Err(NoToken::Refused), Ok(good()), Ok(good())] {
-                kept.note(answer, UNIX_EPOCH);
-            }
+            source.log_failure(NoToken::Timeout);
+            source.log_recovery();
         });
         let log = log.text();
-        let words: Vec<_> = log.lines().map(|line| ["timeout", "refused", "again"].map(|word| line.contains(word))).collect();
-        assert_eq!(words, [[true, false, false], [false, true, false], [false, false, true]], "{log}");
+        assert!(log.contains("timeout") && log.contains("again"), "{log}");
         assert!(log.lines().all(|line| line.contains(NAME)), "{log}");
     }
 

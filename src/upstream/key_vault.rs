@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use azure_core::error::ErrorKind;
 use azure_security_keyvault_secrets::{ResourceExt, SecretClient, SecretClientOptions};
 use secrecy::SecretString;
+use tokio::sync::OnceCell;
 
 use super::client;
 use super::entra::{Credential, client_options};
@@ -75,18 +76,45 @@ pub trait Vault: Send + Sync {
     fn read(&self, name: &SecretName) -> impl Future<Output = Result<Reading, Unread>> + Send;
 }
 
+/// A vault in Azure whose client is set up with the first read.
+pub struct LazyKeyVault {
+    url: VaultUrl,
+    identity: Identity,
+    vault: OnceCell<KeyVault>,
+}
+
+impl LazyKeyVault {
+    /// Creates a vault that is asked nothing yet.
+    #[must_use]
+    pub fn new(url: VaultUrl, identity: Identity) -> Self {
+        Self { url, identity, vault: OnceCell::new() }
+    }
+}
+
+impl Vault for LazyKeyVault {
+    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+        let set_up = async || KeyVault::new(&self.url, &self.identity).await;
+        self.vault.get_or_try_init(set_up).await?.read(name).await
+    }
+}
+
 /// A vault in Azure.
-pub struct KeyVault(SecretClient);
+struct KeyVault(SecretClient);
 
 impl KeyVault {
     /// Sets up what it takes to ask; asks nothing yet.
     ///
     /// # Errors
     /// [`Unread::Client`] or [`Unread::NoToken`].
-    pub async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, Unread> {
+    async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, Unread> {
         // Without a time limit of its own: a token may take longer than a value, and both are bounded where they are awaited.
         let client = client::build(client::builder()).await.ok_or(Unread::Client)?;
         let credential = Credential::new(identity, &client).map_err(|_| Unread::NoToken)?;
+        if let Identity::Managed(_) = identity {
+            // While the vault is asked which token it wants, so that the first request need not wait
+            // for one after the other. The vault gets it only when its own answer names the scope.
+            credential.prefetch(url.token_scope());
+        }
         let options = SecretClientOptions { client_options: client_options(&client), ..SecretClientOptions::default() };
         SecretClient::new(url.as_str(), credential.for_library(), Some(options)).map(Self).map_err(|_| Unread::Client)
     }
@@ -99,7 +127,7 @@ impl KeyVault {
     }
 }
 
-impl Vault for KeyVault {
+impl KeyVault {
     async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
         match tokio::time::timeout(DEADLINE, self.ask(name)).await {
             Ok(asked) => asked.map_err(|error| unread(error.kind())),

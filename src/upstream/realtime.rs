@@ -1,30 +1,35 @@
 //! Mints Realtime client secrets: one way for Azure OpenAI and OpenAI, which differ in the header that carries the key and in the
 //! address for the browser.
 //!
-//! A request waits for one answer and no longer than [`Bounds::whole`], whatever happens. It is tried once more only where
-//! nothing was sent or the upstream itself said 5xx: any other silence may have made a secret that nobody sees. Nothing that an
+//! A request waits for one answer and no longer than [`Bounds::whole`], whatever happens. It is tried
+//! once more only where nothing was sent, the upstream itself said 5xx, or it refused a key of which
+//! there is a newer one: any other silence may have made a secret that nobody sees. Nothing that an
 //! upstream says leaves this file but the secret, its expiry and checked ids.
+//!
+//! A mint runs in a task of its own, so that a caller who hangs up does not end it: only what the
+//! upstream does counts for the breaker.
 
 pub mod client;
 pub mod credential;
 mod reading;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::{Client, RequestBuilder, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use self::client::SharedClient;
-use self::credential::Credential;
+use self::credential::{Credential, CredentialHeader};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::breaker::{Breaker, Finding, Pass, State};
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::mint::{Ask, MintError};
 use crate::domain::provider::Provider;
 use crate::domain::realtime_endpoint::Endpoint;
-use crate::domain::realtime_session::SessionPlan;
+use crate::domain::realtime_session::{Choice, SessionPlan};
 use crate::domain::upstream_id::UpstreamId;
 use crate::entropy::Entropy;
 
@@ -40,18 +45,11 @@ pub struct Bounds {
     pub pause: Duration,
     /// With less than this left a second try would only be cut off.
     pub least: Duration,
-    /// A caller who hangs up after this without an answer was kept waiting by the upstream, which counts as its failure.
-    pub patience: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            whole: Duration::from_secs(3),
-            pause: Duration::from_millis(250),
-            least: Duration::from_millis(500),
-            patience: Duration::from_secs(1),
-        }
+        Self { whole: Duration::from_secs(3), pause: Duration::from_millis(250), least: Duration::from_millis(500) }
     }
 }
 
@@ -65,7 +63,7 @@ pub struct Shared {
     /// Connections.
     pub client: Arc<SharedClient>,
     /// One permit for each mint in flight.
-    pub seats: Arc<Semaphore>,
+    pub permits: Arc<Semaphore>,
     /// For the breaker and for tokens that expire.
     pub clock: Arc<dyn Clock>,
     /// For jitter.
@@ -82,7 +80,8 @@ pub struct Realtime {
     /// What opens it.
     pub credential: Credential,
     plan: SessionPlan,
-    breaker: Mutex<Breaker>,
+    /// One for each model, so that a model that fails closes no other.
+    breakers: Mutex<HashMap<Choice, Breaker>>,
     shared: Shared,
 }
 
@@ -97,47 +96,62 @@ pub struct Minted {
     pub duration: Duration,
 }
 
-/// Leave to mint once. It holds a seat and the breaker's pass, and gives both back where it is dropped unused.
-pub struct Turn<'a> {
-    watch: Watch<'a>,
-    _seat: SemaphorePermit<'a>,
+/// Permission for one mint. It holds a place among the mints in flight and the breaker's permit, and
+/// gives both back where it is dropped unused.
+pub struct MintPermit {
+    breaker_permit: BreakerPermit,
+    place: OwnedSemaphorePermit,
 }
 
-/// One try that brought no secret.
+/// One attempt that brought no secret.
 struct Failure {
     error: MintError,
+    repeat: Repeat,
+}
+
+/// Whether an attempt may be repeated.
+enum Repeat {
+    Never,
     /// Nothing was sent, or the upstream itself gave up on it.
-    may_repeat: bool,
+    AfterPause,
+    /// The upstream does not accept the credential; another one may be accepted.
+    WithOtherCredential,
 }
 
 impl From<MintError> for Failure {
     fn from(error: MintError) -> Self {
-        Self { error, may_repeat: false }
+        Self { error, repeat: Repeat::Never }
     }
 }
 
 impl Realtime {
-    /// Asks nothing yet.
+    /// Creates an upstream that is asked nothing yet.
     #[must_use]
     pub fn new(provider: Provider, endpoint: Endpoint, credential: Credential, plan: SessionPlan, shared: Shared) -> Self {
-        Self { provider, endpoint, credential, plan, breaker: Mutex::default(), shared }
+        Self { provider, endpoint, credential, plan, breakers: Mutex::default(), shared }
     }
 
-    /// Takes all that a mint needs beside the upstream's answer, and asks nothing yet.
+    /// Takes all that a mint needs beside the upstream's answer, and asks nothing yet. Waits for the
+    /// first fetch of the credential.
     ///
     /// # Errors
     /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
-    pub fn turn(&self, now: SystemTime) -> Result<Turn<'_>, MintError> {
-        self.credential.header(self.provider, now).ok_or(MintError::NoCredential)?;
-        let seat = self.shared.seats.try_acquire().map_err(|_| MintError::Full)?;
-        let pass = self.breaker().admit(self.shared.clock.now()).map_err(|paused| MintError::Paused(paused.retry_after))?;
-        Ok(Turn { watch: Watch { upstream: self, pass, asked: None, finding: None }, _seat: seat })
+    pub async fn mint_permit(self: &Arc<Self>, model: &Choice, now: SystemTime) -> Result<MintPermit, MintError> {
+        self.credential.header(self.provider, now).await.ok_or(MintError::NoCredential)?;
+        let places = Arc::clone(&self.shared.permits);
+        let place = places.try_acquire_owned().map_err(|_| MintError::Full)?;
+        let admitted_at = self.shared.clock.now();
+        let admitted = self.breakers().entry(model.clone()).or_default().admit(admitted_at);
+        let pass = admitted.map_err(|paused| MintError::Paused(paused.retry_after))?;
+        let (upstream, model) = (Arc::clone(self), model.clone());
+        Ok(MintPermit { breaker_permit: BreakerPermit { upstream, model, pass, outcome: Finding::Nothing }, place })
     }
 
-    /// How the breaker stands.
+    /// Returns the worst state of the breakers of all models.
     #[must_use]
     pub fn breaker_state(&self, now: SystemTime) -> State {
-        self.breaker().state(now)
+        let breakers = self.breakers();
+        breakers.values().map(|breaker| breaker.state(now)).max().unwrap_or(State::Closed)
     }
 
     /// Asks for the list of models, which costs nothing, and says what a mint would meet.
@@ -146,32 +160,63 @@ impl Realtime {
     /// As a mint has them.
     pub async fn probe(&self, now: SystemTime) -> Result<(), MintError> {
         let answered = timeout(self.shared.bounds.whole, async {
-            let request = self.authorized(self.client().await?.get(self.endpoint.models_url()), now)?;
-            let response = request.send().await.map_err(|error| reading::not_answered(&error).error)?;
+            let credential = self.credential.header(self.provider, now).await;
+            let credential = credential.ok_or(MintError::NoCredential)?;
+            let request = self.client().await?.get(self.endpoint.models_url());
+            let sent = authorized(request, &credential).send().await;
+            let response = sent.map_err(|error| reading::not_answered(&error).error)?;
             if response.status().is_success() { Ok(()) } else { Err(reading::refusal(&response).error) }
         });
         answered.await.unwrap_or(Err(MintError::Timeout))
     }
 
-    async fn tries(&self, ask: &Ask<'_>, stopwatch: &Stopwatch, id: &mut Option<UpstreamId>) -> Result<ClientSecret, MintError> {
-        let body = self.plan.mint_body(ask.model, ask.voice);
+    /// Mints with at most two attempts.
+    async fn mint(&self, ask: &Ask, stopwatch: &Stopwatch, id: &mut Option<UpstreamId>) -> Result<ClientSecret, MintError> {
+        let body = self.plan.mint_body(&ask.model, &ask.voice);
         let client = self.client().await?;
-        match self.attempt(&client, ask, body.clone(), id).await {
-            Err(Failure { error, may_repeat: true }) => {
-                let Bounds { whole, pause, least, .. } = self.shared.bounds;
-                let pause = pause.mul_f64(f64::from(u16::from_be_bytes(self.shared.entropy.bytes())) / f64::from(u16::MAX));
+        let credential = self.credential.header(self.provider, ask.now).await;
+        let credential = credential.ok_or(MintError::NoCredential)?;
+        let failure = match self.attempt(&client, ask, &credential, body.clone(), id).await {
+            Ok(secret) => return Ok(secret),
+            Err(failure) => failure,
+        };
+        let credential = match failure.repeat {
+            Repeat::Never => return Err(failure.error),
+            Repeat::AfterPause => {
+                let Bounds { whole, pause, least } = self.shared.bounds;
+                let random = f64::from(u16::from_be_bytes(self.shared.entropy.bytes()));
+                let pause = pause.mul_f64(random / f64::from(u16::MAX));
                 if stopwatch.elapsed() + pause + least > whole {
-                    return Err(error);
+                    return Err(failure.error);
                 }
                 sleep(pause).await;
-                self.attempt(&client, ask, body, id).await.map_err(|failure| failure.error)
+                credential
             }
-            tried => tried.map_err(|failure| failure.error),
-        }
+            Repeat::WithOtherCredential => {
+                let left = self.time_for_another_attempt(stopwatch);
+                let replacement = self.credential.replacement(&credential, self.provider, ask.now);
+                timeout(left, replacement).await.ok().flatten().ok_or(failure.error)?
+            }
+        };
+        let repeated = self.attempt(&client, ask, &credential, body, id).await;
+        repeated.map_err(|failure| failure.error)
     }
 
-    async fn attempt(&self, client: &Client, ask: &Ask<'_>, body: Vec<u8>, id: &mut Option<UpstreamId>) -> Result<ClientSecret, Failure> {
-        let mut request = self.authorized(client.post(self.endpoint.mint_url()), ask.now)?;
+    /// Returns how long the preparation of another attempt may take.
+    fn time_for_another_attempt(&self, stopwatch: &Stopwatch) -> Duration {
+        let Bounds { whole, least, .. } = self.shared.bounds;
+        whole.saturating_sub(stopwatch.elapsed() + least)
+    }
+
+    async fn attempt(
+        &self,
+        client: &Client,
+        ask: &Ask,
+        credential: &CredentialHeader,
+        body: Vec<u8>,
+        id: &mut Option<UpstreamId>,
+    ) -> Result<ClientSecret, Failure> {
+        let mut request = authorized(client.post(self.endpoint.mint_url()), credential);
         if self.provider == Provider::OpenAi {
             request = request.header(SAFETY_IDENTIFIER, ask.caller.to_string());
         }
@@ -180,60 +225,90 @@ impl Realtime {
         *id = reading::upstream_id(&response);
         // Not for 403: there the key is known, and a new one would not help.
         if response.status() == StatusCode::UNAUTHORIZED {
-            self.credential.refused();
+            let error = MintError::CredentialsRejected;
+            return Err(Failure { error, repeat: Repeat::WithOtherCredential });
         }
         if !response.status().is_success() {
             return Err(reading::refusal(&response));
         }
         let body = reading::body(response).await?;
-        ClientSecret::parse(&body, ask.now).map_err(|unusable| MintError::Failed(unusable.as_str()).into())
-    }
-
-    fn authorized(&self, request: RequestBuilder, now: SystemTime) -> Result<RequestBuilder, MintError> {
-        let (name, value) = self.credential.header(self.provider, now).ok_or(MintError::NoCredential)?;
-        Ok(request.header(name, value).header("Accept", "application/json"))
+        let parsed = ClientSecret::parse(&body, ask.now);
+        parsed.map_err(|unusable| MintError::Failed(unusable.as_str()).into())
     }
 
     async fn client(&self) -> Result<Client, MintError> {
-        self.shared.client.client().await.ok_or(MintError::Failed("the HTTP client could not be set up"))
+        let client = self.shared.client.client().await;
+        client.ok_or(MintError::Failed("the HTTP client could not be set up"))
     }
 
-    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Turn<'_> {
-    /// Mints one secret. A caller who goes away cancels it by dropping the future.
-    pub async fn mint(mut self, ask: &Ask<'_>) -> Minted {
-        let upstream = self.watch.upstream;
-        let stopwatch = Stopwatch::start();
-        self.watch.asked = Some(stopwatch);
-        let mut upstream_id = None;
-        let tries = timeout(upstream.shared.bounds.whole, upstream.tries(ask, &stopwatch, &mut upstream_id)).await;
-        let outcome = tries.unwrap_or(Err(MintError::Timeout));
-        self.watch.finding = Some(outcome.as_ref().map_or_else(|error| error.finding(), |_| Finding::Answered));
-        Minted { outcome, upstream_id, duration: stopwatch.elapsed() }
+    fn breakers(&self) -> MutexGuard<'_, HashMap<Choice, Breaker>> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reports to the breaker when it goes, so that a mint that is dropped half-way does not keep the probe's place for ever.
-struct Watch<'a> {
-    upstream: &'a Realtime,
+fn authorized(request: RequestBuilder, (name, value): &CredentialHeader) -> RequestBuilder {
+    request.header(name, value).header("Accept", "application/json")
+}
+
+impl MintPermit {
+    /// Mints one secret. It goes on to its end when this is dropped, since the upstream is asked and
+    /// its answer counts for the breaker; only the secret is lost then.
+    pub async fn mint(self, ask: Ask) -> Minted {
+        let minting = tokio::spawn(async move {
+            let Self { breaker_permit, place: _place } = self;
+            let upstream = Arc::clone(&breaker_permit.upstream);
+            let stopwatch = Stopwatch::start();
+            let mut upstream_id = None;
+            let minting = upstream.mint(&ask, &stopwatch, &mut upstream_id);
+            let minted = timeout(upstream.shared.bounds.whole, minting).await;
+            let outcome = minted.unwrap_or(Err(MintError::Timeout));
+            let finding = outcome.as_ref().map_or_else(|error| error.finding(), |_| Finding::Answered);
+            breaker_permit.report(finding);
+            Minted { outcome, upstream_id, duration: stopwatch.elapsed() }
+        });
+        minting.await.unwrap_or(Minted {
+            outcome: Err(MintError::Failed("the mint ended in a panic")),
+            upstream_id: None,
+            duration: Duration::ZERO,
+        })
+    }
+}
+
+/// Reports to the breaker when it is dropped, so that a permit that is not used does not keep the
+/// place of the one request that is let through while the breaker is half open.
+struct BreakerPermit {
+    upstream: Arc<Realtime>,
+    model: Choice,
     pass: Pass,
-    /// Since when the upstream is being asked.
-    asked: Option<Stopwatch>,
-    /// `None` until the mint is over.
-    finding: Option<Finding>,
+    /// Nothing until the mint is over.
+    outcome: Finding,
 }
 
-impl Drop for Watch<'_> {
+impl BreakerPermit {
+    fn report(mut self, outcome: Finding) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
-        let Shared { clock, bounds, .. } = &self.upstream.shared;
-        // Otherwise callers who hang up early would keep an upstream that hangs from ever being left alone.
-        let kept_waiting = self.asked.is_some_and(|asked| asked.elapsed() > bounds.patience);
-        let finding = self.finding.unwrap_or(if kept_waiting { Finding::Failed } else { Finding::Nothing });
-        self.upstream.breaker().report(self.pass, finding, clock.now());
+        let now = self.upstream.shared.clock.now();
+        let mut breakers = self.upstream.breakers();
+        let Some(breaker) = breakers.get_mut(&self.model) else { return };
+        let before = breaker.state(now);
+        breaker.report(self.pass, self.outcome, now);
+        let after = breaker.state(now);
+        drop(breakers);
+        let (provider, model) = (self.upstream.provider.as_str(), self.model.as_str());
+        match (before, after) {
+            (State::Closed | State::HalfOpen, State::Open) => {
+                tracing::warn!(provider, model, "the provider does not answer for this model; it is not asked for 30 s");
+            }
+            (State::HalfOpen, State::Closed) => {
+                tracing::info!(provider, model, "the provider answers for this model again");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -62,7 +62,7 @@ async fn policy_comes_before_the_budget_of_mints_and_before_the_upstream() {
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_ends_the_mint_and_leaves_its_lines() {
+async fn a_caller_who_hangs_up_leaves_its_lines_while_the_mint_runs_on_to_its_deadline() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     upstream.next(Act::Hang);

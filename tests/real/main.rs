@@ -5,6 +5,7 @@
 
 mod callers;
 mod callers_refused;
+mod cold_start;
 mod fake;
 mod fake_azure;
 mod fake_realtime;

@@ -266,21 +266,34 @@ async fn a_thousand_callers_at_once_get_a_secret_each_over_connections_that_are_
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_frees_what_was_under_way() {
+async fn callers_who_hang_up_on_a_slow_but_healthy_upstream_close_it_for_nobody() {
     let fake = FakeRealtime::start();
-    let roomkey = roomkey(&fake, Vendor::OpenAi, &[]);
-    fake.order(json!({ "how": "hang" })).await;
-    let request = client().post(format!("{}/api/token", roomkey.url)).json(&json!({}));
-    let asking = tokio::spawn(request.send());
-    let began = Stopwatch::start();
-    // As soon as the upstream has the request, and long before its deadline.
-    while fake.count("asked").await == 0 {
-        assert!(began.elapsed() < PATIENCE, "the upstream is not asked");
+    let roomkey = roomkey(&fake, Vendor::OpenAi, &[("ROOMKEY_REALTIME_RATE_LIMIT", "off")]);
+    fake.order(json!({ "delayMs": 1_300 })).await;
+    let hung_up = (0..5).map(async |_| {
+        let request = client().post(format!("{}/api/token", roomkey.url)).json(&json!({}));
+        let outcome = request.timeout(Duration::from_millis(1_100)).send().await;
+        assert!(outcome.is_err_and(|error| error.is_timeout()), "it was answered in time");
+    });
+    join_all(hung_up).await;
+    let answer = mint(&roomkey, &json!({})).await;
+    assert_eq!(answer.verdict(), (200, ""), "{answer:?}");
+    assert_eq!((fake.count("asked").await, fake.count("abandoned").await), (6, 0), "each mint runs to its end");
+}
+
+#[tokio::test]
+async fn a_model_that_fails_closes_no_other_model() {
+    let fake = FakeRealtime::start();
+    let settings = [("ROOMKEY_REALTIME_RATE_LIMIT", "off"), ("ROOMKEY_REALTIME_MODELS", "broken-model")];
+    let roomkey = roomkey(&fake, Vendor::OpenAi, &settings);
+    fake.order(json!({ "status": 500, "times": 10 })).await;
+    for _ in 0..5 {
+        let answer = mint(&roomkey, &json!({ "model": "broken-model" })).await;
+        assert_eq!(answer.verdict(), (502, "upstream_error"));
     }
-    asking.abort();
-    while fake.count("abandoned").await == 0 {
-        assert!(began.elapsed() < Duration::from_secs(2), "the upstream is still waited for");
-    }
+    let paused = mint(&roomkey, &json!({ "model": "broken-model" })).await;
+    assert_eq!((paused.verdict(), paused.number("retry-after")), ((503, "upstream_unavailable"), 30));
+    assert_eq!(mint(&roomkey, &json!({})).await.verdict(), (200, ""));
 }
 
 #[tokio::test]

@@ -258,7 +258,9 @@ async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_s
     let url = |password: &str| server.url().replace("://", &format!("://:{password}@"));
     let (redis, wake, budget) = (Arc::new(Redis::awaiting_address()), Arc::new(Notify::new()), budget(TEN));
     let counters = Counters::Redis(Arc::clone(&redis));
-    let connect = |url: String| redis.connect(url.into(), Some(Arc::clone(&wake))).unwrap();
+    let woken = Arc::clone(&wake);
+    let refused: Arc<dyn Fn() + Send + Sync> = Arc::new(move || woken.notify_one());
+    let connect = |url: String| redis.connect(url.into(), Some(Arc::clone(&refused))).unwrap();
     assert!(counters.is_degraded());
     assert_eq!(admitted(&counters, &budget, "alice", 20).await, 10);
 

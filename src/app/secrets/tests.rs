@@ -2,7 +2,7 @@
 
 mod redis_address;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,12 +10,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
+use tokio::sync::watch;
 
+use super::vault_secret::VaultSource;
 use super::*;
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::secrets::SecretName;
 use crate::upstream::key_vault::{Reading, Unread, Vault};
 use crate::upstream::log::Log;
+use crate::upstream::refresher::Source as _;
 
 const NOW: SystemTime = UNIX_EPOCH;
 /// Long before `NOW` by the vault's clock, which knows no time before 1970.
@@ -26,6 +29,14 @@ struct Clock0;
 impl Clock for Clock0 {
     fn now(&self) -> SystemTime {
         NOW
+    }
+}
+
+struct Zeros;
+
+impl Entropy for Zeros {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
     }
 }
 
@@ -42,13 +53,28 @@ fn in_vault(text: &str) -> Source {
 struct Fake {
     held: Mutex<BTreeMap<String, Result<Reading, Unread>>>,
     reads: AtomicUsize,
+    by_name: Mutex<BTreeMap<String, usize>>,
+    /// Reads of these do not finish.
+    hanging: watch::Sender<BTreeSet<String>>,
 }
 
 impl Fake {
     fn put(&self, name: &str, value: &str) {
         let mut held = self.held.lock().unwrap();
         let version = self.reads.load(Ordering::Relaxed) + held.len();
-        held.insert(name.to_owned(), Ok(Reading { value: value.into(), version: format!("{version}-{value}"), written_at: LONG_AGO }));
+        held.insert(name.to_owned(), Ok(Reading { value: value.into(), version: format!("{version}-{value}"), written_at: Some(NOW) }));
+    }
+
+    fn hold(&self, name: &str) {
+        self.hanging.send_modify(|hanging| hanging.extend([name.to_owned()]));
+    }
+
+    fn release(&self, name: &str) {
+        self.hanging.send_modify(|hanging| hanging.retain(|held| held != name));
+    }
+
+    fn reads_of(&self, name: &str) -> usize {
+        self.by_name.lock().unwrap().get(name).copied().unwrap_or(0)
     }
 
     fn fail(&self, name: &str, unread: Unread) {
@@ -59,22 +85,46 @@ impl Fake {
 impl Vault for Fake {
     async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        *self.by_name.lock().unwrap().entry(name.as_str().to_owned()).or_default() += 1;
+        let mut hanging = self.hanging.subscribe();
+        hanging.wait_for(|hanging| !hanging.contains(name.as_str())).await.unwrap();
         self.held.lock().unwrap().get(name.as_str()).cloned().unwrap_or(Err(Unread::Missing))
     }
 }
 
-/// Secrets that stand in the vault, all that need no Tokio runtime, and the reader that brings them.
-fn all_in_vault() -> (Secrets, Reader) {
-    let secrets = Secrets::new(Sources {
+const REFRESH: Duration = Duration::from_mins(10);
+
+/// Starts to read the secrets of this vault.
+fn read_from(vault: &Arc<Fake>, secrets: &Secrets) {
+    let clock: Arc<dyn Clock> = Arc::new(Clock0);
+    let entropy: Arc<dyn Entropy> = Arc::new(Zeros);
+    secrets.read_with(vault, REFRESH, &clock, &entropy);
+}
+
+/// Secrets that stand in this vault, all that need no connection, and their first reads have finished.
+async fn all_in_vault(vault: &Arc<Fake>) -> Secrets {
+    let secrets = Secrets::new(all_sources());
+    read_from(vault, &secrets);
+    for secret in &secrets.in_vault {
+        secret.refresher().first_fetch().await;
+    }
+    secrets
+}
+
+fn all_sources() -> Sources {
+    Sources {
         livekit: Some(PairSource::InVault(name("k"), name("s"))),
         azure_openai_key: Some(in_vault("azure")),
         openai_key: Some(in_vault("openai")),
         admin_keys: AdminKeySource::InVault(name("admin")),
         hash_key: Some(in_vault("hash")),
         redis: None,
-    });
-    let reader = Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0));
-    (secrets, reader)
+    }
+}
+
+/// Waits, in a test without real time, until everything was read again.
+async fn next_reads() {
+    tokio::time::sleep(REFRESH + Duration::from_secs(1)).await;
 }
 
 const ALL: [(&str, &str); 6] = [
@@ -86,20 +136,20 @@ const ALL: [(&str, &str); 6] = [
     ("hash", "canary-hash-key-of-at-least-32-bytes"),
 ];
 
-fn full() -> Fake {
-    let vault = Fake::default();
+fn fill(vault: &Fake) {
     for (name, value) in ALL {
         vault.put(name, value);
     }
+}
+
+fn full() -> Arc<Fake> {
+    let vault = Arc::default();
+    fill(&vault);
     vault
 }
 
-fn round(reader: &mut Reader, vault: &Fake) {
-    reader.round(Ok(vault), true).now_or_never().unwrap();
-}
-
 fn states(secrets: &Secrets) -> Vec<(&'static str, &'static str)> {
-    secrets.seen().map(|seen| (seen.name, seen.state.as_str())).collect()
+    secrets.statuses().map(|status| (status.name, status.state.as_str())).collect()
 }
 
 fn name_of_caller(secrets: &Secrets) -> CallerHash {
@@ -114,14 +164,12 @@ fn held(slot: &Slot<SecretString>) -> Option<String> {
     slot.value().map(|value| value.expose_secret().to_owned())
 }
 
-#[test]
-fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
-    let (secrets, mut reader) = all_in_vault();
-    assert!(states(&secrets).iter().all(|(_, state)| *state == "missing"));
+#[tokio::test(start_paused = true)]
+async fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
     let vault = full();
     vault.fail("openai", Unread::Missing);
     vault.fail("s", Unread::Refused);
-    round(&mut reader, &vault);
+    let secrets = all_in_vault(&vault).await;
     assert_eq!(
         states(&secrets),
         [
@@ -136,70 +184,70 @@ fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
     assert!(secrets.livekit.value().is_none() && held(&secrets.openai_key).is_none(), "half a pair signs nothing");
     assert_eq!(held(&secrets.azure_openai_key).as_deref(), Some(ALL[2].1));
     assert!(secrets.admin_keys.value().unwrap().find(ALL[4].1.as_bytes()).is_some());
-    assert_eq!((secrets.reads.succeeded(), secrets.reads.failed()), (3, 2));
+    assert_eq!(secrets.reads(), (3, 2));
     assert_eq!(name_of_caller(&secrets), name_of_caller_under(ALL[5].1));
-    assert!(secrets.seen().all(|seen| seen.needed != (seen.name == ADMIN_KEYS)), "only the operators' keys are not needed");
+    assert!(secrets.statuses().all(|status| status.needed != (status.name == ADMIN_KEYS)), "only the operators' keys are not needed");
 }
 
-#[test]
-fn only_what_failed_is_read_again_before_its_time() {
-    let (secrets, mut reader) = all_in_vault();
+#[tokio::test]
+async fn a_request_waits_for_the_first_read_of_what_it_needs_and_of_nothing_else() {
+    let vault = full();
+    vault.hold("k");
+    let secrets = Secrets::new(all_sources());
+    assert!(states(&secrets).iter().all(|(_, state)| *state == "missing"));
+    read_from(&vault, &secrets);
+    assert!(secrets.openai_key.fetched_value().await.is_some(), "the pair that hangs holds up nothing else");
+    let waiting = futures_util::future::join_all((0..40).map(|_| secrets.livekit.fetched_value()));
+    let release = async {
+        while vault.reads_of("k") == 0 {
+            tokio::task::yield_now().await;
+        }
+        vault.release("k");
+    };
+    let (signers, ()) = tokio::join!(waiting, release);
+    assert!(signers.iter().all(Option::is_some));
+    assert_eq!((vault.reads_of("k"), vault.reads_of("s")), (1, 1), "all share one read of an undisturbed pair");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_failed_is_read_again_before_its_time() {
     let vault = full();
     vault.fail("openai", Unread::Throttled);
-    round(&mut reader, &vault);
+    let secrets = all_in_vault(&vault).await;
     let reads = vault.reads.load(Ordering::Relaxed);
     vault.put("openai", ALL[3].1);
-    reader.round(Ok(&vault), false).now_or_never().unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(vault.reads.load(Ordering::Relaxed), reads + 1);
     assert_eq!(held(&secrets.openai_key).as_deref(), Some(ALL[3].1));
 }
 
-#[test]
-fn the_last_good_value_stays_whatever_the_vault_answers() {
-    let (secrets, mut reader) = all_in_vault();
+#[tokio::test(start_paused = true)]
+async fn the_last_good_value_stays_whatever_the_vault_answers() {
     let vault = full();
-    round(&mut reader, &vault);
+    let secrets = all_in_vault(&vault).await;
     let signer = secrets.livekit.value().unwrap();
-    for unread in [Unread::Missing, Unread::Refused, Unread::Throttled, Unread::Failed, Unread::Timeout, Unread::NoToken] {
+    for unread in [Unread::Missing, Unread::Refused, Unread::Throttled, Unread::Failed, Unread::Timeout, Unread::NoToken, Unread::Client] {
         for (name, _) in ALL {
             vault.fail(name, unread);
         }
-        round(&mut reader, &vault);
+        next_reads().await;
         assert!(states(&secrets).iter().all(|(_, state)| *state == "stale"), "{unread:?}");
     }
     for bad in ["", "changeme", "@Microsoft.KeyVault(SecretUri=https://v.example/s)", "short", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"] {
         for (name, _) in ALL {
             vault.put(name, bad);
         }
-        round(&mut reader, &vault);
+        next_reads().await;
         let stale = states(&secrets).iter().filter(|(_, state)| *state == "stale").count();
         assert_eq!(stale, ALL.len(), "{bad:?}");
     }
-    reader.round(Err::<&Fake, _>(Unread::Client), true).now_or_never().unwrap();
     assert!(Arc::ptr_eq(&signer, &secrets.livekit.value().unwrap()));
     assert_eq!(held(&secrets.azure_openai_key).as_deref(), Some(ALL[2].1));
     assert!(secrets.admin_keys.value().unwrap().find(ALL[4].1.as_bytes()).is_some());
-    assert!(secrets.seen().all(|seen| seen.read_at == Some(NOW)));
-    let vault = full();
-    round(&mut reader, &vault);
+    assert!(secrets.statuses().all(|status| status.read_at == Some(NOW)));
+    fill(&vault);
+    next_reads().await;
     assert!(states(&secrets).iter().all(|(_, state)| *state == "fresh"), "{:?}", states(&secrets));
-}
-
-#[test]
-fn failures_are_tried_again_sooner_and_ever_less_often() {
-    let (_secrets, mut reader) = all_in_vault();
-    assert_eq!(reader.until_retry(0), None);
-    let vault = full();
-    vault.fail("azure", Unread::Failed);
-    for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-        round(&mut reader, &vault);
-        assert_eq!(reader.until_retry(0), Some(Duration::from_secs(seconds)));
-    }
-    vault.fail("openai", Unread::Failed);
-    round(&mut reader, &vault);
-    assert_eq!(reader.until_retry(0), Some(Duration::from_secs(1)), "one that has just begun to fail does not wait for the others");
-    round(&mut reader, &full());
-    assert_eq!(reader.until_retry(0), None);
 }
 
 #[test]
@@ -214,7 +262,7 @@ fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
     });
     assert!(secrets.livekit.value().is_some() && secrets.admin_keys.value().is_some() && held(&secrets.openai_key).is_some());
     assert_eq!(name_of_caller(&secrets), name_of_caller_under(ALL[5].1));
-    assert!(held(&secrets.azure_openai_key).is_none() && secrets.seen().next().is_none());
+    assert!(held(&secrets.azure_openai_key).is_none() && secrets.statuses().next().is_none());
 }
 
 /// A vault in which time passes and somebody rotates a pair, a step at each read or not, as the schedule says.
@@ -295,36 +343,37 @@ impl Vault for Rotating<'_> {
 }
 
 /// A pair of numbers, as [`Rotating`] has them, and where it is put.
-fn numbers() -> (Watched, Arc<Slot<(u32, u32)>>) {
+fn numbers() -> (VaultSecret, Arc<Slot<(u32, u32)>>) {
     let held = Arc::new(Slot::empty());
     let number = |value: &SecretString| value.expose_secret().parse::<u32>().unwrap();
     let slot = Arc::clone(&held);
     let parts = [Part::new("key", |_| Ok(()))(name("k")), Part::new("secret", |_| Ok(()))(name("s"))];
-    (Watched::pair(parts, move |key, secret| slot.put((number(&key), number(&secret)))), held)
+    let refresher = Arc::new(Refresher::new(COOLDOWN));
+    (VaultSecret::pair(parts, refresher, move |key, secret| slot.put((number(&key), number(&secret)))), held)
 }
 
-fn read(watched: &Watched, vault: &impl Vault, versions: &mut Option<Vec<String>>, now: SystemTime) -> Result<(), Unread> {
-    let read = watched.read(vault, versions.as_ref(), now).now_or_never().unwrap();
+fn read(secret: &VaultSecret, vault: &impl Vault, versions: &mut Option<Vec<String>>, now: SystemTime) -> Result<(), Unread> {
+    let read = secret.read(vault, versions.as_ref(), now).now_or_never().unwrap();
     read.map(|read| *versions = Some(read)).map_err(|failure| failure.unread)
 }
 
 #[test]
 fn a_key_that_changes_while_its_secret_is_read_is_read_again() {
-    let (watched, held) = numbers();
+    let (secret, held) = numbers();
     // The key, its secret, and then both are written, the key first, in the third read and the fourth.
     let schedule = [(false, false, 0), (false, false, 0), (true, false, 0), (true, false, 0)];
     let vault = Rotating::new(&held, &schedule);
-    assert_eq!(read(&watched, &vault, &mut None, vault.now()), Ok(()));
+    assert_eq!(read(&secret, &vault, &mut None, vault.now()), Ok(()));
     assert_eq!(held.value().as_deref(), Some(&(1, 1)));
 }
 
 #[test]
 fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_half_comes() {
-    let (watched, held) = numbers();
+    let (secret, held) = numbers();
     let vault = Rotating::new(&held, &[]);
     let pass = |seconds| vault.state.lock().unwrap().now += Duration::from_secs(seconds);
     let (mut versions, log) = (None, Log::default());
-    let mut read = || log.of(|| read(&watched, &vault, &mut versions, vault.now()));
+    let mut read = || log.of(|| read(&secret, &vault, &mut versions, vault.now()));
     vault.state.lock().unwrap().write(0);
     assert_eq!((read(), held.value().as_deref()), (Err(Unread::HalfRotated), None), "the secret may be about to come");
     pass(21);
@@ -339,13 +388,13 @@ fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_h
 proptest! {
     #[test]
     fn a_rotated_pair_never_mixes_and_always_arrives(schedule in prop::collection::vec((any::<bool>(), any::<bool>(), 0..19_u64), 0..200)) {
-        let (watched, held) = numbers();
+        let (secret, held) = numbers();
         let vault = Rotating::new(&held, &schedule);
         let mut versions = None;
         let mut rounds = 0;
         while vault.state.lock().unwrap().schedule.len() > 0 || rounds < 2 {
             rounds += 1;
-            if let Err(unread) = read(&watched, &vault, &mut versions, vault.now()) {
+            if let Err(unread) = read(&secret, &vault, &mut versions, vault.now()) {
                 prop_assert_eq!(unread, Unread::HalfRotated);
             }
             if let Some(pair) = held.value() {
@@ -355,7 +404,7 @@ proptest! {
         if vault.state.lock().unwrap().behind().is_some() {
             vault.step(&mut vault.state.lock().unwrap(), (true, false, 1));
         }
-        prop_assert_eq!(read(&watched, &vault, &mut versions, vault.now()), Ok(()));
+        prop_assert_eq!(read(&secret, &vault, &mut versions, vault.now()), Ok(()));
         prop_assert_eq!(*held.value().unwrap(), vault.state.lock().unwrap().generations());
     }
 }

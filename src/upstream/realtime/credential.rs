@@ -1,55 +1,85 @@
-//! What opens an upstream: a key, or a token of Entra ID. Both are brought by somebody else and may change at any moment.
+//! What opens an upstream: a key, or a token of Entra ID. Both are fetched in the background and may
+//! change at any moment.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::domain::provider::Provider;
 use crate::upstream::entra::Bearer;
+use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;
 
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// What opens an upstream.
 pub enum Credential {
-    /// A long-lived key, and whom to ring when it is not accepted: nobody where the operator has given it with the settings, for
-    /// then only a restart brings another.
-    ApiKey(Arc<Slot<SecretString>>, Option<Arc<Notify>>),
-    /// A token by managed identity, and whom to ring when it is not accepted.
-    Entra(Arc<Slot<Bearer>>, Arc<Notify>),
+    /// A long-lived key.
+    ApiKey(Arc<Slot<SecretString>>),
+    /// A token by managed identity.
+    Entra(Arc<Slot<Bearer>>),
 }
 
+/// The header that carries a credential.
+pub(super) type CredentialHeader = (HeaderName, HeaderValue);
+
 impl Credential {
-    /// The word of diagnostics.
+    /// Returns the word of diagnostics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::ApiKey(..) => "api-key",
-            Self::Entra(..) => "entra-token",
+            Self::ApiKey(_) => "api-key",
+            Self::Entra(_) => "entra-token",
         }
     }
 
-    /// The upstream does not accept it: whoever can bring another is told.
-    pub(super) fn refused(&self) {
-        match self {
-            Self::ApiKey(_, Some(wake)) | Self::Entra(_, wake) => wake.notify_one(),
-            Self::ApiKey(_, None) => {}
+    /// Returns the header that carries it, and waits where its first fetch has not finished yet.
+    /// `None` where it is not there or has expired.
+    pub(super) async fn header(&self, provider: Provider, now: SystemTime) -> Option<CredentialHeader> {
+        if let Some(refresher) = self.refresher().filter(|_| self.is_missing()) {
+            refresher.first_fetch().await;
         }
+        self.present_header(provider, now)
     }
 
-    /// The header that shows it, if it is there and good.
-    pub(super) fn header(&self, provider: Provider, now: SystemTime) -> Option<(HeaderName, HeaderValue)> {
+    /// Returns the header of another credential than the one that was refused, where the source of
+    /// the credential has one. At most one fetch in 30 s is caused by this.
+    pub(super) async fn replacement(&self, refused: &CredentialHeader, provider: Provider, now: SystemTime) -> Option<CredentialHeader> {
+        let other = || self.present_header(provider, now).filter(|header| header != refused);
+        if let Some(replaced_meanwhile) = other() {
+            return Some(replaced_meanwhile);
+        }
+        self.refresher()?.refresh().await.ok()?;
+        other()
+    }
+
+    fn present_header(&self, provider: Provider, now: SystemTime) -> Option<CredentialHeader> {
         match self {
-            Self::ApiKey(slot, _) if provider == Provider::AzureOpenAi => Some((API_KEY, sensitive(slot.value()?.expose_secret())?)),
-            Self::ApiKey(slot, _) => Some((AUTHORIZATION, bearer(&*slot.value()?)?)),
-            Self::Entra(slot, _) => {
+            Self::ApiKey(slot) if provider == Provider::AzureOpenAi => Some((API_KEY, sensitive(slot.value()?.expose_secret())?)),
+            Self::ApiKey(slot) => Some((AUTHORIZATION, bearer(&*slot.value()?)?)),
+            Self::Entra(slot) => {
                 let bearer_token = slot.value().filter(|bearer| bearer.expires_on > now)?;
                 Some((AUTHORIZATION, bearer(&bearer_token.token)?))
             }
+        }
+    }
+
+    fn is_missing(&self) -> bool {
+        match self {
+            Self::ApiKey(slot) => slot.value().is_none(),
+            Self::Entra(slot) => slot.value().is_none(),
+        }
+    }
+
+    /// Returns what can bring another credential: nothing where the operator has given the key with
+    /// the settings, for then only a restart brings another.
+    fn refresher(&self) -> Option<&Refresher> {
+        match self {
+            Self::ApiKey(slot) => slot.refresher(),
+            Self::Entra(slot) => slot.refresher(),
         }
     }
 }
@@ -76,32 +106,32 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn each_vendor_gets_its_header_and_no_debug_shows_it() {
-        let key = || Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())), None);
+    #[tokio::test]
+    async fn each_vendor_gets_its_header_and_no_debug_shows_it() {
+        let key = || Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())));
         let token = Bearer { token: "canary-token".into(), expires_on: UNIX_EPOCH + Duration::from_mins(1) };
-        let entra = Credential::Entra(Arc::new(Slot::holding(token)), Arc::default());
+        let entra = Credential::Entra(Arc::new(Slot::holding(token)));
         for (credential, provider, name, value) in [
             (&key(), Provider::AzureOpenAi, "api-key", "canary-key"),
             (&key(), Provider::OpenAi, "authorization", "Bearer canary-key"),
             (&entra, Provider::AzureOpenAi, "authorization", "Bearer canary-token"),
         ] {
-            let header = credential.header(provider, UNIX_EPOCH).unwrap();
+            let header = credential.header(provider, UNIX_EPOCH).await.unwrap();
             assert_eq!((header.0.as_str(), header.1.as_bytes()), (name, value.as_bytes()));
             assert!(!format!("{header:?}").contains("canary"));
         }
     }
 
-    #[test]
-    fn what_is_missing_or_expired_or_no_header_is_no_credential() {
+    #[tokio::test]
+    async fn what_is_missing_or_expired_or_no_header_is_no_credential() {
         let expired = Bearer { token: "t".into(), expires_on: UNIX_EPOCH };
         for credential in [
-            Credential::ApiKey(Arc::default(), None),
-            Credential::Entra(Arc::default(), Arc::default()),
-            Credential::Entra(Arc::new(Slot::holding(expired)), Arc::default()),
-            Credential::ApiKey(Arc::new(Slot::holding("a\nb".into())), None),
+            Credential::ApiKey(Arc::default()),
+            Credential::Entra(Arc::default()),
+            Credential::Entra(Arc::new(Slot::holding(expired))),
+            Credential::ApiKey(Arc::new(Slot::holding("a\nb".into()))),
         ] {
-            assert!(credential.header(Provider::AzureOpenAi, UNIX_EPOCH).is_none());
+            assert!(credential.header(Provider::AzureOpenAi, UNIX_EPOCH).await.is_none());
         }
     }
 }

@@ -6,7 +6,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Error, Response, StatusCode};
 use zeroize::Zeroizing;
 
-use super::{Failure, MintError};
+use super::{Failure, MintError, Repeat};
 use crate::domain::client_secret::MAX_ANSWER_BYTES;
 use crate::domain::upstream_id::UpstreamId;
 
@@ -18,7 +18,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// A request that got no answer.
 pub(super) fn not_answered(error: &Error) -> Failure {
     let kind = if error.is_timeout() { MintError::Timeout } else { MintError::Network };
-    Failure { error: kind, may_repeat: error.is_connect() }
+    let repeat = if error.is_connect() { Repeat::AfterPause } else { Repeat::Never };
+    Failure { error: kind, repeat }
 }
 
 /// An answer that is not a success.
@@ -30,7 +31,7 @@ pub(super) fn refusal(response: &Response) -> Failure {
         status if status.is_client_error() => MintError::Rejected,
         status if status.is_redirection() => MintError::Failed("the upstream redirects"),
         status if status.is_server_error() => {
-            return Failure { error: MintError::Failed("the upstream says 5xx"), may_repeat: true };
+            return Failure { error: MintError::Failed("the upstream says 5xx"), repeat: Repeat::AfterPause };
         }
         _ => MintError::Failed("the upstream's status has no meaning here"),
     };

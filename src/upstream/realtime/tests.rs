@@ -1,19 +1,21 @@
-//! What only a look from inside shows: seats, the breaker's place, who is woken, and tokens that expire.
+//! Behaviour that only shows from inside: places among the mints in flight, the breakers, which
+//! credential is replaced, and tokens that expire.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::FutureExt;
+use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::domain::caller_hash::HashKey;
 use crate::domain::realtime_session::Choice;
 use crate::upstream::entra::Bearer;
+use crate::upstream::refresher::{Refresher, Source};
 use crate::upstream::slot::Slot;
 
 const NOW: u64 = 1_700_000_000;
@@ -39,25 +41,37 @@ impl Entropy for Same {
 struct Peer {
     address: std::net::SocketAddr,
     asked: Arc<AtomicUsize>,
+    /// Each answer takes one.
+    answers: Arc<Semaphore>,
     serving: JoinHandle<()>,
 }
 
 impl Peer {
     async fn start(answer: &str) -> Self {
+        let peer = Self::start_held(answer).await;
+        peer.release();
+        peer
+    }
+
+    /// Answers after [`Peer::release`].
+    async fn start_held(answer: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<AtomicUsize> = Arc::default();
-        let (counting, answer) = (Arc::clone(&asked), answer.to_owned());
+        let answers = Arc::new(Semaphore::new(0));
+        let (counting, answering, answer) = (Arc::clone(&asked), Arc::clone(&answers), answer.to_owned());
         let serving = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let (counting, answer) = (Arc::clone(&counting), answer.clone());
+                let answering = Arc::clone(&answering);
                 tokio::spawn(async move {
                     let mut bytes = [0; 8_192];
                     // Head and body leave in one piece, or in two of which the first counts.
                     while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {
                         counting.fetch_add(1, Ordering::SeqCst);
                         if !answer.is_empty() {
+                            answering.acquire().await.unwrap().forget();
                             stream.write_all(answer.as_bytes()).await.unwrap();
                             return;
                         }
@@ -65,7 +79,11 @@ impl Peer {
                 });
             }
         });
-        Self { address, asked, serving }
+        Self { address, asked, answers, serving }
+    }
+
+    fn release(&self) {
+        self.answers.add_permits(1_000);
     }
 }
 
@@ -75,64 +93,117 @@ impl Drop for Peer {
     }
 }
 
-fn shared(seats: usize, entropy: u8, whole: Duration) -> Shared {
+fn shared(places: usize, entropy: u8, whole: Duration) -> Shared {
     Shared {
         client: Arc::default(),
-        seats: Arc::new(Semaphore::new(seats)),
+        permits: Arc::new(Semaphore::new(places)),
         clock: Arc::new(FixedClock),
         entropy: Arc::new(Same(entropy)),
         bounds: Bounds { whole, ..Bounds::default() },
     }
 }
 
-fn upstream(peer: &Peer, credential: Credential, shared: &Shared) -> Realtime {
+fn upstream(peer: &Peer, credential: Credential, shared: &Shared) -> Arc<Realtime> {
     let endpoint = Endpoint::azure(&format!("http://{}", peer.address)).unwrap();
-    Realtime::new(Provider::AzureOpenAi, endpoint, credential, SessionPlan::default(), shared.clone())
+    Arc::new(Realtime::new(Provider::AzureOpenAi, endpoint, credential, SessionPlan::default(), shared.clone()))
 }
 
 fn key() -> Credential {
-    Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())), None)
+    Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())))
 }
 
-async fn mint(upstream: &Realtime) -> Result<ClientSecret, MintError> {
-    let (model, voice) = (Choice::parse("m").unwrap(), Choice::parse("v").unwrap());
+async fn mint(upstream: &Arc<Realtime>) -> Result<ClientSecret, MintError> {
+    mint_with(upstream, "m").await
+}
+
+async fn mint_with(upstream: &Arc<Realtime>, model: &str) -> Result<ClientSecret, MintError> {
+    let (model, voice) = (Choice::parse(model).unwrap(), Choice::parse("v").unwrap());
     let caller = HashKey::new(&[7; 32]).hash("caller", b"c");
-    let ask = Ask { model: &model, voice: &voice, caller, now: FixedClock.now() };
-    upstream.turn(ask.now)?.mint(&ask).await.outcome
+    let permit = upstream.mint_permit(&model, FixedClock.now()).await?;
+    permit.mint(Ask { model, voice, caller, now: FixedClock.now() }).await.outcome
 }
 
-/// Five failures a minute ago: the next one to ask is the probe.
+/// Five failures of model `m` a minute ago: the next request for it decides.
 fn open_in_the_past(upstream: &Realtime) {
     let past = FixedClock.now() - Duration::from_mins(1);
+    let mut breakers = upstream.breakers();
+    let breaker = breakers.entry(Choice::parse("m").unwrap()).or_default();
     for _ in 0..5 {
-        let leave = upstream.breaker().admit(past).unwrap();
-        upstream.breaker().report(leave, Finding::Failed, past);
+        let admitted = breaker.admit(past).unwrap();
+        breaker.report(admitted, Finding::Failed, past);
     }
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let reached = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(20), reached).await.is_ok(), "it never happened");
+}
+
+/// A key that a test's source brings: the next one with each fetch.
+struct Rotating {
+    keys: Vec<&'static str>,
+    fetches: usize,
+    slot: Arc<Slot<SecretString>>,
+}
+
+impl Source for Rotating {
+    type Error = ();
+
+    async fn fetch(&mut self) -> Result<Duration, ()> {
+        let key = self.keys.get(self.fetches).copied();
+        self.fetches += 1;
+        self.slot.put(key.ok_or(())?.into());
+        Ok(Duration::from_mins(10))
+    }
+
+    fn log_failure(&self, (): ()) {}
+
+    fn log_recovery(&self) {}
+}
+
+/// The credential, and a count of the fetches that were made for it.
+fn rotating(keys: &[&'static str]) -> (Credential, Arc<Refresher>) {
+    let refresher = Arc::new(Refresher::new(Duration::from_secs(30)));
+    let slot = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
+    let source = Rotating { keys: keys.to_vec(), fetches: 0, slot: Arc::clone(&slot) };
+    let running = Arc::clone(&refresher);
+    tokio::spawn(async move { running.run(source, &FixedClock, &Same(0)).await });
+    (Credential::ApiKey(slot), refresher)
 }
 
 const LONG: Duration = Duration::from_secs(3);
 const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 38\r\n\r\n{\"value\":\"ek\",\"expires_at\":1700000060}";
 
 #[tokio::test]
-async fn a_credential_that_is_not_accepted_wakes_who_can_bring_another_and_nobody_else() {
-    for (status, wakes) in [
-        ("401 Unauthorized", true),
-        ("403 Forbidden", false),
-        ("404 Not Found", false),
-        ("429 Too Many", false),
-        ("400 Bad Request", false),
+async fn only_a_key_that_is_not_accepted_is_replaced_by_another_and_only_once() {
+    for (status, keys, asked, fetches) in [
+        ("401 Unauthorized", &["a", "b", "c"][..], 2, 2),
+        ("401 Unauthorized", &["a", "a"], 1, 2),
+        ("401 Unauthorized", &["a"], 1, 2),
+        ("403 Forbidden", &["a", "b"], 1, 1),
+        ("404 Not Found", &["a", "b"], 1, 1),
+        ("429 Too Many", &["a", "b"], 1, 1),
+        ("400 Bad Request", &["a", "b"], 1, 1),
     ] {
         let peer = Peer::start(&format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await;
-        let (reader, keeper) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let from_vault = || Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())), Some(Arc::clone(&reader)));
-        let token = || Bearer { token: "t".into(), expires_on: UNIX_EPOCH + Duration::from_secs(NOW + 1) };
-        let entra = || Credential::Entra(Arc::new(Slot::holding(token())), Arc::clone(&keeper));
-        for (credential, rings) in [(key(), [false; 2]), (from_vault(), [wakes, false]), (entra(), [false, wakes])] {
-            assert!(mint(&upstream(&peer, credential, &shared(1, 0, LONG))).await.is_err());
-            let rung = [&reader, &keeper].map(|wake| wake.notified().now_or_never().is_some());
-            assert_eq!(rung, rings, "{status}");
-        }
+        let (credential, refresher) = rotating(keys);
+        assert!(mint(&upstream(&peer, credential, &shared(1, 0, LONG))).await.is_err());
+        assert_eq!(peer.asked.load(Ordering::SeqCst), asked, "{status}, {keys:?}");
+        let status_after = refresher.status();
+        assert_eq!(status_after.succeeded + status_after.failed, fetches, "{status}, {keys:?}");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_was_given_with_the_settings_is_not_replaced() {
+    let peer = Peer::start("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+    let refused = mint(&upstream(&peer, key(), &shared(1, 0, LONG))).await;
+    assert_eq!(refused.unwrap_err(), MintError::CredentialsRejected);
+    assert_eq!(peer.asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -140,12 +211,12 @@ async fn past_the_bound_on_mints_in_flight_nothing_is_asked() {
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
     let upstream = upstream(&peer, key(), &shared);
-    let seat = shared.seats.try_acquire().unwrap();
+    let place = shared.permits.try_acquire().unwrap();
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::Full);
     assert_eq!(peer.asked.load(Ordering::SeqCst), 0);
-    drop(seat);
+    drop(place);
     assert!(mint(&upstream).await.is_ok());
-    assert_eq!(shared.seats.available_permits(), 1, "it is given back");
+    assert_eq!(shared.permits.available_permits(), 1, "it is given back");
 }
 
 #[tokio::test]
@@ -153,7 +224,7 @@ async fn a_token_of_entra_serves_until_it_expires_and_a_new_one_without_a_restar
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
     let slot = Arc::new(Slot::empty());
-    let upstream = upstream(&peer, Credential::Entra(Arc::clone(&slot), Arc::default()), &shared);
+    let upstream = upstream(&peer, Credential::Entra(Arc::clone(&slot)), &shared);
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::NoCredential);
     let until = |seconds| Bearer { token: "t".into(), expires_on: UNIX_EPOCH + Duration::from_secs(seconds) };
     slot.put(until(NOW + 1));
@@ -187,49 +258,50 @@ async fn where_nothing_could_be_sent_it_is_tried_again_and_then_given_up() {
 }
 
 #[tokio::test]
-async fn a_probe_that_is_dropped_leaves_the_place_to_the_next() {
-    let peer = Peer::start("").await;
-    let upstream = upstream(&peer, key(), &shared(9, 0, LONG));
-    open_in_the_past(&upstream);
-    assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
-    for asked in 1..4 {
-        tokio::select! {
-            outcome = mint(&upstream) => panic!("{outcome:?}"),
-            () = async { while peer.asked.load(Ordering::SeqCst) < asked { tokio::task::yield_now().await; } } => {}
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_turn_that_is_not_used_gives_back_the_seat_and_the_probes_place() {
+async fn a_permit_that_is_not_used_gives_back_its_place_and_lets_the_next_one_through() {
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
-    let upstream = upstream(&peer, key(), &shared);
+    let (upstream, model) = (upstream(&peer, key(), &shared), Choice::parse("m").unwrap());
     open_in_the_past(&upstream);
+    assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
     for _ in 0..3 {
-        let turn = upstream.turn(FixedClock.now()).unwrap();
-        assert!(upstream.turn(FixedClock.now()).is_err());
-        drop(turn);
+        let permit = upstream.mint_permit(&model, FixedClock.now()).await.unwrap();
+        assert!(upstream.mint_permit(&model, FixedClock.now()).await.is_err());
+        drop(permit);
     }
     assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
     assert!(mint(&upstream).await.is_ok());
+    assert_eq!(upstream.breaker_state(FixedClock.now()), State::Closed);
 }
 
 #[tokio::test]
-async fn callers_who_hang_up_on_an_upstream_that_keeps_them_waiting_open_the_breaker() {
-    let hang_up = async |patience: Duration| {
-        let peer = Peer::start("").await;
-        let mut shared = shared(9, 0, LONG);
-        shared.bounds.patience = patience;
+async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_the_end() {
+    for (answer, state) in [("HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n", State::Open), (GOOD, State::Closed)] {
+        let peer = Peer::start_held(answer).await;
+        let shared = shared(9, 0, LONG);
         let upstream = upstream(&peer, key(), &shared);
         for asked in 1..=5 {
             tokio::select! {
                 outcome = mint(&upstream) => panic!("{outcome:?}"),
-                () = async { while peer.asked.load(Ordering::SeqCst) < asked { tokio::task::yield_now().await; } } => {}
+                () = until(|| peer.asked.load(Ordering::SeqCst) >= asked) => {}
             }
         }
-        upstream.breaker_state(FixedClock.now())
-    };
-    assert_eq!(hang_up(Duration::ZERO).await, State::Open);
-    assert_eq!(hang_up(LONG).await, State::Closed);
+        assert_eq!(shared.permits.available_permits(), 4, "they are still in flight");
+        assert_eq!(upstream.breaker_state(FixedClock.now()), State::Closed);
+        peer.release();
+        until(|| shared.permits.available_permits() == 9).await;
+        assert_eq!(upstream.breaker_state(FixedClock.now()), state, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_fails_closes_no_other() {
+    let peer = Peer::start("HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n").await;
+    let upstream = upstream(&peer, key(), &shared(9, 0, LONG));
+    for _ in 0..5 {
+        assert!(matches!(mint_with(&upstream, "broken").await, Err(MintError::Failed(_))));
+    }
+    assert!(matches!(mint_with(&upstream, "broken").await, Err(MintError::Paused(_))));
+    assert!(matches!(mint_with(&upstream, "m").await, Err(MintError::Failed(_))), "it is asked");
+    assert_eq!(upstream.breaker_state(FixedClock.now()), State::Open, "operators see the worst");
 }

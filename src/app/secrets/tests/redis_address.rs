@@ -7,42 +7,50 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+/// Secrets of which only the address of Redis stands in the vault.
+fn only_the_address(redis: &Arc<Redis>) -> Secrets {
+    let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
+    let admin_keys = AdminKeySource::Given(AdminKeys::default());
+    let redis = Some((name("redis"), Arc::clone(redis)));
+    Secrets::new(Sources { livekit, azure_openai_key, openai_key, admin_keys, hash_key, redis })
+}
+
 #[tokio::test]
 async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is_none() {
     let redis = Arc::new(Redis::awaiting_address());
-    let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
-    let sources = Sources {
-        livekit,
-        azure_openai_key,
-        openai_key,
-        admin_keys: AdminKeySource::Given(AdminKeys::default()),
-        hash_key,
-        redis: Some((name("redis"), Arc::clone(&redis))),
-    };
-    let secrets = Secrets::new(sources);
-    let mut reader = Reader::new(&secrets.watched, Arc::clone(&secrets.reads), Arc::new(Clock0));
+    let secrets = only_the_address(&redis);
     assert!(redis.is_degraded(), "nothing is shared without an address");
-    let refusing = format!("redis://:canary-password-3@{}", refusing_server().await);
-    let vault = Fake::default();
-    for (value, state) in [
-        ("http://canary", "missing"),
-        ("redis://:changeme@127.0.0.1:1", "missing"),
-        ("redis://:canary-password-1@127.0.0.1:1", "fresh"),
-        ("redis://127.0.0.1:1?protocol=canary", "stale"),
-        ("", "stale"),
-        (&refusing, "fresh"),
-        ("changeme", "stale"),
-        ("redis://:canary-password-2@127.0.0.1:1", "fresh"),
+    assert!(secrets.statuses().all(|status| (status.name, status.needed) == (REDIS_URL, false)));
+    let vault = Arc::new(Fake::default());
+    let secret = Arc::clone(&secrets.in_vault[0]);
+    let mut source = VaultSource::new(secret, Arc::clone(&vault), REFRESH, Arc::new(Clock0));
+    for (value, is_usable) in [
+        ("http://canary", false),
+        ("redis://:changeme@127.0.0.1:1", false),
+        ("redis://:canary-password-1@127.0.0.1:1", true),
+        ("redis://127.0.0.1:1?protocol=canary", false),
+        ("", false),
+        ("redis://:canary-password-2@127.0.0.1:1", true),
     ] {
         vault.put("redis", value);
-        round(&mut reader, &vault);
-        let seen = secrets.seen().map(|seen| (seen.name, seen.state.as_str(), seen.needed)).collect::<Vec<_>>();
-        assert_eq!(seen, [(REDIS_URL, state, false)], "{value}");
-        if value == refusing {
-            let rung = tokio::time::timeout(Duration::from_mins(1), secrets.wake.notified()).await;
-            assert!(rung.is_ok(), "nobody asks the vault for another password");
-        }
+        let fetched = source.fetch().await.map_err(|failure| failure.unread);
+        assert_eq!(fetched, if is_usable { Ok(REFRESH) } else { Err(Unread::Unusable) }, "{value}");
     }
+}
+
+#[tokio::test]
+async fn a_redis_that_refuses_the_password_has_the_vault_read_again_at_once() {
+    let redis = Arc::new(Redis::awaiting_address());
+    let secrets = only_the_address(&redis);
+    let vault = Arc::new(Fake::default());
+    vault.put("redis", &format!("redis://:canary-password-3@{}", refusing_server().await));
+    read_from(&vault, &secrets);
+    let read_again = async {
+        while vault.reads_of("redis") < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), read_again).await.is_ok());
 }
 
 /// A server that takes no password, in Redis' words.

@@ -1,0 +1,217 @@
+//! The schedule as a pure function of time, and the loop with a source that a test controls.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::UNIX_EPOCH;
+
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+const COOLDOWN: Duration = Duration::from_secs(30);
+
+const fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+struct Epoch;
+
+impl Clock for Epoch {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH
+    }
+}
+
+struct Zeros;
+
+impl Entropy for Zeros {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+/// Finishes a fetch for each permit; counts fetches that began and lines that were logged.
+#[derive(Clone)]
+struct Controlled {
+    permits: Arc<Semaphore>,
+    began: Arc<AtomicU32>,
+    logged: Arc<AtomicU32>,
+    recovered: Arc<AtomicU32>,
+    outcomes: Arc<dyn Fn(u32) -> Result<Duration, &'static str> + Send + Sync>,
+}
+
+impl Controlled {
+    fn new(outcomes: impl Fn(u32) -> Result<Duration, &'static str> + Send + Sync + 'static) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(0)),
+            began: Arc::default(),
+            logged: Arc::default(),
+            recovered: Arc::default(),
+            outcomes: Arc::new(outcomes),
+        }
+    }
+
+    fn began(&self) -> u32 {
+        self.began.load(Ordering::SeqCst)
+    }
+}
+
+impl Source for Controlled {
+    type Error = &'static str;
+
+    async fn fetch(&mut self) -> Result<Duration, &'static str> {
+        let number = self.began.fetch_add(1, Ordering::SeqCst) + 1;
+        self.permits.acquire().await.unwrap().forget();
+        (self.outcomes)(number)
+    }
+
+    fn log_failure(&self, _: &'static str) {
+        self.logged.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn log_recovery(&self) {
+        self.recovered.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn run(source: &Controlled) -> (Arc<Refresher>, JoinHandle<()>) {
+    let refresher = Arc::new(Refresher::new(COOLDOWN));
+    let (running, source) = (Arc::clone(&refresher), source.clone());
+    (refresher, tokio::spawn(async move { running.run(source, &Epoch, &Zeros).await }))
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The requests so far have all been polled once.
+async fn waiting(refresher: &Refresher, requests: usize) {
+    until(|| refresher.waiting.available_permits() == WAITING_REQUESTS - requests).await;
+}
+
+#[test]
+fn a_request_is_served_at_once_and_many_requests_every_30_s() {
+    let mut progress = Progress::default();
+    progress.finish(0, Some(UNIX_EPOCH));
+    let mut began = Vec::new();
+    for now in (5..100).map(at) {
+        progress.request(now, COOLDOWN);
+        if progress.next_at(now, COOLDOWN, at(600)) <= now {
+            began.push(now);
+            progress.finish(progress.requested, Some(UNIX_EPOCH));
+        }
+    }
+    assert_eq!(began, [at(5), at(35), at(65), at(95)]);
+    assert_eq!(progress.next_at(at(99), COOLDOWN, at(600)), at(125), "the last one is not forgotten");
+    assert_eq!(progress.next_at(at(99), COOLDOWN, at(110)), at(110), "a regular fetch comes first");
+}
+
+#[test]
+fn requests_share_a_fetch_that_was_requested_and_not_one_that_was_not() {
+    let mut progress = Progress::default();
+    assert_eq!(progress.request(at(1), COOLDOWN), Some(1), "the first fetch may have begun before");
+    assert_eq!(progress.request(at(2), COOLDOWN), Some(1));
+    progress.finish(0, None);
+    assert_eq!(progress.next_at(at(3), COOLDOWN, at(600)), at(3), "so another one follows");
+    assert_eq!(progress.request(at(3), COOLDOWN), Some(1));
+    progress.finish(1, Some(UNIX_EPOCH));
+    assert_eq!(progress.request(at(4), COOLDOWN), None);
+    assert_eq!((progress.status.succeeded, progress.status.failed), (1, 1));
+    assert_eq!((progress.status.fetched_at, progress.status.is_failing), (Some(UNIX_EPOCH), false));
+}
+
+#[test]
+fn instances_that_start_together_do_not_fetch_together() {
+    let seconds = |random| jittered(Duration::from_mins(10), random).as_secs();
+    assert_eq!((seconds(0), seconds(255)), (600, 480));
+    assert_eq!(jittered(Duration::ZERO, 0), backoff::FIRST_RETRY, "a worthless result causes no storm");
+}
+
+#[tokio::test]
+async fn all_who_wait_for_the_first_fetch_share_it() {
+    let source = Controlled::new(|_| Ok(at(600)));
+    let (refresher, _task) = run(&source);
+    let waiters = join_all((0..40).map(|_| refresher.first_fetch()));
+    let finish = async {
+        waiting(&refresher, 40).await;
+        assert_eq!(refresher.status(), Status::default());
+        source.permits.add_permits(1);
+    };
+    tokio::join!(waiters, finish);
+    assert_eq!((source.began(), refresher.status().succeeded), (1, 1));
+    assert_eq!(refresher.waiting.available_permits(), WAITING_REQUESTS, "the places are free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_first_fetch_nobody_waits_and_it_is_tried_again_in_the_background() {
+    let source = Controlled::new(|number| if number < 3 { Err("down") } else { Ok(at(600)) });
+    let (refresher, _task) = run(&source);
+    source.permits.add_permits(1);
+    refresher.first_fetch().await;
+    assert!(refresher.status().is_failing);
+    assert!(at_once(refresher.first_fetch()), "the second fetch is not waited for");
+    source.permits.add_permits(10);
+    while refresher.status().is_failing {
+        tokio::time::sleep(at(1)).await;
+    }
+    assert_eq!((refresher.status().failed, refresher.status().succeeded), (2, 1));
+    let lines = [&source.logged, &source.recovered].map(|lines| lines.load(Ordering::SeqCst));
+    assert_eq!(lines, [1, 1], "the same cause is logged once, and its end once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cause_is_logged_again() {
+    let source = Controlled::new(|number| Err(if number == 2 { "b" } else { "a" }));
+    let (refresher, _task) = run(&source);
+    source.permits.add_permits(4);
+    while refresher.status().failed < 4 {
+        tokio::time::sleep(at(1)).await;
+    }
+    assert_eq!(source.logged.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_hangs_is_waited_for_3_s() {
+    let (refresher, _task) = run(&Controlled::new(|_| Ok(at(600))));
+    let began = tokio::time::Instant::now();
+    refresher.first_fetch().await;
+    assert_eq!(began.elapsed(), LONGEST_WAIT);
+    assert_eq!(refresher.refresh().await, Err(NotRefreshed::TooSlow));
+    assert_eq!(began.elapsed(), 2 * LONGEST_WAIT);
+}
+
+#[tokio::test]
+async fn past_the_bound_on_waiting_requests_nobody_waits() {
+    let (refresher, _task) = run(&Controlled::new(|_| Ok(at(600))));
+    let crowd = join_all((0..WAITING_REQUESTS).map(|_| refresher.first_fetch()));
+    let one_more = async {
+        waiting(&refresher, WAITING_REQUESTS).await;
+        at_once(refresher.first_fetch())
+    };
+    tokio::select! {
+        _ = crowd => panic!("nothing was fetched"),
+        answered = one_more => assert!(answered),
+    }
+}
+
+#[tokio::test]
+async fn a_requested_refresh_is_waited_for_and_the_next_one_has_to_cool_down() {
+    let source = Controlled::new(|_| Ok(at(600)));
+    let (refresher, _task) = run(&source);
+    source.permits.add_permits(2);
+    refresher.first_fetch().await;
+    let answers = join_all((0..5).map(|_| refresher.refresh())).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(source.began(), 2, "all share one fetch");
+    assert_eq!(refresher.refresh().await, Err(NotRefreshed::Cooldown));
+}
+
+/// Whether a future is ready without waiting.
+fn at_once(future: impl Future<Output = ()>) -> bool {
+    futures_util::FutureExt::now_or_never(future).is_some()
+}
