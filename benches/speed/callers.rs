@@ -67,7 +67,8 @@ impl Stage {
         machine::memory_mb(server.id(), "VmRSS")
     }
 
-    fn server(&self, peer: &Peer) -> Server {
+    /// Starts a server for signed-in callers.
+    pub fn server(&self, peer: &Peer) -> Server {
         let settings = [
             ("ROOMKEY_CALLER_AUTH", "oidc"),
             ("ROOMKEY_OIDC_ISSUER", &self.issuer.url),

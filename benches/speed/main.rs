@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "servers are started with an environment of their own")]
 
 mod callers;
+mod cold_start;
 mod exchange;
 mod issuer;
 mod load;
@@ -28,6 +29,7 @@ mod vault;
 use std::time::Duration;
 
 use callers::{Callers, Stage};
+use cold_start::ColdStart;
 use load::{CONNECTIONS, Clients, Requests, Until};
 use machine::{Cores, Quiet};
 use peers::{PEERS, Peer};
@@ -84,6 +86,8 @@ fn main() {
         report.realtime.push(Realtime::measure(cores, Duration::from_secs(seconds), &mut report.quiet));
         report.quiet.calibrate(cores);
         println!("Round {round}/{rounds}  {}", report.realtime[round - 1]);
+        report.cold_starts.push(ColdStart::measure(&stage, cores));
+        println!("Round {round}/{rounds}  {}", report.cold_starts[round - 1]);
     }
 
     println!("Memory of {} callers …", callers::MANY);

@@ -104,7 +104,7 @@ fn memory_in_flight(peer: &Peer, upstream: &Upstream, cores: Cores) -> f64 {
 }
 
 fn first_token_ms(upstream: &Upstream, cores: Cores) -> f64 {
-    let vault = Vault::start("azure-openai-key", API_KEY, VAULT_TAKES);
+    let vault = Vault::start(&[("azure-openai-key", API_KEY)], VAULT_TAKES, Duration::ZERO);
     let url = upstream.url();
     let azure = [
         ("AZURE_OPENAI_ENDPOINT", url.as_str()),

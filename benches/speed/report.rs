@@ -1,6 +1,7 @@
 //! From turns to tables: medians, ratios within a round, and what was to be reached.
 
 mod callers;
+mod cold_start;
 mod realtime;
 
 use std::fmt::Write;
@@ -10,6 +11,7 @@ use roomkey::clock::{Clock, SystemClock};
 use roomkey::domain::lifetime::Rfc3339;
 
 use crate::callers::Callers;
+use crate::cold_start::ColdStart;
 use crate::load::CONNECTIONS;
 use crate::machine::Quiet;
 use crate::micro::Step;
@@ -69,6 +71,8 @@ pub struct Report {
     pub callers_mb: f64,
     /// One a round.
     pub realtime: Vec<Realtime>,
+    /// One a round.
+    pub cold_starts: Vec<ColdStart>,
 }
 
 impl Report {
@@ -86,6 +90,7 @@ impl Report {
             callers: Vec::new(),
             callers_mb: 0.0,
             realtime: Vec::new(),
+            cold_starts: Vec::new(),
         }
     }
 
@@ -113,6 +118,7 @@ impl Report {
              Above 1 is better for requests/s, below 1 for all else.\n\n{ratios}\n\
              ## Who asks, and how often\n\n{callers}\n\
              ## Minting at a Realtime upstream\n\n{realtime}\n\
+             ## The first token of an instance\n\n{cold_starts}\n\
              ## What was to be reached\n\n{targets}\n\
              ## Single steps of a request\n\n{steps}\n\
              ## Memory over {million} requests\n\n{memory}\n\
@@ -132,6 +138,7 @@ impl Report {
             ratios = self.ratios(),
             callers = self.callers_table(),
             realtime = self.realtime_table(),
+            cold_starts = self.cold_start_table(),
             targets = self.targets(),
             steps = self.steps(),
             million = thousands(STEPS * REQUESTS_PER_STEP),
@@ -194,7 +201,8 @@ impl Report {
             let measured = if behind.is_empty() { "in all".to_owned() } else { format!("behind in {}", behind.join("; ")) };
             row(&format!("ahead of {other} in every column"), &measured, behind.is_empty());
         }
-        for (target, measured, is_met) in self.callers_targets().into_iter().chain(self.realtime_targets()) {
+        for (target, measured, is_met) in self.callers_targets().into_iter().chain(self.realtime_targets()).chain(self.cold_start_targets())
+        {
             row(&target, &measured, is_met);
         }
         let resident = self.turns_of(ROOMKEY).iter().map(RESIDENT.of).fold(0.0, f64::max);
@@ -246,13 +254,14 @@ impl Report {
              - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read as soon as \
              something is in it. The others log nothing, add no request id or security headers, set no limits, and check no more than \
              their framework does by itself.\n\
-             {callers}{realtime}\
+             {callers}{realtime}{cold_start}\
              - \"{CEILING}\" is warp reading the same JSON and answering with it; its answer is shorter than the others'. \"warp, \
              sign\" parses, signs and replies. Both are built as roomkey is. The single steps are run in the program that measures, which \
              is built by the machine's own compiler.\n\
              - Versions:\n",
             callers = Self::callers_method(),
             realtime = Self::realtime_method(),
+            cold_start = Self::cold_start_method(),
         );
         for peer in PEERS.iter().chain([&FASTIFY_JOSE, &WARP_MINT]) {
             writeln!(text, "  - {}: {}", peer.name, peer.versions()).unwrap();

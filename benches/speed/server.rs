@@ -21,6 +21,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// From before the process exists to the first answer that was checked.
     pub first_token: Duration,
+    /// Requests that were refused before.
+    pub refused: usize,
 }
 
 impl Server {
@@ -29,11 +31,18 @@ impl Server {
         Self::start_with(peer, &[], &exchange::request(), cores)
     }
 
-    /// Starts it with further settings and asks for its first token with a request of one's own.
+    /// Starts it with further settings, of which an empty one takes another away, and asks for its first token with a request of
+    /// one's own.
     pub fn start_with(peer: &Peer, settings: &[(&str, &str)], request: &[u8], cores: Cores) -> Self {
         let address = free_address();
         let mut command = peer.command(address.port());
-        command.envs(settings.iter().copied());
+        for (name, value) in settings {
+            if value.is_empty() {
+                command.env_remove(name)
+            } else {
+                command.env(name, value)
+            };
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         machine::stay_on(cores.server);
         let stopwatch = Stopwatch::start();
@@ -41,7 +50,7 @@ impl Server {
         machine::stay_on(cores.load);
         let mut stdout = child.stdout.take().unwrap();
         let log = Some(thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()).unwrap()));
-        let mut server = Self { child, log, address, first_token: Duration::ZERO };
+        let mut server = Self { child, log, address, first_token: Duration::ZERO, refused: 0 };
         let answer = server.first_answer(request, stopwatch);
         (peer.check)(&answer).unwrap_or_else(|fault| panic!("{} answers {fault}", peer.name));
         server.first_token = stopwatch.elapsed();
@@ -59,10 +68,11 @@ impl Server {
 
     fn first_answer(&mut self, request: &[u8], stopwatch: Stopwatch) -> Vec<u8> {
         loop {
-            if let Ok(mut stream) = TcpStream::connect(self.address)
-                && let Some(answer) = ask(&mut stream, request).unwrap()
-            {
-                return answer;
+            if let Ok(mut stream) = TcpStream::connect(self.address) {
+                match ask(&mut stream, request).unwrap() {
+                    Some(answer) => return answer,
+                    None => self.refused += 1,
+                }
             }
             assert!(stopwatch.elapsed() < PATIENCE, "it does not listen");
             assert!(self.child.try_wait().unwrap().is_none(), "it ended at once");

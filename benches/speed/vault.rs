@@ -1,4 +1,4 @@
-//! The tests' fake of Azure, told to take its time over every secret.
+//! The tests' fake of Azure, told to take its time over every secret and token.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -19,8 +19,8 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Starts one that holds a secret and takes so long to say it.
-    pub fn start(name: &str, value: &str, delay: Duration) -> Self {
+    /// Starts one that holds secrets and takes so long for each, and so long for a token.
+    pub fn start(secrets: &[(&str, &str)], vault_takes: Duration, identity_takes: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("node");
         command.arg("tests/real/peers/js/fake_azure.mjs").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -28,8 +28,12 @@ impl Vault {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().unwrap().unwrap();
         let (url, identity, authority, controls) = (line(), line(), line(), line());
-        control(&controls, "set", &json!({ "name": name, "value": value }).to_string());
-        control(&controls, "vault", &json!({ "delayMs": u64::try_from(delay.as_millis()).unwrap() }).to_string());
+        for (name, value) in secrets {
+            control(&controls, "set", &json!({ "name": name, "value": value }).to_string());
+        }
+        for (part, takes) in [("vault", vault_takes), ("identity", identity_takes)] {
+            control(&controls, part, &json!({ "delayMs": u64::try_from(takes.as_millis()).unwrap() }).to_string());
+        }
         Self { child, url, identity, authority, _folder: folder }
     }
 
