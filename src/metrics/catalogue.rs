@@ -157,9 +157,9 @@ pub(super) const BREAKER_STATE: Metric = Metric {
     kind: Kind::Gauge,
     labels: &["provider"],
     unit: "0 closed, 1 half-open, 2 open",
-    help: "Whether a Realtime provider is asked.",
-    when_it_moves: "2: five mints in a row failed, and for 30 s callers get `upstream_unavailable` at once. Look at the provider's status page \
-                    and at the way there. It closes by itself with the first answer.",
+    help: "Whether a Realtime provider is asked; the worst state of its models.",
+    when_it_moves: "2: five mints in a row failed for one model, and for 30 s callers who ask for it get `upstream_unavailable` at once. A WARN \
+                    line names the model. Look at the provider's status page and at the network. It closes with the first answer.",
 };
 pub(super) const PANICS: Metric = Metric {
     name: "roomkey_panics_total",
