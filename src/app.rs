@@ -5,6 +5,7 @@ pub mod realtime;
 pub mod secrets;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use crate::app::oidc::Oidc;
@@ -63,13 +64,37 @@ pub enum Callers {
     /// By a token of the identity provider.
     Oidc(Box<Oidc>),
     /// By Azure's built-in sign-in.
-    EasyAuth(Rules),
+    EasyAuth(EasyAuth),
+}
+
+/// What it takes to read the headers of Azure's built-in sign-in.
+pub struct EasyAuth {
+    /// What the claims mean.
+    pub rules: Rules,
+    /// Whether it was said that a setting names a claim which callers do not bring.
+    has_warned: AtomicBool,
+}
+
+impl EasyAuth {
+    /// Says once that a setting which needs claims finds none behind Static Web Apps.
+    pub fn warn_of_missing_claims(&self) {
+        let Rules { rooms_claim, roles_claim, .. } = &self.rules;
+        if (rooms_claim.is_some() || roles_claim.is_some()) && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                cause = "no_claims",
+                "Static Web Apps hands on no claims: with ROOMKEY_ROOMS_CLAIM its callers may enter no room, and ROOMKEY_ROLES_CLAIM adds no role"
+            );
+        }
+    }
 }
 
 /// Who stands between a client and this process.
 pub enum Proxies {
     /// Azure's front end.
-    Azure,
+    Azure {
+        /// The built-in sign-in is on, so that nobody outside can write its headers.
+        signs_in: bool,
+    },
     /// Proxies of the operator's own, if any.
     Own(TrustedProxies),
 }
@@ -80,7 +105,8 @@ pub struct Budgets {
     pub tokens: Option<Budget>,
     /// Realtime client secrets, for each caller; `None` where the operator wants no limit.
     pub mints: Option<Budget>,
-    /// Bearer tokens that are refused, for each address. So many that a page whose users' tokens have expired never meets it.
+    /// Bearer tokens that are refused, for each address. Past it they are still refused as before, but leave no log line and cause no
+    /// look-up of keys.
     pub refused_bearers: Budget,
     /// Operators' keys that are wrong, for each address.
     pub wrong_keys: Budget,
@@ -107,7 +133,7 @@ impl App {
         let callers = match config.caller_auth {
             CallerAuth::Anonymous => Callers::Anonymous,
             CallerAuth::Oidc(policy) => Callers::Oidc(Box::new(Oidc::new(policy, &clock, &entropy))),
-            CallerAuth::EasyAuth(rules) => Callers::EasyAuth(rules),
+            CallerAuth::EasyAuth(rules) => Callers::EasyAuth(EasyAuth { rules, has_warned: AtomicBool::new(false) }),
         };
         let budgets = Budgets {
             tokens: config.limiting.rate_limit.map(|limit| Budget { name: TOKENS, limit }),
@@ -162,7 +188,11 @@ impl App {
             metrics: Metrics::new(clock.now(), &known),
             callers,
             secrets,
-            proxies: if config.in_azure { Proxies::Azure } else { Proxies::Own(config.limiting.trusted_proxies) },
+            proxies: if config.in_azure {
+                Proxies::Azure { signs_in: config.platform_signs_in }
+            } else {
+                Proxies::Own(config.limiting.trusted_proxies)
+            },
             budgets,
             limits: config.limits,
             server_url,

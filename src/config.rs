@@ -10,6 +10,7 @@ pub mod key_vault;
 pub mod limits;
 mod livekit;
 pub mod oidc;
+pub mod platform_sign_in;
 pub mod realtime;
 pub mod secret;
 pub mod settings;
@@ -68,6 +69,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may ask.
     pub caller_auth: CallerAuth,
+    /// Azure's built-in sign-in is on, whoever may ask: its headers cannot be forged from outside.
+    pub platform_signs_in: bool,
     /// Where the operators' keys are.
     pub admin_keys: AdminKeySource,
     /// How often callers may ask.
@@ -145,7 +148,8 @@ impl Config {
             providers,
             choices,
         };
-        let caller_auth = callers::read(&mut reader, dev_mode, azure_marker.is_some());
+        let sign_in = platform_sign_in::read(&reader, azure_marker.is_some());
+        let caller_auth = callers::read(&mut reader, dev_mode, sign_in);
         let admin_keys = admin::read(&mut reader);
         let limiting = limits::read(&mut reader);
         if azure_marker.is_some() && reader.holds("ROOMKEY_TRUSTED_PROXIES") {
@@ -168,6 +172,7 @@ impl Config {
                 identity,
                 limits,
                 caller_auth,
+                platform_signs_in: sign_in.is_on,
                 limiting,
                 admin_keys,
                 cors,

@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod metrics;
 pub mod openapi;
+mod origin;
 pub mod rate_limit_headers;
 mod realtime;
 mod record;

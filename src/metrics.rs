@@ -12,8 +12,9 @@ use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use self::catalogue::{
-    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, MINTS, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED,
-    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS, UPSTREAM_DURATION,
+    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, MINTS, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE, PANICS,
+    RATE_LIMIT_DEGRADED, RATE_LIMITED, REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
+    UPSTREAM_DURATION,
 };
 
 /// The media type of [`Metrics::render`]'s text.
@@ -59,6 +60,8 @@ pub struct OidcKeys {
     pub fetched: u64,
     /// Fetches since the start that did not.
     pub failed: u64,
+    /// Entries of the key set that could not be read; `None` before the first fetch.
+    pub unreadable: Option<usize>,
 }
 
 /// The metrics could not be written down, which no value of ours can cause.
@@ -83,6 +86,7 @@ pub struct Metrics {
 struct Scraped {
     degraded: GaugeVec,
     keys_age: GaugeVec,
+    keys_unreadable: GaugeVec,
     key_fetches: IntCounterVec,
     secret_state: GaugeVec,
     secret_reads: IntCounterVec,
@@ -107,6 +111,7 @@ impl Metrics {
             scraped: Mutex::new(Scraped {
                 degraded: gauges(&registry, &RATE_LIMIT_DEGRADED),
                 keys_age: gauges(&registry, &OIDC_KEYS_AGE),
+                keys_unreadable: gauges(&registry, &OIDC_KEYS_UNREADABLE),
                 key_fetches: counters(&registry, &OIDC_KEY_FETCHES),
                 secret_state: gauges(&registry, &SECRET_STATE),
                 secret_reads: counters(&registry, &SECRET_READS),
@@ -186,6 +191,8 @@ impl Scraped {
     fn set(&self, scrape: &Scrape) {
         self.degraded.with_label_values(NO_LABELS).set(f64::from(u8::from(scrape.rate_limit_degraded)));
         set_or_remove(&self.keys_age, scrape.oidc_keys.and_then(|keys| keys.age).map(|age| age.as_secs_f64()));
+        let unreadable = scrape.oidc_keys.and_then(|keys| keys.unreadable).and_then(|entries| u32::try_from(entries).ok());
+        set_or_remove(&self.keys_unreadable, unreadable.map(f64::from));
         set_or_remove(&self.memory, resident_memory_bytes());
         for (provider, state) in &scrape.breakers {
             self.breakers.with_label_values(&[*provider]).set(*state);
@@ -281,7 +288,7 @@ mod tests {
         metrics.mint("openai", "minted", Some(Duration::from_millis(90)));
         metrics.mint("openai", "upstream_unavailable", None);
         metrics.panicked();
-        let oidc_keys = Some(OidcKeys { age: Some(Duration::from_millis(1_500)), fetched: 2, failed: 1 });
+        let oidc_keys = Some(OidcKeys { age: Some(Duration::from_millis(1_500)), fetched: 2, failed: 1, unreadable: Some(3) });
         let secrets = vec![("livekit-api-key", "fresh"), ("openai-api-key", "missing")];
         (metrics, Scrape { rate_limit_degraded: true, oidc_keys, secrets, secret_reads: (5, 3), breakers: vec![("openai", 2.0)] })
     }
@@ -414,7 +421,7 @@ mod tests {
     fn an_age_that_is_no_longer_known_is_left_out_again() {
         let (metrics, scrape) = busy();
         metrics.render(&scrape).unwrap();
-        let lost = Scrape { oidc_keys: Some(OidcKeys { age: None, fetched: 2, failed: 9 }), ..Scrape::default() };
+        let lost = Scrape { oidc_keys: Some(OidcKeys { age: None, fetched: 2, failed: 9, unreadable: None }), ..Scrape::default() };
         let samples = read(&(metrics, lost));
         assert_eq!(samples.get("roomkey_oidc_keys_age_seconds"), None);
         assert_eq!(samples[r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#].to_bits(), 9.0_f64.to_bits());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Clock;
-use crate::domain::bearer::{Policy, Rejected, UnverifiedToken};
+use crate::domain::bearer::{self, Policy, Rejected, UnverifiedToken, Verified};
 use crate::domain::caller::Caller;
 use crate::entropy::Entropy;
 use crate::metrics::OidcKeys;
@@ -24,6 +24,8 @@ pub struct Oidc {
 pub enum Unproven {
     /// It is not accepted.
     Rejected(Rejected),
+    /// It is not accepted with the provider's keys that are held; with newer ones it may be.
+    UnknownKey(Rejected),
     /// The provider's keys are not there, so that nobody can be told from anybody.
     CannotTell,
 }
@@ -37,7 +39,7 @@ impl Oidc {
         Self { policy, keys, verified: VerifiedTokens::new() }
     }
 
-    /// Whose token this is.
+    /// Finds out whose token this is, with the keys that are held.
     ///
     /// # Errors
     /// [`Unproven`].
@@ -48,14 +50,37 @@ impl Oidc {
         if let Some(caller) = keys_of.and_then(|keys_of| self.verified.caller(&digest, keys_of, now)) {
             return Ok(caller);
         }
-        let unverified = UnverifiedToken::parse(token)?;
-        let key = self.keys.key(unverified.key_id(), unverified.algorithm(), now).await?;
-        let verified = unverified.verify(&key, &self.policy, now)?;
+        let verified = self.verify(token, now).await.map_err(|unproven| match unproven {
+            Unproven::Rejected(_) | Unproven::UnknownKey(_) if bearer::is_of_azure_front_end(token) => Rejected::Platform.into(),
+            unproven => unproven,
+        })?;
         let caller = Arc::new(verified.caller);
         if let Some(keys_of) = keys_of {
             self.verified.remember(digest, keys_of, &caller, verified.good_until);
         }
         Ok(caller)
+    }
+
+    /// Finds out whose token this is that the keys which were held did not prove: waits for newer keys first.
+    ///
+    /// # Errors
+    /// [`Unproven`], but not [`Unproven::UnknownKey`].
+    pub async fn caller_with_newer_keys(&self, token: &str, now: SystemTime) -> Result<Arc<Caller>, Unproven> {
+        self.keys.refreshed().await?;
+        self.caller(token, now).await.map_err(|unproven| match unproven {
+            Unproven::UnknownKey(rejected) => rejected.into(),
+            unproven => unproven,
+        })
+    }
+
+    async fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Unproven> {
+        let unverified = UnverifiedToken::parse(token)?;
+        let keys = self.keys.find(unverified.key_id(), unverified.algorithm(), now).await?;
+        unverified.verify(keys.iter(), &self.policy, now).map_err(|rejected| match rejected {
+            // Without names, only the signature tells whether the key is among those that are held.
+            Rejected::Signature if !keys.are_named => Unproven::UnknownKey(rejected),
+            rejected => rejected.into(),
+        })
     }
 
     /// What a scrape asks of the keys.
@@ -64,6 +89,7 @@ impl Oidc {
             age: self.keys.fetched_at().map(|at| now.duration_since(at).unwrap_or_default()),
             fetched: self.keys.status().succeeded,
             failed: self.keys.status().failed,
+            unreadable: self.keys.unreadable(),
         }
     }
 }
@@ -78,6 +104,7 @@ impl From<NotFound> for Unproven {
     fn from(not_found: NotFound) -> Self {
         match not_found {
             NotFound::Rejected => Self::Rejected(Rejected::Key),
+            NotFound::UnknownKey => Self::UnknownKey(Rejected::Key),
             NotFound::NoKeys => Self::CannotTell,
         }
     }

@@ -1,13 +1,12 @@
 //! Who may ask: the one kind of caller that the operator lets in.
 
 use super::oidc;
+use super::platform_sign_in::PlatformSignIn;
 use super::settings::Reader;
 use crate::domain::bearer::Policy;
 use crate::domain::caller::Rules;
 
 const CALLER_AUTH: &str = "ROOMKEY_CALLER_AUTH";
-/// Set by Azure where its built-in sign-in ("Easy Auth") is on. Only then does it take forged headers away.
-const PLATFORM_SIGN_IN: &str = "WEBSITE_AUTH_ENABLED";
 
 /// How callers are told apart.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ enum Kind {
 }
 
 /// Reads the setting and those that belong to it. `None` means that a fault was noted.
-pub fn read(reader: &mut Reader<'_>, dev_mode: bool, in_azure: bool) -> Option<CallerAuth> {
+pub fn read(reader: &mut Reader<'_>, dev_mode: bool, sign_in: PlatformSignIn) -> Option<CallerAuth> {
     if !reader.holds(CALLER_AUTH) && !dev_mode {
         reader.fault(
             CALLER_AUTH,
@@ -50,13 +49,21 @@ pub fn read(reader: &mut Reader<'_>, dev_mode: bool, in_azure: bool) -> Option<C
         Kind::Oidc => oidc::read(reader).map(CallerAuth::Oidc),
         Kind::EasyAuth => {
             oidc::refuse_unused(reader, true);
-            let platform_signs_in = reader.text(PLATFORM_SIGN_IN).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-            if !(in_azure && platform_signs_in) {
+            if !sign_in.is_on {
                 reader.fault(
                     CALLER_AUTH,
-                    "cannot be easy-auth here: only in Azure, with its built-in sign-in switched on (WEBSITE_AUTH_ENABLED), are forged \
-                     headers taken away",
+                    "cannot be easy-auth here: only in Azure, with its built-in sign-in switched on (WEBSITE_AUTH_ENABLED, and platform.enabled \
+                     in WEBSITE_AUTH_V2_CONFIG_JSON), are forged headers taken away",
                 );
+            }
+            for claim in [oidc::ROOMS_CLAIM, oidc::ROLES_CLAIM] {
+                if sign_in.is_static_web_apps_only && reader.holds(claim) {
+                    reader.fault(
+                        claim,
+                        "names a claim, and Static Web Apps, through which callers sign in here, hands on none; unset it. The roles that Static Web \
+                         Apps gives count as roles",
+                    );
+                }
             }
             oidc::rules(reader).map(CallerAuth::EasyAuth)
         }

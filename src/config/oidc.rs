@@ -11,11 +11,13 @@ const ADMIN_ROLE: &str = "Roomkey.Admin";
 const MAX_WORD_BYTES: usize = 256;
 
 const ISSUER: &str = "ROOMKEY_OIDC_ISSUER";
+const DISCOVERY_URL: &str = "ROOMKEY_OIDC_DISCOVERY_URL";
 const AUDIENCE: &str = "ROOMKEY_OIDC_AUDIENCE";
 const SCOPE: &str = "ROOMKEY_OIDC_SCOPE";
 const TENANTS: &str = "ROOMKEY_OIDC_TENANTS";
 const IDENTITY_CLAIM: &str = "ROOMKEY_IDENTITY_CLAIM";
-const ROOMS_CLAIM: &str = "ROOMKEY_ROOMS_CLAIM";
+pub(super) const ROOMS_CLAIM: &str = "ROOMKEY_ROOMS_CLAIM";
+pub(super) const ROLES_CLAIM: &str = "ROOMKEY_ROLES_CLAIM";
 const ADMIN_ROLE_SETTING: &str = "ROOMKEY_ADMIN_ROLE";
 
 /// Reads what `oidc` needs. `None` means that a fault was noted.
@@ -26,8 +28,13 @@ pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
         }
     }
     let issuer = reader.parsed(ISSUER, Issuer::parse);
+    let has_many_tenants = issuer.as_ref().is_some_and(Issuer::has_many_tenants);
+    let issuer = match issuer {
+        Some(issuer) if reader.holds(DISCOVERY_URL) => reader.parsed(DISCOVERY_URL, |text| issuer.with_discovery_at(text)),
+        issuer => issuer,
+    };
     let audiences = reader.parsed(AUDIENCE, |text| list(text, word));
-    let tenants = if !reader.holds(TENANTS) && issuer.as_ref().is_some_and(Issuer::has_many_tenants) {
+    let tenants = if !reader.holds(TENANTS) && has_many_tenants {
         reader.fault(TENANTS, "must list the tenants: from this issuer anyone with a Microsoft account has a token");
         None
     } else {
@@ -42,14 +49,21 @@ pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
     let required_scope = reader.parsed_or(SCOPE, None, |text| word(text).map(Some));
     let identity_claim = reader.parsed_or(IDENTITY_CLAIM, "sub".to_owned(), word);
     let rooms_claim = reader.parsed_or(ROOMS_CLAIM, None, |text| word(text).map(Some));
+    let roles_claim = reader.parsed_or(ROLES_CLAIM, None, |text| word(text).map(Some));
     let admin_role = reader.parsed_or(ADMIN_ROLE_SETTING, ADMIN_ROLE.to_owned(), word);
-    Some(Rules { required_scope: required_scope?, admin_role: admin_role?, identity_claim: identity_claim?, rooms_claim: rooms_claim? })
+    Some(Rules {
+        required_scope: required_scope?,
+        admin_role: admin_role?,
+        identity_claim: identity_claim?,
+        rooms_claim: rooms_claim?,
+        roles_claim: roles_claim?,
+    })
 }
 
 /// Refuses the settings that another way to tell callers apart has no use for: whoever set them believes that they protect.
 pub fn refuse_unused(reader: &mut Reader<'_>, easy_auth: bool) {
-    let of_tokens = [ISSUER, AUDIENCE, TENANTS, IDENTITY_CLAIM];
-    let of_sign_in = [SCOPE, ROOMS_CLAIM, ADMIN_ROLE_SETTING];
+    let of_tokens = [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM];
+    let of_sign_in = [SCOPE, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
     for name in of_tokens.into_iter().chain(of_sign_in.into_iter().filter(|_| !easy_auth)) {
         if reader.holds(name) {
             reader.fault(name, "has no effect with this ROOMKEY_CALLER_AUTH; unset it, or set ROOMKEY_CALLER_AUTH to oidc");
@@ -104,6 +118,19 @@ mod tests {
                 ISSUER,
                 &["", "canary", "http://canary.example", "https://canary.example?x", "HTTPS://canary.example", "https://u:p@canary"][..],
             ),
+            (
+                DISCOVERY_URL,
+                &[
+                    "",
+                    "canary",
+                    "http://canary.example",
+                    "ftp://canary",
+                    "https://u:p@canary",
+                    "https://canary/#x",
+                    "https://canary,https://x#",
+                ],
+            ),
+            (ROLES_CLAIM, &["", "canary canary", &long]),
             (AUDIENCE, &["", ",", "canary,", "canary canary", &long, "canäry"]),
             (SCOPE, &["", "canary canary", &long]),
             (TENANTS, &["", "canary", "aaaaaaaa222233334444555555555555", "{aaaaaaaa-2222-3333-4444-555555555555}", "common", ","]),
@@ -140,32 +167,52 @@ mod tests {
     }
 
     #[test]
+    fn the_discovery_document_may_be_elsewhere_and_the_issuer_stays() {
+        let b2c = "https://contoso.b2clogin.com/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration?p=B2C_1_signin";
+        let issuer = "https://contoso.b2clogin.com/11111111-2222-3333-4444-555555555555/v2.0/";
+        let policy = read_all(&with(&[(ISSUER, issuer), (DISCOVERY_URL, b2c)])).0.unwrap();
+        assert_eq!((policy.issuer.discovery_url().as_str(), policy.issuer.published().as_ref()), (b2c, issuer));
+        let local = read_all(&with(&[(DISCOVERY_URL, "http://127.0.0.1:8080/discovery")])).0.unwrap().issuer;
+        assert_eq!(local.discovery_url(), "http://127.0.0.1:8080/discovery");
+        assert_eq!(read_all(&BASE).0.unwrap().issuer.discovery_url(), "https://id.example.com/.well-known/openid-configuration");
+    }
+
+    #[test]
     fn what_is_not_set_has_the_narrow_default() {
         let policy = read_all(&BASE).0.unwrap();
         assert_eq!((policy.audiences.as_slice(), policy.tenants.len()), (&["api://roomkey".to_owned()][..], 0));
-        let Rules { required_scope, admin_role, identity_claim, rooms_claim } = policy.rules;
-        assert_eq!((required_scope, admin_role.as_str(), identity_claim.as_str(), rooms_claim), (None, "Roomkey.Admin", "sub", None));
-        let set = [(SCOPE, "s"), (ADMIN_ROLE_SETTING, "r"), (IDENTITY_CLAIM, "oid"), (ROOMS_CLAIM, "rooms"), (AUDIENCE, "a, b")];
+        let Rules { required_scope, admin_role, identity_claim, rooms_claim, roles_claim } = policy.rules;
+        assert_eq!((required_scope, admin_role.as_str(), identity_claim.as_str()), (None, "Roomkey.Admin", "sub"));
+        assert_eq!((rooms_claim, roles_claim), (None, None));
+        let set = [
+            (SCOPE, "s"),
+            (ADMIN_ROLE_SETTING, "r"),
+            (IDENTITY_CLAIM, "oid"),
+            (ROOMS_CLAIM, "rooms"),
+            (ROLES_CLAIM, "realm_access.roles"),
+            (AUDIENCE, "a, b"),
+        ];
         let policy = read_all(&with(&set)).0.unwrap();
         let rules = Rules {
             required_scope: Some("s".into()),
             admin_role: "r".into(),
             identity_claim: "oid".into(),
             rooms_claim: Some("rooms".into()),
+            roles_claim: Some("realm_access.roles".into()),
         };
         assert_eq!((policy.rules, policy.audiences), (rules, vec!["a".to_owned(), "b".to_owned()]));
     }
 
     #[test]
     fn settings_that_would_protect_nothing_are_refused() {
-        let all = [ISSUER, AUDIENCE, SCOPE, TENANTS, IDENTITY_CLAIM, ROOMS_CLAIM, ADMIN_ROLE_SETTING];
+        let all = [ISSUER, DISCOVERY_URL, AUDIENCE, SCOPE, TENANTS, IDENTITY_CLAIM, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
         let refused = |easy_auth| {
             let environment: Environment = all.iter().map(|name| (*name, "x")).collect();
             let mut reader = Reader::new(&environment);
             refuse_unused(&mut reader, easy_auth);
             reader.into_faults().into_iter().map(|fault| fault.setting).collect::<Vec<_>>()
         };
-        assert_eq!(refused(true), [ISSUER, AUDIENCE, TENANTS, IDENTITY_CLAIM]);
+        assert_eq!(refused(true), [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM]);
         assert_eq!(refused(false), all);
     }
 }

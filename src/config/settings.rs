@@ -138,6 +138,12 @@ pub const SETTINGS: &[Setting] = &[
          authentication; `anonymous`, anyone who can reach the service.",
     ),
     plain("WEBSITE_AUTH_ENABLED", "–", "Set by Azure where its built-in authentication is on; `easy-auth` starts only there."),
+    plain(
+        "WEBSITE_AUTH_V2_CONFIG_JSON",
+        "–",
+        "Set by Azure: the settings of its built-in authentication. Where it is there, `easy-auth` reads whether that is on, and whether \
+         Static Web Apps is in front, which hands on no claims.",
+    ),
     a_secret(
         "ROOMKEY_ADMIN_KEYS",
         "Keys for the operators' routes, each of 32 visible ASCII characters or more, separated by commas. None: nobody can show one.",
@@ -169,11 +175,18 @@ pub const SETTINGS: &[Setting] = &[
         "–",
         "With `oidc`: the identity provider's issuer, exactly as its discovery document has it. `https://…`; `http://…` on a loopback address only.",
     ),
+    plain(
+        "ROOMKEY_OIDC_DISCOVERY_URL",
+        "the issuer, then /.well-known/openid-configuration",
+        "With `oidc`: the address of the discovery document, for providers that keep it elsewhere, such as Azure AD B2C with its policy in \
+         the query (`…?p=B2C_1_signin`). `https://…`; `http://…` on a loopback address only. Its `issuer` must still be \
+         `ROOMKEY_OIDC_ISSUER`.",
+    ),
     plain("ROOMKEY_OIDC_AUDIENCE", "–", "With `oidc`: audiences of ours, separated by commas; a token's `aud` must hold one of them."),
     plain(
         "ROOMKEY_OIDC_SCOPE",
         "–",
-        "A scope (`scp`, `scope`) or role (`roles`) that a signed-in caller must have; without it the answer is 403.",
+        "A scope (`scp`, `scope`) or role (`roles`, `ROOMKEY_ROLES_CLAIM`) that a signed-in caller must have; without it the answer is 403.",
     ),
     plain(
         "ROOMKEY_OIDC_TENANTS",
@@ -190,7 +203,17 @@ pub const SETTINGS: &[Setting] = &[
         "–",
         "The claim that lists the rooms of a signed-in caller: a list of texts or one text, each `name` or `prefix*`. Not set: any room. Set, and missing from a token: none. Whoever may enter none gets no Realtime client secret either; whoever may enter some may ask for one without naming a room.",
     ),
-    plain("ROOMKEY_ADMIN_ROLE", "Roomkey.Admin", "The role (`roles`) that opens the operator routes to a signed-in caller."),
+    plain(
+        "ROOMKEY_ROLES_CLAIM",
+        "–",
+        "One more claim that lists roles, beside `roles`: its name, such as Auth0's `permissions` or `https://example.com/roles`, or with \
+         `oidc` a dotted path, such as Keycloak's `realm_access.roles`. A list of texts or one text, which is one role.",
+    ),
+    plain(
+        "ROOMKEY_ADMIN_ROLE",
+        "Roomkey.Admin",
+        "The role (`roles`, `ROOMKEY_ROLES_CLAIM`) that opens the operator routes to a signed-in caller.",
+    ),
     plain("ROOMKEY_LOG", "info", "The least important lines to write: `error`, `warn`, `info` or `debug`."),
     plain("ROOMKEY_LOG_FORMAT", "json; on a terminal text", "`json` or `text`."),
 ];
@@ -265,6 +288,12 @@ impl<'e> Reader<'e> {
             None => self.fault(name, "is not UTF-8"),
         }
         None
+    }
+
+    /// The value of a setting that the platform writes, as it is. Nothing is noted: an operator could not mend it.
+    #[must_use]
+    pub fn platform_text(&self, name: &str) -> Option<&'e str> {
+        self.environment.0.get(name)?.as_ref()?.to_str()
     }
 
     /// The value as `parse` reads it. Absent and wrong are both `None`; the latter is noted.

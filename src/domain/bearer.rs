@@ -14,11 +14,13 @@ use data_encoding::BASE64URL_NOPAD;
 
 pub use self::issuer::Issuer;
 use super::caller::{Caller, Rules};
-use super::json;
+use super::json::{self, Json};
 use super::key_set::{Algorithm, VerifyingKey};
 
-/// Longest credentials in bytes. Entra's tokens with many groups reach 4 KiB.
-pub const MAX_BYTES: usize = 8 * 1024;
+/// Longest token in bytes. Entra writes up to 200 groups into one, about 12 KiB.
+pub const MAX_BYTES: usize = 16 * 1024;
+/// How `iss` of the tokens ends that Azure's own front ends write: Static Web Apps to its linked backend, and to a managed one.
+const ISSUERS_OF_AZURE: [&str; 2] = ["/.auth", ".scm.azurewebsites.net"];
 /// How far the clocks of provider and server may differ, in milliseconds.
 const LEEWAY_MILLIS: u64 = 60_000;
 
@@ -40,13 +42,13 @@ pub struct Policy {
 pub enum Rejected {
     /// More than one Authorization header, another scheme, or not exactly one token.
     Credentials,
-    /// Longer than 8 KiB.
+    /// Longer than 16 KiB.
     TooLong,
     /// Not three parts of base64url, or the header is not a strict JSON object.
     Form,
     /// `alg` is missing or not on the list.
     Algorithm,
-    /// `typ` is missing or says that this is not an access token.
+    /// `typ` says that this is not an access token.
     Type,
     /// `crit` or `b64`: the token wants something that we do not do.
     Critical,
@@ -66,11 +68,13 @@ pub enum Rejected {
     Tenant,
     /// None of ours is in `aud`.
     Audience,
+    /// A front end of Azure has put a token of its own in the place of the caller's.
+    Platform,
 }
 
 impl Rejected {
     /// Every reason, so that each can be counted from the start.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Credentials,
         Self::TooLong,
         Self::Form,
@@ -85,6 +89,7 @@ impl Rejected {
         Self::Issuer,
         Self::Tenant,
         Self::Audience,
+        Self::Platform,
     ];
 
     /// One fixed word.
@@ -105,6 +110,7 @@ impl Rejected {
             Self::Issuer => "issuer",
             Self::Tenant => "tenant",
             Self::Audience => "audience",
+            Self::Platform => "platform_token",
         }
     }
 }
@@ -129,12 +135,12 @@ pub fn token<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'
     if values.next().is_some() {
         return Err(Rejected::Credentials);
     }
-    if value.len() > MAX_BYTES {
-        return Err(Rejected::TooLong);
-    }
     let text = str::from_utf8(value).map_err(|_| Rejected::Credentials)?;
     let (scheme, token) = text.split_once(' ').ok_or(Rejected::Credentials)?;
     let token = token.trim_start_matches(' ');
+    if token.len() > MAX_BYTES {
+        return Err(Rejected::TooLong);
+    }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
     if scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() && token.bytes().all(allowed) {
         Ok(Some(token))
@@ -181,21 +187,42 @@ impl<'a> UnverifiedToken<'a> {
         self.key_id.as_deref()
     }
 
-    /// Checks the signature, and only then reads the claims and holds them against the policy.
+    /// Checks the signature, and only then reads the claims and holds them against the policy. Of several keys the one counts that
+    /// made the signature.
     ///
     /// # Errors
-    /// [`Rejected`], for whatever is wrong first.
-    pub fn verify(&self, key: &VerifyingKey, policy: &Policy, now: SystemTime) -> Result<Verified, Rejected> {
-        if key.algorithm() != self.algorithm {
+    /// [`Rejected`], for whatever is wrong first; [`Rejected::Signature`] where none of the keys made the signature.
+    pub fn verify<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k VerifyingKey>,
+        policy: &Policy,
+        now: SystemTime,
+    ) -> Result<Verified, Rejected> {
+        let signature = decoded(self.signature)?;
+        let mut keys = keys.into_iter().filter(|key| key.algorithm() == self.algorithm).peekable();
+        if keys.peek().is_none() {
             return Err(Rejected::Key);
         }
-        if !key.verifies(self.message.as_bytes(), &decoded(self.signature)?) {
-            return Err(Rejected::Signature);
-        }
+        let key = keys.find(|key| key.verifies(self.message.as_bytes(), &signature)).ok_or(Rejected::Signature)?;
         let payload = BASE64URL_NOPAD.decode(self.payload.as_bytes()).map_err(|_| Rejected::Claims)?;
-        let claims = json::parse_object(&payload).map_err(|_| Rejected::Claims)?;
+        let claims = json::parse_members(&payload).map_err(|_| Rejected::Claims)?;
         claims::read(&claims, key.issuer(), policy, now)
     }
+}
+
+/// Whether a token, which anyone may have written, says that a front end of Azure issued it. Only for the choice of the reason under
+/// which a token is refused: nothing is proven by it.
+#[must_use]
+pub fn is_of_azure_front_end(token: &str) -> bool {
+    let claims = || {
+        let payload = token.split('.').nth(1).filter(|_| token.len() <= MAX_BYTES)?;
+        BASE64URL_NOPAD.decode(payload.as_bytes()).ok()
+    };
+    let is_of_azure = |issuer: &str| ISSUERS_OF_AZURE.iter().any(|end| issuer.trim_end_matches('/').ends_with(end));
+    claims().is_some_and(|claims| {
+        let claims = json::parse_members(&claims).unwrap_or_default();
+        matches!(claims.get("iss"), Some(Json::Text(issuer)) if is_of_azure(issuer))
+    })
 }
 
 fn decoded(part: &str) -> Result<Vec<u8>, Rejected> {

@@ -9,8 +9,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::names::{ParticipantIdentity, RoomName};
 
-/// Beginnings of identities that roomkey itself gives out; no claim may bring one.
-const RESERVED: [&str; 2] = ["u-", "guest-"];
+/// Beginnings of identities that roomkey (`u-`, `guest-`) and LiveKit (agents, egress, callers by telephone) give out themselves;
+/// no claim may bring one.
+const RESERVED: [&str; 5] = ["u-", "guest-", "agent-", "EG_", "sip_"];
 
 /// What the operator wants of signed-in callers, however they signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Rules {
     pub identity_claim: String,
     /// The claim that lists the rooms; without it a caller may enter any.
     pub rooms_claim: Option<String>,
+    /// One more claim that lists roles, by its name or its dotted path.
+    pub roles_claim: Option<String>,
 }
 
 /// What is known of a caller once a token or the platform vouched for it.
@@ -181,7 +184,13 @@ mod tests {
     const ISSUER: &str = "https://id.example";
 
     fn rules() -> Rules {
-        Rules { required_scope: None, admin_role: "Roomkey.Admin".into(), identity_claim: "sub".into(), rooms_claim: None }
+        Rules {
+            required_scope: None,
+            admin_role: "Roomkey.Admin".into(),
+            identity_claim: "sub".into(),
+            rooms_claim: None,
+            roles_claim: None,
+        }
     }
 
     fn facts(subject: &str) -> Facts<'_> {
@@ -208,9 +217,24 @@ mod tests {
 
     #[test]
     fn a_subject_that_could_pass_for_an_identity_of_ours_is_hashed() {
-        for subject in
-            ["u-", "u-aaaaaaaaaaaaaaaaaaaaaaaaaa", "guest-", "guest-abc", "auth0|1", "a@b", "a:b", "ä", &"a".repeat(129), "a b", "a\n"]
-        {
+        for subject in [
+            "u-",
+            "u-aaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "guest-",
+            "guest-abc",
+            "agent-",
+            "agent-AJ_x",
+            "EG_abc",
+            "sip_+491",
+            "sip_x",
+            "auth0|1",
+            "a@b",
+            "a:b",
+            "ä",
+            &"a".repeat(129),
+            "a b",
+            "a\n",
+        ] {
             let identity = identity_of(&facts(subject));
             assert_eq!((identity.len(), &identity[..2]), (28, "u-"), "{subject}");
             assert_ne!(identity, subject);

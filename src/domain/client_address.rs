@@ -24,6 +24,16 @@ impl ClientAddress {
         address(value).map(Self::from)
     }
 
+    /// The last but one address in `X-Forwarded-For`: behind Static Web Apps the visitor's, since Azure's front end adds the one from
+    /// which Static Web Apps asks. `None` where there are fewer, or it is none.
+    #[must_use]
+    pub fn before_last_proxy<'v, V>(values: V) -> Option<Self>
+    where
+        V: IntoIterator<Item = &'v [u8], IntoIter: DoubleEndedIterator>,
+    {
+        address(elements_from_the_right(values).nth(1)?).map(Self::from)
+    }
+
     /// The last address in `X-Forwarded-For` that is no trusted proxy's. Only a trusted peer's word counts, and none of it once
     /// it holds, right of that address, something that is not an address: then it is the peer's own address.
     #[must_use]
@@ -34,8 +44,7 @@ impl ClientAddress {
         if !trusted.contains(peer) {
             return peer.into();
         }
-        let from_the_right = values.into_iter().rev().flat_map(|value| value.rsplit(|b| *b == b','));
-        let mut addresses = from_the_right.map(|element| address(element.trim_ascii()));
+        let mut addresses = elements_from_the_right(values).map(address);
         addresses.find(|address| address.is_none_or(|ip| !trusted.contains(ip))).flatten().unwrap_or(peer).into()
     }
 
@@ -101,6 +110,14 @@ impl TrustedProxies {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The elements of a list that may stand in several headers, the last one first.
+fn elements_from_the_right<'v, V>(values: V) -> impl Iterator<Item = &'v [u8]>
+where
+    V: IntoIterator<Item = &'v [u8], IntoIter: DoubleEndedIterator>,
+{
+    values.into_iter().rev().flat_map(|value| value.rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// An address with or without a port. No zone, no leading zeros, no names.
@@ -217,6 +234,24 @@ mod tests {
         ] {
             let values = values.iter().map(|value| value.as_bytes());
             assert_eq!(ClientAddress::from_forwarded_for(values, ip(peer), &trusted), bucket(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn behind_static_web_apps_the_last_but_one_address_is_the_visitors() {
+        for (values, expected) in [
+            (&["203.0.113.9:4711, 20.1.2.3:5"][..], Some("203.0.113.9")),
+            (&["203.0.113.9:4711", "20.1.2.3:5"], Some("203.0.113.9")),
+            (&["6.6.6.6, 203.0.113.9:4711,20.1.2.3:5"], Some("203.0.113.9")),
+            (&["6.6.6.6", "garbage, [2001:db8::1]:4711", "20.1.2.3"], Some("2001:db8::1")),
+            (&["20.1.2.3:5"], None),
+            (&["garbage, 20.1.2.3:5"], None),
+            (&["203.0.113.9,, 20.1.2.3:5"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            let values = values.iter().map(|value| value.as_bytes());
+            assert_eq!(ClientAddress::before_last_proxy(values), expected.map(bucket), "{expected:?}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// A checked value. Texts borrow from the input unless they hold escapes.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub enum Json<'a> {
     Array(Vec<Json<'a>>),
     /// An object without duplicate keys.
     Object(Object<'a>),
+    /// Syntactically a value, but not a strict one. Only [`parse_members`] and [`parse_items`] leave it behind.
+    Unreadable,
 }
 
 /// The members of an object, by name.
@@ -44,6 +47,61 @@ pub fn parse_object(input: &[u8]) -> Result<Object<'_>, Malformed> {
     match serde_json::from_slice(input) {
         Ok(Json::Object(object)) => Ok(object),
         Ok(_) | Err(_) => Err(Malformed),
+    }
+}
+
+/// Reads exactly one object whose members come from several hands, so that one that is not strict JSON spoils no other: such a
+/// member is [`Json::Unreadable`]. Used for what a trusted party signed or published, of which we need a few members only.
+///
+/// # Errors
+/// [`Malformed`] as [`parse_object`], except for what is wrong inside of a member's value: there only the syntax counts.
+pub fn parse_members(input: &[u8]) -> Result<Object<'_>, Malformed> {
+    let Members(members) = serde_json::from_slice(input).map_err(|_| Malformed)?;
+    Ok(members.into_iter().map(|(name, value)| (name, parse_value(value))).collect())
+}
+
+/// Reads the items of the list that is one member of an object, each as [`parse_members`] reads an object; one that is no object
+/// is `None`.
+///
+/// # Errors
+/// [`Malformed`] where there is no such list.
+pub fn parse_items<'a>(input: &'a [u8], name: &str) -> Result<Vec<Option<Object<'a>>>, Malformed> {
+    let Members(members) = serde_json::from_slice(input).map_err(|_| Malformed)?;
+    let list = members.get(name).ok_or(Malformed)?;
+    let items: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| Malformed)?;
+    Ok(items.into_iter().map(|item| parse_members(item.get().as_bytes()).ok()).collect())
+}
+
+fn parse_value(value: &RawValue) -> Json<'_> {
+    serde_json::from_str(value.get()).unwrap_or(Json::Unreadable)
+}
+
+/// The members of an object, their values not looked into.
+struct Members<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let mut object = BTreeMap::new();
+                while let Some(Key(key)) = members.next_key()? {
+                    if object.insert(key, members.next_value()?).is_some() {
+                        return Err(A::Error::custom("duplicate key"));
+                    }
+                }
+                Ok(Members(object))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
@@ -186,6 +244,33 @@ mod tests {
     }
 
     #[test]
+    fn one_member_that_is_not_strict_spoils_no_other() {
+        let odd = [r#"{"x":1,"x":2}"#, r#""\ud800""#, "1e999", r#"["\udc00"]"#, &format!("{}1{}", "[".repeat(200), "]".repeat(200))];
+        for odd in odd {
+            let input = format!(r#"{{"a":"x","odd":{odd},"b":[1]}}"#);
+            assert_eq!(parse_object(input.as_bytes()), Err(Malformed), "{odd:.20}");
+            let members = parse_members(input.as_bytes()).unwrap();
+            assert_eq!(members["odd"], Json::Unreadable, "{odd:.20}");
+            assert_eq!((&members["a"], &members["b"]), (&Json::Text("x".into()), &Json::Array(vec![Json::Whole(1)])), "{odd:.20}");
+        }
+        for input in ["", "[]", "null", "{", r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "{}x", r#"{"a":NaN}"#, r#"{"\ud800":1}"#] {
+            assert_eq!(parse_members(input.as_bytes()), Err(Malformed), "{input}");
+        }
+    }
+
+    #[test]
+    fn one_item_that_is_not_strict_spoils_no_other() {
+        let input = br#"{"x":{"y":1,"y":2},"keys":[{"a":1},{"a":1,"a":2},5,{"a":"\ud800","b":2}]}"#;
+        let items = parse_items(input, "keys").unwrap();
+        let read: Vec<_> = items.iter().map(|item| item.as_ref().map(|object| object.len())).collect();
+        assert_eq!(read, [Some(1), None, None, Some(2)]);
+        assert_eq!(items[3].as_ref().unwrap()["a"], Json::Unreadable);
+        for input in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[}"#] {
+            assert_eq!(parse_items(input.as_bytes(), "keys"), Err(Malformed), "{input}");
+        }
+    }
+
+    #[test]
     fn texts_without_escapes_are_not_copied() {
         let object = parse_object(b"{\"name\":\"alice\"}").unwrap();
         let (key, value) = object.first_key_value().unwrap();
@@ -202,6 +287,7 @@ mod tests {
             Json::Text(text) => text.as_ref().into(),
             Json::Array(items) => items.iter().map(plain).collect(),
             Json::Object(members) => members.iter().map(|(key, value)| (key.to_string(), plain(value))).collect(),
+            Json::Unreadable => "unreadable".into(),
         }
     }
 
@@ -227,6 +313,12 @@ mod tests {
                 prop_assert!(std::str::from_utf8(&input).is_ok());
                 prop_assert!(object.len() <= input.len());
             }
+        }
+
+        #[test]
+        fn strict_members_are_the_same_either_way(members in prop::collection::hash_map(any::<String>(), any_value(), 0..6)) {
+            let text = members.into_iter().collect::<serde_json::Value>().to_string();
+            prop_assert_eq!(parse_members(text.as_bytes()), parse_object(text.as_bytes()));
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! The public keys of an identity provider (JSON Web Key Set, RFC 7517 and RFC 7518 §6), and the check of one signature.
 //!
-//! Only keys that sign, of asymmetric kinds, become usable; everything else in the document is passed over, because providers
-//! publish more than we use. Nothing here fetches anything.
+//! Only keys that sign, of asymmetric kinds, become usable; everything else in the document is skipped, because providers publish
+//! more than we use. Nothing here fetches anything.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,10 +17,13 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::json::{self, Json, Object};
 
-/// A document may have this many bytes. Entra's, one of the largest, has about 20 KiB with its certificates.
-pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
-/// A document may list this many keys, usable or not.
+/// A document may have this many bytes. Entra's has about 20 KiB with its certificates; 100 keys with a certificate each have about
+/// 200 KiB.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+/// This many usable keys of a document are kept.
 const MAX_KEYS: usize = 100;
+/// This many keys are tried for a token whose key id does not single one out, since each try costs a signature check.
+const MAX_CANDIDATES: usize = 8;
 /// A key id may have this many bytes, in a key set and in a token.
 pub const MAX_KEY_ID_BYTES: usize = 256;
 /// RSA moduli in bits: shorter ones are weak (RFC 7518 §3.3), longer ones make each check expensive.
@@ -60,7 +63,8 @@ impl Algorithm {
             "PS512" => Self::Ps512,
             "ES256" => Self::Es256,
             "ES384" => Self::Es384,
-            "EdDSA" => Self::EdDsa,
+            // One algorithm under two names: RFC 8037, and RFC 9864, which names the curve.
+            "EdDSA" | "Ed25519" => Self::EdDsa,
             _ => return None,
         })
     }
@@ -122,18 +126,32 @@ pub struct Unusable;
 /// Why a set has no key for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoKey {
-    /// No key has this id. A newer set may.
+    /// No key has this id, and none without an id could be meant. A newer set may have one.
     UnknownId,
-    /// The token names no key, and there are several.
-    Unnamed,
-    /// The key is not one for this algorithm.
+    /// The key that is named is not one for this algorithm, or no key is.
     OtherAlgorithm,
+}
+
+/// The keys that may have signed a token: one to eight, all for its algorithm.
+#[derive(Debug, Clone)]
+pub struct Candidates {
+    keys: Vec<Arc<VerifyingKey>>,
+    /// Whether the token and the set both name the key. If not, a signature that none of them made may be by a newer key.
+    pub are_named: bool,
+}
+
+impl Candidates {
+    /// The keys to try, in the order of the document.
+    pub fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.keys.iter().map(AsRef::as_ref)
+    }
 }
 
 /// The usable keys of one document.
 #[derive(Debug)]
 pub struct KeySet {
     entries: Vec<Entry>,
+    unreadable: usize,
     /// Of the whole document, so that a change of any of it is noticed.
     digest: Vec<u8>,
 }
@@ -145,30 +163,37 @@ struct Entry {
     keys: Vec<Arc<VerifyingKey>>,
 }
 
+/// Why an entry of a document does not become a key.
+#[derive(Debug, PartialEq, Eq)]
+enum Skipped {
+    /// It is for another purpose, of another kind or for another algorithm, as providers publish them for others.
+    NotForUs,
+    /// It should be a key of a known kind and is broken or weak.
+    Unreadable,
+}
+
 impl KeySet {
     /// Reads a document: `{"keys":[…]}`.
     ///
-    /// A key that is broken, weak, not for signatures, symmetric or of an unknown kind is passed over, so that one of them
-    /// does not lock out everyone. Without `kid` a key is usable only as the single one. Of two keys with the same id and
-    /// algorithm the first counts.
+    /// An entry that is broken, weak, not for signatures, symmetric or of an unknown kind is skipped, so that one of them does
+    /// not lock out everyone.
     ///
     /// # Errors
-    /// [`Unusable`] when it is larger than 64 KiB, lists more than 100 keys, is not strict JSON, or no key is left.
+    /// [`Unusable`] when it is larger than 256 KiB, is not JSON, or no key is left.
     pub fn parse(document: &[u8]) -> Result<Self, Unusable> {
         if document.len() > MAX_DOCUMENT_BYTES {
             return Err(Unusable);
         }
-        let members = json::parse_object(document).map_err(|_| Unusable)?;
-        let Some(Json::Array(listed)) = members.get("keys") else { return Err(Unusable) };
-        if listed.len() > MAX_KEYS {
-            return Err(Unusable);
-        }
-        let mut entries: Vec<_> = listed.iter().filter_map(Entry::read).collect();
-        if entries.len() > 1 {
-            entries.retain(|entry| entry.key_id.is_some());
+        let (mut entries, mut unreadable) = (Vec::new(), 0);
+        for listed in json::parse_items(document, "keys").map_err(|_| Unusable)? {
+            match listed.ok_or(Skipped::Unreadable).and_then(|key| Entry::read(&key)) {
+                Ok(entry) if entries.len() < MAX_KEYS => entries.push(entry),
+                Err(Skipped::NotForUs) => {}
+                Ok(_) | Err(Skipped::Unreadable) => unreadable += 1,
+            }
         }
         let digest = digest(&SHA256, document).as_ref().to_vec();
-        if entries.is_empty() { Err(Unusable) } else { Ok(Self { entries, digest }) }
+        if entries.is_empty() { Err(Unusable) } else { Ok(Self { entries, unreadable, digest }) }
     }
 
     /// Whether both come from the same document.
@@ -177,57 +202,54 @@ impl KeySet {
         self.digest == other.digest
     }
 
-    /// The key that a token names. A token without a key id, or a key without one, is served where there is a single key.
+    /// Returns how many entries were skipped because they could not be read, or were too many.
+    #[must_use]
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    /// Finds the keys that may have signed a token: those with its key id; where there is none, those without any id; for a token
+    /// without a key id, all. Of these, the first eight for its algorithm.
     ///
     /// # Errors
     /// [`NoKey`] says why there is none.
-    pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Result<Arc<VerifyingKey>, NoKey> {
-        let single = self.entries.len() == 1;
-        if key_id.is_none() && !single {
-            return Err(NoKey::Unnamed);
-        }
-        let meant = |entry: &&Entry| match (key_id, &entry.key_id) {
-            (Some(wanted), Some(id)) => **id == *wanted,
-            (None, _) | (_, None) => single,
-        };
-        let mut named = self.entries.iter().filter(meant).peekable();
-        if named.peek().is_none() {
+    pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Result<Candidates, NoKey> {
+        let has_id = |entry: &&Entry| key_id.is_some() && entry.key_id.as_deref() == key_id;
+        let are_named = self.entries.iter().any(|entry| has_id(&entry));
+        let is_meant = |entry: &&Entry| if are_named { has_id(entry) } else { key_id.is_none() || entry.key_id.is_none() };
+        let mut meant = self.entries.iter().filter(is_meant).flat_map(|entry| &entry.keys).peekable();
+        if meant.peek().is_none() {
             return Err(NoKey::UnknownId);
         }
-        let mut keys = named.flat_map(|entry| &entry.keys);
-        keys.find(|key| key.algorithm == algorithm).cloned().ok_or(NoKey::OtherAlgorithm)
+        let keys: Vec<_> = meant.filter(|key| key.algorithm == algorithm).take(MAX_CANDIDATES).cloned().collect();
+        if keys.is_empty() { Err(NoKey::OtherAlgorithm) } else { Ok(Candidates { keys, are_named }) }
     }
 }
 
 impl Entry {
-    /// `None` for a key that cannot be used.
-    fn read(listed: &Json<'_>) -> Option<Self> {
-        let Json::Object(key) = listed else { return None };
-        let key_id = match key.get("kid") {
-            None => None,
-            Some(Json::Text(id)) if is_key_id(id) => Some(id.as_ref().into()),
-            Some(_) => return None,
-        };
-        if !signs(key) {
-            return None;
+    fn read(key: &Object<'_>) -> Result<Self, Skipped> {
+        let key_id = optional_text(key, "kid")?.map(|id| is_key_id(id).then(|| id.into()).ok_or(Skipped::Unreadable)).transpose()?;
+        if !is_for_signatures(key)? {
+            return Err(Skipped::NotForUs);
         }
         // A key that says its algorithm serves no other.
-        let algorithms = match key.get("alg") {
+        let only = match optional_text(key, "alg")? {
             None => None,
-            Some(Json::Text(name)) => Some(Algorithm::parse(name)?),
-            Some(_) => return None,
+            Some(name) => Some(Algorithm::parse(name).ok_or(Skipped::NotForUs)?),
         };
-        let issuer: Option<Arc<str>> = text(key, "issuer").map(Into::into);
-        let keys: Vec<_> = match text(key, "kty")? {
-            "RSA" => rsa(key)?,
-            "EC" => vec![elliptic(key)?],
-            "OKP" => vec![edwards(key)?],
-            _ => return None,
+        let issuer: Option<Arc<str>> = optional_text(key, "issuer")?.map(Into::into);
+        let keys = match (optional_text(key, "kty")?, optional_text(key, "crv")?) {
+            (Some("RSA"), _) => rsa(key),
+            (Some("EC"), Some("P-256")) => elliptic(key, Algorithm::Es256, &ECDSA_P256_SHA256_FIXED, 32),
+            (Some("EC"), Some("P-384")) => elliptic(key, Algorithm::Es384, &ECDSA_P384_SHA384_FIXED, 48),
+            (Some("OKP"), Some("Ed25519")) => edwards(key),
+            (Some("EC" | "OKP"), None) | (None, _) => return Err(Skipped::Unreadable),
+            _ => return Err(Skipped::NotForUs),
         };
-        let wanted = keys.into_iter().filter(|(algorithm, _)| algorithms.is_none_or(|only| only == *algorithm));
+        let wanted = keys.ok_or(Skipped::Unreadable)?.into_iter().filter(|(algorithm, _)| only.is_none_or(|only| only == *algorithm));
         let bound = |(algorithm, key)| Arc::new(VerifyingKey { algorithm, issuer: issuer.clone(), key });
         let keys: Vec<_> = wanted.map(bound).collect();
-        (!keys.is_empty()).then_some(Self { key_id, keys })
+        if keys.is_empty() { Err(Skipped::Unreadable) } else { Ok(Self { key_id, keys }) }
     }
 }
 
@@ -237,66 +259,73 @@ pub fn is_key_id(text: &str) -> bool {
     (1..=MAX_KEY_ID_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// `use` and `key_ops` (RFC 7517 §4.2, §4.3) where they are given.
-fn signs(key: &Object<'_>) -> bool {
-    let for_signatures = match key.get("use") {
-        None => true,
-        Some(Json::Text(purpose)) => purpose == "sig",
-        Some(_) => false,
-    };
+/// Reads `use` and `key_ops` (RFC 7517 §4.2, §4.3) where they are given.
+fn is_for_signatures(key: &Object<'_>) -> Result<bool, Skipped> {
+    let for_signatures = optional_text(key, "use")?.is_none_or(|purpose| purpose == "sig");
     let to_verify = match key.get("key_ops") {
-        None => true,
+        None | Some(Json::Null) => true,
         Some(Json::Array(operations)) => operations.contains(&Json::Text("verify".into())),
-        Some(_) => false,
+        Some(_) => return Err(Skipped::Unreadable),
     };
-    for_signatures && to_verify
+    Ok(for_signatures && to_verify)
 }
 
-fn rsa(key: &Object<'_>) -> Option<Vec<(Algorithm, ParsedPublicKey)>> {
+type Parsed = Vec<(Algorithm, ParsedPublicKey)>;
+
+fn rsa(key: &Object<'_>) -> Option<Parsed> {
+    // Base64urlUInt has no leading zero (RFC 7518 §2), but some libraries write the sign byte of their big integers.
     let (n, e) = (bytes(key, "n")?, bytes(key, "e")?);
+    let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
     let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
     // An exponent of one would make every text its own signature, an even one fits no key, a long one makes each check expensive.
-    let sound_exponent = *e.first()? != 0 && e != [1] && e.last()? % 2 == 1 && e.len() <= MAX_EXPONENT_BYTES;
-    // Base64urlUInt has no leading zero (RFC 7518 §2).
-    if *n.first()? == 0 || !sound_exponent || !RSA_BITS.contains(&bits) {
+    let is_sound = e != [1] && e.last()? % 2 == 1 && e.len() <= MAX_EXPONENT_BYTES;
+    if !is_sound || !RSA_BITS.contains(&bits) {
         return None;
     }
     let parsed = |algorithm: Algorithm| {
-        let key = RsaPublicKeyComponents { n: &n, e: &e }.to_parsed_public_key(algorithm.rsa()?);
+        let key = RsaPublicKeyComponents { n, e }.to_parsed_public_key(algorithm.rsa()?);
         Some((algorithm, key.ok()?))
     };
     Algorithm::OF_RSA.into_iter().map(parsed).collect()
 }
 
-fn elliptic(key: &Object<'_>) -> Option<(Algorithm, ParsedPublicKey)> {
-    let (algorithm, parameters, size): (_, &'static dyn VerificationAlgorithm, _) = match text(key, "crv")? {
-        "P-256" => (Algorithm::Es256, &ECDSA_P256_SHA256_FIXED, 32),
-        "P-384" => (Algorithm::Es384, &ECDSA_P384_SHA384_FIXED, 48),
-        _ => return None,
+fn elliptic(key: &Object<'_>, algorithm: Algorithm, parameters: &'static dyn VerificationAlgorithm, size: usize) -> Option<Parsed> {
+    // A coordinate has the full size of the field (RFC 7518 §6.2.1.2); some libraries leave leading zeros out, or add one.
+    let padded = |coordinate: Vec<u8>| {
+        let digits = without_leading_zeros(&coordinate);
+        Some([&vec![0; size.checked_sub(digits.len())?], digits].concat())
     };
-    let (x, y) = (bytes(key, "x")?, bytes(key, "y")?);
-    if x.len() != size || y.len() != size {
-        return None;
-    }
+    let (x, y) = (padded(bytes(key, "x")?)?, padded(bytes(key, "y")?)?);
     // The uncompressed point (SEC 1 §2.3.3). The parser refuses one that is not on the curve.
     let point = [&[4][..], &x, &y].concat();
-    Some((algorithm, ParsedPublicKey::new(parameters, point).ok()?))
+    Some(vec![(algorithm, ParsedPublicKey::new(parameters, point).ok()?)])
 }
 
-fn edwards(key: &Object<'_>) -> Option<(Algorithm, ParsedPublicKey)> {
-    let x = bytes(key, "x").filter(|x| x.len() == 32 && text(key, "crv") == Some("Ed25519"))?;
-    Some((Algorithm::EdDsa, ParsedPublicKey::new(&ED25519, x).ok()?))
+fn edwards(key: &Object<'_>) -> Option<Parsed> {
+    let x = bytes(key, "x").filter(|x| x.len() == 32)?;
+    Some(vec![(Algorithm::EdDsa, ParsedPublicKey::new(&ED25519, x).ok()?)])
 }
 
-fn text<'a>(key: &'a Object<'_>, member: &str) -> Option<&'a str> {
+fn without_leading_zeros(mut bytes: &[u8]) -> &[u8] {
+    while let [0, rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The text of a member that may be absent or null.
+fn optional_text<'a>(key: &'a Object<'_>, member: &str) -> Result<Option<&'a str>, Skipped> {
     match key.get(member) {
-        Some(Json::Text(text)) => Some(text),
-        _ => None,
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Text(text)) => Ok(Some(text)),
+        Some(_) => Err(Skipped::Unreadable),
     }
 }
 
+/// The bytes of a base64url member. Some libraries pad it, or write base64 with its two other digits.
 fn bytes(key: &Object<'_>, member: &str) -> Option<Vec<u8>> {
-    BASE64URL_NOPAD.decode(text(key, member)?.as_bytes()).ok()
+    let text = optional_text(key, member).ok()??.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()
 }
 
 #[cfg(test)]

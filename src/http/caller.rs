@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use super::request::Request;
 use crate::app::oidc::Unproven;
-use crate::app::{App, Callers, Proxies, UNPROVEN_PRINCIPAL};
+use crate::app::{App, Callers, EasyAuth, Proxies, UNPROVEN_PRINCIPAL};
 use crate::domain::bearer::{self, Rejected};
 use crate::domain::caller::Caller;
 use crate::domain::client_address::ClientAddress;
@@ -17,6 +17,8 @@ use crate::domain::easy_auth;
 const CLIENT_IP: HeaderName = HeaderName::from_static("client-ip");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PRINCIPAL: HeaderName = HeaderName::from_static(easy_auth::PRINCIPAL_HEADER);
+const PRINCIPAL_ID: HeaderName = HeaderName::from_static(easy_auth::ID_HEADER);
+const PRINCIPAL_PROVIDER: HeaderName = HeaderName::from_static(easy_auth::PROVIDER_HEADER);
 
 /// Why nobody is known.
 pub enum Stranger {
@@ -24,6 +26,8 @@ pub enum Stranger {
     NoCredentials,
     /// They are not accepted; the word is for the operator.
     Rejected(&'static str),
+    /// As [`Stranger::Rejected`], by the identity provider's keys that are held; newer ones may accept them.
+    UnknownKey(&'static str),
     /// The identity provider's keys are not there, so that nobody can be told from anybody.
     CannotTell,
 }
@@ -32,28 +36,62 @@ pub enum Stranger {
 pub async fn authenticate<B>(app: &App, request: &Request<'_, B>, now: SystemTime) -> Result<Arc<Caller>, Stranger> {
     match &app.callers {
         Callers::Anonymous => Ok(Arc::new(Caller::anonymous(address(app, request).as_bytes().to_vec()))),
-        Callers::Oidc(oidc) => {
-            let token = bearer::token(values(request, &AUTHORIZATION))?.ok_or(Stranger::NoCredentials)?;
-            Ok(oidc.caller(token, now).await?)
-        }
+        Callers::Oidc(oidc) => Ok(oidc.caller(token(request)?, now).await?),
         Callers::EasyAuth(_) if !comes_from_the_host(request) => Err(Stranger::NoCredentials),
-        Callers::EasyAuth(rules) => match easy_auth::caller(values(request, &PRINCIPAL), rules) {
-            Ok(caller) => caller.map(Arc::new).ok_or(Stranger::NoCredentials),
-            Err(easy_auth::Unproven) => Err(Stranger::Rejected(UNPROVEN_PRINCIPAL)),
-        },
+        Callers::EasyAuth(easy_auth) => signed_in_by_azure(easy_auth, request),
+    }
+}
+
+/// Finds out who asks where [`authenticate`] said [`Stranger::UnknownKey`], by newer keys, for which it waits.
+pub async fn authenticate_with_newer_keys<B>(app: &App, request: &Request<'_, B>, now: SystemTime) -> Result<Arc<Caller>, Stranger> {
+    match &app.callers {
+        Callers::Oidc(oidc) => Ok(oidc.caller_with_newer_keys(token(request)?, now).await?),
+        Callers::Anonymous | Callers::EasyAuth(_) => authenticate(app, request, now).await,
+    }
+}
+
+fn token<'r, B>(request: &Request<'r, B>) -> Result<&'r str, Stranger> {
+    bearer::token(values(request, &AUTHORIZATION))?.ok_or(Stranger::NoCredentials)
+}
+
+fn signed_in_by_azure<B>(easy_auth: &EasyAuth, request: &Request<'_, B>) -> Result<Arc<Caller>, Stranger> {
+    let headers = easy_auth::Headers {
+        principal: values(request, &PRINCIPAL),
+        id: values(request, &PRINCIPAL_ID),
+        provider: values(request, &PRINCIPAL_PROVIDER),
+    };
+    match easy_auth::caller(headers, &easy_auth.rules) {
+        Ok(None) => Err(Stranger::NoCredentials),
+        Ok(Some(signed_in)) => {
+            if !signed_in.has_claims {
+                easy_auth.warn_of_missing_claims();
+            }
+            Ok(Arc::new(signed_in.caller))
+        }
+        Err(easy_auth::Unproven) => Err(Stranger::Rejected(UNPROVEN_PRINCIPAL)),
     }
 }
 
 /// Where a request comes from, as budgets count it.
 pub fn address<B>(app: &App, request: &Request<'_, B>) -> ClientAddress {
     match &app.proxies {
-        // The front end's value is the last if a client has sent one too.
-        Proxies::Azure if comes_from_the_host(request) => {
-            values(request, &CLIENT_IP).next_back().and_then(ClientAddress::from_client_ip).unwrap_or(request.peer.into())
+        Proxies::Azure { signs_in } if comes_from_the_host(request) => {
+            let visitor = || ClientAddress::before_last_proxy(values(request, &FORWARDED_FOR));
+            // The front end's value is the last if a client has sent one too.
+            let client = || values(request, &CLIENT_IP).next_back().and_then(ClientAddress::from_client_ip);
+            let is_behind_swa = *signs_in && comes_through_static_web_apps(request);
+            is_behind_swa.then(visitor).flatten().or_else(client).unwrap_or(request.peer.into())
         }
-        Proxies::Azure => request.peer.into(),
+        Proxies::Azure { .. } => request.peer.into(),
         Proxies::Own(trusted) => ClientAddress::from_forwarded_for(values(request, &FORWARDED_FOR), request.peer, trusted),
     }
+}
+
+/// Whether Static Web Apps handed the request on: it says so of anonymous callers too. Without the built-in sign-in anyone could say
+/// so.
+fn comes_through_static_web_apps<B>(request: &Request<'_, B>) -> bool {
+    let mut providers = values(request, &PRINCIPAL_PROVIDER);
+    providers.next() == Some(easy_auth::STATIC_WEB_APPS.as_bytes()) && providers.next().is_none()
 }
 
 /// In Azure the Functions host calls from this machine. Whoever comes from elsewhere has gone around it, and around the front end
@@ -76,6 +114,7 @@ impl From<Unproven> for Stranger {
     fn from(unproven: Unproven) -> Self {
         match unproven {
             Unproven::Rejected(rejected) => rejected.into(),
+            Unproven::UnknownKey(rejected) => Self::UnknownKey(rejected.as_str()),
             Unproven::CannotTell => Self::CannotTell,
         }
     }

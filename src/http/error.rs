@@ -14,7 +14,8 @@ use uuid::Uuid;
 pub use self::kinds::KINDS;
 use self::kinds::{
     AUTH_UNAVAILABLE, IDENTITY_MISMATCH, INSUFFICIENT_SCOPE, INTERNAL, INVALID_REQUEST, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND,
-    OVERLOADED, PAYLOAD_TOO_LARGE, RATE_LIMITED, REQUEST_TIMEOUT, ROOM_FORBIDDEN, UNAUTHENTICATED, UNSUPPORTED_MEDIA_TYPE,
+    ORIGIN_FORBIDDEN, OVERLOADED, PAYLOAD_TOO_LARGE, RATE_LIMITED, REQUEST_TIMEOUT, ROOM_FORBIDDEN, UNAUTHENTICATED,
+    UNSUPPORTED_MEDIA_TYPE,
 };
 use super::reply::{self, Reply};
 use super::request::MAX_BODY_BYTES;
@@ -39,6 +40,8 @@ pub enum ApiError {
     IdentityMismatch,
     /// The room is not one of the caller's.
     RoomForbidden,
+    /// The web page that asks is neither the site's own nor on the list.
+    OriginForbidden,
     /// A budget is used up.
     RateLimited,
     /// The identity provider's keys are not there.
@@ -126,6 +129,7 @@ impl ApiError {
             Self::InsufficientScope => &INSUFFICIENT_SCOPE,
             Self::IdentityMismatch => &IDENTITY_MISMATCH,
             Self::RoomForbidden => &ROOM_FORBIDDEN,
+            Self::OriginForbidden => &ORIGIN_FORBIDDEN,
             Self::RateLimited => &RATE_LIMITED,
             Self::AuthUnavailable => &AUTH_UNAVAILABLE,
             Self::SecretUnavailable => &upstream::SECRET_UNAVAILABLE,
@@ -151,6 +155,7 @@ impl ApiError {
             | Self::InsufficientScope
             | Self::IdentityMismatch
             | Self::RoomForbidden
+            | Self::OriginForbidden
             | Self::RateLimited
             | Self::AuthUnavailable
             | Self::SecretUnavailable
@@ -213,6 +218,7 @@ impl ApiError {
             | Self::InvalidRequest(_)
             | Self::IdentityMismatch
             | Self::RoomForbidden
+            | Self::OriginForbidden
             | Self::NotFound
             | Self::UnsupportedMediaType
             | Self::Internal(_) => {}
@@ -225,6 +231,7 @@ impl ApiError {
     pub fn remediation(&self) -> Option<&'static str> {
         match self {
             Self::SecretUnavailable => Some(upstream::SECRET_REMEDIATION),
+            Self::OriginForbidden => Some("List the page's origin under cors.allowedOrigins in host.json."),
             Self::Upstream(error) => Some(upstream::remediation(*error)),
             Self::MalformedJson
             | Self::InvalidRequest(_)
@@ -258,6 +265,7 @@ impl ApiError {
             Self::InsufficientScope => "The credential is valid, but lacks a scope or role that is required here.".to_owned(),
             Self::IdentityMismatch => "The identity asked for is not the caller's own.".to_owned(),
             Self::RoomForbidden => "The caller may not enter the room asked for, or may enter none.".to_owned(),
+            Self::OriginForbidden => "The Origin header names a page that is neither this site's own nor on the list.".to_owned(),
             Self::RateLimited => "The budget is used up for now.".to_owned(),
             Self::AuthUnavailable => "The identity provider's keys are not here yet.".to_owned(),
             Self::SecretUnavailable => "A secret that this needs has not come from Key Vault yet.".to_owned(),

@@ -11,6 +11,7 @@ use http::header::HeaderName;
 
 use super::caller::{self, Stranger};
 use super::error::ApiError;
+use super::origin;
 use super::record::Record;
 use super::request::Request;
 use crate::app::{App, Callers, WRONG_ADMIN_KEY};
@@ -52,10 +53,12 @@ impl Admission {
 /// Lets a caller ask for a key, and takes the request from the caller's budget.
 ///
 /// # Errors
-/// 401 without good credentials, 503 where those cannot be checked or nobody can be counted, 429 past the budget.
+/// 403 for a web page that may not ask, 401 without good credentials, 503 where those cannot be checked or nobody can be counted, 429
+/// past the budget.
 pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) -> Result<Admission, ApiError> {
     let now = app.clock.now();
     request.record.action = Some((action, now));
+    check_origin(app, request)?;
     let (caller, hash) = recognized(app, request, now).await?;
     if let Some(budget) = app.budgets.tokens {
         take(app, request.record, budget, hash, now).await?;
@@ -79,10 +82,11 @@ pub async fn mint(app: &App, record: &mut Record, admission: &Admission) -> Resu
 /// Lets an operator in: by one of the keys, or by the role. Returns the request's one clock reading.
 ///
 /// # Errors
-/// 401 without good credentials, 403 for a caller without the role, 429 after too many wrong keys from one address, 503 while the
+/// 403 for a web page that may not ask, 401 without good credentials, 403 for a caller without the role, 429 after too many wrong keys from one address, 503 while the
 /// keys, or the one under which addresses are counted, are not there.
 pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<SystemTime, ApiError> {
     let now = app.clock.now();
+    check_origin(app, request)?;
     if request.headers.contains_key(ADMIN_KEY) {
         return by_key(app, request, now).await.map(|()| now);
     }
@@ -93,9 +97,22 @@ pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<Syst
     if caller.is_admin() { Ok(now) } else { Err(ApiError::InsufficientScope) }
 }
 
+/// Where a cookie signs callers in, a page of another site could ask in its visitor's name: it is refused before it can use up a
+/// budget of the visitor's.
+fn check_origin<B>(app: &App, request: &Request<'_, B>) -> Result<(), ApiError> {
+    match app.callers {
+        Callers::EasyAuth(_) if !origin::may_ask(&app.cors, request.headers) => Err(ApiError::OriginForbidden),
+        Callers::EasyAuth(_) | Callers::Oidc(_) | Callers::Anonymous => Ok(()),
+    }
+}
+
 /// Finds out who asks, and notes it.
 async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(Arc<Caller>, CallerHash), ApiError> {
-    let caller = match caller::authenticate(app, request, now).await {
+    let mut authenticated = caller::authenticate(app, request, now).await;
+    if matches!(authenticated, Err(Stranger::UnknownKey(_))) && may_look_for_keys(app, request, now).await? {
+        authenticated = caller::authenticate_with_newer_keys(app, request, now).await;
+    }
+    let caller = match authenticated {
         Ok(caller) => caller,
         Err(stranger) => return Err(refused(app, request, stranger, now).await),
     };
@@ -104,41 +121,60 @@ async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime)
     Ok((caller, hash))
 }
 
-/// Wrong keys count against the address, and past the budget no key is looked at: guessing must not go on. Right ones never
-/// count, so that an operator elsewhere does not notice.
+/// Wrong keys count against the address, and past the budget no key opens anything: guessing must not go on. Right ones never count,
+/// so that neither an operator elsewhere nor many at once notice.
+///
+/// Invariant: however many ask at the same time, the answers are those of some order one after the other, because one step of the
+/// counters both decides and counts. That step comes last, so what was compared before it is told to nobody whom it refuses: a right
+/// and a wrong key then get the same answer, after the same work. `tests/real/wrong_keys.rs` holds this against a slow Redis.
 async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(), ApiError> {
     let address = of_address(app, request).await?;
-    let budget = app.budgets.wrong_keys;
-    let decision = app.counters.peek(&budget, address, now).await;
-    allowed(app, request.record, budget, decision, now)?;
     let known = app.secrets.admin_keys.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
     let mut keys = request.headers.get_all(ADMIN_KEY).iter();
     let only = keys.next().filter(|_| keys.next().is_none());
-    if let Some(id) = only.and_then(|key| known.find(key.as_bytes())) {
-        request.record.actor = Some(Actor::AdminKey(id));
-        request.record.limit = None;
-        return Ok(());
-    }
-    app.metrics.auth_rejected(WRONG_ADMIN_KEY);
-    take(app, request.record, budget, address, now).await?;
-    Err(ApiError::Unauthenticated(Some(WRONG_ADMIN_KEY)))
+    let found = only.and_then(|key| known.find(key.as_bytes()));
+    let budget = app.budgets.wrong_keys;
+    let decision = match found {
+        Some(_) => app.counters.peek(&budget, address, now).await,
+        None => app.counters.take(&budget, address, now).await,
+    };
+    allowed(app, request.record, budget, decision, now)?;
+    let Some(id) = found else {
+        app.metrics.auth_rejected(WRONG_ADMIN_KEY);
+        return Err(ApiError::Unauthenticated(Some(WRONG_ADMIN_KEY)));
+    };
+    request.record.actor = Some(Actor::AdminKey(id));
+    request.record.limit = None;
+    Ok(())
 }
 
-/// The answer to a stranger. Wrong credentials count against the address; good ones from there are still accepted, since a
-/// signature cannot be guessed.
+/// The answer to a stranger. Wrong credentials count against the address. Past that budget the answer stays the same, since a client
+/// whose token has expired must learn just that, and good ones from there are still accepted, since a signature cannot be guessed;
+/// but the refusal leaves no line of its own.
 async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger, now: SystemTime) -> ApiError {
     match stranger {
         Stranger::NoCredentials => ApiError::Unauthenticated(None),
         Stranger::CannotTell => ApiError::AuthUnavailable,
-        Stranger::Rejected(reason) => {
+        Stranger::Rejected(reason) | Stranger::UnknownKey(reason) => {
             app.metrics.auth_rejected(reason);
-            let taken = match of_address(app, request).await {
-                Ok(address) => take(app, request.record, app.budgets.refused_bearers, address, now).await,
-                Err(error) => Err(error),
+            let address = match of_address(app, request).await {
+                Ok(address) => address,
+                Err(error) => return error,
             };
-            taken.err().unwrap_or(ApiError::Unauthenticated(Some(reason)))
+            let budget = app.budgets.refused_bearers;
+            if !app.counters.take(&budget, address, now).await.allowed {
+                app.metrics.rate_limited(budget.name);
+                request.record.unlogged = Some(budget.name);
+            }
+            ApiError::Unauthenticated(Some(reason))
         }
     }
+}
+
+/// Whether a token with an unknown key may cause a look-up of keys and wait for it: not where too many were refused already.
+async fn may_look_for_keys<B>(app: &App, request: &Request<'_, B>, now: SystemTime) -> Result<bool, ApiError> {
+    let address = of_address(app, request).await?;
+    Ok(app.counters.peek(&app.budgets.refused_bearers, address, now).await.allowed)
 }
 
 async fn take(app: &App, record: &mut Record, budget: Budget, key: CallerHash, now: SystemTime) -> Result<(), ApiError> {
@@ -152,6 +188,7 @@ fn allowed(app: &App, record: &mut Record, budget: Budget, decision: Decision, n
         return Ok(());
     }
     app.metrics.rate_limited(budget.name);
+    record.unlogged = Some(budget.name);
     Err(ApiError::RateLimited)
 }
 

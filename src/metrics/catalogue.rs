@@ -67,7 +67,7 @@ pub(super) const RATE_LIMITED: Metric = Metric {
     kind: Kind::Counter,
     labels: &["budget"],
     unit: "requests",
-    help: "Requests refused because a budget was used up.",
+    help: "Requests past a budget that was used up: refused with 429; those past `refused-bearer` with 401 as before, without a log line.",
     when_it_moves: "Group the access lines with status 429 by `caller`. One caller: a loop in a client, or abuse. All: the limit is too low, or \
                     all come from one address, see ROOMKEY_TRUSTED_PROXIES.",
 };
@@ -106,6 +106,15 @@ pub(super) const OIDC_KEYS_AGE: Metric = Metric {
     help: "Age of the identity provider's signing keys; absent before the first fetch.",
     when_it_moves: "Above 7200: the provider cannot be reached, see `failed` fetches. At 86400 the keys are dropped and every signed-in \
                     caller gets 503. Absent for minutes after a start: ROOMKEY_OIDC_ISSUER is wrong or not reachable.",
+};
+pub(super) const OIDC_KEYS_UNREADABLE: Metric = Metric {
+    name: "roomkey_oidc_keys_unreadable",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "entries",
+    help: "Entries of the identity provider's key set that are broken or weak and were skipped; absent before the first fetch.",
+    when_it_moves: "Above 0: tokens signed by such a key are refused as `key`. Ask the provider; RSA keys have 2048 to 8192 bits. Keys for \
+                    encryption and of kinds that are not used here do not count.",
 };
 pub(super) const OIDC_KEY_FETCHES: Metric = Metric {
     name: "roomkey_oidc_key_fetches_total",
@@ -203,6 +212,7 @@ pub const METRICS: &[&Metric] = &[
     &RATE_LIMIT_DEGRADED,
     &AUTH_REJECTED,
     &OIDC_KEYS_AGE,
+    &OIDC_KEYS_UNREADABLE,
     &OIDC_KEY_FETCHES,
     &SECRET_STATE,
     &SECRET_READS,

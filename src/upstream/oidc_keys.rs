@@ -11,7 +11,7 @@ use super::refresher::{NotRefreshed, Refresher, Source, Status};
 use super::slot::Slot;
 use crate::clock::Clock;
 use crate::domain::bearer::Issuer;
-use crate::domain::key_set::{Algorithm, KeySet, NoKey, VerifyingKey};
+use crate::domain::key_set::{Algorithm, Candidates, KeySet, NoKey};
 use crate::entropy::Entropy;
 
 /// Time between two fetches that nobody requested.
@@ -24,10 +24,12 @@ const LAST_GOOD: Duration = Duration::from_hours(24);
 /// Why there is no key for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotFound {
-    /// There are keys and the token's is not among them: it is not accepted.
+    /// There are keys, and the one that the token names is for another algorithm: it is not accepted.
     Rejected,
-    /// There are no keys, or they are being fetched and too many requests wait for that, so that
-    /// nobody can be let in or refused for good. The caller may try again.
+    /// There are keys and the token's is not among them; newer ones may hold it.
+    UnknownKey,
+    /// There are no keys, or they are being fetched and too many requests wait for that, so that nobody can be let in or refused for
+    /// good. The caller may try again.
     NoKeys,
 }
 
@@ -71,27 +73,34 @@ impl KeyCache {
         self.refresher.run(source, &*self.clock, &*self.entropy).await;
     }
 
-    /// Returns the key for a token.
-    ///
-    /// Waits in two cases: for the very first fetch, and for the one fetch a minute that an unknown key
-    /// causes; each at most [`super::refresher::LONGEST_WAIT`].
+    /// Finds the keys that may have signed a token, among those that are held. Waits for the very first fetch only.
     ///
     /// # Errors
     /// [`NotFound`].
-    pub async fn key(&self, key_id: Option<&str>, algorithm: Algorithm, now: SystemTime) -> Result<Arc<VerifyingKey>, NotFound> {
+    pub async fn find(&self, key_id: Option<&str>, algorithm: Algorithm, now: SystemTime) -> Result<Candidates, NotFound> {
         let held = self.held.fetched_value().await.filter(|held| held.are_good(now));
-        match held.ok_or(NotFound::NoKeys)?.keys.find(key_id, algorithm) {
-            Ok(key) => return Ok(key),
-            Err(NoKey::UnknownId) => {}
-            Err(NoKey::Unnamed | NoKey::OtherAlgorithm) => return Err(NotFound::Rejected),
-        }
+        held.ok_or(NotFound::NoKeys)?.keys.find(key_id, algorithm).map_err(|none| match none {
+            NoKey::UnknownId => NotFound::UnknownKey,
+            NoKey::OtherAlgorithm => NotFound::Rejected,
+        })
+    }
+
+    /// Waits for newer keys, in case a token's is among them: for the one fetch a minute that unknown keys cause, together with
+    /// whoever else waits for it.
+    ///
+    /// # Errors
+    /// [`NotFound::NoKeys`] where too many requests wait already.
+    pub async fn refreshed(&self) -> Result<(), NotFound> {
         match self.refresher.refresh().await {
-            Ok(()) => {}
-            Err(NotRefreshed::Cooldown | NotRefreshed::TooSlow) => return Err(NotFound::Rejected),
-            Err(NotRefreshed::TooManyWaiting) => return Err(NotFound::NoKeys),
+            Ok(()) | Err(NotRefreshed::Cooldown | NotRefreshed::TooSlow) => Ok(()),
+            Err(NotRefreshed::TooManyWaiting) => Err(NotFound::NoKeys),
         }
-        let held = self.good_keys(now).ok_or(NotFound::NoKeys)?;
-        held.keys.find(key_id, algorithm).map_err(|_| NotFound::Rejected)
+    }
+
+    /// Returns how many entries of the key set that is held could not be read.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<usize> {
+        self.held.value().map(|held| held.keys.unreadable())
     }
 
     /// Returns when the keys that are held came.

@@ -171,6 +171,7 @@ fn is_listed(error: &ApiError) -> bool {
         | ApiError::InsufficientScope
         | ApiError::IdentityMismatch
         | ApiError::RoomForbidden
+        | ApiError::OriginForbidden
         | ApiError::RateLimited
         | ApiError::AuthUnavailable
         | ApiError::SecretUnavailable
@@ -194,6 +195,7 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::InsufficientScope,
         ApiError::IdentityMismatch,
         ApiError::RoomForbidden,
+        ApiError::OriginForbidden,
         ApiError::RateLimited,
         ApiError::AuthUnavailable,
         ApiError::SecretUnavailable,
@@ -216,7 +218,7 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::Internal(""),
     ] {
         assert!(is_listed(&error), "{error:?}");
-        let is_operators = matches!(error, ApiError::SecretUnavailable | ApiError::Upstream(_));
+        let is_operators = matches!(error, ApiError::OriginForbidden | ApiError::SecretUnavailable | ApiError::Upstream(_));
         assert_eq!(error.remediation().is_some(), is_operators, "{error:?}");
     }
     let codes: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.code).collect();

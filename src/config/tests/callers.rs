@@ -32,15 +32,37 @@ fn a_setting_that_would_protect_nothing_is_a_fault() {
         "ROOMKEY_OIDC_SCOPE",
         "ROOMKEY_IDENTITY_CLAIM",
         "ROOMKEY_ROOMS_CLAIM",
+        "ROOMKEY_ROLES_CLAIM",
+        "ROOMKEY_OIDC_DISCOVERY_URL",
         "ROOMKEY_ADMIN_ROLE",
     ] {
         assert_eq!(faulty(&with((name, "x"))), [name]);
     }
-    for setting in [("ROOMKEY_IDENTITY_CLAIM", "oid"), ("ROOMKEY_TRUSTED_PROXIES", "10.0.0.0/8")] {
+    for setting in
+        [("ROOMKEY_IDENTITY_CLAIM", "oid"), ("ROOMKEY_OIDC_DISCOVERY_URL", "https://x"), ("ROOMKEY_TRUSTED_PROXIES", "10.0.0.0/8")]
+    {
         assert_eq!(faulty(&livekit_and(&[&AZURE_SIGN_IN[..], &[setting]].concat())), [setting.0]);
     }
     let settings: Vec<_> = AZURE_SIGN_IN.into_iter().chain([("ROOMKEY_OIDC_ISSUER", "https://id.example.com")]).collect();
     assert_eq!(faulty(&livekit_and(&settings)), ["ROOMKEY_OIDC_ISSUER"]);
+}
+
+#[test]
+fn settings_that_need_claims_are_refused_behind_static_web_apps() {
+    let swa =
+        r#"{"platform":{"enabled":true},"identityProviders":{"azureStaticWebApps":{"registration":{"clientId":"x.azurestaticapps.net"}}}}"#;
+    let with = |document: &'static str, name: &'static str| {
+        livekit_and(&[&AZURE_SIGN_IN[..], &[("WEBSITE_AUTH_V2_CONFIG_JSON", document), (name, "x")]].concat())
+    };
+    for name in ["ROOMKEY_ROOMS_CLAIM", "ROOMKEY_ROLES_CLAIM", "ROOMKEY_IDENTITY_CLAIM"] {
+        assert_eq!(faulty(&with(swa, name)), [name]);
+    }
+    for name in ["ROOMKEY_OIDC_SCOPE", "ROOMKEY_ADMIN_ROLE"] {
+        assert!(read(&with(swa, name)).is_ok(), "{name}: its roles count");
+    }
+    assert!(read(&with("{}", "ROOMKEY_ROOMS_CLAIM")).is_ok());
+    let off = r#"{"platform":{"enabled":false}}"#;
+    assert_eq!(faulty(&with(off, "ROOMKEY_ADMIN_ROLE")), ["ROOMKEY_CALLER_AUTH"], "a marker that the operator has set himself");
 }
 
 #[test]

@@ -9,18 +9,19 @@ use crate::domain::json::{Json, Object};
 
 /// Longest subject in bytes (`OpenID` Connect Core 1.0 §2).
 const MAX_SUBJECT_BYTES: usize = 255;
-/// Dates past this many seconds are read as this one (the year 2106), so that no sum overflows.
-const LAST_SECOND: u32 = u32::MAX;
+/// The last second of the year 9999. A date past it is a mistake, most likely one in milliseconds, by which a token would not end.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Holds the claims against the policy, and makes the caller of them. `key_issuer` is whose key signed, where the key set says.
 pub(super) fn read(claims: &Object<'_>, key_issuer: Option<&str>, policy: &Policy, now: SystemTime) -> Result<Verified, Rejected> {
     let now = u64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-    let last = millis(claims, "exp")?.ok_or(Rejected::Claims)? + LEEWAY_MILLIS;
+    let end = date(claims, "exp")?.and_then(Date::millis).ok_or(Rejected::Claims)?;
+    let last = end + LEEWAY_MILLIS;
     if now > last {
         return Err(Rejected::Expired);
     }
     for begins in ["nbf", "iat"] {
-        if millis(claims, begins)?.is_some_and(|begins| begins > now.saturating_add(LEEWAY_MILLIS)) {
+        if date(claims, begins)?.and_then(Date::millis).is_some_and(|begins| begins > now.saturating_add(LEEWAY_MILLIS)) {
             return Err(Rejected::TooEarly);
         }
     }
@@ -37,7 +38,11 @@ pub(super) fn read(claims: &Object<'_>, key_issuer: Option<&str>, policy: &Polic
         rooms: rules.rooms_claim.as_ref().and_then(|claim| texts(claims, claim)),
         // Entra's v1 and v2 tokens have `scp`, RFC 9068 has `scope`: words with spaces between them, at some providers a list.
         scopes: ["scp", "scope"].iter().filter_map(|claim| texts(claims, claim)).flatten().flat_map(|words| words.split(' ')).collect(),
-        roles: texts(claims, "roles").unwrap_or_default(),
+        roles: [texts(claims, "roles"), rules.roles_claim.as_ref().and_then(|path| texts_at(claims, path))]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect(),
     };
     Ok(Verified { caller: Caller::signed_in(&facts, rules), good_until: UNIX_EPOCH + Duration::from_millis(last) })
 }
@@ -59,17 +64,38 @@ fn issuer<'c>(claims: &'c Object<'_>, key_issuer: Option<&str>, policy: &Policy)
     }
 }
 
-/// A `NumericDate` (RFC 7519 §2): seconds since 1970 as a number, a fraction allowed.
-fn millis(claims: &Object<'_>, claim: &str) -> Result<Option<u64>, Rejected> {
-    match claims.get(claim) {
-        None => Ok(None),
-        Some(Json::Whole(seconds)) => Ok(Some((*seconds).min(LAST_SECOND.into()) * 1000)),
-        Some(Json::Fraction(seconds)) => {
-            let span = Duration::try_from_secs_f64(seconds.min(LAST_SECOND.into())).map_err(|_| Rejected::Claims)?;
-            Ok(u64::try_from(span.as_millis()).ok())
+/// A date as a claim has it.
+#[derive(Clone, Copy)]
+enum Date {
+    /// Before 1970. Some libraries write the year 1 as `nbf` where no date was set.
+    Past,
+    /// Milliseconds since 1970.
+    Millis(u64),
+}
+
+impl Date {
+    fn millis(self) -> Option<u64> {
+        match self {
+            Self::Past => None,
+            Self::Millis(millis) => Some(millis),
         }
-        Some(_) => Err(Rejected::Claims),
     }
+}
+
+/// Reads a `NumericDate` (RFC 7519 §2): seconds since 1970 as a number, a fraction allowed.
+fn date(claims: &Object<'_>, claim: &str) -> Result<Option<Date>, Rejected> {
+    let seconds = match claims.get(claim) {
+        None | Some(Json::Null) => return Ok(None),
+        Some(Json::OtherNumber) => return Ok(Some(Date::Past)),
+        Some(Json::Fraction(seconds)) if *seconds < 0.0 => return Ok(Some(Date::Past)),
+        Some(Json::Whole(seconds)) => Duration::from_secs(*seconds),
+        Some(Json::Fraction(seconds)) => Duration::try_from_secs_f64(*seconds).map_err(|_| Rejected::Claims)?,
+        Some(_) => return Err(Rejected::Claims),
+    };
+    if seconds.as_secs() > LAST_SECOND {
+        return Err(Rejected::Claims);
+    }
+    u64::try_from(seconds.as_millis()).map(|millis| Some(Date::Millis(millis))).map_err(|_| Rejected::Claims)
 }
 
 fn is_subject(text: &str) -> bool {
@@ -83,14 +109,33 @@ fn text<'c>(claims: &'c Object<'_>, claim: &str) -> Option<&'c str> {
     }
 }
 
-/// One text, or a list of nothing but texts.
+/// One text, or a list of nothing but texts and nulls, which count as absent.
 fn texts<'c>(claims: &'c Object<'_>, claim: &str) -> Option<Vec<&'c str>> {
+    texts_of(claims.get(claim)?)
+}
+
+/// As [`texts`], of the claim at a dotted path such as `realm_access.roles`. A claim whose name is the whole path, dots included,
+/// comes first: namespaced claims have addresses as names.
+fn texts_at<'c>(claims: &'c Object<'_>, path: &str) -> Option<Vec<&'c str>> {
+    texts_of(at_path(claims, path)?)
+}
+
+fn at_path<'c, 'a>(claims: &'c Object<'a>, path: &str) -> Option<&'c Json<'a>> {
+    claims.get(path).or_else(|| {
+        path.match_indices('.').find_map(|(dot, _)| match (claims.get(path.get(..dot)?), path.get(dot + 1..)) {
+            (Some(Json::Object(inner)), Some(rest)) => at_path(inner, rest),
+            _ => None,
+        })
+    })
+}
+
+fn texts_of<'c>(value: &'c Json<'_>) -> Option<Vec<&'c str>> {
     let text = |item: &'c Json<'_>| match item {
         Json::Text(text) => Some(text.as_ref()),
         _ => None,
     };
-    match claims.get(claim)? {
-        Json::Array(items) => items.iter().map(text).collect(),
+    match value {
+        Json::Array(items) => items.iter().filter(|item| **item != Json::Null).map(text).collect(),
         item => Some(vec![text(item)?]),
     }
 }

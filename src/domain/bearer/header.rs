@@ -12,7 +12,7 @@ pub(super) struct Header {
 
 /// Reads a header. Members that only name or bring keys are not looked at.
 pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
-    let members = json::parse_object(header).map_err(|_| Rejected::Form)?;
+    let members = json::parse_members(header).map_err(|_| Rejected::Form)?;
     let text = |member| match members.get(member) {
         Some(Json::Text(text)) => Some(text.as_ref()),
         _ => None,
@@ -21,12 +21,15 @@ pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
     if members.contains_key("crit") || members.contains_key("b64") {
         return Err(Rejected::Critical);
     }
-    if !text("typ").is_some_and(is_access_token) {
-        return Err(Rejected::Type);
+    match members.get("typ") {
+        // Many providers leave it out (RFC 7515 §4.1.9 lets them).
+        None | Some(Json::Null) => {}
+        Some(Json::Text(typ)) if is_access_token(typ) => {}
+        Some(_) => return Err(Rejected::Type),
     }
     let algorithm = text("alg").and_then(Algorithm::parse).ok_or(Rejected::Algorithm)?;
     let key_id = match members.get("kid") {
-        None => None,
+        None | Some(Json::Null) => None,
         Some(Json::Text(id)) if is_key_id(id) => Some(id.as_ref().into()),
         Some(_) => return Err(Rejected::Key),
     };
@@ -34,7 +37,7 @@ pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
 }
 
 /// `JWT`, or `at+jwt` (RFC 9068 §2.1): a media type, so case does not matter and `application/` may be left out. The type keeps
-/// other JWTs of the same issuer out, such as logout tokens.
+/// other JWTs of the same issuer out that name theirs, such as logout tokens.
 fn is_access_token(typ: &str) -> bool {
     const PREFIX: &str = "application/";
     let short = typ.split_at_checked(PREFIX.len()).filter(|(prefix, _)| prefix.eq_ignore_ascii_case(PREFIX)).map_or(typ, |(_, rest)| rest);

@@ -30,6 +30,8 @@ const PLACEHOLDER: &str = "{tenantid}";
 pub struct Issuer {
     configured: String,
     accepted: Accepted,
+    /// Where the discovery document is, if not below the issuer.
+    discovery: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,18 @@ impl Issuer {
         if normal != text && normal.strip_suffix('/') != Some(text) {
             return Err(rule());
         }
-        Ok(Self { configured: text.to_owned(), accepted: accepted(&url, text) })
+        Ok(Self { configured: text.to_owned(), accepted: accepted(&url, text), discovery: None })
+    }
+
+    /// The same issuer, whose discovery document is at this address, as with Azure AD B2C, which has the policy in the query.
+    ///
+    /// # Errors
+    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a fragment.
+    pub fn with_discovery_at(self, address: &str) -> Result<Self, Rule> {
+        let url = Url::parse(address).ok().filter(is_fetchable);
+        let url =
+            url.ok_or("must be an address like https://id.example.com/.well-known/openid-configuration, or http:// on a loopback address")?;
+        Ok(Self { discovery: Some(url.into()), ..self })
     }
 
     /// Whether tokens of several tenants come from here, so that the operator must list them.
@@ -64,7 +77,8 @@ impl Issuer {
     /// Where the discovery document lies.
     #[must_use]
     pub fn discovery_url(&self) -> String {
-        format!("{}/.well-known/openid-configuration", self.configured.trim_end_matches('/'))
+        let below = || format!("{}/.well-known/openid-configuration", self.configured.trim_end_matches('/'));
+        self.discovery.clone().unwrap_or_else(below)
     }
 
     /// What `issuer` in the discovery document must be.
@@ -76,11 +90,11 @@ impl Issuer {
         }
     }
 
-    /// Whether the provider's keys may lie at this address: as safe as the issuer's own. Any host, since large providers have
-    /// their keys on another.
+    /// Whether the provider's keys may lie at this address: as safe as that of the discovery document. Any host, since large
+    /// providers have their keys on another.
     #[must_use]
     pub fn may_have_keys_at(&self, address: &str) -> bool {
-        let secure = self.configured.starts_with("https:");
+        let secure = self.discovery.as_ref().unwrap_or(&self.configured).starts_with("https:");
         Url::parse(address).is_ok_and(|url| is_fetchable(&url) && (url.scheme() == "https" || !secure))
     }
 
@@ -191,6 +205,20 @@ mod tests {
         let url = |text| Issuer::parse(text).unwrap().discovery_url();
         assert_eq!(url("https://id.example.com/a/"), "https://id.example.com/a/.well-known/openid-configuration");
         assert_eq!(url("https://id.example.com"), "https://id.example.com/.well-known/openid-configuration");
+    }
+
+    #[test]
+    fn the_discovery_document_may_be_elsewhere() {
+        let issuer = || Issuer::parse("https://id.example.com/a").unwrap();
+        for address in ["https://other.example/x?p=B2C_1_x", "http://127.0.0.1:1/x", "http://localhost/x"] {
+            let moved = issuer().with_discovery_at(address).unwrap();
+            assert_eq!((moved.discovery_url().as_str(), moved.published().as_ref()), (address, "https://id.example.com/a"));
+            assert_eq!(moved.may_have_keys_at("http://127.0.0.1:2/jwks"), address.starts_with("http:"), "{address}");
+            assert!(!moved.may_have_keys_at("http://192.0.2.1/jwks"));
+        }
+        for address in ["", "x", "http://id.example.com/x", "ftp://127.0.0.1", "https://u@x", "https://x#y", "file:///etc/passwd"] {
+            assert!(issuer().with_discovery_at(address).is_err(), "{address}");
+        }
     }
 
     #[test]

@@ -39,6 +39,13 @@ pub(super) const UNAUTHENTICATED: Kind = kind(
     "Send one `Authorization: Bearer` header with a fresh access token for this service, or as an operator `X-Admin-API-Key`. All causes \
      look alike; the operator's log and metrics tell them apart.",
 );
+pub(super) const ORIGIN_FORBIDDEN: Kind = kind(
+    "origin_forbidden",
+    StatusCode::FORBIDDEN,
+    "This web page may not ask.",
+    "Call from a page of the site itself. Operators: with `easy-auth` other pages must be listed under `cors.allowedOrigins` in \
+     host.json, since a browser would send the sign-in's cookie for any page.",
+);
 pub(super) const AUTH_UNAVAILABLE: Kind = kind(
     "auth_unavailable",
     StatusCode::SERVICE_UNAVAILABLE,
@@ -85,10 +92,11 @@ pub(super) const INTERNAL: Kind = kind(
 );
 
 /// All kinds, in the order of refusal.
-pub const KINDS: [&Kind; 23] = [
+pub const KINDS: [&Kind; 24] = [
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
     &OVERLOADED,
+    &ORIGIN_FORBIDDEN,
     &UNAUTHENTICATED,
     &AUTH_UNAVAILABLE,
     &RATE_LIMITED,
