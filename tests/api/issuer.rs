@@ -1,8 +1,10 @@
 //! An identity provider on a loopback address that counts what it is asked, and roomkey that trusts it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
+use roomkey::clock::Clock;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use warp::Filter;
@@ -22,24 +24,55 @@ pub static FORGE: LazyLock<Forge> = LazyLock::new(Forge::new);
 pub struct Issuer {
     pub terms: Terms,
     asked: Arc<AtomicUsize>,
+    keys: Arc<Mutex<String>>,
     serving: JoinHandle<()>,
+}
+
+/// How a provider differs from most.
+#[derive(Clone, Copy, Default)]
+pub struct Manner {
+    /// Path and query of the discovery document, if it is not where most have it.
+    pub discovery_at: Option<&'static str>,
+    /// What each answer takes.
+    pub latency: Duration,
 }
 
 impl Issuer {
     pub async fn start() -> Self {
+        Self::start_with(Manner::default()).await
+    }
+
+    /// Starts a provider that differs from most.
+    pub async fn start_with(manner: Manner) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let asked: Arc<AtomicUsize> = Arc::default();
-        let counting = Arc::clone(&asked);
-        let discovery = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") });
-        let keys = FORGE.key_set();
-        let documents = warp::path::full().map(move |path: warp::path::FullPath| {
+        let keys = Arc::new(Mutex::new(FORGE.key_set().to_string()));
+        let discovery = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys?p=x") }).to_string();
+        let (counting, published) = (Arc::clone(&asked), Arc::clone(&keys));
+        let path = warp::path::full().map(|path: warp::path::FullPath| path.as_str().to_owned());
+        let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+        let documents = path.and(query).then(move |path: String, query: String| {
             counting.fetch_add(1, Ordering::SeqCst);
-            warp::reply::json(if path.as_str() == "/keys" { &keys } else { &discovery })
+            let asked_for = if query.is_empty() { path } else { format!("{path}?{query}") };
+            let body = match asked_for.as_str() {
+                "/keys?p=x" => published.lock().unwrap().clone(),
+                asked_for if asked_for == manner.discovery_at.unwrap_or("/.well-known/openid-configuration") => discovery.clone(),
+                _ => String::new(),
+            };
+            async move {
+                tokio::time::sleep(manner.latency).await;
+                http::Response::builder().status(if body.is_empty() { 404 } else { 200 }).body(body).unwrap()
+            }
         });
         let serving = tokio::spawn(warp::serve(documents).incoming(listener).run());
         let terms = Terms { issuer, audience: AUDIENCE.to_owned(), tenant: TENANT.to_owned(), now: NOW.cast_signed() };
-        Self { terms, asked, serving }
+        Self { terms, asked, keys, serving }
+    }
+
+    /// Publishes another key set from now on.
+    pub fn publish(&self, keys: String) {
+        *self.keys.lock().unwrap() = keys;
     }
 
     /// How many documents were asked for.
@@ -54,6 +87,11 @@ impl Issuer {
 
     /// roomkey for callers with a token of this provider.
     pub fn app(&self, settings: &[(&str, &str)]) -> TestApp {
+        self.app_with(settings, None)
+    }
+
+    /// As [`Issuer::app`], with another clock than one that stands still.
+    pub fn app_with(&self, settings: &[(&str, &str)], clock: Option<Arc<dyn Clock>>) -> TestApp {
         let base = [
             ("ROOMKEY_CALLER_AUTH", "oidc"),
             ("ROOMKEY_OIDC_ISSUER", self.terms.issuer.as_str()),
@@ -61,7 +99,7 @@ impl Issuer {
             ("ROOMKEY_OIDC_TENANTS", TENANT),
             ("ROOMKEY_OIDC_SCOPE", SCOPE),
         ];
-        Setup { settings: &[&base, settings].concat(), ..Setup::default() }.spawn()
+        Setup { settings: &[&base, settings].concat(), clock, ..Setup::default() }.spawn()
     }
 }
 

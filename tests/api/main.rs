@@ -15,11 +15,13 @@ mod canary;
 mod connection_details;
 mod cors;
 mod documents;
+mod easy_auth;
 mod edge;
 mod faults;
 #[path = "../forgery.rs"]
 mod forgery;
 mod harness;
+mod honest_tokens;
 mod hostile_heads;
 mod issuer;
 mod limits;
