@@ -2,18 +2,22 @@
 //!
 //! One request costs one exchange: a script that is atomic and takes the server's clock. An exchange that fails, or lasts longer
 //! than 50 ms, is decided by the stand-in, which knows what Redis said last of the callers of this instance. From then on
-//! nobody waits for Redis until a task of ours has reached it again. Never does a failure mean "unlimited".
+//! nobody waits for Redis until a task of ours has reached it again, and has asked again what failed. Never does a failure mean
+//! "unlimited".
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod cause;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ErrorKind, RedisError, RedisResult, Script};
+use redis::{Client, RedisError, RedisResult, Script};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
+use self::cause::Cause;
 use super::memory::Memory;
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::rate_limit::{Budget, Cost, Decision, Gcra};
@@ -25,10 +29,18 @@ pub const SCRIPT: &str = include_str!("gcra.lua");
 const EXCHANGE: Duration = Duration::from_millis(50);
 /// How long a connection may take to come up; TLS to another zone takes some 20 ms.
 const CONNECTING: Duration = Duration::from_secs(1);
-/// Pause between two attempts to reach Redis again.
+/// Pause between two attempts to reach Redis again. It doubles with each loss that follows the last one within [`STEADY`], so that a
+/// Redis which answers now and then is not lost and found every second.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Most doublings of [`PAUSE`]: 64 s.
+const MAX_DOUBLINGS: u32 = 6;
+/// After this time without a loss the next one begins with the shortest pause again.
+const STEADY: Duration = Duration::from_mins(1);
 /// What an attempt asks: a budget of its own, full again at once, so that the script writes each time.
 const PROBE: Wanted<'_> = Wanted { key: "roomkey:probe", spacing_us: 1, capacity_us: 1_000, cost: Cost::One };
+
+/// What an attempt asks beside it, of the key that failed: of so large a budget nothing is ever taken or written.
+const LOOK: Wanted<'_> = Wanted { key: "", spacing_us: 1, capacity_us: 1 << 52, cost: Cost::Nothing };
 
 /// The address is not one of a Redis server.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +66,10 @@ struct Server {
     /// Replaced by each connection that was made anew. Locked for a copy only.
     connection: Mutex<ConnectionManager>,
     degraded: AtomicBool,
+    /// Losses that followed each other within [`STEADY`].
+    losses: AtomicU32,
+    /// The key of the request with which Redis was lost. Of a cluster, one server may serve the probe and not this one.
+    failed_key: Mutex<Option<String>>,
     /// Another has taken its place, and nobody wants to hear of this one any more.
     replaced: AtomicBool,
 }
@@ -151,7 +167,8 @@ impl Server {
         let client = Client::open(url.expose_secret()).map_err(|_| UnusableAddress)?;
         let connection = ConnectionManager::new_lazy_with_config(client.clone(), connecting()).map_err(|_| UnusableAddress)?;
         let (script, connection) = (Script::new(SCRIPT), Mutex::new(connection));
-        Ok(Self { url, wake, client, script, connection, degraded: AtomicBool::new(false), replaced: AtomicBool::new(false) })
+        let (degraded, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { url, wake, client, script, connection, degraded, losses: AtomicU32::new(0), failed_key: Mutex::new(None), replaced })
     }
 
     /// One exchange, unless Redis is known not to answer.
@@ -164,8 +181,8 @@ impl Server {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(EXCHANGE, self.exchange(connection, &wanted)).await {
             Ok(Ok(answer)) => Some(answer),
-            Ok(Err(error)) => self.degrade(self.note(&error)),
-            Err(_) => self.degrade("it took too long"),
+            Ok(Err(error)) => self.degrade(self.note(&error), Some(key)),
+            Err(_) => self.degrade(Cause::Late, Some(key)),
         }
     }
 
@@ -183,10 +200,11 @@ impl Server {
     }
 
     /// Says so once, and lets a task look for Redis. Always `None`: there is no answer.
-    fn degrade(self: &Arc<Self>, cause: &'static str) -> Option<Answer> {
+    fn degrade(self: &Arc<Self>, cause: Cause, key: Option<String>) -> Option<Answer> {
         // In this order, against the other one in `connect`: a loss that was said here is never missed there.
         if !self.degraded.swap(true, Ordering::SeqCst) && !self.replaced.load(Ordering::SeqCst) {
             say_lost(cause);
+            *self.failed_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
             tokio::spawn(Self::recover(Arc::downgrade(self)));
         }
         None
@@ -197,8 +215,8 @@ impl Server {
         let connection = server.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match timeout(CONNECTING + EXCHANGE, server.probe(connection)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => drop(server.degrade(server.note(&error))),
-            Err(_) => drop(server.degrade("it took too long")),
+            Ok(Err(error)) => drop(server.degrade(server.note(&error), None)),
+            Err(_) => drop(server.degrade(Cause::Late, None)),
         }
     }
 
@@ -214,24 +232,39 @@ impl Server {
         }
     }
 
-    /// Tries until Redis answers in time again, or nobody counts there any more.
+    /// Tries until Redis answers in time again, or nobody counts there any more. Then sees whether that lasts.
     async fn recover(server: Weak<Self>) {
+        let Some(losses) = server.upgrade().map(|server| server.losses.fetch_add(1, Ordering::SeqCst)) else { return };
+        let pause = PAUSE * (1 << losses.min(MAX_DOUBLINGS));
         loop {
-            sleep(PAUSE).await;
+            sleep(pause).await;
             match server.upgrade() {
                 Some(server) if server.attempt().await.is_err() => {}
-                Some(_) | None => return,
+                Some(_) => break,
+                None => return,
             }
+        }
+        sleep(STEADY).await;
+        if let Some(server) = server.upgrade() {
+            // Unless it was lost again meanwhile: then the task of that loss does it.
+            let _ = server.losses.compare_exchange(losses + 1, 0, Ordering::SeqCst, Ordering::SeqCst);
         }
     }
 
     /// Shares counts from now on, and says so, if Redis answers in time. On a new connection: an old one may wait for minutes on a
     /// network that swallows packets.
-    async fn attempt(&self) -> Result<(), &'static str> {
-        const LATE: &str = "it took too long";
+    async fn attempt(&self) -> Result<(), Cause> {
         let connecting = ConnectionManager::new_with_config(self.client.clone(), connecting());
-        let connection = timeout(CONNECTING, connecting).await.map_err(|_| LATE)?.map_err(|error| self.note(&error))?;
-        timeout(EXCHANGE, self.probe(connection.clone())).await.map_err(|_| LATE)?.map_err(|error| self.note(&error))?;
+        let connection = timeout(CONNECTING, connecting).await.map_err(|_| Cause::Late)?.map_err(|error| self.note(&error))?;
+        timeout(EXCHANGE, self.probe(connection.clone())).await.map_err(|_| Cause::Late)?.map_err(|error| self.note(&error))?;
+        let failed_key = self.failed_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(key) = failed_key {
+            let again = Wanted { key: &key, ..LOOK };
+            timeout(EXCHANGE, self.exchange(connection.clone(), &again))
+                .await
+                .map_err(|_| Cause::Late)?
+                .map_err(|error| self.note(&error))?;
+        }
         if !self.replaced.load(Ordering::SeqCst) {
             *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
             self.degraded.store(false, Ordering::SeqCst);
@@ -245,29 +278,17 @@ impl Server {
     }
 
     /// Says in our own words what went wrong; a password that is not accepted, or is missing, is looked up again.
-    fn note(&self, error: &RedisError) -> &'static str {
-        let cause = cause(error);
-        if let (REFUSED, Some(wake), false) = (cause, &self.wake, self.replaced.load(Ordering::SeqCst)) {
+    fn note(&self, error: &RedisError) -> Cause {
+        let cause = Cause::of(error);
+        if let (Cause::Credentials, Some(wake), false) = (cause, &self.wake, self.replaced.load(Ordering::SeqCst)) {
             wake();
         }
         cause
     }
 }
 
-fn say_lost(cause: &'static str) {
-    tracing::warn!(cause, "Redis does not answer: until it does, each instance limits on its own");
-}
-
-const REFUSED: &str = "it refused the credentials";
-
-/// Our own words: what a server says may quote what it was sent.
-fn cause(error: &RedisError) -> &'static str {
-    match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => REFUSED,
-        (ErrorKind::Io, _) => "the connection failed",
-        (ErrorKind::Server(_) | ErrorKind::Extension, _) => "it refused the script",
-        _ => "its answer made no sense",
-    }
+fn say_lost(cause: Cause) {
+    tracing::warn!(cause = cause.as_str(), "Redis does not answer: until it does, each instance limits on its own");
 }
 
 /// No retries inside the library: whoever waits has a limit of his own.

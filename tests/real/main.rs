@@ -19,6 +19,7 @@ mod peers;
 mod process;
 mod realtime;
 mod redis;
+mod redis_lost;
 mod redis_server;
 mod shared_limit;
 mod signed_in;

@@ -22,15 +22,15 @@ use tracing::subscriber::DefaultGuard;
 use crate::redis_server::RedisServer;
 
 /// Nothing comes back to such a budget while a test runs.
-const TEN: &str = "10/24h";
+pub const TEN: &str = "10/24h";
 /// Longer than 50 ms by what a busy machine may take on top.
 const SOON: Duration = Duration::from_millis(500);
 
-fn budget(limit: &str) -> Budget {
+pub fn budget(limit: &str) -> Budget {
     Budget { name: "token", limit: RateLimit::parse(limit).unwrap() }
 }
 
-fn caller(name: &str) -> CallerHash {
+pub fn caller(name: &str) -> CallerHash {
     HashKey::new(b"a-throw-away-hash-key-of-32-bytes").hash("token", name.as_bytes())
 }
 
@@ -38,11 +38,11 @@ fn now() -> SystemTime {
     SystemClock.now()
 }
 
-fn counters(url: &str) -> Counters {
+pub fn counters(url: &str) -> Counters {
     Counters::shared(url.into()).unwrap()
 }
 
-async fn admitted(counters: &Counters, budget: &Budget, name: &str, times: usize) -> usize {
+pub async fn admitted(counters: &Counters, budget: &Budget, name: &str, times: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..times {
         admitted += usize::from(counters.take(budget, caller(name), now()).await.allowed);
@@ -51,7 +51,7 @@ async fn admitted(counters: &Counters, budget: &Budget, name: &str, times: usize
 }
 
 /// Waits for the task that looks for Redis.
-async fn back(counters: &Counters) {
+pub async fn back(counters: &Counters) {
     let began = Stopwatch::start();
     while counters.is_degraded() {
         assert!(began.elapsed() < Duration::from_mins(1), "it does not come back by itself");
@@ -60,7 +60,7 @@ async fn back(counters: &Counters) {
 }
 
 /// The log lines of this thread, on which a `tokio::test` runs everything.
-fn lines() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
+pub fn lines() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
     struct Sink(Arc<Mutex<Vec<u8>>>);
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -77,7 +77,7 @@ fn lines() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
     (lines, tracing::subscriber::set_default(telemetry::subscriber(tracing::Level::INFO, LogFormat::Json, writer)))
 }
 
-fn text(lines: &Mutex<Vec<u8>>) -> String {
+pub fn text(lines: &Mutex<Vec<u8>>) -> String {
     String::from_utf8(lines.lock().unwrap().clone()).unwrap()
 }
 

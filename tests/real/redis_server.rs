@@ -12,7 +12,7 @@ use roomkey::clock::Stopwatch;
 pub struct RedisServer {
     child: Child,
     port: u16,
-    tls: Vec<String>,
+    settings: Vec<String>,
     folder: tempfile::TempDir,
 }
 
@@ -33,6 +33,14 @@ impl RedisServer {
         })
     }
 
+    /// As [`RedisServer::start`], as a server of a cluster that serves no key yet. The second number is the port of the cluster's own
+    /// bus.
+    pub fn start_in_cluster() -> (Self, u16) {
+        let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let words = format!("--cluster-enabled yes --cluster-port {bus} --cluster-node-timeout 60000");
+        (Self::start_with(|_| words.split(' ').map(str::to_owned).collect()), bus)
+    }
+
     /// Whom a client of [`RedisServer::start_with_tls`] must trust.
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("authority.pem")
@@ -43,9 +51,9 @@ impl RedisServer {
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let folder = tempfile::tempdir().unwrap();
-            let tls = settings(folder.path());
-            let child = spawn(port, &tls, folder.path());
-            let mut server = Self { child, port, tls, folder };
+            let settings = settings(folder.path());
+            let child = spawn(port, &settings, folder.path());
+            let mut server = Self { child, port, settings, folder };
             if server.comes_up() {
                 return server;
             }
@@ -55,7 +63,12 @@ impl RedisServer {
 
     /// `redis://…`, as an operator writes it.
     pub fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}/", if self.tls.is_empty() { "redis" } else { "rediss" }, self.port)
+        format!("{}://127.0.0.1:{}/", if has_tls(&self.settings) { "rediss" } else { "redis" }, self.port)
+    }
+
+    /// Where it listens, for another server of its cluster.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Kills the server; its data is gone.
@@ -66,7 +79,7 @@ impl RedisServer {
 
     /// Starts it again, empty, on the same port.
     pub fn restart(&mut self) {
-        self.child = spawn(self.port, &self.tls, self.folder.path());
+        self.child = spawn(self.port, &self.settings, self.folder.path());
         assert!(self.comes_up(), "redis-server did not come up again");
     }
 
@@ -109,9 +122,13 @@ impl Drop for RedisServer {
     }
 }
 
+fn has_tls(settings: &[String]) -> bool {
+    settings.iter().any(|word| word.starts_with("--tls"))
+}
+
 fn spawn(port: u16, settings: &[String], folder: &Path) -> Child {
     let mut command = Command::new("redis-server");
-    command.args([if settings.is_empty() { "--port" } else { "--tls-port" }, &port.to_string()]);
+    command.args([if has_tls(settings) { "--tls-port" } else { "--port" }, &port.to_string()]);
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning", "--dir"]).arg(folder);
     command.args(settings).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
     command.spawn().unwrap_or_else(|error| panic!("redis-server: {error}; `make tools` installs it"))

@@ -1,0 +1,70 @@
+//! Redis servers that answer, but not to everything: of a cluster, and without memory. They are lost once, not once a second.
+
+use std::time::Duration;
+
+use roomkey::clock::Stopwatch;
+
+use crate::redis::{TEN, admitted, back, budget, caller, counters, lines, text};
+use crate::redis_server::RedisServer;
+
+/// Connections that the server has had so far, asked over one that stays.
+fn connections(server: &mut redis::Connection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("stats").query(server).unwrap();
+    info.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_failed() {
+    let ((one, _), (other, bus)) = (RedisServer::start_in_cluster(), RedisServer::start_in_cluster());
+    one.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]);
+    other.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]);
+    one.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string(), &bus.to_string()]);
+    let began = Stopwatch::start();
+    while [&one, &other].iter().any(|server| !server.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
+        assert!(began.elapsed() < Duration::from_mins(1), "the two do not meet");
+    }
+    let slot = |key: &str| one.ask::<u32>(&["CLUSTER", "KEYSLOT", key]);
+    let (server, elsewhere): (_, fn(u32) -> bool) =
+        if slot("roomkey:probe") < 8192 { (&one, |slot| slot >= 8192) } else { (&other, |slot| slot < 8192) };
+    let name = (0..).map(|number| number.to_string()).find(|name| elsewhere(slot(&format!("roomkey:token:{}", caller(name))))).unwrap();
+
+    let (lines, _logging) = lines();
+    let (counters, budget, mut operator) = (counters(&server.url()), budget(TEN), server.connection());
+    assert_eq!(admitted(&counters, &budget, &name, 20).await, 10);
+    assert!(counters.is_degraded());
+    let before = connections(&mut operator);
+    // Each attempt to find it again is a connection.
+    while connections(&mut operator) < before + 2 {
+        assert!(counters.is_degraded(), "it would be lost again with the next request");
+        tokio::task::yield_now().await;
+    }
+    let said = text(&lines);
+    assert_eq!((said.lines().count(), said.matches("it is a cluster").count()), (1, 1), "{said}");
+
+    let id: String = server.ask(&["CLUSTER", "MYID"]);
+    let slot = slot(&format!("roomkey:token:{}", caller(&name))).to_string();
+    for each in [&one, &other] {
+        each.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
+    }
+    back(&counters).await;
+    assert_eq!(admitted(&counters, &budget, &name, 20).await, 10, "now it counts for all, and nothing was taken by the attempts");
+}
+
+#[tokio::test]
+async fn real_redis_that_is_lost_again_and_again_is_looked_for_less_often() {
+    let (lines, _logging) = lines();
+    let server = RedisServer::start();
+    let (counters, budget) = (counters(&server.url()), budget("1000000/24h"));
+    assert_eq!(admitted(&counters, &budget, "alice", 1).await, 1);
+    for least in [1, 2] {
+        server.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+        let began = Stopwatch::start();
+        assert_eq!(admitted(&counters, &budget, "alice", 1).await, 1);
+        assert!(counters.is_degraded());
+        server.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+        back(&counters).await;
+        assert!(began.elapsed() >= Duration::from_secs(least), "{least}: {:?}", began.elapsed());
+    }
+    let said = text(&lines);
+    assert_eq!((said.lines().count(), said.matches("its memory is full").count()), (4, 2), "{said}");
+}
