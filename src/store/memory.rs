@@ -1,9 +1,10 @@
-//! Counters of one process, of bounded size.
+//! Counters of one process, of bounded size: each budget has a memory of its own.
 //!
-//! When it is full, the callers who were not seen for longest are forgotten. That gives them a full budget again and never
-//! takes one away, so that no flood of addresses locks anybody out; and a flooder gains nothing, who had as many budgets as
-//! addresses before.
+//! When one is full, the callers of that budget who were not seen for longest are forgotten. That gives them a full budget again and
+//! never takes one away, so that no flood of addresses locks anybody out; a flooder gains nothing, who had as many budgets as addresses
+//! before; and nobody is forgotten in another budget.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
@@ -11,13 +12,22 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::rate_limit::{Budget, Cost, Decision, Gcra, epoch_micros};
 
-/// Callers to remember, over all budgets: 100,000 busy ones and room for an uneven spread over the shards. About 9 MB.
+/// Callers to remember in each budget: 100,000 busy ones and room for an uneven spread over the shards. A full one takes about 7 MB, all
+/// of them together at most [`MAX_BUDGETS`] + 1 times as much.
 const CAPACITY: usize = 1 << 17;
+/// Budgets with a memory of their own, twice as many as there are; those beyond would share one.
+const MAX_BUDGETS: usize = 8;
 
-type Key = (&'static str, CallerHash);
+/// The theoretical arrival time of each caller in one budget, in microseconds since 1970.
+type Callers = Cache<CallerHash, u64>;
 
-/// The theoretical arrival time of each caller in each budget, in microseconds since 1970.
-pub struct Memory(Cache<Key, u64>);
+/// How much of each budget every caller has used.
+pub struct Memory {
+    capacity: usize,
+    /// Filled from the front, each by the first request that counts in its budget.
+    budgets: [OnceLock<(&'static str, Callers)>; MAX_BUDGETS],
+    rest: OnceLock<Callers>,
+}
 
 impl Memory {
     /// Remembers nobody yet.
@@ -26,15 +36,15 @@ impl Memory {
         Self::with_capacity(CAPACITY)
     }
 
-    fn with_capacity(callers: usize) -> Self {
-        Self(Cache::new(callers))
+    fn with_capacity(capacity: usize) -> Self {
+        Self { capacity, budgets: [const { OnceLock::new() }; MAX_BUDGETS], rest: OnceLock::new() }
     }
 
     /// Decides and counts in one step; two requests of one caller never read the same number.
     pub fn decide(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
         let gcra = Gcra::from(budget.limit);
         let now_us = epoch_micros(now);
-        self.update((budget.name, caller), |tat_us| gcra.decide(tat_us, now_us, cost))
+        update(self.callers(budget.name), caller, |tat_us| gcra.decide(tat_us, now_us, cost))
     }
 
     /// Takes over what shared counters said: the budget is full again after `reset_after`, or later where more is known here.
@@ -43,29 +53,38 @@ impl Memory {
             return; // a full budget is what stands for nothing known
         }
         let tat_us = epoch_micros(now).saturating_add(u64::try_from(reset_after.as_micros()).unwrap_or(u64::MAX));
-        self.update((budget.name, caller), |known_us| ((), Some(tat_us.max(known_us.unwrap_or(0)))));
+        update(self.callers(budget.name), caller, |known_us| ((), Some(tat_us.max(known_us.unwrap_or(0)))));
     }
 
-    /// Replaces what is stored while nobody else can read it.
-    fn update<T>(&self, key: Key, change: impl Fn(Option<u64>) -> (T, Option<u64>)) -> T {
-        let entry = self.0.entry(&key, None, |_, stored| {
-            let (outcome, new) = change(Some(*stored));
-            *stored = new.unwrap_or(*stored);
-            EntryAction::Retain(outcome)
+    /// The memory of one budget.
+    fn callers(&self, budget: &'static str) -> &Callers {
+        let of_budget = self.budgets.iter().find_map(|slot| {
+            let (name, callers) = slot.get_or_init(|| (budget, Cache::new(self.capacity)));
+            (*name == budget).then_some(callers)
         });
-        match entry {
-            EntryResult::Retained(outcome) => outcome,
-            EntryResult::Vacant(place) => {
-                let (outcome, new) = change(None);
-                if let Some(new) = new {
-                    // Fails only when someone else wrote this key in between, and all others wait for this place.
-                    let _ = place.insert(new);
-                }
-                outcome
+        of_budget.unwrap_or_else(|| self.rest.get_or_init(|| Cache::new(self.capacity)))
+    }
+}
+
+/// Replaces what is stored while nobody else can read it.
+fn update<T>(callers: &Callers, caller: CallerHash, change: impl Fn(Option<u64>) -> (T, Option<u64>)) -> T {
+    let entry = callers.entry(&caller, None, |_, stored| {
+        let (outcome, new) = change(Some(*stored));
+        *stored = new.unwrap_or(*stored);
+        EntryAction::Retain(outcome)
+    });
+    match entry {
+        EntryResult::Retained(outcome) => outcome,
+        EntryResult::Vacant(place) => {
+            let (outcome, new) = change(None);
+            if let Some(new) = new {
+                // Fails only when someone else wrote this key in between, and all others wait for this place.
+                let _ = place.insert(new);
             }
-            // These answer other actions than the one above and a limit on waiting, which there is not.
-            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => change(None).0,
+            outcome
         }
+        // These answer other actions than the one above and a limit on waiting, which there is not.
+        EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => change(None).0,
     }
 }
 
@@ -112,7 +131,7 @@ mod tests {
         for _ in 0..3 {
             assert!(memory.decide(&budget, caller(1), now(), Cost::Nothing).allowed);
         }
-        assert!(memory.0.is_empty());
+        assert!(memory.callers("token").is_empty());
         assert!(memory.decide(&budget, caller(1), now(), Cost::One).allowed);
         assert!(!memory.decide(&budget, caller(1), now(), Cost::Nothing).allowed);
     }
@@ -151,15 +170,36 @@ mod tests {
         for number in 0..50_000 {
             assert!(memory.decide(&budget, caller(number), now(), Cost::One).allowed);
         }
-        assert!(memory.0.len() <= 1_100, "{}", memory.0.len());
+        let remembered = memory.callers("token").len();
+        assert!(remembered <= 1_100, "{remembered}");
         assert!(memory.decide(&budget, caller(0), now(), Cost::One).allowed);
+    }
+
+    #[test]
+    fn a_flood_against_one_budget_makes_no_other_forget() {
+        const NAMES: [&str; MAX_BUDGETS] = ["token", "realtime", "wrong-key", "d", "e", "f", "g", "h"];
+        let memory = Memory::with_capacity(1_000);
+        for name in NAMES {
+            assert!(memory.decide(&budget(name, "1/24h"), caller(1), now(), Cost::One).allowed);
+        }
+        let flooded = budget("refused-bearer", "1/24h");
+        for number in 0..50_000 {
+            memory.decide(&flooded, caller(number), now(), Cost::One);
+        }
+        for name in NAMES {
+            assert!(!memory.decide(&budget(name, "1/24h"), caller(1), now(), Cost::One).allowed, "{name}");
+        }
+        for name in ["i", "j"] {
+            let one_too_many = memory.callers(name);
+            assert!(std::ptr::eq(one_too_many, memory.callers("refused-bearer")), "what is beyond shares one");
+        }
     }
 
     #[test]
     fn what_shared_counters_said_holds_here_too_and_never_loosens() {
         let (memory, budget) = (Memory::new(), budget("token", "10/100s"));
         memory.learn(&budget, caller(1), now(), Duration::ZERO);
-        assert!(memory.0.is_empty());
+        assert!(memory.callers("token").is_empty());
         memory.learn(&budget, caller(1), now(), Duration::from_secs(100));
         let refused = memory.decide(&budget, caller(1), now(), Cost::One);
         assert_eq!((refused.allowed, refused.retry_after), (false, Duration::from_secs(10)));
