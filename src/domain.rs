@@ -20,6 +20,8 @@ pub mod lifetime;
 pub mod mint;
 pub mod names;
 pub mod provider;
+pub mod network_host;
+pub mod participant_name;
 pub mod rate_limit;
 pub mod realtime_endpoint;
 pub mod realtime_request;
