@@ -114,9 +114,11 @@ fn is_json(media_type: &str) -> bool {
     let mut parts = media_type.split(';').map(str::trim);
     parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
         && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            Some((name, value)) if name.trim_end().eq_ignore_ascii_case("charset") => {
+                let value = value.trim_start();
                 let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-                unquoted.unwrap_or(value).eq_ignore_ascii_case("utf-8")
+                // The second is no registered name, but many clients write it.
+                ["utf-8", "utf8"].iter().any(|name| unquoted.unwrap_or(value).eq_ignore_ascii_case(name))
             }
             _ => true,
         })
