@@ -30,7 +30,7 @@ pub use crate::config::livekit::LiveKit;
 use crate::config::livekit::Pair;
 use crate::config::realtime::Realtime;
 pub use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeOptions};
-use crate::config::settings::{Environment, Reader};
+use crate::domain::agents::AllowedAgents;
 use crate::domain::azure::Identity;
 use crate::domain::fields::Rule;
 use crate::domain::lifetime::Ceiling;
@@ -144,7 +144,7 @@ impl Config {
         let limits = Limits {
             room_pattern: reader.parsed("ROOMKEY_ROOM_PATTERN", RoomPattern::parse),
             ceiling: reader.parsed("ROOMKEY_MAX_TOKEN_SECONDS", Ceiling::parse).unwrap_or_default(),
-            agents: reader.parsed("ROOMKEY_AGENTS", agents).unwrap_or_default(),
+            agents: reader.parsed("ROOMKEY_AGENTS", AllowedAgents::parse).unwrap_or_default(),
             providers,
             choices,
         };
@@ -206,16 +206,6 @@ fn providers(reader: &mut Reader<'_>, dev_mode: bool) -> Providers {
     let known = Providers::new(configured.clone(), None);
     let wish = reader.parsed("ROOMKEY_DEFAULT_PROVIDER", |text| known.parse(text));
     Providers::new(configured, wish)
-}
-
-fn agents(text: &str) -> Result<Vec<String>, Rule> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    if names.iter().all(|name| (1..=128).contains(&name.len()) && name.bytes().all(allowed)) {
-        Ok(names)
-    } else {
-        Err("must be names of 1 to 128 letters, digits, '.', '_' or '-', separated by commas".into())
-    }
 }
 
 fn log_level(text: &str) -> Result<Level, Rule> {

@@ -2,6 +2,7 @@
 
 pub mod access_token;
 pub mod admin_key;
+pub mod agents;
 pub mod audit;
 pub mod azure;
 pub mod backoff;

@@ -130,7 +130,12 @@ pub const SETTINGS: &[Setting] = &[
         "86400",
         "Longest lifetime that a caller may ask for, 60 to 86400 s; lowers the default of 3600 s too.",
     ),
-    plain("ROOMKEY_AGENTS", "–", "Names of the agents that a `room_config` may dispatch, separated by commas."),
+    plain(
+        "ROOMKEY_AGENTS",
+        "–",
+        "The agents that a `room_config` may dispatch, separated by commas: `name`, or `name@deployment` for one deployment of it. An entry \
+         without `@` allows the default deployment.",
+    ),
     plain(
         "ROOMKEY_CALLER_AUTH",
         "dev mode: anonymous",

@@ -44,7 +44,8 @@ impl Config {
     pub fn check_lines(&self) -> Vec<String> {
         let mode = if self.dev_mode { "dev mode: LiveKit's public dev key, this machine only" } else { "normal" };
         let pattern = if self.limits.room_pattern.is_some() { "as ROOMKEY_ROOM_PATTERN says" } else { "any" };
-        let agents = if self.limits.agents.is_empty() { "none".to_owned() } else { self.limits.agents.join(", ") };
+        let agents: Vec<_> = self.limits.agents.entries().collect();
+        let agents = if agents.is_empty() { "none".to_owned() } else { agents.join(", ") };
         let mut lines = vec![format!("address   http://{}", self.address), format!("mode      {mode}")];
         lines.extend(self.providers().map(|provider| format!("provider  {provider}")));
         if self.azure_openai.is_some() || self.openai.is_some() {

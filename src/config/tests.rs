@@ -63,7 +63,7 @@ fn each_bad_value_is_refused_by_name() {
         ("ROOMKEY_DEFAULT_PROVIDER", &["", "openai", "LiveKit"]),
         ("ROOMKEY_ROOM_PATTERN", &["", "(", ")|("]),
         ("ROOMKEY_MAX_TOKEN_SECONDS", &["", "59", "86401", "1h"]),
-        ("ROOMKEY_AGENTS", &["", ",", "a,,b", "a b", "ä"]),
+        ("ROOMKEY_AGENTS", &["", ",", "a,,b", "a b", "ä", "a@", "@b", "a@b@c"]),
         ("ROOMKEY_CALLER_AUTH", &["", "easy-auth", "none", "Anonymous"]),
         (
             "ROOMKEY_ADMIN_KEYS",

@@ -82,6 +82,12 @@ pub struct AgentDispatch {
     /// Free text for the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// A deployment of the agent from the operator's list, in place of its default one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// Names and values for the agent.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -266,7 +272,7 @@ mod tests {
         let attachments = Attachments {
             metadata: Some("m".into()),
             attributes: BTreeMap::from([("k".into(), "v".into())]),
-            agents: vec![AgentDispatch { agent_name: "notes".into(), metadata: None }],
+            agents: vec![AgentDispatch { agent_name: "notes".into(), metadata: None, deployment: None, attributes: BTreeMap::new() }],
         };
         let (_, claims) = decode(&signed(&JoinGrant { attachments, ..grant(Role::Speaker) }, SECRET), SECRET).unwrap();
         assert_eq!(claims["metadata"], "m");

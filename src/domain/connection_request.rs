@@ -1,13 +1,18 @@
 //! The body of `POST /api/connection-details`, LiveKit's standard token endpoint.
 //!
-//! Its clients send proto field names, may send `null` for what is absent (the JSON mapping of Protocol Buffers) and gain
-//! fields over time, so unknown fields are ignored here and only here.
-//! Source: <https://docs.livekit.io/frontends/build/authentication/endpoint/>
+//! Its clients send the JSON of a Protocol Buffers message: proto field names or their camel-case form, `null` for what is absent. They
+//! gain fields over time, so unknown fields are ignored here and only here.
+//!
+//! # Source
+//! <https://docs.livekit.io/frontends/build/authentication/endpoint/>, `livekit_token_source.proto` and `livekit_agent_dispatch.proto`
+//! of livekit/protocol, and <https://protobuf.dev/programming-guides/json/>.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::access_token::{AgentDispatch, Attachments};
-use super::fields::{Fields, Refused, Rule, object};
+use super::agents::AllowedAgents;
+use super::fields::{Fields, Refused, Rule, object, proto_name};
 use super::json::Json;
 use super::names::{NameSeed, ParticipantIdentity, ParticipantName, RoomName};
 use super::token_request::Limits;
@@ -43,7 +48,7 @@ impl ConnectionRequest {
     /// # Errors
     /// [`Refused`] with every field that is wrong.
     pub fn parse(body: &[u8], limits: &Limits) -> Result<Self, Refused> {
-        let mut fields = Fields::read(body)?.with_null_as_absent();
+        let mut fields = Fields::read(body)?.with_protobuf_mapping();
         let room_name = fields.text("room_name", |text| limits.room_name(text));
         let participant_identity = fields.text("participant_identity", ParticipantIdentity::parse);
         let participant_name = fields.text("participant_name", ParticipantName::parse);
@@ -105,40 +110,67 @@ fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Rule> {
 }
 
 /// The rest of a room configuration is refused, not dropped: egress settings, for one, may carry storage credentials.
-fn room_config(value: Json<'_>, allowed: &[String]) -> Result<Vec<AgentDispatch>, Rule> {
-    const RULE: &str = "may only hold agents that this service allows, each with agent_name and, as text, metadata";
-    let mut agents = Vec::new();
-    let mut bytes = 0;
-    for (key, value) in object(value)? {
-        match (key.as_ref(), value) {
-            (_, Json::Null) => {}
-            ("agents", Json::Array(items)) => {
-                for item in items {
-                    let agent = agent(item, allowed).ok_or(RULE)?;
-                    bytes += agent.metadata.as_ref().map_or(0, String::len);
-                    agents.push(agent);
-                }
-            }
-            _ => return Err(RULE.into()),
-        }
+fn room_config(value: Json<'_>, allowed: &AllowedAgents) -> Result<Vec<AgentDispatch>, Rule> {
+    const RULE: &str = "may only hold agents that this service allows, each with agent_name, an allowed deployment, text as metadata and \
+                        texts as attributes, and each member once";
+    let mut members = snake_case(object(value)?).ok_or(RULE)?;
+    let items = match members.remove("agents") {
+        None => Vec::new(),
+        Some(Json::Array(items)) => items,
+        Some(_) => return Err(RULE.into()),
+    };
+    let agents: Vec<_> = items.into_iter().map(|item| agent(item, allowed)).collect::<Option<_>>().ok_or(RULE)?;
+    if !members.is_empty() {
+        return Err(RULE.into());
     }
+    let attributes = agents.iter().flat_map(|agent| &agent.attributes);
+    let bytes = agents.iter().filter_map(|agent| agent.metadata.as_ref()).map(String::len).sum::<usize>()
+        + attributes.map(|(key, value)| key.len() + value.len()).sum::<usize>();
     if agents.len() > MAX_AGENTS || bytes > MAX_ATTACHMENT_BYTES {
-        return Err(format!("must hold at most {MAX_AGENTS} agents and {MAX_ATTACHMENT_BYTES} bytes of metadata in all").into());
+        return Err(
+            format!("must hold at most {MAX_AGENTS} agents and {MAX_ATTACHMENT_BYTES} bytes of metadata and attributes in all").into()
+        );
     }
     Ok(agents)
 }
 
-fn agent(value: Json<'_>, allowed: &[String]) -> Option<AgentDispatch> {
-    let mut members = object(value).ok()?;
-    members.retain(|_, value| *value != Json::Null);
-    let Some(Json::Text(agent_name)) = members.remove("agent_name") else { return None };
-    let metadata = match members.remove("metadata") {
-        None => None,
-        Some(Json::Text(text)) if is_plain(&text) => Some(text.into_owned()),
-        Some(_) => return None,
+fn agent(value: Json<'_>, allowed: &AllowedAgents) -> Option<AgentDispatch> {
+    let mut members = snake_case(object(value).ok()?)?;
+    let mut text = |name| match members.remove(name) {
+        None => Some(None),
+        Some(Json::Text(text)) => Some(Some(text.into_owned())),
+        Some(_) => None,
     };
-    let allowed = allowed.iter().any(|name| *name == agent_name);
-    (allowed && members.is_empty()).then(|| AgentDispatch { agent_name: agent_name.into_owned(), metadata })
+    let (agent_name, metadata, deployment) = (text("agent_name")??, text("metadata")?, text("deployment")?);
+    let attributes = match members.remove("attributes") {
+        None => BTreeMap::new(),
+        Some(value) => attributes(value).ok()?,
+    };
+    let is_allowed = allowed.admit(&agent_name, deployment.as_deref().unwrap_or_default());
+    let is_plain = metadata.as_deref().is_none_or(is_plain);
+    (is_allowed && is_plain && members.is_empty()).then_some(AgentDispatch { agent_name, metadata, deployment, attributes })
+}
+
+/// The members of a nested message under their proto names, without those that say nothing: in proto3 a member with its type's default
+/// value means the same as none. `None`: a member stands there in both spellings.
+fn snake_case<'a>(members: BTreeMap<Cow<'a, str>, Json<'a>>) -> Option<BTreeMap<String, Json<'a>>> {
+    let mut renamed = BTreeMap::new();
+    for (name, value) in members {
+        if renamed.insert(proto_name(&name), value).is_some() {
+            return None;
+        }
+    }
+    renamed.retain(|_, value| !is_default(value));
+    Some(renamed)
+}
+
+fn is_default(value: &Json<'_>) -> bool {
+    match value {
+        Json::Null | Json::Bool(false) | Json::Whole(0) => true,
+        Json::Text(text) => text.is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Bool(true) | Json::Whole(_) | Json::Fraction(_) | Json::OtherNumber | Json::Object(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +181,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { agents: vec!["notes".to_owned()], ..Limits::default() }
+        Limits { agents: AllowedAgents::parse("notes,notes@prod").unwrap(), ..Limits::default() }
     }
 
     fn parse(body: &str) -> Result<ConnectionRequest, Refused> {
@@ -189,6 +221,17 @@ mod tests {
             ("room_config", r#"{"agents":[{"agent_name":"notes","metadata":5}]}"#),
             ("room_config", r#"{"agents":[{"agent_name":"notes","metadata":"\u0000"}]}"#),
             ("room_config", r#"{"agents":[{"agent_name":"notes","x":5}]}"#),
+            ("room_config", r#"{"agents":[{"agent_name":""}]}"#),
+            ("room_config", r#"{"agents":[{"agent_name":"notes","deployment":"staging"}]}"#),
+            ("room_config", r#"{"agents":[{"agent_name":"notes","deployment":5}]}"#),
+            ("room_config", r#"{"agents":[{"agent_name":"notes","attributes":"x"}]}"#),
+            ("room_config", r#"{"agents":[{"agent_name":"notes","attributes":{"a":1}}]}"#),
+            ("room_config", r#"{"agents":[{"agent_name":"notes","attributes":{"lk.x":"v"}}]}"#),
+            ("room_config", &format!(r#"{{"agents":[{{"agent_name":"notes","metadata":"{}","attributes":{{"a":"b"}}}}]}}"#, &long[2..])),
+            ("room_config", r#"{"agents":[{"agent_name":"notes","agentName":"notes"}]}"#),
+            ("room_config", r#"{"agents":[{"agent_name":"notes","agentName":null}]}"#),
+            ("room_config", r#"{"maxParticipants":5}"#),
+            ("room_config", r#"{"egress":{}}"#),
             ("room_config", r#"{"agents":[{"agent_name":"notes"}],"egress":{"room":{}}}"#),
             ("room_config", &format!(r#"{{"agents":[{{"agent_name":"notes","metadata":"{long}"}}]}}"#)),
             ("room_config", &format!(r#"{{"agents":[{}]}}"#, [r#"{"agent_name":"notes"}"#; 9].join(","))),
@@ -247,8 +290,53 @@ mod tests {
         .attachments;
         assert_eq!(attachments.metadata.as_deref(), Some(r#"{"a":1}"#));
         assert_eq!(attachments.attributes, BTreeMap::from([("k".to_owned(), "v".to_owned())]));
-        let agent = |metadata: Option<&str>| AgentDispatch { agent_name: "notes".to_owned(), metadata: metadata.map(str::to_owned) };
+        let agent = |metadata: Option<&str>| AgentDispatch {
+            agent_name: "notes".to_owned(),
+            metadata: metadata.map(str::to_owned),
+            deployment: None,
+            attributes: BTreeMap::new(),
+        };
         assert_eq!(attachments.agents, [agent(Some("m")), agent(None)]);
+    }
+
+    #[test]
+    fn both_spellings_of_protobuf_mean_the_same_and_never_stand_together() {
+        let snake = r#"{"room_name":"r","participant_identity":"alice","participant_name":"Alice","participant_metadata":"m",
+            "participant_attributes":{"aB_c":"v"},"room_config":{"agents":[{"agent_name":"notes","deployment":"prod","attributes":{"aB_c":"v"}}]}}"#;
+        let camel = r#"{"roomName":"r","participantIdentity":"alice","participantName":"Alice","participantMetadata":"m",
+            "participantAttributes":{"aB_c":"v"},"roomConfig":{"agents":[{"agentName":"notes","deployment":"prod","attributes":{"aB_c":"v"}}]}}"#;
+        let request = parse(snake).unwrap();
+        assert_eq!(
+            (request.attachments.agents[0].deployment.as_deref(), request.attachments.agents[0].attributes.len()),
+            (Some("prod"), 1)
+        );
+        assert_eq!(parse(camel).unwrap(), request);
+        for (field, camel) in [
+            ("room_name", "roomName"),
+            ("participant_identity", "participantIdentity"),
+            ("participant_name", "participantName"),
+            ("participant_metadata", "participantMetadata"),
+            ("participant_attributes", "participantAttributes"),
+            ("room_config", "roomConfig"),
+        ] {
+            for (one, other) in [("null", "null"), ("null", "{}"), (r#""a""#, r#""a""#)] {
+                match parse(&format!(r#"{{"{field}":{one},"{camel}":{other}}}"#)) {
+                    Err(Refused::Invalid(errors)) => assert_eq!((errors.len(), errors[0].field.as_ref()), (1, field)),
+                    other => panic!("{field}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn members_with_their_types_default_say_nothing() {
+        let request = parse(
+            r#"{"roomConfig":{"name":"","emptyTimeout":0,"max_participants":0,"metadata":"","syncStreams":false,"egress":null,"tags":[],
+                "agents":[{"agentName":"notes","metadata":"","deployment":"","restartPolicy":0,"attributes":null}]}}"#,
+        )
+        .unwrap();
+        assert_eq!(request.attachments.agents.len(), 1);
+        assert_eq!(request, parse(r#"{"room_config":{"agents":[{"agent_name":"notes"}]}}"#).unwrap());
     }
 
     #[test]

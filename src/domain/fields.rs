@@ -57,7 +57,7 @@ pub type Rule = Cow<'static, str>;
 #[derive(Debug)]
 pub struct Fields<'a> {
     object: Object<'a>,
-    null_is_absent: bool,
+    is_protobuf: bool,
     errors: Vec<FieldError>,
 }
 
@@ -68,13 +68,14 @@ impl<'a> Fields<'a> {
     /// [`Malformed`] when the body is not one strict JSON object.
     pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
         let object = if body.is_empty() { Object::new() } else { json::parse_object(body)? };
-        Ok(Self { object, null_is_absent: false, errors: Vec::new() })
+        Ok(Self { object, is_protobuf: false, errors: Vec::new() })
     }
 
-    /// Lets `null` stand for an absent field, as the JSON mapping of Protocol Buffers does.
+    /// Reads as the JSON mapping of Protocol Buffers does: `null` stands for an absent field, and a field may have the camel-case form of
+    /// its name. It may not have both.
     #[must_use]
-    pub fn with_null_as_absent(mut self) -> Self {
-        self.null_is_absent = true;
+    pub fn with_protobuf_mapping(mut self) -> Self {
+        self.is_protobuf = true;
         self
     }
 
@@ -94,9 +95,16 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Noted`] when it breaks the rule.
     pub fn value<T>(&mut self, field: &'static str, parse: impl FnOnce(Json<'a>) -> Result<T, Rule>) -> Result<Option<T>, Noted> {
-        match self.object.remove(field) {
+        let mut found = self.object.remove(field);
+        if self.is_protobuf
+            && let Some(value) = self.object.remove(camel_case(field).as_str())
+            && found.replace(value).is_some()
+        {
+            return Err(self.note(field, "must not stand there twice, in snake case and in camel case"));
+        }
+        match found {
             None => Ok(None),
-            Some(Json::Null) if self.null_is_absent => Ok(None),
+            Some(Json::Null) if self.is_protobuf => Ok(None),
             Some(Json::Null) => Err(self.note(field, "must not be null; leave it out instead")),
             Some(value) => parse(value).map(Some).map_err(|rule| self.note(field, rule)),
         }
@@ -146,6 +154,33 @@ pub fn object(value: Json<'_>) -> Result<BTreeMap<Cow<'_, str>, Json<'_>>, Rule>
         Json::Object(members) => Ok(members),
         _ => Err("must be an object".into()),
     }
+}
+
+/// Returns the camel-case form of a proto field's name.
+fn camel_case(name: &str) -> String {
+    let mut camel = String::with_capacity(name.len());
+    let mut after_underscore = false;
+    for c in name.chars() {
+        match c {
+            '_' => after_underscore = true,
+            c if std::mem::take(&mut after_underscore) => camel.push(c.to_ascii_uppercase()),
+            c => camel.push(c),
+        }
+    }
+    camel
+}
+
+/// Returns a proto field's name for either of its two forms in JSON.
+#[must_use]
+pub fn proto_name(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
 }
 
 /// An unknown name made safe to repeat: at most 40 characters, each outside `[A-Za-z0-9_.-]` shown as `_`.
@@ -199,9 +234,26 @@ mod tests {
 
     #[test]
     fn null_counts_as_absent_only_where_asked_for() {
-        let mut fields = read(r#"{"a":null}"#).with_null_as_absent();
+        let mut fields = read(r#"{"a":null}"#).with_protobuf_mapping();
         let a = fields.text("a", word);
         assert_eq!(fields.finish(|| a), Ok(None));
+    }
+
+    #[test]
+    fn camel_case_is_read_only_where_asked_for() {
+        let taken = |mut fields: Fields<'_>| {
+            let taken = fields.text("a_b", word);
+            fields.refuse_others();
+            fields.finish(|| taken)
+        };
+        assert_eq!(taken(read(r#"{"aB":"good"}"#).with_protobuf_mapping()), Ok(Some("good".to_owned())));
+        assert!(taken(read(r#"{"aB":"good"}"#)).is_err());
+        for body in [r#"{"AB":"good"}"#, r#"{"a_B":"good"}"#, r#"{"aB":"good","a_b":"good"}"#] {
+            assert!(taken(read(body).with_protobuf_mapping()).is_err(), "{body}");
+        }
+        for name in ["room_name", "participant_attributes", "agents", "a_b_c"] {
+            assert_eq!((proto_name(&camel_case(name)), proto_name(name)), (name.to_owned(), name.to_owned()));
+        }
     }
 
     #[test]

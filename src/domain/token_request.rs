@@ -1,6 +1,7 @@
 //! The body of `POST /api/token`: text into types, all field errors at once.
 
 use super::access_token::Role;
+use super::agents::AllowedAgents;
 use super::fields::{Fields, Noted, Refused, Rule};
 use super::lifetime::{Ceiling, Lifetime};
 use super::names::{ParticipantIdentity, ParticipantName, RoomName, RoomPattern};
@@ -15,8 +16,8 @@ pub struct Limits {
     pub room_pattern: Option<RoomPattern>,
     /// Longest lifetime.
     pub ceiling: Ceiling,
-    /// Agents that a caller may dispatch, by name.
-    pub agents: Vec<String>,
+    /// Agents that a caller may dispatch.
+    pub agents: AllowedAgents,
     /// Who may be asked for a key.
     pub providers: Providers,
     /// Models and voices.

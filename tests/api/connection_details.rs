@@ -61,6 +61,36 @@ async fn what_the_app_attaches_stands_in_the_token() {
 }
 
 #[tokio::test]
+async fn the_camel_case_of_protobufs_json_gets_the_same_token() {
+    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes@prod")], None);
+    let agent = json!({ "agentName": "notes", "deployment": "prod", "metadata": "am", "attributes": { "k": "v" } });
+    let body = json!({
+        "roomName": "r", "participantIdentity": "alice", "participantName": "Alice", "participantMetadata": "m",
+        "participantAttributes": { "k": "v" }, "roomConfig": { "name": "", "emptyTimeout": 0, "agents": [agent] },
+    });
+    let answer = app.post(PATH, &body.to_string()).await;
+    assert_eq!((answer.status, &answer.json()["room_name"]), (StatusCode::CREATED, &json!("r")));
+    let (_, claims) = claims(answer.json()["participant_token"].as_str().unwrap());
+    assert_eq!((&claims["sub"], &claims["name"], &claims["metadata"]), (&json!("alice"), &json!("Alice"), &json!("m")));
+    assert_eq!((&claims["attributes"], &claims["roomConfig"]), (&json!({ "k": "v" }), &json!({ "agents": [agent] })));
+}
+
+#[tokio::test]
+async fn a_field_in_both_spellings_is_refused_by_name() {
+    let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes")], None);
+    for (body, field) in [
+        (r#"{"room_name":"r","roomName":"r"}"#, "room_name"),
+        (r#"{"participant_identity":null,"participantIdentity":"a"}"#, "participant_identity"),
+        (r#"{"room_config":{},"roomConfig":{}}"#, "room_config"),
+        (r#"{"roomConfig":{"agents":[{"agent_name":"notes","agentName":"notes"}]}}"#, "room_config"),
+        (r#"{"room_config":{"agents":[{"agent_name":"notes","deployment":"other"}]}}"#, "room_config"),
+    ] {
+        let answer = app.post(PATH, body).await;
+        assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec![field.to_owned()]), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_names_nothing_gets_a_room_an_identity_and_a_token_of_their_own() {
     let app = spawn_app_with(&[("ROOMKEY_MAX_TOKEN_SECONDS", "120")], None);
     let mut seen = std::collections::BTreeSet::new();
