@@ -104,7 +104,7 @@ pub const SETTINGS: &[Setting] = &[
     plain(
         "ROOMKEY_REALTIME_VOICES",
         "alloy, ash, ballad, coral, echo, sage, shimmer, verse, marin, cedar",
-        "Voices that a caller may choose, separated by commas.",
+        "Voices that a caller may choose, separated by commas. One that begins with `voice_` is a custom voice of OpenAI's.",
     ),
     plain("ROOMKEY_REALTIME_VOICE", "marin", "The voice of a caller who chooses none."),
     plain(

@@ -17,6 +17,20 @@ const MAX_NAME_BYTES: usize = 128;
 /// Largest JSON object of the operator's in bytes, and largest instructions. Answers echo both, and with every letter escaped they
 /// must still fit into what is read of one.
 pub const MAX_OPERATOR_BYTES: usize = 8 * 1024;
+/// What the id of a custom voice of `OpenAI`'s begins with.
+const CUSTOM_VOICE: &str = "voice_";
+/// Members of the API's beta, which the generally available one refuses, and where they belong now.
+const OF_THE_BETA: [(&str, &str); 9] = [
+    ("voice", "ROOMKEY_REALTIME_VOICE"),
+    ("modalities", "output_modalities"),
+    ("turn_detection", "audio.input.turn_detection"),
+    ("input_audio_transcription", "audio.input.transcription"),
+    ("input_audio_noise_reduction", "audio.input.noise_reduction"),
+    ("input_audio_format", "audio.input.format"),
+    ("output_audio_format", "audio.output.format"),
+    ("speed", "audio.output.speed"),
+    ("max_response_output_tokens", "max_output_tokens"),
+];
 /// Members that have a setting of their own, or that make the session one of another kind.
 const NOT_IN_SESSION: [&str; 4] = ["/type", "/model", "/instructions", "/audio/output/voice"];
 
@@ -44,6 +58,11 @@ impl Choice {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns how a mint names this voice: a voice of the vendor's by its name, a custom voice as an object with its id.
+    fn as_voice(&self) -> Value {
+        if self.0.starts_with(CUSTOM_VOICE) { json!({ "id": self.0 }) } else { self.0.as_str().into() }
     }
 }
 
@@ -134,7 +153,14 @@ impl SessionExtra {
         let Ok(Value::Object(members)) = serde_json::from_str(text) else { return Err(rule()) };
         let session = Value::Object(members);
         if NOT_IN_SESSION.iter().any(|pointer| session.pointer(pointer).is_some()) {
-            return Err("must not hold type, model, instructions or audio.output.voice: those have settings of their own".into());
+            return Err(
+                "must not hold type, model, instructions or audio.output.voice, which have settings of their own; a custom voice is \
+                        written as voice_… in ROOMKEY_REALTIME_VOICE"
+                    .into(),
+            );
+        }
+        if let Some((name, place)) = OF_THE_BETA.iter().find(|(name, _)| session.get(name).is_some()) {
+            return Err(format!("must not hold {name}, which only the API's beta had; write {place}").into());
         }
         let is_object = |pointer| session.pointer(pointer).is_none_or(Value::is_object);
         if !(is_object("/audio") && is_object("/audio/output")) {
@@ -178,7 +204,7 @@ impl SessionPlan {
         if let Some(instructions) = &self.instructions {
             session.insert("instructions".to_owned(), instructions.as_str().into());
         }
-        session.insert("audio".to_owned(), json!({ "input": input, "output": { "voice": voice } }));
+        session.insert("audio".to_owned(), json!({ "input": input, "output": { "voice": voice.as_voice() } }));
         merge(&mut session, &self.extra.0);
         let lifetime = json!({ "anchor": "created_at", "seconds": self.secret_lifetime.as_secs() });
         json!({ "expires_after": lifetime, "session": session }).to_string().into_bytes()
@@ -270,6 +296,32 @@ mod tests {
         );
         let session = &body(&plan("{}"))["session"];
         assert!(session.get("instructions").is_none() && session["audio"]["input"].get("transcription").is_none());
+    }
+
+    #[test]
+    fn a_custom_voice_goes_upstream_as_an_object_with_its_id() {
+        for (voice, sent) in [
+            ("voice_1234", json!({ "id": "voice_1234" })),
+            ("voice_", json!({ "id": "voice_" })),
+            ("marin", json!("marin")),
+            ("Voice_1234", json!("Voice_1234")),
+            ("my-voice_1", json!("my-voice_1")),
+        ] {
+            let body = plan("{}").mint_body(&Choice::parse("m").unwrap(), &Choice::parse(voice).unwrap());
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["session"]["audio"]["output"], json!({ "voice": sent }), "{voice}");
+        }
+    }
+
+    #[test]
+    fn members_of_the_beta_are_refused_with_their_place_of_today() {
+        for (name, place) in OF_THE_BETA {
+            let rule = SessionExtra::parse(&json!({ name: "canary" }).to_string()).unwrap_err();
+            assert!(rule.contains(name) && rule.ends_with(place) && !rule.contains("canary"), "{rule}");
+        }
+        assert!(
+            SessionExtra::parse(r#"{"audio":{"input":{"turn_detection":null},"output":{"speed":1.1}},"max_output_tokens":"inf"}"#).is_ok()
+        );
     }
 
     #[test]

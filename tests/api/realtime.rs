@@ -90,6 +90,23 @@ async fn azure_gets_its_own_header_its_deployment_and_no_header_that_it_does_not
 }
 
 #[tokio::test]
+async fn a_custom_voice_goes_upstream_as_an_object_and_comes_back_as_its_id() {
+    let upstream = Upstream::start().await;
+    let voices = [("ROOMKEY_REALTIME_VOICES", "marin,voice_1234"), ("ROOMKEY_REALTIME_VOICE", "voice_1234")];
+    let app = app(&upstream.openai(), &voices);
+    for (body, answered, sent) in [
+        (r#"{"provider":"openai"}"#, "voice_1234", json!({ "id": "voice_1234" })),
+        (r#"{"provider":"openai","voice":"voice_1234"}"#, "voice_1234", json!({ "id": "voice_1234" })),
+        (r#"{"provider":"openai","voice":"marin"}"#, "marin", json!("marin")),
+    ] {
+        let answer = app.post(PATH, body).await;
+        assert_eq!((answer.status, &answer.json()["voice"]), (StatusCode::OK, &json!(answered)), "{body}");
+        assert_eq!(upstream.asked().pop().unwrap().body["session"]["audio"]["output"]["voice"], sent, "{body}");
+    }
+    assert_eq!(app.post(PATH, r#"{"provider":"openai","voice":"voice_9"}"#).await.fields(), ["voice"]);
+}
+
+#[tokio::test]
 async fn fault_39_each_status_of_the_upstream_has_its_answer_and_no_word_of_its_body_gets_out() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
