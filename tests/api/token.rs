@@ -21,6 +21,51 @@ async fn a_wrong_request_names_every_field_and_gets_no_token() {
 }
 
 #[tokio::test]
+async fn a_charset_of_utf_8_is_fine_however_it_is_written_and_no_other() {
+    let app = spawn_app();
+    let status = async |media_type: &str| {
+        let headers: [(&str, &[u8]); 1] = [("content-type", media_type.as_bytes())];
+        app.send(http::Method::POST, PATH, &headers, Some(br#"{"roomName":"r"}"#)).await.status
+    };
+    for parameters in [
+        "",
+        ";",
+        "; charset=utf-8",
+        ";charset=UTF-8",
+        "; charset=\"utf-8\"",
+        "; charset=utf8",
+        "; charset=UTF8",
+        "; Charset=\"Utf8\"",
+        "; charset = utf-8",
+        "; charset=utf-8; profile=x",
+        "; odata.metadata=minimal",
+    ] {
+        assert_eq!(status(&format!("application/json{parameters}")).await, StatusCode::OK, "{parameters}");
+    }
+    for parameters in
+        ["; charset=utf-16", "; charset=utf", "; charset=", "; charset=latin1", "; charset=utf8; charset=utf-16", "; charset=utf-8x"]
+    {
+        assert_eq!(status(&format!("application/json{parameters}")).await, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{parameters}");
+    }
+    for other in ["application/json-patch+json", "text/json", "application/jsonx", "application/json, application/json"] {
+        assert_eq!(status(other).await, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn invisible_characters_in_a_name_are_refused_by_name_and_a_family_is_welcome() {
+    let app = spawn_app();
+    let body = |name: &str| json!({ "roomName": "r", "participantName": name }).to_string();
+    for name in ["Al\u{200b}ice", "Alice\u{200f}", "\u{3164}", "A\u{ad}lice", "Alice\u{e0061}", " \u{301}"] {
+        let answer = app.post(PATH, &body(name)).await;
+        assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["participantName".to_owned()]), "{name:?}");
+    }
+    for name in ["👩‍👩‍👧", "محمد\u{200c}رضا", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"] {
+        assert_eq!(app.post(PATH, &body(name)).await.status, StatusCode::OK, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn an_absent_body_is_an_empty_object_whose_missing_field_is_named() {
     let app = spawn_app();
     let answer = app.send(http::Method::POST, PATH, &[], None).await;
