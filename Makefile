@@ -9,8 +9,7 @@ help: ## list these commands
 
 run: ## build roomkey and start it on http://127.0.0.1:7071 (dev mode, unless settings say otherwise)
 	@scripts/tools rust
-	@# A dev container's CONTAINER_NAME would be taken for Azure's, where dev mode is off.
-	@exec env -u CONTAINER_NAME ROOMKEY_LOG_FORMAT="$${ROOMKEY_LOG_FORMAT:-text}" cargo run --locked
+	@exec env ROOMKEY_LOG_FORMAT="$${ROOMKEY_LOG_FORMAT:-text}" cargo run --locked
 
 demo: ## start an OpenID provider and a roomkey that trusts it, and print what to ask them
 	@exec scripts/demo

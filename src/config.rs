@@ -10,11 +10,15 @@ pub mod key_vault;
 pub mod limits;
 mod livekit;
 pub mod oidc;
+pub mod origins;
 pub mod platform_sign_in;
+mod reader;
 pub mod realtime;
+mod regular_file;
 pub mod secret;
 pub mod settings;
 pub mod summary;
+mod surroundings;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,7 +31,7 @@ use crate::config::host_json::Cors;
 use crate::config::key_vault::KeyVault;
 use crate::config::limits::Limiting;
 pub use crate::config::livekit::LiveKit;
-use crate::config::livekit::Pair;
+use crate::config::reader::{Environment, Reader};
 use crate::config::realtime::Realtime;
 pub use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeOptions};
 use crate::domain::agents::AllowedAgents;
@@ -41,15 +45,12 @@ use crate::domain::token_request::Limits;
 /// The port of a start without the Functions host; the one that Core Tools uses too.
 const DEFAULT_PORT: u16 = 7071;
 
-/// Settings by which Azure's platforms can be told: App Service and Consumption, Linux Consumption, Flex Consumption.
-const AZURE_MARKERS: [&str; 3] = ["WEBSITE_INSTANCE_ID", "CONTAINER_NAME", "LEGION_SERVICE_HOST"];
-
 /// Everything that an operator decides. Its `Debug` shows no secret.
 #[derive(Debug)]
 pub struct Config {
     /// Where to listen.
     pub address: SocketAddr,
-    /// No key is configured and only this machine can reach the service.
+    /// Nothing of a deployment is configured and only this machine can reach the service.
     pub dev_mode: bool,
     /// Azure's front end stands in front, and its word on a client's address counts.
     pub in_azure: bool,
@@ -127,16 +128,11 @@ impl Config {
         let cors = host_json::read(&mut reader);
         let pair = livekit::pair(&mut reader);
         let key_vault = key_vault::read(&mut reader);
-        let azure_marker = AZURE_MARKERS.into_iter().find(|marker| environment.holds(marker));
+        let azure_marker = surroundings::azure_marker(environment);
         let identity = key_vault::identity(&mut reader, azure_marker.is_some());
-        let reachable_from_here_only = address.is_none_or(|address| address.ip().is_loopback());
-        let not_dev = match azure_marker {
-            Some(marker) => Some(format!("{marker} says so: this is Azure")),
-            None if !reachable_from_here_only => Some("ROOMKEY_BIND is not a loopback address".to_owned()),
-            None => environment.holds(key_vault::URL).then(|| format!("{} is set", key_vault::URL)),
-        };
+        let not_dev = why_not_dev(&reader, environment, address);
         let mints = realtime::is_on(&reader);
-        let dev_mode = not_dev.is_none() && !mints && !matches!(pair, Pair::Own { .. });
+        let dev_mode = not_dev.is_none() && !mints && livekit::is_dev(&reader, &pair);
         // Beside a provider that mints, LiveKit may be absent.
         let livekit = livekit::read(&mut reader, pair, dev_mode, not_dev.as_deref().filter(|_| !mints));
         let Realtime { azure_openai, openai, options, choices } = realtime::read(&mut reader);
@@ -182,6 +178,26 @@ impl Config {
             _ => Err(Faults { faults, address }),
         }
     }
+}
+
+/// Returns what says that this is a deployment, or reachable from elsewhere, which ends dev mode. LiveKit's own settings and those of
+/// the other providers are judged apart.
+fn why_not_dev(reader: &Reader<'_>, environment: &Environment, address: Option<SocketAddr>) -> Option<String> {
+    if let Some(marker) = surroundings::azure_marker(environment) {
+        return Some(format!("{marker} says so: this is Azure"));
+    }
+    if let Some(marker) = surroundings::orchestrator_marker(environment) {
+        return Some(format!("{marker} is set: this is a cluster"));
+    }
+    if address.is_some_and(|address| !address.ip().is_loopback()) {
+        return Some("ROOMKEY_BIND is not a loopback address".to_owned());
+    }
+    let set = |name: &'static str| reader.holds(name).then_some(name);
+    let secret = |name: &'static str| secret::is_set(reader, name).then_some(name);
+    let setting = set(key_vault::URL)
+        .or_else(|| callers::authenticated_by(reader))
+        .or_else(|| [limits::REDIS_URL, limits::HASH_KEY, admin::KEYS].into_iter().find_map(secret));
+    setting.map(|name| format!("{name} is set"))
 }
 
 fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {

@@ -1,11 +1,12 @@
 //! The operators' keys.
 
+use super::reader::Reader;
 use super::secret::{self, Found};
-use super::settings::Reader;
 use crate::domain::admin_key::AdminKeys;
 use crate::domain::secrets::{self, SecretName, Source};
 
-const KEYS: &str = "ROOMKEY_ADMIN_KEYS";
+/// The operators' keys; they end dev mode.
+pub const KEYS: &str = "ROOMKEY_ADMIN_KEYS";
 
 /// Where the operators' keys are.
 #[derive(Debug, Clone)]

@@ -1,16 +1,30 @@
-//! The `cors` block of `host.json`: the one list of web pages that may call.
+//! The `cors` block of `host.json`: the one list of web pages that may call. And its route prefix, which must be the usual one.
 //!
-//! The Functions host itself ignores that block, so the handler makes it true. The same file configures the host, so only this
-//! block is read and the rest is left alone.
+//! The Functions host itself ignores that block, so the handler makes it true. The same file configures the host, so the rest is left
+//! alone, and the file is read as the host reads it (Newtonsoft's `JObject.Parse`, then .NET's configuration): comments, trailing
+//! commas and single quotes are fine, names match in any case.
+//!
+//! # Source
+//! `HostJsonFileConfigurationSource.cs` of Azure/azure-functions-host.
 
-use std::io::ErrorKind;
+use std::borrow::Cow;
 use std::path::Path;
 
-use url::Url;
+use jsonc_parser::ast::{Object, Value};
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::settings::Reader;
-use crate::domain::fields::{Fields, Refused, Rule, object};
-use crate::domain::json::Json;
+pub use super::origins::Origins;
+use super::reader::Reader;
+use super::regular_file::{self, Unreadable};
+use super::settings;
+use crate::domain::fields::Rule;
+
+/// Largest file in bytes; the usual one has about a thousandth of it.
+const MAX_BYTES: u64 = 1 << 20;
+/// The path of the route prefix, as .NET's configuration joins it.
+const ROUTE_PREFIX_PATH: &str = "extensions:http:routePrefix";
+/// What every path of ours begins with, and the host's own default.
+const PREFIX: &str = "api";
 
 /// Which web pages may call (the Fetch standard's CORS protocol).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,108 +35,144 @@ pub struct Cors {
     pub credentials: bool,
 }
 
-/// A list of origins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origins {
-    /// There is no host.json, so nobody is listed.
-    NoFile,
-    /// Exactly these, each as a browser writes it in `Origin`.
-    Listed(Vec<String>),
-    /// `*`.
-    Any,
-}
-
-impl Default for Origins {
-    fn default() -> Self {
-        Self::Listed(Vec::new())
-    }
+/// What is of use here.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct HostJson {
+    cors: Cors,
+    route_prefix: Option<String>,
 }
 
 /// Reads `host.json` in the app's folder; notes a fault when it is there and cannot be used.
 pub fn read(reader: &mut Reader<'_>) -> Cors {
     let folder = reader.text("FUNCTIONS_APP_ROOT_PATH").unwrap_or_default();
-    let parsed = match std::fs::read(Path::new(folder).join("host.json")) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Cors { origins: Origins::NoFile, credentials: false },
-        Err(_) => Err("cannot be read".into()),
-        Ok(text) => parse(&text),
+    let read = regular_file::read(&Path::new(folder).join("host.json"), MAX_BYTES);
+    let parsed = match read {
+        Err(Unreadable::Missing) => Ok(HostJson { cors: Cors { origins: Origins::NoFile, credentials: false }, route_prefix: None }),
+        Err(Unreadable::NotRegular) => Err("is a folder, pipe or device; it must be a regular file".into()),
+        Err(Unreadable::TooLarge) => Err(format!("has more than {MAX_BYTES} bytes").into()),
+        Err(Unreadable::Failed) => Err("cannot be read by this process".into()),
+        Ok(bytes) => parse(&bytes),
     };
-    parsed.unwrap_or_else(|rule| {
+    let HostJson { cors, route_prefix } = parsed.unwrap_or_else(|rule| {
         reader.fault("host.json", rule);
-        Cors::default()
-    })
+        HostJson::default()
+    });
+    // The setting takes the place of what the file says.
+    let (name, prefix) = match reader.raw(settings::ROUTE_PREFIX) {
+        Some(prefix) => (settings::ROUTE_PREFIX, Some(prefix.to_owned())),
+        None => ("host.json", route_prefix),
+    };
+    if prefix.is_some_and(|prefix| !prefix.eq_ignore_ascii_case(PREFIX)) {
+        let what = if name == "host.json" { "extensions.http.routePrefix " } else { "" };
+        reader.fault(
+            name,
+            format!("{what}must be {PREFIX}, since every path of roomkey begins with /{PREFIX}; write {PREFIX} or leave it out"),
+        );
+    }
+    cors
 }
 
-fn parse(text: &[u8]) -> Result<Cors, Rule> {
-    // Editors on Windows write a byte order mark, and the Functions host accepts it.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let strict = || Rule::from("is not one JSON object (no comments, no key twice)");
-    if text.is_empty() {
-        return Err(strict());
-    }
-    let mut fields = Fields::read(text).map_err(|_| strict())?;
-    let cors = fields.value("cors", cors);
-    match fields.finish(|| cors) {
-        Ok(cors) => Ok(cors.unwrap_or_default()),
-        Err(Refused::Invalid(errors)) => {
-            Err(errors.into_iter().next().map_or_else(strict, |error| format!("cors {}", error.message).into()))
-        }
-        Err(Refused::Malformed) => Err(strict()),
+fn parse(bytes: &[u8]) -> Result<HostJson, Rule> {
+    let text = text(bytes).ok_or("is not text in UTF-8")?;
+    let options = ParseOptions { allow_missing_commas: false, ..ParseOptions::default() };
+    let parsed = parse_to_ast(&text, &CollectOptions::default(), &options);
+    let Ok(Some(Value::Object(root))) = parsed.map(|parsed| parsed.value) else {
+        return Err("is not one JSON object (comments and trailing commas are fine)".into());
+    };
+    let cors = match only(&root, "cors").map_err(|()| "holds cors twice")? {
+        Some(block) => cors(block).map_err(|rule| format!("cors {rule}"))?,
+        None => Cors::default(),
+    };
+    let mut route_prefix = None;
+    find_route_prefix(&root, "", &mut route_prefix);
+    Ok(HostJson { cors, route_prefix })
+}
+
+/// Decodes as .NET's `File.ReadAllText` does: UTF-8, or what a byte order mark says, which editors on Windows write.
+fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    let wide = |bytes: &[u8], of: fn([u8; 2]) -> u16| {
+        let units: Vec<_> = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(of)).collect();
+        (bytes.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten().map(Cow::Owned)
+    };
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest).ok().map(Cow::Borrowed),
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        _ => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
     }
 }
 
-fn cors(value: Json<'_>) -> Result<Cors, Rule> {
-    let mut cors = Cors::default();
-    for (key, value) in object(value)? {
-        match (key.as_ref(), value) {
-            ("allowedOrigins", Json::Array(items)) => cors.origins = origins(&items)?,
-            ("supportCredentials", Json::Bool(value)) => cors.credentials = value,
-            _ => return Err("may only hold allowedOrigins (a list of texts) and supportCredentials (true or false)".into()),
-        }
+/// The member of this name in any case, or an error where there is more than one: the host would take the last, and whoever wrote the
+/// first believes that it counts.
+fn only<'a, 'b>(object: &'b Object<'a>, name: &str) -> Result<Option<&'b Value<'a>>, ()> {
+    let mut found = object.properties.iter().filter(|property| property.name.as_str().eq_ignore_ascii_case(name));
+    match (found.next(), found.next()) {
+        (one, None) => Ok(one.map(|property| &property.value)),
+        (_, Some(_)) => Err(()),
     }
-    if cors.origins == Origins::Any && cors.credentials {
-        return Err("must not join * with supportCredentials: any page could then act as its visitor".into());
-    }
-    Ok(cors)
 }
 
-fn origins(items: &[Json<'_>]) -> Result<Origins, Rule> {
-    let mut listed = Vec::new();
-    let mut any = false;
-    for item in items {
-        match item {
-            Json::Text(text) if text == "*" => any = true,
-            Json::Text(text) if is_origin(text) => listed.push(text.clone().into_owned()),
-            _ => {
-                return Err(
-                    "must list origins as browsers send them: https://app.example.com, without a path or a slash at the end, in lower case"
-                        .into(),
-                );
+/// Joins the names on the way with `:`, as .NET's configuration does, so that `"extensions:http"` is found too. The last one counts.
+fn find_route_prefix(object: &Object<'_>, above: &str, found: &mut Option<String>) {
+    for property in &object.properties {
+        let path = format!("{above}{}", property.name.as_str());
+        match &property.value {
+            Value::Object(inner) if path.len() < ROUTE_PREFIX_PATH.len() => find_route_prefix(inner, &format!("{path}:"), found),
+            _ if !path.eq_ignore_ascii_case(ROUTE_PREFIX_PATH) => {}
+            Value::StringLit(text) => *found = Some(text.value.clone().into_owned()),
+            // Bound to the host's text option as an empty or odd text; none of them is the prefix.
+            Value::NumberLit(_) | Value::BooleanLit(_) | Value::NullKeyword(_) | Value::Object(_) | Value::Array(_) => {
+                *found = Some(String::new());
             }
         }
     }
-    Ok(if any { Origins::Any } else { Origins::Listed(listed) })
 }
 
-/// Only the exact form can ever equal a browser's `Origin`, so anything else is a mistake that would stay unnoticed.
-fn is_origin(text: &str) -> bool {
-    Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && !text.contains('*') && url.origin().ascii_serialization() == text)
+fn cors(block: &Value<'_>) -> Result<Cors, Rule> {
+    const RULE: &str = "may only hold allowedOrigins (a list of texts) and supportCredentials (true or false), each once";
+    let Value::Object(block) = block else { return Err("must be an object".into()) };
+    let listed = only(block, "allowedOrigins").map_err(|()| RULE)?;
+    let credentials = only(block, "supportCredentials").map_err(|()| RULE)?;
+    let known = usize::from(listed.is_some()) + usize::from(credentials.is_some());
+    if known != block.properties.len() {
+        return Err(RULE.into());
+    }
+    let origins = match listed {
+        None => Origins::default(),
+        Some(Value::Array(items)) => {
+            Origins::parse(items.elements.iter().map(|item| item.as_string_lit().map(|text| text.value.as_ref())))?
+        }
+        Some(_) => return Err(RULE.into()),
+    };
+    let credentials = match credentials {
+        None => false,
+        Some(Value::BooleanLit(value)) => value.value,
+        Some(_) => return Err(RULE.into()),
+    };
+    if origins == Origins::Any && credentials {
+        return Err("must not join * with supportCredentials: any page could then act as its visitor".into());
+    }
+    Ok(Cors { origins, credentials })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::reader::Environment;
 
     #[test]
     fn a_broken_file_is_refused() {
+        let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         for text in [
             "",
             " ",
             "{",
             "[]",
             "null",
-            "// comment\n{}",
             "{} x",
+            "{} {}",
+            "/* open {}",
+            r#"{"version":"2.0" "cors":{}}"#,
             r#"{"cors":1}"#,
             r#"{"cors":null}"#,
             r#"{"cors":{"allowedOrigin":[]}}"#,
@@ -130,29 +180,112 @@ mod tests {
             r#"{"cors":{"allowedOrigins":[1]}}"#,
             r#"{"cors":{"allowedOrigins":["null"]}}"#,
             r#"{"cors":{"allowedOrigins":["https://a.example/"]}}"#,
-            r#"{"cors":{"allowedOrigins":["https://a.example/app"]}}"#,
-            r#"{"cors":{"allowedOrigins":["https://A.example"]}}"#,
-            r#"{"cors":{"allowedOrigins":["https://a.example:443"]}}"#,
-            r#"{"cors":{"allowedOrigins":["a.example"]}}"#,
-            r#"{"cors":{"allowedOrigins":["https://*.example"]}}"#,
-            r#"{"cors":{"allowedOrigins":["file:///tmp"]}}"#,
             r#"{"cors":{"supportCredentials":"true"}}"#,
             r#"{"cors":{"allowedOrigins":["*"],"supportCredentials":true}}"#,
             r#"{"cors":{},"cors":{}}"#,
+            r#"{"cors":{},"Cors":{}}"#,
+            r#"{"cors":{"allowedOrigins":[],"AllowedOrigins":["https://a.example"]}}"#,
+            deep.as_str(),
         ] {
-            assert!(parse(text.as_bytes()).is_err(), "{text}");
+            assert!(parse(text.as_bytes()).is_err(), "{text:.60}");
         }
+        for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xff\xfe{", b"\xff\xfe\x00\xd8"] {
+            assert!(parse(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    fn listed(origins: &[&str], credentials: bool) -> Cors {
+        Cors { origins: Origins::Listed(origins.iter().map(|&o| o.to_owned()).collect()), credentials }
     }
 
     #[test]
     fn the_block_is_read_as_it_stands() {
-        let listed = |origins: &[&str], credentials| {
-            Ok(Cors { origins: Origins::Listed(origins.iter().map(|&o| o.to_owned()).collect()), credentials })
-        };
-        assert_eq!(parse(b"{}"), listed(&[], false));
-        assert_eq!(parse(b"\xef\xbb\xbf{\"version\":\"2.0\"}"), listed(&[], false));
+        let cors = |text: &[u8]| parse(text).unwrap().cors;
+        assert_eq!(cors(b"{}"), listed(&[], false));
+        assert_eq!(cors(b"\xef\xbb\xbf{\"version\":\"2.0\"}"), listed(&[], false));
         let text = br#"{"cors":{"allowedOrigins":["http://localhost:4200","https://app.example.com"],"supportCredentials":true}}"#;
-        assert_eq!(parse(text), listed(&["http://localhost:4200", "https://app.example.com"], true));
-        assert_eq!(parse(br#"{"cors":{"allowedOrigins":["*"]}}"#), Ok(Cors { origins: Origins::Any, credentials: false }));
+        assert_eq!(cors(text), listed(&["http://localhost:4200", "https://app.example.com"], true));
+        assert_eq!(cors(br#"{"cors":{"allowedOrigins":["*"]}}"#), Cors { origins: Origins::Any, credentials: false });
+    }
+
+    #[test]
+    fn the_file_is_read_as_the_host_reads_it() {
+        let text = "// the app\n{ /* one */ 'version': \"2.0\", Cors: { \"AllowedOrigins\": [ \"http://localhost:4200\", // dev\n ], \
+                    \"supportcredentials\": true, }, } // end";
+        let wide = |of: fn(u16) -> [u8; 2]| -> Vec<u8> { std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(of).collect() };
+        for bytes in [text.as_bytes().to_vec(), wide(u16::to_le_bytes), wide(u16::to_be_bytes)] {
+            assert_eq!(parse(&bytes).unwrap().cors, listed(&["http://localhost:4200"], true));
+        }
+    }
+
+    #[test]
+    fn the_route_prefix_is_found_wherever_the_host_finds_it() {
+        for (text, prefix) in [
+            ("{}", None),
+            (r#"{"extensions":{"http":{}}}"#, None),
+            (r#"{"routePrefix":"v1"}"#, None),
+            (r#"{"http":{"routePrefix":"v1"}}"#, None),
+            (r#"{"extensions":{"http":{"routePrefix":"api"}}}"#, Some("api")),
+            (r#"{"extensions":{"http":{"routePrefix":"v1"}}}"#, Some("v1")),
+            (r#"{"Extensions":{"HTTP":{"RoutePrefix":"v1"}}}"#, Some("v1")),
+            (r#"{"extensions:http":{"routePrefix":"v1"}}"#, Some("v1")),
+            (r#"{"extensions:http:routePrefix":"v1"}"#, Some("v1")),
+            (r#"{"extensions":{"http":{"routePrefix":"v1","routePrefix":"api"}}}"#, Some("api")),
+            (r#"{"extensions":{"http":{"routePrefix":""}}}"#, Some("")),
+            (r#"{"extensions":{"http":{"routePrefix":null}}}"#, Some("")),
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap().route_prefix.as_deref(), prefix, "{text}");
+        }
+    }
+
+    fn faults(host_json: &str, settings: &[(&str, &str)]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("host.json"), host_json).unwrap();
+        let root = ("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap());
+        let environment: Environment = [root].iter().chain(settings).copied().collect();
+        let mut reader = Reader::new(&environment);
+        read(&mut reader);
+        reader.into_faults().into_iter().map(|fault| fault.to_string()).collect()
+    }
+
+    #[test]
+    fn another_route_prefix_is_a_fault_that_names_it() {
+        let with = |prefix: &str| format!(r#"{{"extensions":{{"http":{{"routePrefix":"{prefix}"}}}}}}"#);
+        for prefix in ["", "v1", "canary/api", "/api", "api/", "apis", " api"] {
+            let faults = faults(&with(prefix), &[]);
+            assert!(
+                faults.len() == 1 && faults[0].starts_with("host.json: extensions.http.routePrefix must be api"),
+                "{prefix:?} {faults:?}"
+            );
+            assert!(!faults[0].contains("canary"));
+        }
+        for prefix in ["api", "API"] {
+            assert_eq!(faults(&with(prefix), &[]), [""; 0]);
+        }
+        for name in [
+            "AzureFunctionsJobHost__extensions__http__routePrefix",
+            "AZUREFUNCTIONSJOBHOST__EXTENSIONS__HTTP__ROUTEPREFIX",
+            "AzureFunctionsJobHost:extensions:http:routePrefix",
+        ] {
+            for prefix in ["", "canary"] {
+                let faults = faults(&with("api"), &[(name, prefix)]);
+                assert!(
+                    faults.len() == 1 && faults[0].starts_with(&format!("{}: must be api", settings::ROUTE_PREFIX)),
+                    "{name} {faults:?}"
+                );
+                assert!(!faults[0].contains("canary"));
+            }
+            assert_eq!(faults(&with("v1"), &[(name, "api")]), [""; 0], "the setting wins over the file");
+        }
+    }
+
+    #[test]
+    fn a_host_json_that_is_no_regular_file_is_a_fault_and_not_awaited() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("host.json")).unwrap();
+        let environment: Environment = [("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap())].into_iter().collect();
+        let mut reader = Reader::new(&environment);
+        read(&mut reader);
+        assert_eq!(reader.into_faults()[0].to_string(), "host.json: is a folder, pipe or device; it must be a regular file");
     }
 }

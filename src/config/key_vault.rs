@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::settings::Reader;
+use super::reader::Reader;
 use crate::domain::azure::{Identity, VaultUrl};
 use crate::domain::fields::Rule;
 

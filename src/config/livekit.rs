@@ -4,9 +4,10 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::key_vault;
+use super::reader::Reader;
 use super::secret::{self, Found};
-use super::settings::Reader;
 use crate::domain::fields::Rule;
+use crate::domain::network_host::{is_loopback, is_private};
 use crate::domain::secrets::{self, Check, PairSource, SecretName, Source};
 
 /// Where `livekit-server --dev` listens.
@@ -27,6 +28,14 @@ pub struct LiveKit {
     pub server_url: String,
     /// The key's name, which stands in every token as `iss`, and the secret, which signs.
     pub pair: PairSource,
+}
+
+impl LiveKit {
+    /// Returns whether browsers send tokens to this server over the public Internet without encryption.
+    #[must_use]
+    pub fn is_unencrypted_in_public(&self) -> bool {
+        Url::parse(&self.server_url).is_ok_and(|url| url.scheme() == "ws" && url.host().is_some_and(|host| !is_private(&host)))
+    }
 }
 
 /// What the settings say about the pair, before the mode is known.
@@ -76,6 +85,19 @@ fn in_vault((setting, name): (&str, &str)) -> Option<Found> {
     SecretName::parse(name).ok().map(|name| Found { setting: setting.to_owned(), source: Source::InVault(name) })
 }
 
+/// Returns whether the settings are those of LiveKit's own dev server on this machine, or none at all.
+#[must_use]
+pub fn is_dev(reader: &Reader<'_>, pair: &Pair) -> bool {
+    match pair {
+        Pair::Absent => true,
+        // What is no address is a fault of its own.
+        Pair::Dev => {
+            reader.raw(URL).and_then(|text| Url::parse(text).ok()).is_none_or(|url| url.host().is_some_and(|host| is_loopback(&host)))
+        }
+        Pair::Own { .. } => false,
+    }
+}
+
 /// Reads the rest and checks the whole. `only_provider` says why LiveKit's settings cannot be left out. `None`: they are, or a fault
 /// was noted.
 pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: Option<&str>) -> Option<LiveKit> {
@@ -91,7 +113,12 @@ pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: 
             None
         }
         Pair::Dev => {
-            reader.fault(SECRET, "is LiveKit's public dev secret, which only dev mode may use");
+            reader.fault(
+                SECRET,
+                format!(
+                    "is LiveKit's public dev secret, which only dev mode on a loopback {URL} may use; set the secret of a key of your own"
+                ),
+            );
             None
         }
         Pair::Own { api_key, api_secret } => {
@@ -131,13 +158,27 @@ fn own(reader: &mut Reader<'_>, name: &str, found: Option<Found>, check: Check, 
     None
 }
 
+/// Reads the server's address and brings it into its normal form: a parser forgives much that the browsers' clients, which get it as
+/// text, may not.
 fn server_url(text: &str) -> Result<String, Rule> {
-    let plain = |url: &Url| url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-    match Url::parse(text) {
-        // In its normal form: a parser forgives much that the browsers' clients, which get it as text, may not.
-        Ok(url) if matches!(url.scheme(), "ws" | "wss") && url.has_host() && plain(&url) => {
-            Ok(url.as_str().trim_end_matches('/').to_owned())
-        }
-        _ => Err("must be an address like wss://my-project.livekit.cloud or ws://localhost:7880".into()),
+    const EXAMPLES: &str = "like wss://my-project.livekit.cloud or ws://localhost:7880";
+    let lower = text.to_ascii_lowercase();
+    if lower.starts_with("https:") || lower.starts_with("http:") {
+        return Err(format!("must begin with wss:// in place of https://, or ws:// in place of http://, {EXAMPLES}").into());
     }
+    let Some(url) = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "ws" | "wss") && url.has_host()) else {
+        return Err(format!("must be an address that begins with wss:// or ws://, {EXAMPLES}").into());
+    };
+    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if !plain {
+        return Err(format!("must not hold a user, a password, a query or a fragment; it must be an address {EXAMPLES}").into());
+    }
+    let path = url.path().trim_end_matches('/');
+    let of_clients = path.split('/').skip(1).find(|segment| matches!(*segment, "rtc" | "twirp" | ""));
+    if of_clients.is_some() {
+        return Err(
+            format!("must not hold /rtc, /twirp or a second //, since clients add such paths; it must be an address {EXAMPLES}").into()
+        );
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }

@@ -60,6 +60,12 @@ pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
     })
 }
 
+/// Returns a setting of the identity provider that is set, if any.
+#[must_use]
+pub fn first_set(reader: &Reader<'_>) -> Option<&'static str> {
+    [ISSUER, AUDIENCE, SCOPE, TENANTS].into_iter().find(|name| reader.holds(name))
+}
+
 /// Refuses the settings that another way to tell callers apart has no use for: whoever set them believes that they protect.
 pub fn refuse_unused(reader: &mut Reader<'_>, easy_auth: bool) {
     let of_tokens = [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM];

@@ -26,8 +26,8 @@ pub struct PlatformSignIn {
 
 /// Reads what the platform says. Outside Azure anyone could have set these variables, so nothing counts there.
 pub fn read(reader: &Reader<'_>, in_azure: bool) -> PlatformSignIn {
-    let marker = reader.platform_text(ENABLED).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    let document = reader.platform_text(DOCUMENT).and_then(|text| json::parse_object(text.as_bytes()).ok()).unwrap_or_default();
+    let marker = reader.raw(ENABLED).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    let document = reader.raw(DOCUMENT).and_then(|text| json::parse_object(text.as_bytes()).ok()).unwrap_or_default();
     // An app setting of the marker's name wins over the platform's own; the document shows whether it is true.
     let is_off = object(&document, "platform").is_some_and(|platform| member(platform, "enabled") == Some(&Json::Bool(false)));
     let is_on = in_azure && marker && !is_off;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::reader::Reader;
 use super::secret;
-use super::settings::Reader;
 use crate::domain::fields::Rule;
 use crate::domain::rate_limit::RateLimit;
 use crate::domain::realtime_endpoint::Endpoint;

@@ -1,17 +1,18 @@
 //! Secrets in the settings: where they may stand. What their values must be says [`crate::domain::secrets`].
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
 use secrecy::SecretString;
 
 use super::key_vault;
-use super::settings::Reader;
+use super::reader::Reader;
+use super::regular_file::{self, Unreadable};
 use crate::domain::fields::Rule;
 use crate::domain::secrets::{SecretName, Source};
+use crate::domain::setting_text;
 
 /// A file with a secret may have this many bytes; keys are far shorter, so more is the wrong file.
-const MAX_FILE_BYTES: u64 = 16 * 1024;
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// What a secret's setting may have behind its name: nothing, or where else the value stands.
 pub const SUFFIXES: [&str; 3] = ["", "_FILE", "_SECRET_NAME"];
@@ -68,14 +69,19 @@ pub fn checked(reader: &mut Reader<'_>, name: &str, check: impl Fn(&SecretString
 /// One line break at the end is dropped, since editors and `echo` write one; a key with any other white space around it would
 /// sign tokens that nobody accepts.
 fn read_file(path: &str) -> Result<SecretString, Rule> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
-    if read.is_err() {
-        return Err("names a file that cannot be read as UTF-8 text".into());
-    }
+    let bytes = regular_file::read(Path::new(path), MAX_FILE_BYTES).map_err(|unreadable| match unreadable {
+        Unreadable::Missing => Rule::from("names a file that does not exist"),
+        Unreadable::NotRegular => "names a folder, pipe or device; put the value into a regular file".into(),
+        Unreadable::TooLarge => format!("names a file of more than {MAX_FILE_BYTES} bytes, which cannot be a secret").into(),
+        Unreadable::Failed => "names a file that this process may not read".into(),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|_| "names a file that is not UTF-8 text")?;
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    if value.is_empty() || value.trim() != value || text.len() as u64 > MAX_FILE_BYTES {
+    if value.is_empty() || value.trim() != value {
         return Err("names a file that does not hold one secret without white space around it".into());
+    }
+    if setting_text::is_in_quotes(value) {
+        return Err("names a file whose value is in quotes; write the value alone".into());
     }
     Ok(value.into())
 }

@@ -1,12 +1,9 @@
-//! Every setting by name, and the reader that checks them. `docs/settings.md` is written from [`SETTINGS`]; a test fails
-//! when the two differ.
+//! Every setting by name. `docs/settings.md` is written from [`SETTINGS`]; a test fails when the two differ.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+pub use super::reader::{Environment, Reader};
 
-use super::Fault;
-use super::secret;
-use crate::domain::fields::{Rule, shown_name};
+/// The app setting that takes the place of the route prefix in `host.json`, as every key of that file has one.
+pub const ROUTE_PREFIX: &str = "AzureFunctionsJobHost__extensions__http__routePrefix";
 
 /// One setting as an operator reads about it.
 #[derive(Debug)]
@@ -43,9 +40,15 @@ pub const SETTINGS: &[Setting] = &[
         "Folder of `host.json`, whose `cors` block is the list of allowed origins; the Functions host sets it.",
     ),
     plain(
+        ROUTE_PREFIX,
+        "`host.json`, else api",
+        "The Functions host's own name for `extensions.http.routePrefix` of `host.json`. Both must be `api`, or be left out.",
+    ),
+    plain(
         "LIVEKIT_URL",
         "dev mode: ws://localhost:7880",
-        "The LiveKit server as browsers reach it: `wss://…`, or `ws://…` for development.",
+        "The LiveKit server as browsers reach it: `wss://…`, or `ws://…` to a loopback or private host. Elsewhere `ws://` is a loud \
+         warning: the token travels in that address.",
     ),
     a_secret("LIVEKIT_API_KEY", "The name of the LiveKit API key that signs."),
     a_secret(
@@ -74,7 +77,8 @@ pub const SETTINGS: &[Setting] = &[
     plain(
         "AZURE_OPENAI_ENDPOINT",
         "–",
-        "The resource of Azure OpenAI: `https://my-resource.openai.azure.com`. `http://…` on a loopback address only.",
+        "The resource of Azure OpenAI: `https://my-resource.openai.azure.com`, with or without `/openai` or `/openai/v1`. `http://…` on a \
+         loopback address only.",
     ),
     plain("AZURE_OPENAI_DEPLOYMENT", "–", "The name of the deployment there, which is the model of a caller who chooses none."),
     a_secret(
@@ -89,7 +93,11 @@ pub const SETTINGS: &[Setting] = &[
         "What an Entra token for Azure OpenAI must be good for; other clouds have other scopes.",
     ),
     a_secret("OPENAI_API_KEY", "A key of a project at OpenAI."),
-    plain("OPENAI_BASE_URL", "https://api.openai.com/v1", "The base of OpenAI's API. `http://…` on a loopback address only."),
+    plain(
+        "OPENAI_BASE_URL",
+        "https://api.openai.com/v1",
+        "The base of OpenAI's API, or of one like it. `http://…` on a loopback address only.",
+    ),
     plain("ROOMKEY_OPENAI_MODEL", "gpt-realtime-2.1", "The model at OpenAI of a caller who chooses none."),
     plain(
         "ROOMKEY_DEFAULT_PROVIDER",
@@ -173,7 +181,7 @@ pub const SETTINGS: &[Setting] = &[
     a_secret(
         "ROOMKEY_REDIS_URL",
         "The Redis through which instances share their limits: `rediss://:password@host:port`, or `redis://…` (unencrypted) for a network of \
-         your own. Absent: limits are per instance.",
+         your own; no cluster; `/`, `#`, `?`, `@`, `%` in the password percent-encoded. Absent: limits are per instance.",
     ),
     plain(
         "ROOMKEY_OIDC_ISSUER",
@@ -222,132 +230,3 @@ pub const SETTINGS: &[Setting] = &[
     plain("ROOMKEY_LOG", "info", "The least important lines to write: `error`, `warn`, `info` or `debug`."),
     plain("ROOMKEY_LOG_FORMAT", "json; on a terminal text", "`json` or `text`."),
 ];
-
-/// The process's environment, or a test's. Values of foreign settings are dropped on the way in: some are credentials.
-#[derive(Default)]
-pub struct Environment(BTreeMap<String, Option<OsString>>);
-
-impl Environment {
-    /// The environment that this process was started with.
-    #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
-    #[must_use]
-    pub fn of_process() -> Self {
-        std::env::vars_os().collect()
-    }
-
-    /// Whether the setting is there, whatever its value.
-    #[must_use]
-    pub fn holds(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-}
-
-impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let named = pairs.into_iter().map(|(name, value)| (name.into().to_string_lossy().into_owned(), value.into()));
-        Self(
-            named
-                .map(|(name, value)| {
-                    let ours = is_ours(&name);
-                    (name, ours.then_some(value))
-                })
-                .collect(),
-        )
-    }
-}
-
-fn is_ours(name: &str) -> bool {
-    SETTINGS.iter().any(|setting| match name.strip_prefix(setting.name) {
-        Some("") => true,
-        Some(suffix) => setting.secret && secret::SUFFIXES.contains(&suffix),
-        None => false,
-    })
-}
-
-/// Takes settings by name and collects the faults.
-pub struct Reader<'e> {
-    environment: &'e Environment,
-    faults: Vec<Fault>,
-}
-
-impl<'e> Reader<'e> {
-    /// Starts without faults.
-    #[must_use]
-    pub fn new(environment: &'e Environment) -> Self {
-        Self { environment, faults: Vec::new() }
-    }
-
-    /// Whether the setting is there, right or wrong.
-    #[must_use]
-    pub fn holds(&self, name: &str) -> bool {
-        self.environment.holds(name)
-    }
-
-    /// The value as text. Absent and wrong are both `None`; the latter is noted.
-    pub fn text(&mut self, name: &str) -> Option<&'e str> {
-        let value = self.environment.0.get(name)?.as_ref()?;
-        match value.to_str() {
-            Some("") => self.fault(name, "is empty; give it a value or unset it"),
-            Some(text) if text.trim() != text => self.fault(name, "begins or ends with white space"),
-            Some(text) => return Some(text),
-            None => self.fault(name, "is not UTF-8"),
-        }
-        None
-    }
-
-    /// The value of a setting that the platform writes, as it is. Nothing is noted: an operator could not mend it.
-    #[must_use]
-    pub fn platform_text(&self, name: &str) -> Option<&'e str> {
-        self.environment.0.get(name)?.as_ref()?.to_str()
-    }
-
-    /// The value as `parse` reads it. Absent and wrong are both `None`; the latter is noted.
-    pub fn parsed<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rule>) -> Option<T> {
-        match parse(self.text(name)?) {
-            Ok(value) => Some(value),
-            Err(rule) => {
-                self.fault(name, rule);
-                None
-            }
-        }
-    }
-
-    /// As [`Reader::parsed`], with a value for absent ones: `None` means wrong.
-    pub fn parsed_or<T>(&mut self, name: &str, default: T, parse: impl FnOnce(&str) -> Result<T, Rule>) -> Option<T> {
-        if self.holds(name) { self.parsed(name, parse) } else { Some(default) }
-    }
-
-    /// Notes a fault.
-    pub fn fault(&mut self, setting: &str, remedy: impl Into<Rule>) {
-        self.faults.push(Fault { setting: setting.to_owned(), remedy: remedy.into() });
-    }
-
-    /// Refuses every `ROOMKEY_*` name that does not exist, so that a typo never silently becomes a default.
-    pub fn refuse_unknown(&mut self) {
-        for name in self.environment.0.keys().filter(|name| name.starts_with("ROOMKEY_") && !is_ours(name)) {
-            let remedy = match nearest(name) {
-                Some(known) => format!("is not a setting of this version; did you mean {known}?"),
-                None => "is not a setting of this version; docs/settings.md lists them".to_owned(),
-            };
-            self.faults.push(Fault { setting: shown_name(name), remedy: remedy.into() });
-        }
-    }
-
-    /// What was noted, in the order of [`SETTINGS`]; others come last.
-    #[must_use]
-    pub fn into_faults(mut self) -> Vec<Fault> {
-        let place = |fault: &Fault| {
-            let is_of = |name: &str| fault.setting.strip_prefix(name).is_some_and(|suffix| secret::SUFFIXES.contains(&suffix));
-            SETTINGS.iter().position(|setting| is_of(setting.name)).unwrap_or(SETTINGS.len())
-        };
-        self.faults.sort_by_key(place);
-        self.faults
-    }
-}
-
-/// The known name that a typo most likely meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
-    let ours = SETTINGS.iter().map(|setting| setting.name).filter(|known| known.starts_with("ROOMKEY_"));
-    ours.min_by_key(|known| distance(known)).filter(|known| distance(known) <= 3)
-}

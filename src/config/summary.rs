@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::Config;
 use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
-use super::host_json::Origins;
 use super::key_vault::KeyVault;
+use super::origins::Origins;
 use crate::domain::azure::Identity;
 use crate::domain::bearer::Policy;
 
@@ -28,15 +28,23 @@ impl Config {
         lines
     }
 
-    /// The warning of a start without protection: one line, or none.
+    /// Returns the warning of a start without protection, or of tokens that travel in the clear. Dev mode has a loopback server, so
+    /// there is never more than one.
     #[must_use]
     pub fn start_warning(&self) -> Option<String> {
-        let server_url = &self.livekit.as_ref()?.server_url;
-        let who = match self.caller_auth {
-            CallerAuth::Anonymous => "Anyone on this machine gets tokens",
-            CallerAuth::Oidc(_) | CallerAuth::EasyAuth(_) => "Callers get tokens",
-        };
-        self.dev_mode.then(|| format!("WARNING: dev mode. {who} for {server_url}, signed with LiveKit's public dev key."))
+        let livekit = self.livekit.as_ref()?;
+        let server_url = &livekit.server_url;
+        if self.dev_mode {
+            return Some(format!(
+                "WARNING: dev mode. Anyone on this machine gets tokens for {server_url}, signed with LiveKit's public dev key."
+            ));
+        }
+        livekit.is_unencrypted_in_public().then(|| {
+            format!(
+                "WARNING: LIVEKIT_URL is {server_url}. Browsers send each token in that address without encryption, for everyone on the \
+                 way to read. Use wss://."
+            )
+        })
     }
 
     /// The lines of `--check`.
@@ -76,6 +84,7 @@ impl Config {
         if self.cors.credentials {
             lines.push("  az functionapp cors credentials --resource-group <group> --name <app> --enable true".to_owned());
         }
+        lines.extend(self.start_warning());
         lines
     }
 

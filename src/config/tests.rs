@@ -235,9 +235,11 @@ fn a_start_says_whose_identity_reads_the_vault() {
     says(&[VAULT, client_id], "as the identity that AZURE_CLIENT_ID names");
 }
 
+const DEV_PAIR: [(&str, &str); 2] = [("LIVEKIT_API_KEY", "devkey"), ("LIVEKIT_API_SECRET", "secret")];
+
 #[test]
 fn dev_mode_needs_loopback_no_azure_and_no_key_of_the_operators() {
-    let dev_pair = [("LIVEKIT_API_KEY", "devkey"), ("LIVEKIT_API_SECRET", "secret")];
+    let dev_pair = DEV_PAIR;
     assert!(read(&[]).unwrap().dev_mode);
     assert!(read(&dev_pair).unwrap().dev_mode);
     assert!(read(&[("ROOMKEY_BIND", "::1"), ANONYMOUS]).unwrap().dev_mode);
@@ -248,11 +250,174 @@ fn dev_mode_needs_loopback_no_azure_and_no_key_of_the_operators() {
     }
     assert!(!read(&OWN).unwrap().dev_mode);
     assert_eq!(faulty(&[dev_pair[0], dev_pair[1], URL, VAULT, ANONYMOUS]), ["LIVEKIT_API_SECRET"], "a vault ends dev mode");
-    for marker in [("WEBSITE_INSTANCE_ID", "x"), ("CONTAINER_NAME", "x"), ("LEGION_SERVICE_HOST", "x"), ("ROOMKEY_BIND", "0.0.0.0")] {
+    for marker in [
+        ("WEBSITE_INSTANCE_ID", "x"),
+        ("LEGION_SERVICE_HOST", "x"),
+        ("CONTAINER_APP_NAME", "x"),
+        ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        ("ROOMKEY_BIND", "0.0.0.0"),
+        ("ROOMKEY_BIND", "10.0.0.9"),
+    ] {
         assert_eq!(faulty(&[marker]), ["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]);
         assert_eq!(faulty(&[marker, ANONYMOUS]), ["LIVEKIT_URL"]);
         assert_eq!(faulty(&[marker, dev_pair[0], dev_pair[1], URL, ANONYMOUS]), ["LIVEKIT_API_SECRET"]);
     }
+}
+
+#[test]
+fn whatever_only_a_deployment_has_ends_dev_mode() {
+    let in_vault = [VAULT, ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "a")];
+    for (settings, name) in [
+        (&[VAULT][..], "KEY_VAULT_URL"),
+        (&in_vault, "KEY_VAULT_URL"),
+        (&[("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123")], "ROOMKEY_ADMIN_KEYS"),
+        (&[("ROOMKEY_ADMIN_KEYS_FILE", "/nowhere")], "ROOMKEY_ADMIN_KEYS"),
+        (&[("ROOMKEY_HASH_KEY", "canary-hash-key-of-at-least-32-bytes")], "ROOMKEY_HASH_KEY"),
+        (&[("ROOMKEY_REDIS_URL", "redis://localhost"), ("ROOMKEY_HASH_KEY", "canary-hash-key-of-at-least-32-bytes")], "ROOMKEY_REDIS_URL"),
+        (&[("ROOMKEY_CALLER_AUTH", "oidc")], "ROOMKEY_CALLER_AUTH"),
+        (&[("ROOMKEY_CALLER_AUTH", "easy-auth")], "ROOMKEY_CALLER_AUTH"),
+        (&[("ROOMKEY_OIDC_AUDIENCE", "api://roomkey")], "ROOMKEY_OIDC_AUDIENCE"),
+    ] {
+        let faults = read(settings).unwrap_err().faults;
+        let url = faults.iter().find(|fault| fault.setting == "LIVEKIT_URL").unwrap_or_else(|| panic!("{settings:?} {faults:?}"));
+        assert!(url.remedy.contains(&format!("dev mode is off ({name} is set)")), "{settings:?} {url}");
+        assert!(faulty(&[settings, &DEV_PAIR].concat()).contains(&"LIVEKIT_API_SECRET".to_owned()), "{settings:?}");
+    }
+    for setting in [("LIVEKIT_URL", "wss://livekit.example.com"), ("LIVEKIT_URL", "ws://livekit:7880"), ("LIVEKIT_URL", "ws://10.0.0.1")] {
+        assert_eq!(faulty(&[setting, DEV_PAIR[0], DEV_PAIR[1], ANONYMOUS]), ["LIVEKIT_API_SECRET"], "{setting:?}");
+    }
+    for setting in [("LIVEKIT_URL", "ws://localhost:7880"), ("LIVEKIT_URL", "ws://[::1]:7880"), ("LIVEKIT_URL", "wss://livekit.localhost")]
+    {
+        assert!(read(&[setting, DEV_PAIR[0], DEV_PAIR[1]]).unwrap().dev_mode, "{setting:?}");
+    }
+    for settings in [&[("ROOMKEY_RATE_LIMIT", "off")][..], &[("ROOMKEY_LOG", "debug"), ("ROOMKEY_ROOM_PATTERN", "a+")], &[ANONYMOUS]] {
+        assert!(read(settings).unwrap().dev_mode, "{settings:?}");
+    }
+}
+
+#[test]
+fn azure_is_told_by_its_own_marks_and_not_by_those_of_a_developers_machine() {
+    let in_azure = |names: &[&str]| {
+        let settings: Vec<_> = OWN.into_iter().chain(names.iter().map(|name| (*name, "x"))).collect();
+        read(&settings).unwrap().in_azure
+    };
+    for names in [
+        &["WEBSITE_INSTANCE_ID"][..],
+        &["LEGION_SERVICE_HOST"],
+        &["CONTAINER_NAME", "WEBSITE_SITE_NAME"],
+        &["CONTAINER_NAME", "FUNCTIONS_EXTENSION_VERSION"],
+        &["CONTAINER_APP_NAME", "FUNCTIONS_EXTENSION_VERSION"],
+    ] {
+        assert!(in_azure(names), "{names:?}");
+    }
+    for names in [
+        &[][..],
+        &["CONTAINER_NAME"],
+        &["CONTAINER_APP_NAME"],
+        &["WEBSITE_SITE_NAME"],
+        &["FUNCTIONS_EXTENSION_VERSION"],
+        &["WEBSITE_HOSTNAME"],
+        &["CONTAINER_APP_NAME", "WEBSITE_SITE_NAME"],
+        &["KUBERNETES_SERVICE_HOST", "CONTAINER_NAME"],
+        &["WEBSITE_HOSTNAME", "AZURE_FUNCTIONS_ENVIRONMENT", "FUNCTIONS_CORETOOLS_ENVIRONMENT"],
+    ] {
+        assert!(!in_azure(names), "{names:?}");
+    }
+    assert!(read(&[("CONTAINER_NAME", "x")]).unwrap().dev_mode, "a dev container");
+}
+
+#[test]
+fn an_unencrypted_address_that_the_public_reaches_is_said_loudly() {
+    let says = |url: &'static str| {
+        let config = read(&with(("LIVEKIT_URL", url))).unwrap();
+        let warning = config.start_warning();
+        assert_eq!(config.check_lines().last().filter(|line| line.contains("WARNING")).cloned(), warning);
+        warning
+    };
+    for url in ["ws://livekit.example.com", "WS://8.8.8.8:7880", "ws://[2001:db8::1]"] {
+        let warning = says(url).unwrap_or_else(|| panic!("{url}"));
+        assert!(warning.starts_with("WARNING: LIVEKIT_URL") && warning.contains("wss://"), "{warning}");
+    }
+    for url in [
+        "wss://livekit.example.com",
+        "ws://localhost:7880",
+        "ws://livekit:7880",
+        "ws://10.1.2.3",
+        "ws://livekit.internal",
+        "ws://[fd00::1]",
+    ] {
+        assert_eq!(says(url), None, "{url}");
+    }
+}
+
+#[test]
+fn a_value_in_quotes_is_a_fault_wherever_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quoted");
+    std::fs::write(&path, "\"canary-secret-of-at-least-32-bytes\"\n").unwrap();
+    // The first is refused in words of its own, and the second is read with easy-auth only.
+    let others = [settings::ROUTE_PREFIX, "WEBSITE_AUTH_ENABLED"];
+    for setting in settings::SETTINGS.iter().filter(|setting| !others.contains(&setting.name)) {
+        for quoted in ["\"canary\"", "'canary'", "“canary”", "`canary`", "\"a\",\"b\""] {
+            let faults = read(&with_all(&[(setting.name, quoted)])).unwrap_err().faults;
+            // Where the setting is of no use with the others, that is its fault.
+            let named = faults.iter().any(|fault| {
+                let is_known =
+                    fault.remedy.contains("is in quotes") || fault.remedy.contains("has no effect") || fault.remedy.contains("must be set");
+                fault.setting == setting.name && is_known
+            });
+            assert!(named, "{}={quoted} {faults:?}", setting.name);
+            assert!(!faults.iter().any(|fault| fault.to_string().contains("canary")), "{faults:?}");
+        }
+    }
+    assert_eq!(faulty(&[URL, KEY, ANONYMOUS, ("LIVEKIT_API_SECRET_FILE", path.to_str().unwrap())]), ["LIVEKIT_API_SECRET_FILE"]);
+}
+
+#[test]
+fn an_address_of_livekit_that_can_never_work_is_refused_with_a_hint() {
+    for (url, hint) in [
+        ("https://canary.livekit.cloud", "in place of https://"),
+        ("http://localhost:7880", "in place of http://"),
+        ("canary.livekit.cloud", "begins with wss://"),
+        ("localhost:7880", "begins with wss://"),
+        ("wss://canary.livekit.cloud/rtc", "must not hold /rtc"),
+        ("wss://canary.livekit.cloud/rtc/", "must not hold /rtc"),
+        ("wss://wss://canary.livekit.cloud", "a second //"),
+        ("wss://user:canary@h", "must not hold a user"),
+        ("wss://h?access_token=canary", "a query"),
+        ("@Microsoft.KeyVault(SecretUri=https://canary/s)", "could not resolve"),
+    ] {
+        let faults = read(&with(("LIVEKIT_URL", url))).unwrap_err().faults;
+        assert!(faults.len() == 1 && faults[0].remedy.contains(hint) && !faults[0].remedy.contains("canary"), "{url}: {faults:?}");
+    }
+    assert_eq!(server_url(&with(("LIVEKIT_URL", "wss://h/livekit/"))), "wss://h/livekit");
+}
+
+#[test]
+fn a_secret_in_what_is_no_regular_file_is_a_fault_and_never_awaited() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    assert!(std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+    std::os::unix::fs::symlink(path("fifo"), path("to-fifo")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", path("to-nothing")).unwrap();
+    std::fs::write(path("large"), "xy1".repeat(22_000)).unwrap();
+    let remedy = |path: &str| {
+        let faults = read(&[URL, KEY, ANONYMOUS, ("LIVEKIT_API_SECRET_FILE", path)]).unwrap_err().faults;
+        assert_eq!((faults.len(), faults[0].setting.as_str()), (1, "LIVEKIT_API_SECRET_FILE"), "{path} {faults:?}");
+        faults[0].remedy.clone()
+    };
+    let folder_itself = folder.path().to_str().unwrap().to_owned();
+    for not_regular in [path("fifo"), path("to-fifo"), folder_itself, "/dev/zero".to_owned(), "/dev/null".to_owned()] {
+        assert!(remedy(&not_regular).contains("a folder, pipe or device"), "{not_regular}");
+    }
+    assert!(remedy(&path("to-nothing")).contains("does not exist") && remedy("/nowhere").contains("does not exist"));
+    assert!(remedy(&path("large")).contains("more than 65536 bytes"));
+    // As Kubernetes mounts a secret: a link to a link.
+    std::fs::create_dir(path("..2026_11_30")).unwrap();
+    std::fs::write(path("..2026_11_30/secret"), SECRET.1).unwrap();
+    std::os::unix::fs::symlink("..2026_11_30", path("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/secret", path("secret")).unwrap();
+    assert!(read(&[URL, KEY, ANONYMOUS, ("LIVEKIT_API_SECRET_FILE", &path("secret"))]).is_ok());
 }
 
 #[test]

@@ -15,13 +15,18 @@ impl VaultUrl {
     /// # Errors
     /// The rule, for anything else.
     pub fn parse(text: &str) -> Result<Self, Rule> {
-        let plain = |url: &Url| url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-        match Url::parse(text) {
-            Ok(url) if url.scheme() == "https" && url.has_host() && url.path() == "/" && plain(&url) => {
-                Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
-            }
-            _ => Err("must be a vault's address like https://my-vault.vault.azure.net, without a path".into()),
+        let wrong = |what: &str| Err(Rule::from(format!("{what}; write the vault's address like https://my-vault.vault.azure.net")));
+        let (Ok(url), true) = (Url::parse(text), text.contains("://")) else { return wrong("must begin with https://") };
+        if url.scheme() != "https" || !url.has_host() {
+            return wrong("must begin with https://");
         }
+        if url.path() != "/" {
+            return wrong("must not hold a path, such as that of a secret (its name belongs into the setting that ends in _SECRET_NAME)");
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            return wrong("must not hold a user, a password, a query or a fragment");
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
     /// Returns the scope of tokens for this vault: its domain without the vault's own name, as all of

@@ -169,7 +169,7 @@ fn is_default(value: &Json<'_>) -> bool {
         Json::Null | Json::Bool(false) | Json::Whole(0) => true,
         Json::Text(text) => text.is_empty(),
         Json::Array(items) => items.is_empty(),
-        Json::Bool(true) | Json::Whole(_) | Json::Fraction(_) | Json::OtherNumber | Json::Object(_) => false,
+        Json::Bool(true) | Json::Whole(_) | Json::Fraction(_) | Json::OtherNumber | Json::Object(_) | Json::Unreadable => false,
     }
 }
 

@@ -1,15 +1,18 @@
 //! Where a Realtime upstream is reached. Only the operator's setting decides; nothing that a caller sends reaches an address.
 
-use std::net::IpAddr;
-
-use url::{Host, Url};
+use url::Url;
 
 use super::fields::Rule;
+use super::network_host::is_loopback;
 
 /// The path below a resource of Azure OpenAI.
 const AZURE_API: &str = "/openai/v1";
+/// The path of `OpenAI`'s API.
+const OPENAI_API: &str = "/v1";
+/// What the operations of the API end with, which belong to no base.
+const OPERATIONS: [&str; 7] = ["/realtime", "/client_secrets", "/calls", "/sessions", "/chat/completions", "/responses", "/models"];
 
-/// The base of an upstream's API, `https` save on a loopback address, without a slash at its end.
+/// The base of an upstream's API, `https` except on a loopback address, without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     base: String,
@@ -27,10 +30,14 @@ impl Endpoint {
     /// # Errors
     /// The rule that it breaks.
     pub fn azure(text: &str) -> Result<Self, Rule> {
-        let base = base(text, "https://my-resource.openai.azure.com")?;
-        let resource = base.0.strip_suffix(AZURE_API).unwrap_or(&base.0);
+        const EXAMPLE: &str = "https://my-resource.openai.azure.com";
+        let url = address(text, EXAMPLE)?;
+        let path = url.path().trim_end_matches('/').to_ascii_lowercase();
+        if !matches!(path.as_str(), "" | "/openai" | AZURE_API) {
+            return Err(format!("must be the resource alone, like {EXAMPLE}; leave out its path").into());
+        }
         // The filter keeps events that carry the instructions from reaching the page; a hostile page can leave it out.
-        Ok(Self { base: format!("{resource}{AZURE_API}"), host: base.1, calls_query: "?webrtcfilter=on" })
+        Ok(Self { base: format!("{}{AZURE_API}", url.origin().ascii_serialization()), host: named(&url), calls_query: "?webrtcfilter=on" })
     }
 
     /// Reads the base of OpenAI's API, or of one that looks like it.
@@ -38,8 +45,16 @@ impl Endpoint {
     /// # Errors
     /// The rule that it breaks.
     pub fn openai(text: &str) -> Result<Self, Rule> {
-        let (base, host) = base(text, Self::OPENAI)?;
-        Ok(Self { base, host, calls_query: "" })
+        let url = address(text, Self::OPENAI)?;
+        let path = url.path().trim_end_matches('/');
+        let is_vendors_own = url.host_str().is_some_and(|host| host == "api.openai.com" || host.ends_with(".api.openai.com"));
+        if is_vendors_own && path != OPENAI_API {
+            return Err(format!("must have the path {OPENAI_API} and no other, like {}", Self::OPENAI).into());
+        }
+        if path.contains("//") || OPERATIONS.iter().any(|operation| path.ends_with(operation)) {
+            return Err(format!("must be the base of the API, like {}; leave out the path of an operation", Self::OPENAI).into());
+        }
+        Ok(Self { base: url.as_str().trim_end_matches('/').to_owned(), host: named(&url), calls_query: "" })
     }
 
     /// Where client secrets are minted.
@@ -67,31 +82,30 @@ impl Endpoint {
     }
 }
 
-fn base(text: &str, example: &str) -> Result<(String, String), Rule> {
-    let rule =
-        || Rule::from(format!("must be an address like {example}: https, or http on a loopback address, without user, query or fragment"));
-    let url = Url::parse(text).map_err(|_| rule())?;
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-    let host = url.host().ok_or_else(rule)?;
-    let safe = match url.scheme() {
-        "https" => true,
-        "http" => is_loopback(&host),
-        _ => false,
-    };
-    if !(plain && safe) {
-        return Err(rule());
+/// Reads an address to which a key may be sent.
+fn address(text: &str, example: &str) -> Result<Url, Rule> {
+    let wrong = |what: &str| Err(Rule::from(format!("{what}; write an address like {example}")));
+    // `my-resource.openai.azure.com:443` would be read as a scheme of its own.
+    let (Ok(url), true) = (Url::parse(text), text.contains("://")) else { return wrong("must begin with https://") };
+    let Some(host) = url.host() else { return wrong("must name a host") };
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&host) => {}
+        "http" => return wrong("must begin with https://, except on a loopback address"),
+        _ => return wrong("must begin with https://"),
     }
-    let named = url.port().map_or(host.to_string(), |port| format!("{host}:{port}"));
-    Ok((url.as_str().trim_end_matches('/').to_owned(), named))
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("must not hold a user or a password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return wrong("must not hold a query, such as ?api-version=…, or a fragment");
+    }
+    Ok(url)
 }
 
-/// Names at or below `localhost` are loopback by RFC 6761 §6.3.
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
-        Host::Ipv4(ip) => IpAddr::V4(*ip).is_loopback(),
-        Host::Ipv6(ip) => IpAddr::V6(*ip).is_loopback(),
-    }
+fn named(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -125,7 +139,12 @@ mod tests {
         for text in [
             "https://r.openai.azure.com",
             "https://r.openai.azure.com/",
+            "https://r.openai.azure.com/openai",
+            "https://r.openai.azure.com/openai/",
+            "https://r.openai.azure.com/openai/v1",
             "https://r.openai.azure.com/openai/v1/",
+            "https://r.openai.azure.com/OpenAI/V1",
+            "https://r.openai.azure.com:443",
             "https://R.openai.azure.com//",
         ] {
             let endpoint = Endpoint::azure(text).unwrap();
@@ -140,6 +159,44 @@ mod tests {
             let endpoint = Endpoint::openai(text).unwrap();
             assert_eq!(endpoint.mint_url(), "https://api.openai.com/v1/realtime/client_secrets", "{text}");
             assert_eq!(endpoint.calls_url(), "https://api.openai.com/v1/realtime/calls");
+        }
+    }
+
+    #[test]
+    fn an_address_that_can_never_work_is_refused_with_a_hint() {
+        for (text, hint) in [
+            ("r.openai.azure.com", "must begin with https://"),
+            ("r.openai.azure.com:443", "must begin with https://"),
+            ("wss://r.openai.azure.com/openai/v1/realtime", "must begin with https://"),
+            ("http://r.openai.azure.com", "except on a loopback address"),
+            ("https://r.openai.azure.com/openai/deployments/voice", "leave out its path"),
+            ("https://r.openai.azure.com/openai/v1/realtime", "leave out its path"),
+            ("https://r.openai.azure.com/openai/realtimeapi/sessions?api-version=2025-04-01-preview", "query"),
+            ("https://r.openai.azure.com/v1", "leave out its path"),
+            ("https://r.services.ai.azure.com/api/projects/p", "leave out its path"),
+            ("https://r.openai.azure.com/openai/v2", "leave out its path"),
+            ("https://u:p@r.openai.azure.com", "user"),
+        ] {
+            let rule = Endpoint::azure(text).unwrap_err();
+            assert!(rule.contains(hint) && rule.contains("https://my-resource.openai.azure.com"), "{text}: {rule}");
+        }
+        for (text, hint) in [
+            ("https://api.openai.com", "must have the path /v1"),
+            ("https://api.openai.com/", "must have the path /v1"),
+            ("https://eu.api.openai.com", "must have the path /v1"),
+            ("https://api.openai.com/v1/realtime", "must have the path /v1"),
+            ("https://api.openai.com/v1/v1", "must have the path /v1"),
+            ("https://gateway.example.com/v1/realtime/client_secrets", "leave out the path of an operation"),
+            ("https://gateway.example.com/v1/chat/completions/", "leave out the path of an operation"),
+            ("https://gateway.example.com//v1", "leave out the path of an operation"),
+            ("api.openai.com/v1", "must begin with https://"),
+            ("wss://api.openai.com/v1", "must begin with https://"),
+        ] {
+            let rule = Endpoint::openai(text).unwrap_err();
+            assert!(rule.contains(hint) && rule.contains(Endpoint::OPENAI), "{text}: {rule}");
+        }
+        for text in ["https://eu.api.openai.com/v1", "https://gateway.example.com", "https://gateway.example.com/openai/v1/"] {
+            assert!(Endpoint::openai(text).is_ok(), "{text}");
         }
     }
 

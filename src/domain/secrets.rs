@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::admin_key::{AdminKeys, MIN_CHARACTERS};
 use super::fields::Rule;
+use super::setting_text;
 
 /// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below that.
 pub const MIN_LIVEKIT_SECRET_BYTES: usize = 32;
@@ -15,6 +16,12 @@ const MIN_API_KEY_BYTES: usize = 16;
 
 /// A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
 const MIN_HASH_KEY_BYTES: usize = 32;
+
+/// What a value in quotes is told, wherever it stands.
+pub const IN_QUOTES: &str = "is in quotes; write the value alone";
+/// The same for a reference to Key Vault or App Configuration.
+pub const UNRESOLVED: &str = "is a Key Vault or App Configuration reference that the platform could not resolve; see the app's \
+                              identity and its role, or the name of the secret";
 
 /// The name of a secret in Key Vault. It is safe in the path of a URL, which the vault's client library does not escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +141,9 @@ pub fn hash_key(value: &SecretString) -> Result<(), Rule> {
 /// # Errors
 /// The rule that one of them, or their list, breaks.
 pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Rule> {
+    if setting_text::is_in_quotes(value.expose_secret()) {
+        return Err(IN_QUOTES.into());
+    }
     for key in value.expose_secret().split(',') {
         check(&key.into(), MIN_CHARACTERS)?;
     }
@@ -146,10 +156,13 @@ pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Rule> {
 /// The rule that it breaks.
 pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
     let value = value.expose_secret();
-    if value.to_ascii_lowercase().starts_with("@microsoft.keyvault(") {
-        return Err("is a Key Vault reference that the platform could not resolve".into());
+    if setting_text::is_unresolved_reference(value) {
+        return Err(UNRESOLVED.into());
     }
-    if is_placeholder(value) {
+    if setting_text::is_in_quotes(value) {
+        return Err(IN_QUOTES.into());
+    }
+    if setting_text::is_placeholder(value) {
         return Err("is a placeholder; put the real value there".into());
     }
     if value.len() < min_bytes {
@@ -160,17 +173,6 @@ pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
         return Err("has white space around it or a control character in it".into());
     }
     Ok(())
-}
-
-fn is_placeholder(value: &str) -> bool {
-    let lower = value.to_ascii_lowercase();
-    let mut characters = value.chars();
-    let first = characters.next();
-    lower.contains("changeme")
-        || lower.starts_with("your-")
-        || lower.starts_with("your_")
-        || (value.starts_with('<') && value.ends_with('>'))
-        || characters.all(|c| Some(c) == first)
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::reply::{self, Reply};
 use super::routes;
-use crate::config::host_json::{Cors, Origins};
+use crate::config::host_json::Cors;
+use crate::config::origins::Origins;
 
 /// What scripts of an allowed page may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset",
+    "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, ETag, Location",
 );
 
 /// Seconds for which a browser may remember a preflight.

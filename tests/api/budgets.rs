@@ -89,7 +89,9 @@ async fn anonymous_callers_count_by_address_and_only_a_trusted_proxy_names_it() 
     assert_eq!(asks(&[("WEBSITE_INSTANCE_ID", "i")], &client_ip).await, 2);
     assert_eq!(asks(&[], &client_ip).await, 1, "outside Azure anyone can write it");
     let app = Setup { settings: &[limit, ("WEBSITE_INSTANCE_ID", "i")], ..Setup::default() }.spawn();
-    for (claimed, seen, status) in [("6.6.6.6:1", "192.0.2.1:1", 200), ("6.6.6.7:1", "192.0.2.1:2", 429), ("192.0.2.1:1", "192.0.2.9:1", 200)] {
+    for (claimed, seen, status) in
+        [("6.6.6.6:1", "192.0.2.1:1", 200), ("6.6.6.7:1", "192.0.2.1:2", 429), ("192.0.2.1:1", "192.0.2.9:1", 200)]
+    {
         let twice = [JSON, ("client-ip", claimed.as_bytes()), ("client-ip", seen.as_bytes())];
         let answer = app.send(Method::POST, "/api/token", &twice, Some(BODY)).await;
         assert_eq!(answer.status.as_u16(), status, "the last of two is the front end's");

@@ -57,7 +57,7 @@ async fn a_listed_origin_gets_its_name_back_on_errors_too() {
         assert_eq!(answer.header("vary"), "Origin");
         assert_eq!(
             answer.header("access-control-expose-headers"),
-            "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+            "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, ETag, Location"
         );
         assert_eq!(answer.header("access-control-allow-credentials"), "");
     }
@@ -87,6 +87,25 @@ async fn a_preflight_of_a_path_that_does_not_exist_is_404() {
     let app = spawn_app();
     let headers: [(&str, &[u8]); 2] = [("origin", PAGE), ("access-control-request-method", b"POST")];
     assert_eq!(app.send(Method::OPTIONS, "/api/nowhere", &headers, None).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn apps_on_the_list_get_the_headers_that_pages_get() {
+    let origins =
+        ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "chrome-extension://abcdefghijklmnopabcdefghijklmnop"];
+    let host_json = format!(
+        "// comments and trailing commas are fine\n{{ \"version\": \"2.0\", \"Cors\": {{ \"allowedOrigins\": {origins:?}, }}, /* end */ }}"
+    );
+    let app = spawn_app_with(&[], Some(&host_json));
+    for origin in origins {
+        for answer in [from(&app, origin.as_bytes()).await, preflight(&app, origin.as_bytes(), b"content-type").await] {
+            assert_eq!((answer.header("access-control-allow-origin"), answer.header("vary")), (origin, "Origin"));
+        }
+    }
+    for other in ["null", "capacitor://localhost:80", "capacitor://localhost/", "capacitor://LOCALHOST", "http://localhost", "ionic://app"]
+    {
+        assert_eq!(cors_headers(&from(&app, other.as_bytes()).await), [""; 0], "{other}");
+    }
 }
 
 #[tokio::test]

@@ -36,15 +36,22 @@ fn documents_settings_are_those_of_the_code() {
         writeln!(text, "| `{}`{star} | {} | {} |", setting.name, setting.default, setting.meaning).unwrap();
     }
     text.push_str(
-        "\n\\* A secret: its value stands in the setting itself, in the file that `<NAME>_FILE` names (one line break at its end is \
-         dropped), or in Key Vault under the name in `<NAME>_SECRET_NAME`, never in two of them. A placeholder such as \
-         `changeme`, `your-…`, `<…>` or one repeated character, and an unresolved `@Microsoft.KeyVault(…)`, is a fault; in Key Vault it \
-         counts as absent, and roomkey keeps asking.\n\n\
-         Every fault stops the start: one line each on stderr, setting names and no values, exit code 1. An empty value and an unknown \
-         `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
-         **Dev mode** needs all of: no setting of a provider, or nothing but LiveKit's own `devkey` and `secret`; no Key Vault; a loopback \
-         address; none of \
-         `WEBSITE_INSTANCE_ID`, `CONTAINER_NAME`, `LEGION_SERVICE_HOST`, which mark Azure.\n",
+        "\n\\* A secret: its value stands in the setting itself, in the regular file of at most 64 KiB that `<NAME>_FILE` names (one line break \
+         at its end is dropped; a link to such a file will do, a pipe or device will not), or in Key Vault under the name in \
+         `<NAME>_SECRET_NAME`, never in two of them. A placeholder (any spelling of `changeme`, `replace…`, `your-…`, `example…`, `password`, \
+         `<…>`, `${…}`, a masked copy, or a short text repeated) and an unresolved `@Microsoft.KeyVault(…)` are faults; in Key Vault such \
+         a value counts as absent, and roomkey keeps asking.\n\n\
+         Every fault stops the start: one line each on stderr, setting names and no values, exit code 1. An empty value, a value in quotes \
+         and an unknown `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
+         **Dev mode** is for a machine on which nothing of a deployment is set. It needs all of: no setting of a provider, or nothing but \
+         LiveKit's own `devkey` and `secret`, with a loopback `LIVEKIT_URL` if any; none of `KEY_VAULT_URL`, `ROOMKEY_REDIS_URL`, \
+         `ROOMKEY_HASH_KEY`, `ROOMKEY_ADMIN_KEYS` and `ROOMKEY_OIDC_…`; no `ROOMKEY_CALLER_AUTH` but `anonymous`; a loopback address; not in \
+         Azure, not in Kubernetes (`KUBERNETES_SERVICE_HOST`), not in Container Apps (`CONTAINER_APP_NAME`).\n\n\
+         **In Azure** means: `WEBSITE_INSTANCE_ID`, or `LEGION_SERVICE_HOST`, or `CONTAINER_NAME` together with `WEBSITE_SITE_NAME` or \
+         `FUNCTIONS_EXTENSION_VERSION`, or `CONTAINER_APP_NAME` together with `FUNCTIONS_EXTENSION_VERSION`. `CONTAINER_NAME` alone, which dev \
+         containers have, means nothing, and neither does the `WEBSITE_HOSTNAME=localhost:7071` of Core Tools.\n\n\
+         **`host.json`** is read as the Functions host reads it: comments and trailing commas are fine, names match in any case. \
+         `cors.allowedOrigins` lists `*` or origins as browsers send them, those of apps included (`capacitor://localhost`).\n",
     );
     assert_generated("settings.md", &text);
 }

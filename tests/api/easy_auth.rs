@@ -52,7 +52,9 @@ async fn a_page_of_another_site_is_refused_before_any_budget_is_touched() {
         }
     }
     assert_eq!(ask(&app, &[host, principal, ("origin", "https://evil.example"), ("origin", "https://page.example")]).await.status, 403);
-    for (path, method) in [("/api/connection-details", Method::POST), ("/api/metrics", Method::GET), ("/api/diagnostics/realtime", Method::POST)] {
+    for (path, method) in
+        [("/api/connection-details", Method::POST), ("/api/metrics", Method::GET), ("/api/diagnostics/realtime", Method::POST)]
+    {
         let answer = send(&app, method, path, &[host, principal, ("origin", "https://evil.example")]).await;
         assert_eq!(answer.code(), "origin_forbidden", "{path}");
     }
@@ -96,8 +98,11 @@ async fn with_bearers_and_without_sign_in_no_cookie_is_at_stake_and_any_page_may
 #[tokio::test]
 async fn the_largest_principals_and_claims_without_values_are_read() {
     let app = app(&[]);
-    let groups: Vec<_> = (0..170).map(|n| json!({ "typ": "groups", "val": format!("{n:08}-aaaa-bbbb-cccc-dddddddddddd-and-a-name-of-some-length") })).collect();
-    let claims = [&[json!({ "typ": "sub", "val": "alice" }), json!({ "typ": "name", "val": null }), json!({ "typ": "x" })][..], &groups].concat();
+    let groups: Vec<_> = (0..170)
+        .map(|n| json!({ "typ": "groups", "val": format!("{n:08}-aaaa-bbbb-cccc-dddddddddddd-and-a-name-of-some-length") }))
+        .collect();
+    let claims =
+        [&[json!({ "typ": "sub", "val": "alice" }), json!({ "typ": "name", "val": null }), json!({ "typ": "x" })][..], &groups].concat();
     let large = encoded(&json!({ "auth_typ": "aad", "claims": claims, "name_typ": null, "role_typ": null }));
     assert!((18 * 1024..24 * 1024).contains(&large.len()), "{}", large.len());
     let answer = ask(&app, &[("x-ms-client-principal", &large)]).await;

@@ -66,9 +66,10 @@ fn settings_that_need_claims_are_refused_behind_static_web_apps() {
 }
 
 #[test]
-fn dev_mode_may_ask_who_calls() {
-    let config = read(&OIDC).unwrap();
-    assert!(config.dev_mode && matches!(config.caller_auth, CallerAuth::Oidc(_)));
+fn whoever_asks_who_calls_is_not_in_dev_mode() {
+    assert_eq!(faulty(&OIDC), ["LIVEKIT_URL"]);
+    assert_eq!(faulty(&OIDC[1..2]), ["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"], "an issuer alone");
+    assert!(read(&[ANONYMOUS]).unwrap().dev_mode);
 }
 
 #[test]
