@@ -19,7 +19,7 @@ use crate::domain::audit::{Action, Actor};
 use crate::domain::caller::{Caller, Forbidden};
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::names::{ParticipantIdentity, RoomName};
-use crate::domain::rate_limit::{Budget, Decision};
+use crate::domain::rate_limit::{Budget, Cost, Decision};
 
 /// What all hashes of callers are made for: counters and logs name a caller alike, so that an operator finds one by the other.
 const PURPOSE: &str = "caller";
@@ -134,10 +134,8 @@ async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> 
     let only = keys.next().filter(|_| keys.next().is_none());
     let found = only.and_then(|key| known.find(key.as_bytes()));
     let budget = app.budgets.wrong_keys;
-    let decision = match found {
-        Some(_) => app.counters.peek(&budget, address, now).await,
-        None => app.counters.take(&budget, address, now).await,
-    };
+    let cost = if found.is_some() { Cost::Nothing } else { Cost::One };
+    let decision = app.counters.decide_local_first(&budget, address, now, cost).await;
     allowed(app, request.record, budget, decision, now)?;
     let Some(id) = found else {
         app.metrics.auth_rejected(WRONG_ADMIN_KEY);

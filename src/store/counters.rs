@@ -46,6 +46,16 @@ impl Counters {
         self.decide(budget, caller, now, Cost::Nothing).await
     }
 
+    /// Decides as [`Counters::take`] or [`Counters::peek`] would, by the counts of this process first and then by the shared ones, so
+    /// that no more requests are ever admitted here than the budget has, not even in the moment in which Redis stops to answer. A
+    /// Redis that was emptied does not refill the budget here. For what must not be guessed.
+    pub async fn decide_local_first(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
+        match self {
+            Self::Memory(memory) => memory.decide(budget, caller, now, cost),
+            Self::Redis(redis) => redis.decide_local_first(budget, caller, now, cost).await,
+        }
+    }
+
     async fn decide(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
         match self {
             Self::Memory(memory) => memory.decide(budget, caller, now, cost),

@@ -138,15 +138,32 @@ impl Redis {
 
     /// Decides and counts, in Redis or in its stead.
     pub async fn decide(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
-        if let Some(server) = self.server.load_full()
-            && let Some(answer) = server.ask(budget, caller, cost).await
-        {
-            let decision = Gcra::from(budget.limit).decision(answer.allowed, answer.used_us);
-            self.stand_in.learn(budget, caller, now, decision.reset_after);
+        if let Some(decision) = self.ask(budget, caller, now, cost).await {
             return decision;
         }
         self.stood_in.fetch_add(1, Ordering::Relaxed);
         self.stand_in.decide(budget, caller, now, cost)
+    }
+
+    /// Decides and counts here, and where that admits in Redis too, if it answers.
+    pub async fn decide_local_first(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
+        let here = self.stand_in.decide(budget, caller, now, cost);
+        if !here.allowed {
+            return here;
+        }
+        if let Some(decision) = self.ask(budget, caller, now, cost).await {
+            return decision;
+        }
+        self.stood_in.fetch_add(1, Ordering::Relaxed);
+        here
+    }
+
+    /// Asks Redis, and lets the stand-in know what it says.
+    async fn ask(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Option<Decision> {
+        let answer = self.server.load_full()?.ask(budget, caller, cost).await?;
+        let decision = Gcra::from(budget.limit).decision(answer.allowed, answer.used_us);
+        self.stand_in.learn(budget, caller, now, decision.reset_after);
+        Some(decision)
     }
 
     /// Whether limits are per instance for now.

@@ -57,7 +57,7 @@ async fn faults_16_to_19_every_bad_token_gets_the_same_answer_and_causes_no_requ
         (json!({}), json!({ "sub": "" }), "an empty subject"),
         (json!({}), json!({ "exp": null }), "no end"),
         (json!({ "typ": "logout+jwt" }), json!({}), "another kind of token"),
-        (json!({ "typ": null }), json!({}), "no kind of token"),
+        (json!({ "typ": "" }), json!({}), "an empty kind of token"),
     ] {
         let token = provider.signed(header, claims).await;
         answers.push((ask(&roomkey, &token, &any_room()).await, why));
@@ -86,10 +86,29 @@ async fn a_token_for_several_audiences_or_a_little_late_is_accepted() {
         (json!({}), json!({ "iat": issued_at - 600, "exp": issued_at - 20 }), "within the leeway"),
         (json!({}), json!({ "nbf": issued_at }), "with a beginning"),
         (json!({ "typ": "JWT" }), json!({}), "of the older kind"),
+        (json!({ "typ": null }), json!({}), "without a kind"),
+        (json!({ "kid": null }), json!({}), "without the key's name"),
+        (json!({}), json!({ "exp": 253_402_300_799_u64 }), "until the year 9999"),
         (json!({ "jku": "http://127.0.0.1:9/keys", "x5u": "http://127.0.0.1:9/cert" }), json!({}), "with addresses, which are not used"),
     ] {
         let token = provider.signed(header, claims).await;
         assert_eq!(ask(&roomkey, &token, &any_room()).await.status, 200, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_provider_withdraws_ends_the_tokens_that_it_signed() {
+    let provider = OpenIdProvider::start();
+    let roomkey = roomkey(&provider, &[]).await;
+    let (alice, bob) = (provider.token("alice", json!({})).await, provider.token("bob", json!({})).await);
+    for _ in 0..2 {
+        assert_eq!(ask(&roomkey, &alice, &any_room()).await.status, 200, "checked, and then remembered");
+    }
+    provider.rotate(false).await;
+    let new = provider.token("carol", json!({})).await;
+    assert_eq!(ask(&roomkey, &new, &any_room()).await.status, 200, "its key is looked for");
+    for (bearer, whose) in [(&alice, "remembered"), (&bob, "never seen")] {
+        assert_eq!(ask(&roomkey, bearer, &any_room()).await.verdict(), (401, "unauthenticated"), "{whose}");
     }
 }
 

@@ -28,3 +28,4 @@ mod token_source;
 mod vault;
 mod witness_azure;
 mod witness_openai;
+mod wrong_keys;
