@@ -25,6 +25,7 @@ pub struct PlatformSignIn {
 }
 
 /// Reads what the platform says. Outside Azure anyone could have set these variables, so nothing counts there.
+#[must_use]
 pub fn read(reader: &Reader<'_>, in_azure: bool) -> PlatformSignIn {
     let marker = reader.raw(ENABLED).is_some_and(|text| text.eq_ignore_ascii_case("true"));
     let document = reader.raw(DOCUMENT).and_then(|text| json::parse_object(text.as_bytes()).ok()).unwrap_or_default();

@@ -122,8 +122,8 @@ fn of_static_web_apps(principal: &Object<'_>, id: Option<&[u8]>, front_end: Opti
     let provider = text(principal, "identityProvider").filter(|provider| is_provider(provider))?;
     let subject = text(principal, "userId").filter(|subject| is_subject(subject) && *subject != "anonymous")?;
     let Json::Array(listed) = principal.get("userRoles")? else { return None };
-    let roles: Vec<_> = listed.iter().filter_map(as_text).collect();
-    let is_signed_in = roles.contains(&"authenticated");
+    let user_roles: Vec<_> = listed.iter().filter_map(as_text).collect();
+    let is_signed_in = user_roles.contains(&"authenticated");
     if !is_signed_in || id != Some(subject.as_bytes()) || front_end != Some(STATIC_WEB_APPS.as_bytes()) {
         return None;
     }
@@ -133,7 +133,7 @@ fn of_static_web_apps(principal: &Object<'_>, id: Option<&[u8]>, front_end: Opti
         identity: None,
         rooms: None,
         scopes: Vec::new(),
-        roles: roles.into_iter().filter(|role| !BUILT_IN_ROLES.contains(role)).collect(),
+        roles: user_roles.into_iter().filter(|role| !BUILT_IN_ROLES.contains(role)).collect(),
     };
     Some(Caller::signed_in(&facts, rules))
 }

@@ -262,7 +262,7 @@ mod tests {
     fn one_item_that_is_not_strict_spoils_no_other() {
         let input = br#"{"x":{"y":1,"y":2},"keys":[{"a":1},{"a":1,"a":2},5,{"a":"\ud800","b":2}]}"#;
         let items = parse_items(input, "keys").unwrap();
-        let read: Vec<_> = items.iter().map(|item| item.as_ref().map(|object| object.len())).collect();
+        let read: Vec<_> = items.iter().map(|item| item.as_ref().map(BTreeMap::len)).collect();
         assert_eq!(read, [Some(1), None, None, Some(2)]);
         assert_eq!(items[3].as_ref().unwrap()["a"], Json::Unreadable);
         for input in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[}"#] {

@@ -119,5 +119,9 @@ async fn document(client: &Client, url: &str) -> Result<Vec<u8>, FetchError> {
         }
         document.extend_from_slice(&chunk);
     }
+    // Some servers put a byte order mark first (RFC 8259 §8.1 lets readers pass over it).
+    if document.starts_with(b"\xef\xbb\xbf") {
+        document.drain(..3);
+    }
     Ok(document)
 }

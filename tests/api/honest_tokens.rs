@@ -76,7 +76,7 @@ async fn what_nulls_and_broken_neighbours_leave_of_a_key_set_counts() {
         json!(null),
     ]);
     let broken = r#"{"keys":[{"kid":"twice","kid":"twice"},{"kid":"\ud800","kty":"RSA"},"#;
-    issuer.publish(keys.to_string().replacen(r#"{"keys":["#, broken, 1));
+    issuer.publish(format!("\u{feff}{}", keys.to_string().replacen(r#"{"keys":["#, broken, 1)));
     let app = issuer.app(&[]);
     for key_id in [KEY_ID.into(), Value::Null] {
         assert_eq!(ask(&app, &token(&issuer, json!({ "kid": key_id }), json!({}))).await.status, StatusCode::OK, "{key_id}");
