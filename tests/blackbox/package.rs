@@ -49,7 +49,6 @@ impl App {
             ("FUNCTIONS_HTTPWORKER_ID", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
             ("FUNCTIONS_APP_ROOT_PATH", root),
             ("FUNCTIONS_WORKER_RUNTIME", "custom"),
-            ("AzureWebJobsStorage", ""),
             // One address asks more often here than any caller may.
             ("ROOMKEY_RATE_LIMIT", "off"),
         ];
@@ -78,6 +77,44 @@ fn packaged_zip_holds_what_azure_needs_and_nothing_else() {
     ];
     assert_eq!(entries, expected, "{listing}");
     assert!(std::fs::metadata(zip()).unwrap().len() <= 10_000_000);
+}
+
+/// The files that `func azure functionapp publish` would send from the project's own folder, after a build there. Its rules are those
+/// of gitignore, of which `.funcignore` uses two forms.
+fn published() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = std::fs::read_to_string(root.join(".funcignore")).unwrap();
+    let mut rules = rules.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    assert_eq!(rules.next(), Some("/*"), "nothing of the folder is published unless a later rule says so");
+    let mut published = Vec::new();
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for rule in rules {
+        let name = rule.strip_prefix("!/").filter(|name| !name.contains(['/', '*', '?', '[', '!', ' '])).expect("a rule of another form");
+        let path = root.join(name);
+        match name {
+            "handler" => published.push(name.to_owned()), // where the build puts it
+            _ if path.is_dir() => folders.push(path),
+            _ => published.push(path.exists().then(|| name.to_owned()).expect("a rule for a file that is not there")),
+        }
+    }
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => published.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    published.sort();
+    published
+}
+
+#[test]
+fn packaged_zip_is_what_funcignore_lets_core_tools_publish() {
+    let listed = Command::new("unzip").arg("-Z1").arg(zip()).output().unwrap();
+    let packaged: Vec<_> = std::str::from_utf8(&listed.stdout).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(published(), packaged);
 }
 
 #[test]

@@ -129,18 +129,78 @@ fn a_plain_copy_of_the_example_settings_starts_in_dev_mode() {
     let values = example["Values"].as_object().unwrap();
     let settings: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
     assert!(example["Host"].get("CORS").is_none(), "Core Tools would answer preflights itself");
-    let ended = app.start_as_host(&settings).stop("TERM");
+    assert!(values.values().all(|value| value != ""), "Core Tools prints a warning for a variable that is empty");
+    let ended = app.start_as_host(&[&CORE_TOOLS[..], &settings].concat()).stop("TERM");
     assert!(ended.stderr.contains("dev mode"), "{}", ended.stderr);
 }
 
 #[test]
 fn in_azure_nothing_starts_without_a_key_and_a_word_on_who_may_ask() {
     let app = unpacked();
-    for marker in ["WEBSITE_INSTANCE_ID", "CONTAINER_NAME", "LEGION_SERVICE_HOST"] {
-        let ended = run(&app.handler(), app.folder(), &[(marker, "x"), ("FUNCTIONS_CUSTOMHANDLER_PORT", "0")], &[]);
+    for markers in [
+        &["WEBSITE_INSTANCE_ID"][..],
+        &["LEGION_SERVICE_HOST"],
+        &["CONTAINER_NAME", "WEBSITE_SITE_NAME"],
+        &["CONTAINER_NAME", "FUNCTIONS_EXTENSION_VERSION"],
+        &["CONTAINER_APP_NAME"],
+        &["KUBERNETES_SERVICE_HOST"],
+    ] {
+        let settings: Vec<_> = markers.iter().map(|marker| (*marker, "x")).chain([("FUNCTIONS_CUSTOMHANDLER_PORT", "0")]).collect();
+        let ended = run(&app.handler(), app.folder(), &settings, &[]);
         let names: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
-        assert_eq!((ended.status.code(), names), (Some(1), vec!["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]));
+        assert_eq!((ended.status.code(), names), (Some(1), vec!["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]), "{markers:?}");
     }
+    let ended = app.start_as_host(&[("CONTAINER_NAME", "a dev container")]).stop("TERM");
+    assert!(ended.stderr.contains("dev mode"), "{}", ended.stderr);
+}
+
+/// What Core Tools adds to the environment of a handler that `func start` runs.
+const CORE_TOOLS: [(&str, &str); 6] = [
+    ("AZURE_FUNCTIONS_ENVIRONMENT", "Development"),
+    ("FUNCTIONS_CORETOOLS_ENVIRONMENT", "true"),
+    ("WEBSITE_HOSTNAME", "localhost:7071"),
+    ("AzureWebJobsScriptRoot", "/home/me/app"),
+    ("AzureFunctionsJobHost__SequentialRestart", "true"),
+    ("FUNCTIONS_WORKER_RUNTIME", "custom"),
+];
+
+#[tokio::test]
+async fn under_core_tools_it_starts_in_dev_mode_trusts_no_header_of_azures_and_says_the_same() {
+    let app = unpacked();
+    let mut said = Vec::new();
+    for environment in [&CORE_TOOLS[..], &[]] {
+        let roomkey = app.start_as_host(&[environment, &[("ROOMKEY_RATE_LIMIT", "1/24h")]].concat());
+        for (client_ip, status) in [("203.0.113.1:1", 200), ("203.0.113.2:1", 429)] {
+            // As Azure's front end would add them.
+            let request = client().post(format!("{}/api/token", roomkey.url)).header("client-ip", client_ip);
+            let request = request.header("x-ms-client-principal-name", "alice").header("x-ms-client-principal-id", "1");
+            let answer = request.json(&serde_json::json!({ "roomName": "hello" })).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{environment:?}");
+        }
+        let url = roomkey.url.clone();
+        let ended = roomkey.stop("TERM");
+        assert!(ended.status.success() && ended.stderr.contains("WARNING: dev mode"), "{ended:?}");
+        // Each line without what differs from run to run: ids, times, hashes and the port.
+        let lines = ended.stdout.lines().chain(ended.stderr.lines()).map(|line| {
+            let line: Value = serde_json::from_str(&line.replace(&url, "")).unwrap();
+            let members = line.as_object().unwrap();
+            let fixed = ["level", "message", "status", "code", "route", "method"].map(|name| members.get(name).cloned());
+            (members.keys().cloned().collect::<Vec<_>>(), fixed)
+        });
+        said.push(lines.collect::<Vec<_>>());
+    }
+    assert_eq!(said[0], said[1]);
+    assert!(said[0].len() > 6, "{said:?}");
+}
+
+#[test]
+fn a_route_prefix_that_the_host_takes_from_an_app_setting_must_be_ours_too() {
+    let app = unpacked();
+    let settings = [("FUNCTIONS_CUSTOMHANDLER_PORT", "0"), ("AzureFunctionsJobHost__extensions__http__routePrefix", "canary")];
+    let ended = run(&app.handler(), app.folder(), &settings, &[]);
+    assert_eq!((ended.status.code(), ended.stderr.lines().count()), (Some(1), 1));
+    assert!(ended.stderr.starts_with("AzureFunctionsJobHost__extensions__http__routePrefix: must be api"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("canary"));
 }
 
 #[test]

@@ -31,8 +31,7 @@ mod requests;
 
 /// A host in dev mode: no setting but what every custom handler has.
 async fn start(mode: Mode) -> Host {
-    Host::start(unpacked(), mode, &[("FUNCTIONS_WORKER_RUNTIME", "custom"), ("AzureWebJobsStorage", ""), ("ROOMKEY_RATE_LIMIT", "off")])
-        .await
+    Host::start(unpacked(), mode, &[("FUNCTIONS_WORKER_RUNTIME", "custom"), ("ROOMKEY_RATE_LIMIT", "off")]).await
 }
 
 /// One answer.
