@@ -17,6 +17,7 @@ mod peers;
 #[path = "../process.rs"]
 #[expect(dead_code, reason = "how a program ends is the black-box tests' business")]
 mod process;
+mod proxies;
 mod realtime;
 mod redis;
 mod redis_lost;

@@ -4,6 +4,7 @@
 //   first, second    what two fetches with the same options object gave; the second should come from the cache
 //   sameToken        whether both carry the same token
 //   withoutOptions   what a new source gave for {}
+//   everything       what a source gave for every option that it has, and the request that it made
 //   refused          the text of the exception for a room name that the endpoint must refuse, or null
 //   requests         [{ method, headers, body, status }] in order, as the client made them
 
@@ -37,6 +38,18 @@ const second = await source.fetch(options);
 
 const withoutOptions = await TokenSource.endpoint(url).fetch({});
 
+const answer = await TokenSource.endpoint(url).fetch({
+  roomName: 'standup-42',
+  participantName: 'Alice',
+  participantIdentity: 'alice',
+  participantMetadata: 'm',
+  participantAttributes: { camelCase: 'v' },
+  agentName: 'notes',
+  agentMetadata: 'am',
+  deployment: 'prod',
+});
+const everything = { answer, body: JSON.parse(requests.at(-1).body) };
+
 const refused = await TokenSource.endpoint(url)
   .fetch({ roomName: 'stand up' })
   .then(
@@ -45,4 +58,4 @@ const refused = await TokenSource.endpoint(url)
   );
 
 const sameToken = first.participantToken === second.participantToken;
-console.log(JSON.stringify({ first, second, sameToken, withoutOptions, refused, requests }));
+console.log(JSON.stringify({ first, second, sameToken, withoutOptions, everything, refused, requests }));
