@@ -92,7 +92,7 @@ fn parse(bytes: &[u8]) -> Result<HostJson, Rule> {
 fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let wide = |bytes: &[u8], of: fn([u8; 2]) -> u16| {
         let units: Vec<_> = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(of)).collect();
-        (bytes.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten().map(Cow::Owned)
+        bytes.len().is_multiple_of(2).then(|| String::from_utf16(&units).ok()).flatten().map(Cow::Owned)
     };
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest).ok().map(Cow::Borrowed),

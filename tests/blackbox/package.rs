@@ -89,20 +89,24 @@ fn published() -> Vec<String> {
     let mut published = Vec::new();
     let mut folders: Vec<PathBuf> = Vec::new();
     for rule in rules {
-        let name = rule.strip_prefix("!/").filter(|name| !name.contains(['/', '*', '?', '[', '!', ' '])).expect("a rule of another form");
+        let name = rule.strip_prefix("!/").filter(|name| !name.contains(['/', '*', '?', '[', '!', ' ']));
+        let name = name.unwrap_or_else(|| panic!("{rule} is a rule of another form"));
         let path = root.join(name);
-        match name {
-            "handler" => published.push(name.to_owned()), // where the build puts it
-            _ if path.is_dir() => folders.push(path),
-            _ => published.push(path.exists().then(|| name.to_owned()).expect("a rule for a file that is not there")),
+        if path.is_dir() {
+            folders.push(path);
+        } else {
+            // The handler is where a build puts it.
+            assert!(name == "handler" || path.exists(), "{rule} is for a file that is not there");
+            published.push(name.to_owned());
         }
     }
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => published.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                published.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
             }
         }
     }
