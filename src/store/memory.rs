@@ -12,8 +12,8 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::rate_limit::{Budget, Cost, Decision, Gcra, epoch_micros};
 
-/// Callers to remember in each budget: 100,000 busy ones and room for an uneven spread over the shards. A full one takes about 7 MB, all
-/// of them together at most [`MAX_BUDGETS`] + 1 times as much.
+/// Callers to remember in each budget: 100,000 busy ones and room for an uneven spread over the shards. A full memory takes about 11 MB,
+/// the four of today about 50 MB, and as many as there may be less than 100 MB.
 const CAPACITY: usize = 1 << 17;
 /// Budgets with a memory of their own, twice as many as there are; those beyond would share one.
 const MAX_BUDGETS: usize = 8;
