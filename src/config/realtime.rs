@@ -139,16 +139,25 @@ fn choices(reader: &mut Reader<'_>) -> Choices {
     if let Some(models) = reader.parsed("ROOMKEY_REALTIME_MODELS", list) {
         choices.models = models;
     }
-    if let Some(voices) = reader.parsed(VOICES, list) {
+    if let Some(voices) = reader.parsed(VOICES, |text| voice_alone(text).and_then(|()| list(text))) {
         choices.voices = voices;
     }
-    if let Some(voice) = reader.parsed(VOICE, Choice::parse) {
+    if let Some(voice) = reader.parsed(VOICE, voice) {
         choices.voice = voice;
     }
     if !choices.voices.contains(&choices.voice) {
         reader.fault(VOICE, format!("must be on the list {VOICES} (its default is {})", Choices::VOICE));
     }
     choices
+}
+
+fn voice(text: &str) -> Result<Choice, Rule> {
+    voice_alone(text).and_then(|()| Choice::parse(text))
+}
+
+/// A custom voice is an object upstream, and is written here by its id.
+fn voice_alone(text: &str) -> Result<(), Rule> {
+    if text.contains('{') { Err("must hold a custom voice by its id alone, such as voice_1234, not as an object".into()) } else { Ok(()) }
 }
 
 fn list(text: &str) -> Result<Vec<Choice>, Rule> {
@@ -207,8 +216,8 @@ mod tests {
             (OPENAI_MODEL, &["", "canary canary"]),
             ("ROOMKEY_ENTRA_SCOPE", &["", "canary", "https://canary example/.default"]),
             ("ROOMKEY_REALTIME_MODELS", &["", ",", "canary canary", "a,,b"]),
-            (VOICES, &["", "canary canary", "marin,"]),
-            (VOICE, &["", "canary", "canary canary"]),
+            (VOICES, &["", "canary canary", "marin,", r#"marin,{"id":"voice_canary"}"#, "\"marin\",\"canary\""]),
+            (VOICE, &["", "canary", "canary canary", r#"{"id":"voice_canary"}"#]),
             ("ROOMKEY_REALTIME_INSTRUCTIONS", &["", &long]),
             ("ROOMKEY_REALTIME_SESSION", &["", "canary", "[]", r#"{"model":"canary"}"#, r#"{"canary":1,"canary":2}"#, &long]),
             ("ROOMKEY_REALTIME_SECRET_SECONDS", &["", "9", "601", "1m", "+60"]),

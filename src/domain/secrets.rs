@@ -123,6 +123,10 @@ pub fn livekit_secret(value: &SecretString) -> Result<(), Rule> {
 /// # Errors
 /// The rule that it breaks.
 pub fn api_key(value: &SecretString) -> Result<(), Rule> {
+    let scheme = value.expose_secret().split(' ').next().unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") || scheme.ends_with(':') {
+        return Err("is a whole header; write the key alone".into());
+    }
     check(value, MIN_API_KEY_BYTES)?;
     let visible = value.expose_secret().bytes().all(|b| b.is_ascii_graphic());
     if visible { Ok(()) } else { Err("must have visible ASCII characters only".into()) }
@@ -196,6 +200,10 @@ mod tests {
             "31-bytes-is-one-byte-too-short!",
             "32-bytes-is-exactly-long-enough!\n",
             " 32-bytes-is-exactly-long-enough!",
+            "\"32-bytes-is-exactly-long-enough\"",
+            "'32-bytes-is-exactly-long-enough!'",
+            "“32-bytes-is-exactly-long-enough!”",
+            "@Microsoft.AppConfiguration(Endpoint=https://c.example;Key=k)",
             "32-bytes-is-exactly\0-long-enough!",
             repeated.as_str(),
         ] {
@@ -211,14 +219,25 @@ mod tests {
         {
             assert!(api_key(&value.into()).is_err(), "{value:?}");
         }
+        for value in ["Bearer sk-canary-0123456789", "api-key: sk-canary-0123456789"] {
+            assert_eq!(api_key(&value.into()).unwrap_err(), "is a whole header; write the key alone");
+        }
         assert_eq!(api_key(&"sk-canary-0123456789".into()), Ok(()));
     }
 
     #[test]
     fn operators_keys_are_refused_one_and_all() {
         let good = "canary-admin-key-0123456789-0123";
-        for value in ["", ",", &format!("{good},"), &format!("{good},{good}"), &format!("{good}\n"), &format!("{good},{}", "x".repeat(32))]
-        {
+        for value in [
+            "",
+            ",",
+            &format!("{good},"),
+            &format!("{good},{good}"),
+            &format!("{good}\n"),
+            &format!("{good},{}", "x".repeat(32)),
+            &format!("\"{good}\""),
+            &format!("'{good},{good}4'"),
+        ] {
             assert!(admin_keys(&value.into()).is_err(), "{value:?}");
         }
         assert_eq!(admin_keys(&good.into()).map(|keys| keys.ids().count()), Ok(1));
