@@ -162,7 +162,7 @@ async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger,
             let budget = app.budgets.refused_bearers;
             if !app.counters.take(&budget, address, now).await.allowed {
                 app.metrics.rate_limited(budget.name);
-                request.record.unlogged = Some(budget.name);
+                request.record.unlogged_budget = Some(budget.name);
             }
             ApiError::Unauthenticated(Some(reason))
         }
@@ -186,7 +186,7 @@ fn allowed(app: &App, record: &mut Record, budget: Budget, decision: Decision, n
         return Ok(());
     }
     app.metrics.rate_limited(budget.name);
-    record.unlogged = Some(budget.name);
+    record.unlogged_budget = Some(budget.name);
     Err(ApiError::RateLimited)
 }
 

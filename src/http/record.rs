@@ -38,8 +38,8 @@ pub struct Record {
     pub upstream_id: Option<UpstreamId>,
     /// What the budget said that was asked last, and when.
     pub limit: Option<(Budget, Decision, SystemTime)>,
-    /// The budget that was used up, for a refusal that leaves no line of its own and is counted in a summary instead.
-    pub unlogged: Option<&'static str>,
+    /// Name of the used-up budget that refused the request, which therefore writes no lines of its own.
+    pub unlogged_budget: Option<&'static str>,
 }
 
 impl Record {
