@@ -125,3 +125,24 @@ async fn document(client: &Client, url: &str) -> Result<Vec<u8>, FetchError> {
     }
     Ok(document)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_is_explained_to_operators() {
+        let page = include_str!("../../docs/operations.md");
+        for error in [
+            FetchError::Client,
+            FetchError::Timeout,
+            FetchError::Network,
+            FetchError::Status,
+            FetchError::TooLarge,
+            FetchError::Discovery,
+            FetchError::KeySet,
+        ] {
+            assert!(page.contains(&format!("| `{}` |", error.as_str())), "{error:?}");
+        }
+    }
+}

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use roomkey::app::{UNPROVEN_PRINCIPAL, WRONG_ADMIN_KEY};
 use roomkey::config::settings::SETTINGS;
+use roomkey::domain::bearer::Rejected;
 use roomkey::domain::connection_request::ConnectionRequest;
 use roomkey::domain::mint::MintError;
 use roomkey::domain::realtime_request::RealtimeRequest;
@@ -64,6 +66,16 @@ fn documents_operations_have_the_metrics_of_the_code() {
     let (before, rest) = page.split_once(BEGIN).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
     assert_generated("operations.md", &format!("{before}{BEGIN}{}{END}{after}", catalogue::table()));
+}
+
+#[test]
+fn documents_operations_explain_every_reason_for_which_credentials_are_refused() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let words = Rejected::ALL.map(Rejected::as_str).into_iter().chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]);
+    for word in words {
+        let is_explained = |line: &str| line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{word}`")));
+        assert!(page.lines().any(is_explained), "{word} is not explained");
+    }
 }
 
 #[test]
