@@ -218,7 +218,14 @@ impl App {
         };
         let secrets = self.secret_statuses(now).map(|seen| (seen.name, seen.state.as_str())).collect();
         let breakers = self.upstreams.all().map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now)))).collect();
-        Scrape { rate_limit_degraded: self.counters.is_degraded(), oidc_keys, secrets, secret_reads: self.secrets.reads(), breakers }
+        Scrape {
+            rate_limit_degraded: self.counters.is_degraded(),
+            oidc_keys,
+            secrets,
+            secret_reads: self.secrets.reads(),
+            breakers,
+            ..Scrape::default()
+        }
     }
 }
 

@@ -22,4 +22,5 @@ mod request;
 pub mod routes;
 pub mod server;
 mod token;
+mod unlogged;
 mod v1_token;

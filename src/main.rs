@@ -11,7 +11,7 @@ use roomkey::config::{Config, Fault, Faults, LogFormat};
 use roomkey::entropy::SystemEntropy;
 use roomkey::http::edge::Bounds;
 use roomkey::http::server;
-use roomkey::telemetry;
+use roomkey::telemetry::{self, Lines};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -63,19 +63,29 @@ fn serve() -> ExitCode {
         Err(error) => return refuse(&[bind_fault(&error)]),
     };
     let format = telemetry::format(config.log_format);
-    let lines = telemetry::start(config.log_level, format);
+    let lines = LastLines(telemetry::start(config.log_level, format));
     telemetry::log_panics();
-    let parked = lines.clone();
-    let runtime = Builder::new_multi_thread().enable_all().on_thread_park(move || parked.flush()).build();
-    let served = runtime.map_err(Failed::from).and_then(|runtime| runtime.block_on(run(listener, config, format)));
-    lines.flush();
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    let served = runtime.map_err(Failed::from).and_then(|runtime| runtime.block_on(run(listener, config, format, lines.0)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failed::Setting(fault)) => refuse(&[fault]),
+        Err(Failed::Setting(fault)) => {
+            lines.0.complain(&fault.to_string());
+            ExitCode::FAILURE
+        }
         Err(Failed::System(error)) => {
             tracing::error!(kind = %error.kind(), "the service could not run");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Lets the last lines leave when the process ends, by a panic too.
+struct LastLines(&'static Lines);
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        self.0.finish();
     }
 }
 
@@ -91,7 +101,7 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat) -> Result<(), Failed> {
+async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat, out: &Lines) -> Result<(), Failed> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // Before the first line is written: whoever reads it may send a signal at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -103,7 +113,7 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat)
     };
     let (lines, warning) = (config.start_lines(listener.local_addr()?), config.start_warning());
     let app = Arc::new(App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy)).map_err(Failed::Setting)?);
-    announce(lines, warning, format);
+    announce(&lines, warning.as_deref(), format, out);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = server::serve(listener, app, Bounds::default(), async {
         let _ = stopped.await;
@@ -121,11 +131,15 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat)
     Ok(())
 }
 
-fn announce(lines: Vec<String>, warning: Option<String>, format: LogFormat) {
+fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &Lines) {
     match format {
         LogFormat::Text => {
-            say(lines);
-            complain(warning);
+            for line in lines {
+                out.say(line);
+            }
+            if let Some(line) = warning {
+                out.complain(line);
+            }
         }
         LogFormat::Json => {
             for line in lines {
@@ -152,7 +166,7 @@ fn refuse(faults: &[Fault]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes lines to stdout. A reader that went away is no reason to stop.
+/// Writes lines to stdout and waits for their reader, who asked for nothing else. One that went away is no reason to stop.
 fn say<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> ExitCode {
     for line in lines {
         let _ = writeln!(std::io::stdout(), "{}", line.as_ref());

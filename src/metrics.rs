@@ -12,8 +12,8 @@ use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use self::catalogue::{
-    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, MINTS, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE, PANICS,
-    RATE_LIMIT_DEGRADED, RATE_LIMITED, REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
+    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE,
+    PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED, REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
     UPSTREAM_DURATION,
 };
 
@@ -49,6 +49,8 @@ pub struct Scrape {
     pub secret_reads: (u64, u64),
     /// Each Realtime provider's breaker: 0 closed, 1 half-open, 2 open.
     pub breakers: Vec<(&'static str, f64)>,
+    /// Log lines dropped since the start, by stream.
+    pub log_lines_dropped: Vec<(&'static str, u64)>,
 }
 
 /// What is known of the identity provider's keys.
@@ -91,6 +93,7 @@ struct Scraped {
     secret_state: GaugeVec,
     secret_reads: IntCounterVec,
     breakers: GaugeVec,
+    lines_dropped: IntCounterVec,
     memory: GaugeVec,
 }
 
@@ -116,6 +119,7 @@ impl Metrics {
                 secret_state: gauges(&registry, &SECRET_STATE),
                 secret_reads: counters(&registry, &SECRET_READS),
                 breakers: gauges(&registry, &BREAKER_STATE),
+                lines_dropped: counters(&registry, &LOG_LINES_DROPPED),
                 memory: gauges(&registry, &RESIDENT_MEMORY),
             }),
             registry,
@@ -200,6 +204,7 @@ impl Scraped {
         if let Some(OidcKeys { fetched, failed, .. }) = scrape.oidc_keys {
             raise_to(&self.key_fetches, [("fetched", fetched), ("failed", failed)]);
         }
+        raise_to(&self.lines_dropped, scrape.log_lines_dropped.iter().copied());
         self.secret_state.reset();
         for (secret, state) in &scrape.secrets {
             self.secret_state.with_label_values(&[*secret, *state]).set(1.0);
@@ -214,9 +219,9 @@ impl Scraped {
 const NO_LABELS: &[&str] = &[];
 
 /// Lifts counters to totals that are kept elsewhere.
-fn raise_to(counters: &IntCounterVec, totals: [(&str, u64); 2]) {
-    for (outcome, total) in totals {
-        let counter = counters.with_label_values(&[outcome]);
+fn raise_to<'a>(counters: &IntCounterVec, totals: impl IntoIterator<Item = (&'a str, u64)>) {
+    for (label, total) in totals {
+        let counter = counters.with_label_values(&[label]);
         counter.inc_by(total.saturating_sub(counter.get()));
     }
 }
@@ -290,7 +295,8 @@ mod tests {
         metrics.panicked();
         let oidc_keys = Some(OidcKeys { age: Some(Duration::from_millis(1_500)), fetched: 2, failed: 1, unreadable: Some(3) });
         let secrets = vec![("livekit-api-key", "fresh"), ("openai-api-key", "missing")];
-        (metrics, Scrape { rate_limit_degraded: true, oidc_keys, secrets, secret_reads: (5, 3), breakers: vec![("openai", 2.0)] })
+        let (breakers, log_lines_dropped) = (vec![("openai", 2.0)], vec![("stdout", 7), ("stderr", 0)]);
+        (metrics, Scrape { rate_limit_degraded: true, oidc_keys, secrets, secret_reads: (5, 3), breakers, log_lines_dropped })
     }
 
     /// Samples by name and labels, after a check of the format's grammar line by line.
@@ -366,6 +372,7 @@ mod tests {
             (r#"roomkey_upstream_duration_seconds_count{provider="openai"}"#, 1.0),
             (r#"roomkey_breaker_state{provider="openai"}"#, 2.0),
             ("roomkey_panics_total", 1.0),
+            (r#"roomkey_log_lines_dropped_total{stream="stdout"}"#, 7.0),
             (concat!(r#"roomkey_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
             ("process_start_time_seconds", STARTED.as_secs_f64()),
         ] {

@@ -5,9 +5,11 @@
 
 mod json;
 mod lines;
+mod queue;
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::Level;
@@ -34,7 +36,7 @@ pub use crate::telemetry::lines::Lines;
 /// The target of the lines that a start writes.
 pub const START: &str = "roomkey::start";
 
-/// The target of the lines about one request each, which [`Lines`] writes in batches.
+/// The target of the lines about one request each.
 const REQUEST: &str = "roomkey::request";
 
 /// The target of the audit log.
@@ -108,14 +110,28 @@ pub fn format(wanted: Option<LogFormat>) -> LogFormat {
     wanted.unwrap_or_else(|| if std::io::stdout().is_terminal() { LogFormat::Text } else { LogFormat::Json })
 }
 
-/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never written. Whoever has a moment to
-/// spare must flush what waits.
-#[must_use]
-pub fn start(level: Level, format: LogFormat) -> Lines {
-    let lines = Lines::default();
+/// Writes one line for the requests that a used-up budget refused since the last such line, in place of two lines for each of
+/// them. It stands for their audit lines too, so it is written whatever the level.
+pub fn unlogged_refusals(budget: &'static str, requests: u64) {
+    tracing::info!(target: AUDIT, budget, requests, "requests refused without lines of their own");
+}
+
+/// The streams of this process, once lines are written to them.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never written. Whoever ends the process
+/// must call [`Lines::finish`].
+pub fn start(level: Level, format: LogFormat) -> &'static Lines {
+    let lines = LINES.get_or_init(Lines::start);
     // Fails only if it was started before, and then lines are written already.
     let _ = tracing::subscriber::set_global_default(subscriber(level, format, lines.clone()));
     lines
+}
+
+/// Returns the number of lines that were dropped since the start because nobody read them, by stream.
+#[must_use]
+pub fn lines_dropped() -> [(&'static str, u64); 2] {
+    LINES.get().map_or([("stdout", 0), ("stderr", 0)], Lines::dropped)
 }
 
 /// Writes where a panic happened, and not what it said: its message may hold a client's text.

@@ -14,6 +14,7 @@ use warp::{Filter, Rejection};
 
 use super::connection::Connection;
 use super::cors;
+use super::edge::Edge;
 use super::error::ApiError;
 use super::rate_limit_headers;
 use super::record::{ABANDONED, Record};
@@ -55,6 +56,7 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
     let target = routes::find(method, path);
     let mut account = Account {
         app,
+        edge: &connection.edge,
         request_id,
         method,
         headers,
@@ -93,6 +95,7 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
 /// hangs up and this is dropped.
 struct Account<'a> {
     app: &'a App,
+    edge: &'a Edge,
     request_id: Uuid,
     method: &'a Method,
     headers: &'a HeaderMap,
@@ -106,7 +109,7 @@ impl Account<'_> {
     fn give(&mut self, status: StatusCode, code: Option<&'static str>, cause: Option<&'static str>) {
         self.is_given = true;
         let upstream_id = self.record.upstream_id.take();
-        let Self { app, request_id, method, headers, route, ref record, .. } = *self;
+        let Self { app, edge, request_id, method, headers, route, ref record, .. } = *self;
         // The probe itself is neither counted nor logged: it comes many times a second.
         if route == routes::PROBE && code.is_none() {
             return;
@@ -120,7 +123,13 @@ impl Account<'_> {
             if event.action == Action::IssueToken {
                 app.metrics.token(provider.unwrap_or(NO_PROVIDER), event.outcome.as_str());
             }
-            telemetry::audit(ids, &event);
+            if record.unlogged_budget.is_none() {
+                telemetry::audit(ids, &event);
+            }
+        }
+        if let Some(budget) = record.unlogged_budget {
+            edge.unlogged.count(budget);
+            return;
         }
         telemetry::access(&Access {
             ids,

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::unlogged::UnloggedRefusals;
+
 /// The bounds; [`Bounds::default`] has those in force.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -20,6 +22,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Requests that are served at once.
     pub requests: usize,
+    /// How often a summary is written of the requests that leave no log lines of their own.
+    pub summary: Duration,
 }
 
 impl Default for Bounds {
@@ -31,6 +35,7 @@ impl Default for Bounds {
             drain: Duration::from_secs(8),
             connections: 4_096,
             requests: 2_048,
+            summary: Duration::from_mins(1),
         }
     }
 }
@@ -46,6 +51,8 @@ pub struct Edge {
     pub refusals: Seats,
     /// Requests that are served.
     pub requests: Seats,
+    /// Requests that leave no log lines of their own.
+    pub unlogged: UnloggedRefusals,
     stopping: AtomicBool,
 }
 
@@ -59,6 +66,7 @@ impl Edge {
             // Enough to tell a crowd that it is one; past them connections are closed without a word.
             refusals: Seats::new(bounds.connections / 16 + 1),
             requests: Seats::new(bounds.requests),
+            unlogged: UnloggedRefusals::default(),
             stopping: AtomicBool::new(false),
         }
     }

@@ -7,11 +7,13 @@ use super::guard;
 use super::reply::{self, Reply};
 use super::request::Request;
 use crate::app::App;
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::{CONTENT_TYPE, Scrape};
+use crate::telemetry;
 
 /// Writes all metrics down.
 pub async fn scrape<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
     let now = guard::operator(app, &mut request).await?;
-    let text = app.metrics.render(&app.scrape(now)).map_err(|_| ApiError::Internal("the metrics could not be written"))?;
+    let scrape = Scrape { log_lines_dropped: telemetry::lines_dropped().to_vec(), ..app.scrape(now) };
+    let text = app.metrics.render(&scrape).map_err(|_| ApiError::Internal("the metrics could not be written"))?;
     Ok(reply::with_body(StatusCode::OK, CONTENT_TYPE, text.into_bytes()))
 }

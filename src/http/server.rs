@@ -34,21 +34,36 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// are served meanwhile, so that nobody is turned away before the word of the stop has spread.
 pub async fn serve(listener: TcpListener, app: Arc<App>, bounds: Bounds, stop: impl Future<Output = ()>) {
     let edge = Arc::new(Edge::new(bounds));
+    tokio::select! {
+        () = serve_and_drain(listener, app, &edge, stop) => {}
+        never = write_summaries(&edge) => match never {}
+    }
+}
+
+async fn serve_and_drain(listener: TcpListener, app: Arc<App>, edge: &Arc<Edge>, stop: impl Future<Output = ()>) {
     let (early, late) = (GracefulShutdown::new(), GracefulShutdown::new());
     tokio::select! {
-        never = accept_all(&listener, &app, &edge, &early) => match never {},
+        never = accept_all(&listener, &app, edge, &early) => match never {},
         () = stop => edge.stop(),
     }
     let drain = async {
         tokio::select! {
-            never = accept_all(&listener, &app, &edge, &late) => match never {},
+            never = accept_all(&listener, &app, edge, &late) => match never {},
             () = early.shutdown() => {}
         }
         drop(listener);
         late.shutdown().await;
     };
-    if timeout(bounds.drain, drain).await.is_err() {
+    if timeout(edge.bounds.drain, drain).await.is_err() {
         tracing::warn!("requests still in flight were cut off");
+    }
+}
+
+/// Writes the summaries of requests without lines of their own. The last one is written when the edge is dropped.
+async fn write_summaries(edge: &Edge) -> Never {
+    loop {
+        sleep(edge.bounds.summary).await;
+        edge.unlogged.write_summary();
     }
 }
 

@@ -67,9 +67,10 @@ pub(super) const RATE_LIMITED: Metric = Metric {
     kind: Kind::Counter,
     labels: &["budget"],
     unit: "requests",
-    help: "Requests past a budget that was used up: refused with 429; those past `refused-bearer` with 401 as before, without a log line.",
-    when_it_moves: "Group the access lines with status 429 by `caller`. One caller: a loop in a client, or abuse. All: the limit is too low, or \
-                    all come from one address, see ROOMKEY_TRUSTED_PROXIES.",
+    help: "Requests past a budget that was used up: refused with 429; those past `refused-bearer` with 401 as before.",
+    when_it_moves: "Group the access lines by `caller`; the refused requests write none, but those before them do. One caller with a whole \
+                    budget: a loop in a client, or abuse. Many: the limit is too low, or all come from one address, see \
+                    ROOMKEY_TRUSTED_PROXIES.",
 };
 pub(super) const RATE_LIMIT_DEGRADED: Metric = Metric {
     name: "roomkey_rate_limit_degraded",
@@ -178,6 +179,15 @@ pub(super) const PANICS: Metric = Metric {
     help: "Requests that ended in a panic and were answered with 500.",
     when_it_moves: "A fault of ours at any value but 0: report file and line of the log line \"a panic\".",
 };
+pub(super) const LOG_LINES_DROPPED: Metric = Metric {
+    name: "roomkey_log_lines_dropped_total",
+    kind: Kind::Counter,
+    labels: &["stream"],
+    unit: "lines",
+    help: "Log lines dropped because nobody read them in time, by stream (stdout, stderr).",
+    when_it_moves: "Whatever reads the program's output has stopped or is too slow: look at the log agent or the Functions host. Requests \
+                    are served all the same, but their access and audit lines are lost.",
+};
 pub(super) const BUILD_INFO: Metric = Metric {
     name: "roomkey_build_info",
     kind: Kind::Gauge,
@@ -220,6 +230,7 @@ pub const METRICS: &[&Metric] = &[
     &UPSTREAM_DURATION,
     &BREAKER_STATE,
     &PANICS,
+    &LOG_LINES_DROPPED,
     &BUILD_INFO,
     &START_TIME,
     &RESIDENT_MEMORY,

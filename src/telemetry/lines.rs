@@ -1,87 +1,86 @@
-//! Where log lines go, and when.
-//!
-//! A line of its own for every request, each with a system call and a reader to wake, would cost as much as the request. Lines
-//! about requests therefore wait until the worker that wrote them has nothing else to do, or until there are many, and leave
-//! together. A process that is killed loses those that wait. All other lines
-//! leave at once.
+//! The process's two streams, each behind a queue and a writer of its own: a reader of one that stops reading delays neither a
+//! request nor the lines of the other.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{AUDIT, REQUEST};
+use super::queue::{MAX_BYTES, Queue};
+use crate::clock::Stopwatch;
 
-/// So many bytes leave without waiting any longer. Linux's pipes hold 64 KiB, so that a reader that is not far behind stops
-/// nobody.
-const MANY: usize = 16 * 1024;
+/// Longest time that the end of the process waits for the readers of both streams.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The process's two streams, and the lines that wait for stdout.
-#[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<u8>>>);
+/// Share of that time which is left for stderr where nobody reads stdout.
+const LAST_ERRORS: Duration = Duration::from_millis(200);
+
+/// Writes lines to stdout and stderr without waiting for their readers.
+#[derive(Clone)]
+pub struct Lines {
+    stdout: Queue,
+    stderr: Queue,
+}
 
 impl Lines {
-    /// Writes out what waits. A reader that went away is no reason to stop.
-    pub fn flush(&self) {
-        self.write_and_flush(&[]);
-    }
-
-    fn write_and_flush(&self, line: &[u8]) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.extend_from_slice(line);
-        if !waiting.is_empty() {
-            let _ = io::stdout().lock().write_all(&waiting);
-            waiting.clear();
+    pub(super) fn start() -> Self {
+        Self {
+            stdout: Queue::start("stdout", MAX_BYTES, io::stdout(), report),
+            stderr: Queue::start("stderr", MAX_BYTES, io::stderr(), report),
         }
     }
 
-    fn wait(&self, line: &[u8]) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.extend_from_slice(line);
-        let many = waiting.len() >= MANY;
-        drop(waiting);
-        if many {
-            self.flush();
-        }
+    /// Writes a line to stdout that is no log line.
+    pub fn say(&self, line: &str) {
+        self.stdout.push(format!("{line}\n").as_bytes());
     }
+
+    /// Writes a line to stderr that is no log line.
+    pub fn complain(&self, line: &str) {
+        self.stderr.push(format!("{line}\n").as_bytes());
+    }
+
+    /// Returns the number of lines dropped since the start, by stream.
+    pub(super) fn dropped(&self) -> [(&'static str, u64); 2] {
+        [("stdout", self.stdout.dropped()), ("stderr", self.stderr.dropped())]
+    }
+
+    /// Waits until all lines are written, for at most one second. What was dropped and not reported is reported now.
+    pub fn finish(&self) {
+        let began = Stopwatch::start();
+        self.stdout.drain(LAST_LINES.saturating_sub(LAST_ERRORS));
+        let unreported = self.stdout.take_unreported();
+        if unreported > 0 {
+            report("stdout", unreported);
+        }
+        self.stderr.drain(LAST_LINES.saturating_sub(began.elapsed()));
+    }
+}
+
+/// Logs that lines were dropped. It goes to stderr, which is where an operator looks for trouble.
+fn report(stream: &'static str, dropped: u64) {
+    tracing::warn!(stream, dropped, "log lines were dropped because nobody read them in time");
 }
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Destination<'a>;
 
     fn make_writer(&'a self) -> Destination<'a> {
-        Destination::Stdout(self)
+        Destination(&self.stdout)
     }
 
     fn make_writer_for(&'a self, line: &Metadata<'_>) -> Destination<'a> {
-        if *line.level() <= Level::WARN {
-            Destination::Stderr
-        } else if matches!(line.target(), REQUEST | AUDIT) {
-            Destination::Waiting(self)
-        } else {
-            Destination::Stdout(self)
-        }
+        Destination(if *line.level() <= Level::WARN { &self.stderr } else { &self.stdout })
     }
 }
 
-/// Where one line goes.
-pub enum Destination<'a> {
-    /// To stderr, at once.
-    Stderr,
-    /// To stdout at once, behind what waits.
-    Stdout(&'a Lines),
-    /// To stdout, with others.
-    Waiting(&'a Lines),
-}
+/// The queue that takes one line.
+pub struct Destination<'a>(&'a Queue);
 
 impl Write for Destination<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Stderr => return io::stderr().write(line),
-            Self::Stdout(lines) => lines.write_and_flush(line),
-            Self::Waiting(lines) => lines.wait(line),
-        }
+        self.0.push(line);
         Ok(line.len())
     }
 

@@ -304,3 +304,45 @@ async fn a_stop_cuts_off_what_does_not_finish() {
     assert!((SHORT..LONG / 2).contains(&began.elapsed()));
     assert!(TcpStream::connect(address).await.is_err(), "the port is free again");
 }
+
+#[tokio::test]
+async fn requests_that_a_used_up_budget_refuses_have_one_summary_line_and_none_of_their_own() {
+    let bounds = Bounds { summary: SHORT, ..wide() };
+    let mut app = Setup { bounds, settings: &[("ROOMKEY_RATE_LIMIT", "2/1h")], ..Setup::default() }.spawn();
+    let refuse = async |app: &TestApp, times: usize| {
+        for _ in 0..times {
+            assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::TOO_MANY_REQUESTS);
+        }
+    };
+    for _ in 0..2 {
+        assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    }
+    refuse(&app, 5).await;
+    let summaries = |app: &TestApp| -> u64 {
+        let log = app.log();
+        let lines = log.lines().filter(|line| line.contains("requests refused without lines of their own"));
+        lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).map(|line| line["requests"].as_u64().unwrap()).sum()
+    };
+    let told = async |app: &TestApp, refused: u64| {
+        while summaries(app) < refused {
+            app.get("/").await;
+        }
+    };
+    tokio::time::timeout(LONG, told(&app, 5)).await.unwrap();
+    let log = app.log();
+    assert!(log.contains(r#""budget":"token""#) && !log.contains("rate_limited") && !log.contains("429"), "{log}");
+    assert_eq!(log.matches(r#""message":"audit""#).count(), 2, "those that were issued: {log}");
+    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await.text;
+    assert!(metrics.contains(r#"roomkey_requests_total{code="rate_limited",route="/api/token",status="429"} 5"#), "{metrics}");
+    assert!(metrics.contains(r#"roomkey_tokens_total{outcome="refused",provider="none"} 5"#), "{metrics}");
+    // What came after the last summary is told when the service stops.
+    refuse(&app, 3).await;
+    app.stop();
+    let stopped = async {
+        while summaries(&app) < 8 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, stopped).await.unwrap();
+    assert_eq!(summaries(&app), 8);
+}

@@ -1,12 +1,15 @@
 //! A clean stop.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
 use std::time::Duration;
 
 use roomkey::clock::Stopwatch;
+use tokio::io::AsyncWriteExt;
 
 use crate::attack::{report, start};
-use crate::package::unpacked;
-use crate::wire::{POST_BODY, POST_HEAD, connect, exchange, in_flight};
+use crate::package::{App, unpacked};
+use crate::wire::{POST_BODY, POST_HEAD, connect, exchange, in_flight, until_closed};
 
 #[test]
 fn both_signals_stop_it_with_exit_code_zero() {
@@ -92,4 +95,85 @@ async fn every_request_under_load_has_one_line_when_it_has_stopped() {
     let lines = ended.stdout.lines().filter(|line| line.contains(r#""route":"/api/token""#));
     let ids: std::collections::HashSet<_> = lines.map(|line| line.split_once(r#""request_id":""#).unwrap().1[..36].to_owned()).collect();
     assert_eq!((ids.len(), ended.status.code()), (16 * 500, Some(0)));
+}
+
+/// A command whose output goes into pipes that nobody reads.
+fn unread(app: &App) -> std::process::Command {
+    let mut command = std::process::Command::new(app.handler());
+    let root = app.folder().to_str().unwrap();
+    let settings = [("FUNCTIONS_CUSTOMHANDLER_PORT", "0"), ("FUNCTIONS_APP_ROOT_PATH", root), ("ROOMKEY_RATE_LIMIT", "off")];
+    command.current_dir(root).env_clear().envs(settings).env("ROOMKEY_ADMIN_KEYS", ADMIN_KEY);
+    command.env("ROOMKEY_CALLER_AUTH", "anonymous").env("LIVEKIT_URL", "wss://livekit.example.com");
+    command.env("LIVEKIT_API_KEY", "APIkey").env("LIVEKIT_API_SECRET", "a-secret-of-at-least-32-bytes-or-more");
+    command.env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+const ADMIN_KEY: &str = "canary-admin-key-of-32-characters";
+
+/// More lines than a pipe of 64 KiB and the queue behind it hold, some 300 bytes each.
+const MANY: usize = 16_000;
+
+#[tokio::test]
+async fn a_reader_of_log_lines_that_stops_reading_delays_no_request_and_no_stop() {
+    let app = unpacked();
+    let mut child = unread(&app).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listens on ") {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "it did not start");
+    }
+    let (_, address) = line.trim_end_matches(['\n', '}', '"']).split_once("listens on http://").unwrap();
+    let mut client = connect(address.parse().unwrap()).await;
+    // From here on nobody reads.
+    let mut served = 0;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..MANY {
+        let began = Stopwatch::start();
+        let answered = tokio::time::timeout(Duration::from_secs(5), exchange(&mut client, &[POST_HEAD, POST_BODY].concat())).await;
+        let Ok(answer) = answered else { break };
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        (served, slowest) = (served + 1, slowest.max(began.elapsed()));
+    }
+    let scrape = format!("GET /api/metrics HTTP/1.1\r\nhost: x\r\nx-admin-api-key: {ADMIN_KEY}\r\nconnection: close\r\n\r\n");
+    client.write_all(scrape.as_bytes()).await.unwrap();
+    let metrics = tokio::time::timeout(Duration::from_secs(5), until_closed(&mut client)).await.unwrap_or_default();
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix(r#"roomkey_log_lines_dropped_total{stream="stdout"} "#));
+    let dropped: usize = dropped.map_or(0, |count| count.parse().unwrap());
+    let stopping = Stopwatch::start();
+    assert!(std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap().success());
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut stderr = child.stderr.take().unwrap();
+        // It closes its pipes at its end only, and nobody has read stdout until then.
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        (child.wait().unwrap(), text)
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    report(&format!(
+        "unread log: {served} of {MANY} requests were served, the slowest within {slowest:.1?}; {dropped} lines were dropped; stopped after {:.1?}",
+        stopping.elapsed(),
+    ));
+    assert_eq!(served, MANY);
+    assert!(dropped > 0, "{metrics}");
+    let (status, stderr) = ended.expect("it does not stop").unwrap();
+    assert!(status.success() && stopping.elapsed() < Duration::from_secs(5), "{status} after {:?}", stopping.elapsed());
+    assert!(stderr.contains(r#""stream":"stdout","dropped":"#), "{stderr}");
+    drop(stdout);
+}
+
+#[tokio::test]
+async fn requests_refused_without_lines_of_their_own_are_summed_up_at_the_stop() {
+    let app = unpacked();
+    let roomkey = app.start_as_host(&[("ROOMKEY_RATE_LIMIT", "1/1h")]);
+    let mut client = connect(roomkey.address()).await;
+    let mut refused = 0;
+    for _ in 0..8 {
+        refused += usize::from(exchange(&mut client, &[POST_HEAD, POST_BODY].concat()).await.starts_with("HTTP/1.1 429 "));
+    }
+    roomkey.signal("TERM");
+    let ended = roomkey.stop("TERM");
+    assert_eq!(refused, 7);
+    assert!(ended.stdout.contains(r#""budget":"token","requests":7}"#) && !ended.stdout.contains("rate_limited"), "{}", ended.stdout);
 }
