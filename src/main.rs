@@ -11,6 +11,7 @@ use roomkey::config::{Config, Fault, Faults, LogFormat};
 use roomkey::entropy::SystemEntropy;
 use roomkey::http::edge::Bounds;
 use roomkey::http::server;
+use roomkey::process;
 use roomkey::telemetry::{self, Lines};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,7 @@ docs/settings.md lists them all.
 ";
 
 fn main() -> ExitCode {
+    process::forbid_core_dumps();
     let arguments: Vec<_> = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => serve(),
@@ -51,7 +53,9 @@ fn check() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
-    let config = match Config::read(&Environment::of_process()) {
+    let environment = Environment::of_process();
+    process::bound_freed_memory(&environment);
+    let config = match Config::read(&environment) {
         Ok(config) => config,
         Err(Faults { mut faults, address }) => {
             faults.extend(address.and_then(|address| server::bind(address).err()).map(|error| bind_fault(&error)));

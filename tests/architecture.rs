@@ -8,11 +8,12 @@ use regex::Regex;
 
 /// Each room, and the rooms of ours that it may name.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("main", &["app", "clock", "config", "domain", "entropy", "http", "telemetry"]),
-    ("lib", &["app", "clock", "config", "domain", "entropy", "http", "metrics", "store", "telemetry", "upstream"]),
+    ("main", &["app", "clock", "config", "domain", "entropy", "http", "process", "telemetry"]),
+    ("lib", &["app", "clock", "config", "domain", "entropy", "http", "metrics", "process", "store", "telemetry", "upstream"]),
     ("app", &["clock", "config", "domain", "entropy", "metrics", "store", "upstream"]),
     ("http", &["app", "clock", "config", "domain", "entropy", "metrics", "telemetry"]),
     ("telemetry", &["clock", "config", "domain"]),
+    ("process", &["config"]),
     ("metrics", &[]),
     ("config", &["domain"]),
     ("store", &["domain"]),

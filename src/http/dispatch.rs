@@ -52,6 +52,7 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
 
 async fn answer(connection: &Connection, method: &Method, path: &str, headers: &HeaderMap, mut body: impl BodyStream) -> Reply {
     let app = &*connection.app;
+    connection.writable().await;
     let request_id = request::request_id(headers, &*app.entropy);
     let target = routes::find(method, path);
     let mut account = Account {
@@ -80,10 +81,12 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
         rate_limit_headers::add(reply.headers_mut(), decision, budget, *now);
     }
     cors::add_headers(&app.cors, headers, reply.headers_mut());
-    if connection.is_refused || !request::is_over(&mut body) {
+    // Whoever waits for "go on" is sent none after an answer, and sends nothing that would have to be read.
+    let sends_nothing = request::waits_to_continue(headers) && !account.record.has_read_body;
+    if connection.is_refused || sends_nothing || !request::is_over(&mut body) {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if reply.headers().contains_key(CONNECTION) {
+    if reply.headers().contains_key(CONNECTION) && !sends_nothing {
         connection.linger();
     }
     connection.end_request();

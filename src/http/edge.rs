@@ -1,8 +1,11 @@
 //! How much the edge bears at once and how long it waits. Past a bound the answer comes at once, so that whoever is within it
 //! does not notice.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::unlogged::UnloggedRefusals;
 
@@ -40,6 +43,9 @@ impl Default for Bounds {
     }
 }
 
+/// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is served within a millisecond.
+const LONG_HEADS: usize = 512;
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Edge {
@@ -51,6 +57,9 @@ pub struct Edge {
     pub refusals: Seats,
     /// Requests that are served.
     pub requests: Seats,
+    /// Heads longer than most that are held at once; the others wait within the time that a head may take. With up to 36 KiB each,
+    /// one for each connection would take more memory than everything else together.
+    pub long_heads: Arc<Semaphore>,
     /// Requests that leave no log lines of their own.
     pub unlogged: UnloggedRefusals,
     stopping: AtomicBool,
@@ -66,6 +75,7 @@ impl Edge {
             // Enough to tell a crowd that it is one; past them connections are closed without a word.
             refusals: Seats::new(bounds.connections / 16 + 1),
             requests: Seats::new(bounds.requests),
+            long_heads: Arc::new(Semaphore::new(LONG_HEADS)),
             unlogged: UnloggedRefusals::default(),
             stopping: AtomicBool::new(false),
         }

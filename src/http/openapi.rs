@@ -9,5 +9,5 @@ pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
 /// Serves the document.
 pub(super) fn document() -> Reply {
-    reply::with_body(StatusCode::OK, "application/json", DOCUMENT.into())
+    reply::with_static_body(StatusCode::OK, "application/json", DOCUMENT)
 }

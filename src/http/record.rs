@@ -38,6 +38,8 @@ pub struct Record {
     pub upstream_id: Option<UpstreamId>,
     /// What the budget said that was asked last, and when.
     pub limit: Option<(Budget, Decision, SystemTime)>,
+    /// Whether the body was read, or at least waited for.
+    pub has_read_body: bool,
     /// Name of the used-up budget that refused the request, which therefore writes no lines of its own.
     pub unlogged_budget: Option<&'static str>,
 }

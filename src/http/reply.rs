@@ -34,7 +34,15 @@ pub fn empty(status: StatusCode) -> Reply {
 
 /// An answer with the given body.
 pub fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Reply {
-    let mut reply = Response::new(body.into());
+    typed(status, content_type, Response::new(body.into()))
+}
+
+/// An answer with a body that is part of the program, so that it takes no memory however many clients are slow to read it.
+pub fn with_static_body(status: StatusCode, content_type: &'static str, body: &'static str) -> Reply {
+    typed(status, content_type, Response::new(body.into()))
+}
+
+fn typed(status: StatusCode, content_type: &'static str, mut reply: Reply) -> Reply {
     *reply.status_mut() = status;
     reply.headers_mut().reserve(USUAL_HEADERS);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
 use uuid::Uuid;
 use warp::Buf;
 
@@ -57,7 +57,9 @@ impl<B: BodyStream> Request<'_, B> {
         if promised > MAX_BODY_BYTES as u64 {
             return Err(if has_type { ApiError::PayloadTooLarge } else { ApiError::UnsupportedMediaType });
         }
-        let mut body = Vec::new();
+        self.record.has_read_body = true;
+        // As large as promised, and no larger: doubling would hold up to twice of it.
+        let mut body = Vec::with_capacity(usize::try_from(promised).unwrap_or_default());
         while let Some(chunk) = self.body.next().await {
             // The cause may quote the client's bytes; a body that breaks off is not JSON.
             let mut chunk = chunk.map_err(|_| ApiError::MalformedJson)?;
@@ -90,6 +92,12 @@ pub fn is_over(body: &mut impl BodyStream) -> bool {
         }
     }
     false
+}
+
+/// Whether the client sends the body only after `100 Continue` (RFC 9110 §10.1.1), which hyper sends when the body is first asked
+/// for.
+pub fn waits_to_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The length that the head promises; 0 where it promises none. hyper has refused what is not a number, or two of them.

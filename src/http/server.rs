@@ -12,6 +12,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -26,9 +27,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Files for all connections, those that are refused included, and some to spare.
 const FILES: u64 = 8_192;
 
-/// The largest head in bytes, and the size to which one connection's buffer may grow. Easy Auth's headers are the largest that
-/// an honest client brings, and Azure's front end passes no more than 32 KiB.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The largest head in bytes, and the size to which one connection's buffer may grow. The Functions host lets 32 KiB through and
+/// adds headers of its own.
+const MAX_HEAD_BYTES: usize = 36 * 1024;
+
+/// The same for the number of header fields, of which the host lets 100 through.
+const MAX_HEAD_FIELDS: usize = 128;
+
+/// Bytes of answers that the kernel holds for a client that does not take them; the largest answer fits. Left alone it would hold up
+/// to 4 MB for each connection, and as many answers would be made for nobody.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// Serves until `stop` is ready. Then readiness says no and requests in flight finish, for at most the drain's time; new ones
 /// are served meanwhile, so that nobody is turned away before the word of the stop has spread.
@@ -76,6 +84,8 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // Where it gives no more, connections past the limit wait in the system's queue.
     let _ = rlimit::increase_nofile_limit(FILES);
     let listener = std::net::TcpListener::bind(address)?;
+    // Connections have it from here. Failing leaves what the system would have given.
+    let _ = sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER);
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -116,7 +126,11 @@ async fn serve_connection(stream: TcpStream, peer: IpAddr, app: Arc<App>, edge: 
         filter.call(request)
     });
     let stream = TokioIo::new(PacedStream::new(stream, connection));
-    let served = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(stream, service);
+    let served = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEAD_FIELDS)
+        .serve_connection(stream, service);
     // It ends with an error when its client breaks the protocol, is too slow or goes away: not ours to report.
     let _ = watcher.watch(served).await;
 }

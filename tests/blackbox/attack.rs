@@ -29,7 +29,7 @@ pub fn start(app: &App) -> Roomkey {
     app.start_as_host(&[])
 }
 
-fn resident_kilobytes(roomkey: &Roomkey) -> u64 {
+pub fn resident_kilobytes(roomkey: &Roomkey) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", roomkey.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
@@ -174,7 +174,8 @@ async fn fault_49_overload_of_10_times_what_fits_is_shed_while_accepted_requests
 async fn file_descriptors_that_run_out_cost_nobody_but_the_newcomers() {
     let app = unpacked();
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64; exec ./handler"]).current_dir(app.folder()).env_clear().env("FUNCTIONS_CUSTOMHANDLER_PORT", "0");
+    command.args(["-c", "ulimit -n 64; exec ./handler"]).current_dir(app.folder()).env_clear();
+    command.env("FUNCTIONS_CUSTOMHANDLER_PORT", "0").env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w");
     let roomkey = Roomkey::started(&mut command);
     let mut seated = connect(roomkey.address()).await;
     exchange(&mut seated, GET).await;

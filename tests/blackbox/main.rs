@@ -3,6 +3,7 @@
 
 mod attack;
 mod host;
+mod memory;
 mod package;
 #[path = "../process.rs"]
 mod process;

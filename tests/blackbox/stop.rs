@@ -177,3 +177,15 @@ async fn requests_refused_without_lines_of_their_own_are_summed_up_at_the_stop()
     assert_eq!(refused, 7);
     assert!(ended.stdout.contains(r#""budget":"token","requests":7}"#) && !ended.stdout.contains("rate_limited"), "{}", ended.stdout);
 }
+
+#[test]
+fn a_crash_leaves_no_core_dump_with_secrets() {
+    let app = unpacked();
+    let roomkey = app.start_as_host(&[]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", roomkey.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "soft and hard: {core}");
+    // The files of a process that may not be dumped belong to root, and to nobody that a debugger of its own user could be.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", roomkey.id())).unwrap();
+    assert!(status.contains("\nVmRSS:"), "an operator still sees its memory: {status}");
+}
