@@ -41,6 +41,8 @@ pub struct App {
     pub secrets: Secrets,
     /// Whose word on a client's address counts.
     pub proxies: Proxies,
+    /// Whether only requests for names of this machine are served.
+    pub loopback_hosts_only: bool,
     /// How often callers may ask.
     pub budgets: Budgets,
     /// How often they have asked.
@@ -193,6 +195,7 @@ impl App {
             } else {
                 Proxies::Own(config.limiting.trusted_proxies)
             },
+            loopback_hosts_only: config.surroundings.loopback_hosts_only,
             budgets,
             limits: config.limits,
             server_url,

@@ -18,7 +18,7 @@ mod regular_file;
 pub mod secret;
 pub mod settings;
 pub mod summary;
-mod surroundings;
+pub mod surroundings;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,6 +34,7 @@ pub use crate::config::livekit::LiveKit;
 use crate::config::reader::{Environment, Reader};
 use crate::config::realtime::Realtime;
 pub use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeOptions};
+use crate::config::surroundings::Surroundings;
 use crate::domain::agents::AllowedAgents;
 use crate::domain::azure::Identity;
 use crate::domain::fields::Rule;
@@ -54,6 +55,8 @@ pub struct Config {
     pub dev_mode: bool,
     /// Azure's front end stands in front, and its word on a client's address counts.
     pub in_azure: bool,
+    /// Who starts this process, and which requests can reach it.
+    pub surroundings: Surroundings,
     /// The LiveKit server whose tokens are signed, if it is one of the providers.
     pub livekit: Option<LiveKit>,
     /// Azure OpenAI, where it is configured.
@@ -151,6 +154,7 @@ impl Config {
         if azure_marker.is_some() && reader.holds("ROOMKEY_TRUSTED_PROXIES") {
             reader.fault("ROOMKEY_TRUSTED_PROXIES", "has no effect in Azure, whose front end says where a caller comes from; unset it");
         }
+        let surroundings = surroundings::read(&mut reader, address, azure_marker.is_some());
         let log_level = reader.parsed("ROOMKEY_LOG", log_level).unwrap_or(Level::INFO);
         let log_format = reader.parsed("ROOMKEY_LOG_FORMAT", log_format);
         reader.refuse_unknown();
@@ -160,6 +164,7 @@ impl Config {
                 address,
                 dev_mode,
                 in_azure: azure_marker.is_some(),
+                surroundings,
                 livekit,
                 azure_openai,
                 openai,

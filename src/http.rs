@@ -11,6 +11,7 @@ pub mod edge;
 pub mod error;
 mod guard;
 mod health;
+mod host;
 mod metrics;
 pub mod openapi;
 mod origin;

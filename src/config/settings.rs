@@ -45,6 +45,11 @@ pub const SETTINGS: &[Setting] = &[
         "The Functions host's own name for `extensions.http.routePrefix` of `host.json`. Both must be `api`, or be left out.",
     ),
     plain(
+        "AZURE_FUNCTIONS_ENVIRONMENT",
+        "–",
+        "Set by the Functions host; `Development` under Core Tools, where only requests for names of this machine are served.",
+    ),
+    plain(
         "LIVEKIT_URL",
         "dev mode: ws://localhost:7880",
         "The LiveKit server as browsers reach it: `wss://…`, or `ws://…` to a loopback or private host. Elsewhere `ws://` is a loud \

@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::cors;
 use super::edge::Edge;
 use super::error::ApiError;
+use super::host::HostFault;
 use super::rate_limit_headers;
 use super::record::{ABANDONED, Record};
 use super::reply::Reply;
@@ -39,9 +40,10 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
         .and(warp::method())
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
         .and(warp::body::stream())
-        .then(|connection: Arc<Connection>, method: Method, path: FullPath, headers: HeaderMap, body| async move {
-            answer(&connection, &method, path.as_str(), &headers, body).await
+        .then(|connection: Arc<Connection>, method: Method, path: FullPath, headers: HeaderMap, host_fault, body| async move {
+            answer(&connection, &method, path.as_str(), &headers, host_fault, body).await
         })
         .recover(move |_: Rejection| {
             let request_id = rejected.app.entropy.uuid();
@@ -50,7 +52,14 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
         })
 }
 
-async fn answer(connection: &Connection, method: &Method, path: &str, headers: &HeaderMap, mut body: impl BodyStream) -> Reply {
+async fn answer(
+    connection: &Connection,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    host_fault: Option<HostFault>,
+    mut body: impl BodyStream,
+) -> Reply {
     let app = &*connection.app;
     connection.writable().await;
     let request_id = request::request_id(headers, &*app.entropy);
@@ -66,14 +75,15 @@ async fn answer(connection: &Connection, method: &Method, path: &str, headers: &
         record: Record::default(),
         is_given: false,
     };
-    let outcome = match target {
-        Target::Route(route) => {
+    let outcome = match (host_fault, target) {
+        (Some(fault), _) => Err(fault.into()),
+        (None, Target::Route(route)) => {
             let request = Request { headers, body: &mut body, peer: connection.peer, record: &mut account.record };
             bounded(connection, route, request).await
         }
-        Target::Options(path) => Ok(cors::options(&app.cors, path, headers)),
-        Target::WrongMethod(path) => Err(ApiError::MethodNotAllowed { path }),
-        Target::Nothing => Err(ApiError::NotFound),
+        (None, Target::Options(path)) => Ok(cors::options(&app.cors, path, headers)),
+        (None, Target::WrongMethod(path)) => Err(ApiError::MethodNotAllowed { path }),
+        (None, Target::Nothing) => Err(ApiError::NotFound),
     };
     let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
     let mut reply = complete(outcome.unwrap_or_else(|error| error.into_reply(request_id)), request_id);

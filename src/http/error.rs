@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 pub use self::kinds::KINDS;
 use self::kinds::{
-    AUTH_UNAVAILABLE, IDENTITY_MISMATCH, INSUFFICIENT_SCOPE, INTERNAL, INVALID_REQUEST, MALFORMED_JSON, METHOD_NOT_ALLOWED, NOT_FOUND,
-    ORIGIN_FORBIDDEN, OVERLOADED, PAYLOAD_TOO_LARGE, RATE_LIMITED, REQUEST_TIMEOUT, ROOM_FORBIDDEN, UNAUTHENTICATED,
-    UNSUPPORTED_MEDIA_TYPE,
+    AUTH_UNAVAILABLE, IDENTITY_MISMATCH, INSUFFICIENT_SCOPE, INTERNAL, INVALID_REQUEST, MALFORMED_JSON, METHOD_NOT_ALLOWED, MISDIRECTED,
+    MISDIRECTED_REMEDIATION, NOT_FOUND, ORIGIN_FORBIDDEN, OVERLOADED, PAYLOAD_TOO_LARGE, RATE_LIMITED, REQUEST_TIMEOUT, ROOM_FORBIDDEN,
+    UNAUTHENTICATED, UNSUPPORTED_MEDIA_TYPE,
 };
 use super::reply::{self, Reply};
 use super::request::MAX_BODY_BYTES;
@@ -48,6 +48,8 @@ pub enum ApiError {
     AuthUnavailable,
     /// A key of ours is not there yet.
     SecretUnavailable,
+    /// The request is for the name of another machine, where only this machine may ask.
+    Misdirected,
     /// No such route.
     NotFound,
     /// The path exists, the method does not.
@@ -133,6 +135,7 @@ impl ApiError {
             Self::RateLimited => &RATE_LIMITED,
             Self::AuthUnavailable => &AUTH_UNAVAILABLE,
             Self::SecretUnavailable => &upstream::SECRET_UNAVAILABLE,
+            Self::Misdirected => &MISDIRECTED,
             Self::NotFound => &NOT_FOUND,
             Self::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
@@ -160,6 +163,7 @@ impl ApiError {
             | Self::AuthUnavailable
             | Self::SecretUnavailable
             | Self::InvalidRequest(_)
+            | Self::Misdirected
             | Self::NotFound
             | Self::MethodNotAllowed { .. }
             | Self::PayloadTooLarge
@@ -219,6 +223,7 @@ impl ApiError {
             | Self::IdentityMismatch
             | Self::RoomForbidden
             | Self::OriginForbidden
+            | Self::Misdirected
             | Self::NotFound
             | Self::UnsupportedMediaType
             | Self::Internal(_) => {}
@@ -230,6 +235,7 @@ impl ApiError {
     #[must_use]
     pub fn remediation(&self) -> Option<&'static str> {
         match self {
+            Self::Misdirected => Some(MISDIRECTED_REMEDIATION),
             Self::SecretUnavailable => Some(upstream::SECRET_REMEDIATION),
             Self::OriginForbidden => Some("List the page's origin under cors.allowedOrigins in host.json."),
             Self::Upstream(error) => Some(upstream::remediation(*error)),
@@ -269,6 +275,7 @@ impl ApiError {
             Self::RateLimited => "The budget is used up for now.".to_owned(),
             Self::AuthUnavailable => "The identity provider's keys are not here yet.".to_owned(),
             Self::SecretUnavailable => "A secret that this needs has not come from Key Vault yet.".to_owned(),
+            Self::Misdirected => "The Host of the request is not a name of this machine.".to_owned(),
             Self::NotFound => "The path leads nowhere.".to_owned(),
             Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
             Self::PayloadTooLarge => format!("The body may have at most {MAX_BODY_BYTES} bytes."),

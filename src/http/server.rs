@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Connection, PacedStream};
 use super::dispatch;
 use super::edge::{Bounds, Edge};
+use super::host;
 use crate::app::App;
 
 /// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking at once would only spin.
@@ -118,10 +119,14 @@ async fn serve_connection(stream: TcpStream, peer: IpAddr, app: Arc<App>, edge: 
     let _ = stream.set_nodelay(true);
     let connection = Arc::new(Connection::new(app, edge, peer, seat.is_none()));
     let filter = TowerToHyperService::new(warp::service(dispatch::filter(Arc::clone(&connection))));
+    let loopback_only = connection.app.loopback_hosts_only;
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads nowhere.
         if request.uri().path_and_query().is_none() {
             *request.uri_mut() = Uri::from_static("*");
+        }
+        if let Some(fault) = host::check(&request, loopback_only) {
+            request.extensions_mut().insert(fault);
         }
         filter.call(request)
     });

@@ -194,6 +194,7 @@ fn is_listed(error: &ApiError) -> bool {
         | ApiError::RateLimited
         | ApiError::AuthUnavailable
         | ApiError::SecretUnavailable
+        | ApiError::Misdirected
         | ApiError::NotFound
         | ApiError::MethodNotAllowed { .. }
         | ApiError::PayloadTooLarge
@@ -218,6 +219,7 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::RateLimited,
         ApiError::AuthUnavailable,
         ApiError::SecretUnavailable,
+        ApiError::Misdirected,
         ApiError::NotFound,
         ApiError::MethodNotAllowed { path: "/" },
         ApiError::PayloadTooLarge,
@@ -237,7 +239,8 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::Internal(""),
     ] {
         assert!(is_listed(&error), "{error:?}");
-        let is_operators = matches!(error, ApiError::OriginForbidden | ApiError::SecretUnavailable | ApiError::Upstream(_));
+        let is_operators =
+            matches!(error, ApiError::Misdirected | ApiError::OriginForbidden | ApiError::SecretUnavailable | ApiError::Upstream(_));
         assert_eq!(error.remediation().is_some(), is_operators, "{error:?}");
     }
     let codes: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.code).collect();

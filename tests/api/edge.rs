@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{spawn_app, spawn_app_with};
+use crate::harness::{Setup, UNDER_HOST, spawn_app, spawn_app_with};
 use crate::wire::{connect, until_closed};
 
 const GETS: [&str; 4] = ["/", "/api/health", "/api/health/ready", "/api/openapi.json"];
@@ -216,4 +216,47 @@ async fn health_says_what_runs_and_that_it_is_ready() {
     let health = app.get("/api/health").await.json();
     assert_eq!((health["status"].as_str(), health["version"].as_str()), (Some("healthy"), Some(env!("CARGO_PKG_VERSION"))));
     assert_eq!(app.get("/api/health/ready").await.json(), serde_json::json!({ "status": "ready", "dependencies": [] }));
+}
+
+#[tokio::test]
+async fn a_request_without_a_host_or_with_two_is_refused_before_anything_else() {
+    let app = spawn_app();
+    for (head, status) in [
+        ("GET /api/health HTTP/1.1\r\n", "400"),
+        ("GET /api/health HTTP/1.1\r\nhost: a\r\nhost: a\r\n", "400"),
+        ("GET /nowhere HTTP/1.1\r\n", "400"),
+        ("PUT /api/token HTTP/1.1\r\n", "400"),
+        ("GET / HTTP/1.1\r\n", "400"),
+        ("GET /api/health HTTP/1.0\r\nhost: a\r\nhost: b\r\n", "400"),
+        ("GET /api/health HTTP/1.0\r\n", "200"),
+        ("GET /api/health HTTP/1.1\r\nhost:\r\n", "200"),
+    ] {
+        let answer = raw(app.address, &format!("{head}connection: close\r\n\r\n")).await;
+        assert!(answer.contains(&format!(" {status} ")), "{head}: {answer}");
+        if status == "400" {
+            assert!(answer.contains(r#""code":"invalid_request""#) && answer.contains(r#""field":"Host""#), "{head}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_a_loopback_address_only_names_of_this_machine_are_served() {
+    let ask =
+        async |app: &crate::harness::TestApp, path: &str, host: &str| app.send(Method::GET, path, &[("host", host.as_bytes())], None).await;
+    let app = Setup { left_out: &[UNDER_HOST], ..Setup::default() }.spawn();
+    for path in ["/", "/api/health", "/nowhere", "/api/token"] {
+        let answer = ask(&app, path, "rebound.example:7071").await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::MISDIRECTED_REQUEST, "misdirected_request"), "{path}");
+        assert!(answer.json()["remediation"].as_str().unwrap().contains("ROOMKEY_TRUSTED_PROXIES"));
+    }
+    for host in ["localhost:7071", "127.0.0.1", "[::1]:80", "app.localhost"] {
+        assert_eq!(ask(&app, "/api/health", host).await.status, StatusCode::OK, "{host}");
+    }
+    let core_tools = [("AZURE_FUNCTIONS_ENVIRONMENT", "Development")];
+    let app = Setup { settings: &core_tools, ..Setup::default() }.spawn();
+    assert_eq!(ask(&app, "/api/health", "rebound.example").await.status, StatusCode::MISDIRECTED_REQUEST, "Core Tools");
+    let proxies = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32")];
+    let app = Setup { settings: &proxies, left_out: &[UNDER_HOST], ..Setup::default() }.spawn();
+    assert_eq!(ask(&app, "/api/health", "voice.example.com").await.status, StatusCode::OK, "a reverse proxy of one's own");
+    assert_eq!(ask(&spawn_app(), "/api/health", "voice.example.com").await.status, StatusCode::OK, "a Functions host of one's own");
 }

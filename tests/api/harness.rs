@@ -25,6 +25,8 @@ use tokio::sync::oneshot;
 pub const NOW: u64 = 1_700_000_000;
 pub const API_KEY: &str = "APIcanarykey";
 pub const ADMIN_KEY: &str = "canary-admin-key-of-32-characters";
+/// Says that the Functions host started the process.
+pub const UNDER_HOST: &str = "FUNCTIONS_CUSTOMHANDLER_WORKER_ID";
 pub const API_SECRET: &str = "canary-secret-of-at-least-32-bytes";
 
 struct FixedClock;
@@ -109,6 +111,8 @@ impl Setup<'_> {
         let base = [
             ("FUNCTIONS_APP_ROOT_PATH", root.path().to_str().unwrap()),
             ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+            // As under a Functions host, so that the hosts of requests do not matter.
+            (UNDER_HOST, "3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
             ("LIVEKIT_URL", "wss://livekit.example.com"),
             ("LIVEKIT_API_KEY", API_KEY),
             ("LIVEKIT_API_SECRET", API_SECRET),

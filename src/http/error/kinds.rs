@@ -32,6 +32,16 @@ pub(super) const METHOD_NOT_ALLOWED: Kind = kind(
     "This route does not have this method.",
     "The header `Allow` lists those it has.",
 );
+pub(super) const MISDIRECTED: Kind = kind(
+    "misdirected_request",
+    StatusCode::MISDIRECTED_REQUEST,
+    "The request is for another machine.",
+    "On a loopback address only names of this machine are served (`localhost`, 127.0.0.1), so that no web page can reach the service under a \
+     name of its own. Operators: where a reverse proxy calls with its public name, set ROOMKEY_TRUSTED_PROXIES.",
+);
+/// What an operator can do about it, for the body of the answer.
+pub(super) const MISDIRECTED_REMEDIATION: &str =
+    "Ask for localhost or 127.0.0.1. Behind a reverse proxy on this machine, set ROOMKEY_TRUSTED_PROXIES to the proxy's address.";
 pub(super) const UNAUTHENTICATED: Kind = kind(
     "unauthenticated",
     StatusCode::UNAUTHORIZED,
@@ -92,7 +102,8 @@ pub(super) const INTERNAL: Kind = kind(
 );
 
 /// All kinds, in the order of refusal.
-pub const KINDS: [&Kind; 24] = [
+pub const KINDS: [&Kind; 25] = [
+    &MISDIRECTED,
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
     &OVERLOADED,
