@@ -154,7 +154,7 @@ impl Config {
         if azure_marker.is_some() && reader.holds("ROOMKEY_TRUSTED_PROXIES") {
             reader.fault("ROOMKEY_TRUSTED_PROXIES", "has no effect in Azure, whose front end says where a caller comes from; unset it");
         }
-        let surroundings = surroundings::read(&mut reader, address, azure_marker.is_some());
+        let surroundings = surroundings::read(&reader, address, azure_marker.is_some());
         let log_level = reader.parsed("ROOMKEY_LOG", log_level).unwrap_or(Level::INFO);
         let log_format = reader.parsed("ROOMKEY_LOG_FORMAT", log_format);
         reader.refuse_unknown();

@@ -21,10 +21,10 @@ pub struct Surroundings {
 }
 
 /// Reads the surroundings of a process that will listen on `address`.
-pub fn read(reader: &mut Reader<'_>, address: Option<SocketAddr>, in_azure: bool) -> Surroundings {
+pub fn read(reader: &Reader<'_>, address: Option<SocketAddr>, in_azure: bool) -> Surroundings {
     let started_by_host = reader.holds(WORKER_ID);
     // A host of the operator's own hands on the public name; Core Tools is called by this machine only.
-    let behind_own_host = started_by_host && reader.text(HOST_ENVIRONMENT) != Some("Development");
+    let behind_own_host = started_by_host && reader.raw(HOST_ENVIRONMENT) != Some("Development");
     let is_loopback = address.is_none_or(|address| address.ip().is_loopback());
     let has_proxies = reader.holds("ROOMKEY_TRUSTED_PROXIES");
     Surroundings { started_by_host, loopback_hosts_only: is_loopback && !has_proxies && !in_azure && !behind_own_host }
@@ -63,7 +63,7 @@ mod tests {
 
     fn hosts_only(address: &str, in_azure: bool, settings: &[(&str, &str)]) -> bool {
         let environment: Environment = settings.iter().copied().collect();
-        read(&mut Reader::new(&environment), Some(address.parse().unwrap()), in_azure).loopback_hosts_only
+        read(&Reader::new(&environment), Some(address.parse().unwrap()), in_azure).loopback_hosts_only
     }
 
     #[test]

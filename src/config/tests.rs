@@ -356,7 +356,7 @@ fn a_value_in_quotes_is_a_fault_wherever_it_stands() {
     let path = folder.path().join("quoted");
     std::fs::write(&path, "\"canary-secret-of-at-least-32-bytes\"\n").unwrap();
     // The first is refused in words of its own; the platform writes the others.
-    let others = [settings::ROUTE_PREFIX, "WEBSITE_AUTH_ENABLED", "WEBSITE_AUTH_V2_CONFIG_JSON"];
+    let others = [settings::ROUTE_PREFIX, "AZURE_FUNCTIONS_ENVIRONMENT", "WEBSITE_AUTH_ENABLED", "WEBSITE_AUTH_V2_CONFIG_JSON"];
     for setting in settings::SETTINGS.iter().filter(|setting| !others.contains(&setting.name)) {
         for quoted in ["\"canary\"", "'canary'", "“canary”", "`canary`", "\"a\",\"b\""] {
             let faults = read(&with_all(&[(setting.name, quoted)])).unwrap_err().faults;
