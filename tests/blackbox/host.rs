@@ -1,53 +1,59 @@
-//! A stand-in for the Azure Functions host, which runs the packaged app as a custom handler.
+//! A simulator of the Azure Functions host, which runs the packaged app as a custom handler.
 //!
 //! | part | stands for | leaves out |
 //! |---|---|---|
 //! | `app_folder` | `host.json` and the function folders of the unpacked package; without a switch for the mode, with other bindings or with keys it stops | other sections, comments, overriding by app settings, `%VAR%`, extension bundles, programs found on the PATH |
-//! | `routes` | functions in the order of their names, first match on route and method, else an empty 404; the prefix; `{*path}` | constraints, defaults and optional parts of routes, `/admin`, `/runtime`, the page at `/` (all 404 here) |
-//! | `forwarding` | a host that copies: headers, query and body by the host's rules, the answer read whole, one try, 500 | redirects and cookies of .NET's client; the 500 with which .NET may refuse a chunked request (here it arrives without its body) |
-//! | `proxying` | a newer host that streams: hop-by-hop headers dropped, `X-Forwarded-*` set, 10 tries in 1.9 s, 500 | trailers, upgrades, `Expect` |
-//! | `dot_net` | one line for all values of a header, pooled connections that end after 60 s without use | every other habit of that client |
+//! | `routes` | functions in the order of their names, first match on route and method, else an empty 404; the prefix; `{*path}` | constraints, defaults and optional parts of routes |
+//! | `kestrel`, `path` | the host's server: what it refuses (400, 414, 431), how it reads a target and writes an answer; no time in `Date` | limits of time and speed, HTTP/2, trailers |
+//! | `forwarding` | a host that copies: path, query, headers and body by the host's rules, the answer read whole, 500 | redirects and cookies of .NET's client |
+//! | `proxying` | a newer host that streams: hop-by-hop headers dropped, `X-Forwarded-*` set, 10 tries in 1.9 s, 500 | an upgrade that the handler accepts (101) |
+//! | `dot_net`, `source` | one line for all values of a header, pooled connections that end after 60 s without use, four sends of what has no body, `Expect: 100-continue` | every other habit of that client |
 //! | `process`, `journal` | environment, working directory, pipes and how their lines are taken, exit messages, SIGKILL and 1 s | what Azure itself puts into the environment, sanitizing of secrets in the log |
-//! | `worker` | one port for all its processes, `GET /` every 25 ms until any answer, the limit for that, restarts, the third error; early requests wait | another program that takes the port first; older hosts, which leave nothing running after exit code 0 |
-//! | here | listening, `customHeaders`, an old and a new process side by side | `functionTimeout` and every other limit of time or size, CORS by the platform, TLS, Easy Auth, scaling, what an instance does when its host stopped |
+//! | `worker` | one port for all its processes, `GET /` every 25 ms until any answer, the limit for that, restarts, the third error, exit code 0; early requests wait | another program that takes the port first; newer hosts, which start another process after exit code 0 |
+//! | `front`, here | listening, `customHeaders`, `/`, `/admin`, `/runtime` (401), `functionTimeout`, a changed `host.json`: an old and a new process side by side | CORS by the platform, TLS, Easy Auth, scaling, what an instance does when its host stopped |
 //!
-//! Source: the host's code (github.com/Azure/azure-functions-host, 4.1037 and newer), YARP's and .NET's. Written after reading it, and
-//! never compared with a running host.
+//! Source: exchanges recorded at a running host (`exchanges.json`, replayed by
+//! `host_tests/replay.rs`), its code (github.com/Azure/azure-functions-host, 4.1037 and newer),
+//! YARP's and .NET's.
 
 pub mod app_folder;
-pub mod dot_net;
-pub mod forwarding;
+mod dot_net;
+mod forwarding;
+mod front;
+pub mod headers;
 pub mod journal;
+mod kestrel;
+mod path;
 pub mod process;
-pub mod proxying;
-pub mod routes;
-pub mod worker;
+mod proxying;
+mod routes;
+mod source;
+pub mod stream;
+pub mod timing;
+mod worker;
 
-use std::convert::Infallible;
+use std::any::Any;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use roomkey::entropy::{Entropy, SystemEntropy};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use self::app_folder::AppFolder;
-use self::dot_net::{Body, empty};
+use self::front::Front;
 use self::journal::Journal;
-use self::worker::{InFlight, Worker};
+use self::process::Program;
+use self::timing::Timing;
+use self::worker::Worker;
 use crate::package::App;
 
-const VERSION: &str = "4.1037.0.0";
-const HOST_VERSION: HeaderName = HeaderName::from_static("x-azure-functions-hostversion");
-const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
+pub const VERSION: &str = "4.1037.0.0";
+const HOST_VERSION: &str = "X-Azure-Functions-HostVersion";
+const INVOCATION_ID: &str = "X-Azure-Functions-InvocationId";
 
 /// How requests reach the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,129 +71,100 @@ pub struct Host {
     pub url: String,
     pub journal: Journal,
     front: Arc<Front>,
-    settings: Arc<[(String, String)]>,
-    tasks: Mutex<JoinSet<()>>,
-    _app: App,
+    _tasks: JoinSet<()>,
+    _folder: Box<dyn Any + Send + Sync>,
 }
 
-struct Front {
-    app: Arc<AppFolder>,
-    mode: Mode,
-    journal: Journal,
-    worker: Mutex<Arc<Worker>>,
+/// What a host is started with.
+pub struct Setup {
+    pub root: PathBuf,
+    pub mode: Mode,
+    pub program: Program,
+    pub timing: Timing,
+    /// Whether `GET /` is empty, as `AzureWebJobsDisableHomepage` makes it.
+    pub homepage_disabled: bool,
 }
 
 impl Host {
-    /// Starts a host for an unpacked app, with app settings. Requests may come at once: they wait for the handler.
+    /// What the host says in place of the time.
+    pub const DATE: &str = kestrel::DATE;
+
+    /// Starts a host for an unpacked app, with app settings. Requests may come at once: they wait
+    /// for the handler.
     pub async fn start(app: App, mode: Mode, settings: &[(&str, &str)]) -> Self {
-        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let folder = Arc::new(AppFolder::read(app.folder(), mode));
-        let worker = Arc::new(Worker::new(Arc::clone(&folder)));
+        let settings: Arc<[_]> = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let homepage_disabled = settings.contains(&("AzureWebJobsDisableHomepage".to_owned(), "true".to_owned()));
+        let program = Program::Executable(settings);
+        let setup = Setup { root: app.folder().to_owned(), mode, program, timing: Timing::MEASURED, homepage_disabled };
+        Self::run(setup, app).await
+    }
+
+    /// Starts a host for a folder, which is kept for as long as the host runs.
+    pub async fn run(setup: Setup, folder: impl Any + Send + Sync) -> Self {
+        let Setup { root, mode, program, timing, homepage_disabled } = setup;
+        let app = Arc::new(AppFolder::read(&root, mode));
+        let worker = Arc::new(Worker::new(Arc::clone(&app), timing));
         let journal = Journal::new();
-        let front = Arc::new(Front { app: folder, mode, journal: journal.clone(), worker: Mutex::new(Arc::clone(&worker)) });
+        let current = Mutex::new((Arc::clone(&app), Arc::clone(&worker)));
+        let front = Arc::new(Front { mode, journal: journal.clone(), homepage_disabled, current });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let tasks = Mutex::new(JoinSet::from_iter([Arc::clone(&front).serve(listener)]));
-        let host = Self { address, url: format!("http://{address}"), journal, front, settings, tasks, _app: app };
-        host.bring_to_life(worker);
-        host
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&front).serve(listener));
+        tasks.spawn(follow(app, worker, Arc::clone(&front), program));
+        Self { address, url: format!("http://{address}"), journal, front, _tasks: tasks, _folder: Box::new(folder) }
     }
 
-    fn bring_to_life(&self, worker: Arc<Worker>) {
-        self.tasks.lock().unwrap().spawn(worker.live(Arc::clone(&self.settings), self.journal.clone()));
-    }
-
-    /// Starts a new process, lets it serve once it is ready, and ends the old one when its last request is answered.
+    /// Changes `host.json`, and waits until the process before has ended.
     pub async fn replace(&self) {
-        let new = Arc::new(Worker::new(Arc::clone(&self.front.app)));
-        self.bring_to_life(Arc::clone(&new));
-        assert!(new.is_ready().await);
-        let old = std::mem::replace(&mut *self.front.worker.lock().unwrap(), new);
-        old.retire().await;
+        let retired = self.journal.read(|entries| entries.retired);
+        self.change_host_json();
+        self.journal.until(|entries| entries.retired > retired).await;
+    }
+
+    /// Changes `host.json` in a way that means nothing.
+    pub fn change_host_json(&self) {
+        let root = self.front.current.lock().unwrap().0.root.clone();
+        let text = std::fs::read_to_string(root.join("host.json")).unwrap();
+        std::fs::write(root.join("host.json.new"), text + "\n").unwrap();
+        std::fs::rename(root.join("host.json.new"), root.join("host.json")).unwrap();
+    }
+
+    /// Where the handler of the moment listens.
+    pub fn handler(&self) -> SocketAddr {
+        self.front.current.lock().unwrap().1.address
     }
 
     /// Whether the handler answers the host's health ping.
     pub async fn ping(&self) -> bool {
-        let (worker, _in_flight) = self.front.enter();
+        let worker = Arc::clone(&self.front.current.lock().unwrap().1);
         worker.is_ready().await && worker.ping().await.is_ok()
     }
 }
 
-impl Front {
-    async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let mut connections = JoinSet::new();
-        let accepting = async {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let front = Arc::clone(&self);
-                let service = service_fn(move |request| {
-                    let front = Arc::clone(&front);
-                    async move { Ok::<_, Infallible>(front.answer(request).await) }
-                });
-                // Ends with an error when the client goes away or an answer breaks off, which the client sees.
-                connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service).map(drop));
-            }
-        };
-        tokio::select! {
-            () = self.journal.gave_up() => {}
-            () = accepting => {}
+/// Runs the app's worker, and another one for each change of `host.json`. Requests go over to the
+/// new one at once; the old one ends behind its last request.
+async fn follow(mut app: Arc<AppFolder>, mut worker: Arc<Worker>, front: Arc<Front>, program: Program) {
+    let mut workers = JoinSet::new();
+    loop {
+        workers.spawn(Arc::clone(&worker).live(program.clone(), front.journal.clone()));
+        let path = app.root.join("host.json");
+        while std::fs::read_to_string(&path).is_ok_and(|text| text == app.host_json) {
+            sleep(worker.timing.file_poll).await;
         }
-        drop(listener);
-        self.journal.note(|entries| entries.stopped = true);
+        app = Arc::new(AppFolder::read(&app.root, front.mode));
+        worker = Arc::new(Worker::new(Arc::clone(&app), worker.timing));
+        let current = (Arc::clone(&app), Arc::clone(&worker));
+        let (_, old) = std::mem::replace(&mut *front.current.lock().unwrap(), current);
+        let journal = front.journal.clone();
+        let lines = journal.read(|entries| entries.lines.len());
+        workers.spawn(async move {
+            old.retire(&journal, lines).await;
+            journal.note(|entries| entries.retired += 1);
+        });
     }
-
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let mut answer = self.passed_on(request).await;
-        for (name, value) in &self.app.custom_headers {
-            answer.headers_mut().entry(name).or_insert_with(|| value.clone());
-        }
-        answer
-    }
-
-    async fn passed_on(&self, request: Request<Incoming>) -> Response<Body> {
-        let Some(function) = self.app.functions.find(request.method(), &routes::decoded(request.uri().path())) else {
-            return status(StatusCode::NOT_FOUND);
-        };
-        let (invocation, (worker, in_flight)) = (fresh_id(), self.enter());
-        self.journal.note(|entries| entries.invocations.push((invocation, function.name.clone())));
-        let answer = match self.mode {
-            _ if !worker.is_ready().await => None,
-            Mode::Forwarding => forwarding::pass(&worker, request, invocation).await,
-            Mode::Proxying => proxying::pass(&worker, request, invocation).await,
-        };
-        let Some(answer) = answer else { return status(StatusCode::INTERNAL_SERVER_ERROR) };
-        // A request is under way until its answer's last byte.
-        answer.map(|body| body.map_frame(move |frame| (frame, &in_flight).0).boxed())
-    }
-
-    /// The worker of the moment. One lock with the replacing, so that no request reaches a worker that retires.
-    fn enter(&self) -> (Arc<Worker>, InFlight) {
-        let worker = self.worker.lock().unwrap();
-        (Arc::clone(&worker), worker.enter())
-    }
-}
-
-fn status(status: StatusCode) -> Response<Body> {
-    let mut answer = Response::new(empty());
-    *answer.status_mut() = status;
-    answer
 }
 
 fn fresh_id() -> Uuid {
     (&SystemEntropy as &dyn Entropy).uuid()
-}
-
-fn value(text: &impl ToString) -> HeaderValue {
-    text.to_string().try_into().unwrap()
-}
-
-fn header_map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
-    headers.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
-}
-
-fn listed(headers: &HeaderMap) -> Vec<(&str, &str)> {
-    let mut listed: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-    listed.sort_unstable();
-    listed
 }

@@ -3,6 +3,7 @@
 
 mod attack;
 mod host;
+mod host_tests;
 mod memory;
 mod package;
 #[path = "../process.rs"]

@@ -31,7 +31,13 @@ mod requests;
 
 /// A host in dev mode: no setting but what every custom handler has.
 async fn start(mode: Mode) -> Host {
-    Host::start(unpacked(), mode, &[("FUNCTIONS_WORKER_RUNTIME", "custom"), ("ROOMKEY_RATE_LIMIT", "off")]).await
+    start_with(mode, &[]).await
+}
+
+/// The same, with more settings.
+async fn start_with(mode: Mode, settings: &[(&str, &str)]) -> Host {
+    let usual = [("FUNCTIONS_WORKER_RUNTIME", "custom"), ("AzureWebJobsDisableHomepage", "true"), ("ROOMKEY_RATE_LIMIT", "off")];
+    Host::start(unpacked(), mode, &[&usual, settings].concat()).await
 }
 
 /// One answer.
@@ -50,6 +56,12 @@ impl Answer {
 
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// A list, whether it came as one line or as several.
+    fn list(&self, name: &str) -> Option<String> {
+        let lines: Vec<_> = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        (!lines.is_empty()).then(|| lines.join(", "))
     }
 
     fn json(&self) -> Value {

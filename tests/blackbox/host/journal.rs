@@ -1,4 +1,5 @@
-//! What the host knows and would show: log lines with their levels, starts, exits, invocations. Tests wait for entries here.
+//! What the host knows and would show: log lines with their levels, starts, exits, invocations.
+//! Tests wait for entries here.
 
 use std::time::Duration;
 
@@ -30,10 +31,18 @@ pub struct Entries {
     pub lines: Vec<(Level, String)>,
     /// The process id of every handler that became ready.
     pub starts: Vec<u32>,
+    /// The exit codes of handlers that ended by themselves and are no errors.
+    pub ends: Vec<i32>,
     /// Why a handler that should have lived did not. What the host ended itself is not here.
     pub exits: Vec<String>,
     /// Each request that a function took, and the function's name.
     pub invocations: Vec<(Uuid, String)>,
+    /// How many requests have run into `functionTimeout`.
+    pub timeouts: usize,
+    /// How many tasks have taken the place of a process.
+    pub tasks: u32,
+    /// How many handlers were replaced and have ended.
+    pub retired: usize,
     /// There were too many errors.
     pub gave_up: bool,
     /// For that reason the host listens no more.
@@ -44,7 +53,8 @@ pub struct Entries {
 pub struct Journal(watch::Sender<Entries>);
 
 impl Level {
-    /// How the host takes a line: by its pipe, and on stderr by the word in it. `None` for what goes elsewhere.
+    /// How the host takes a line: by its pipe, and on stderr by the word in it. `None` for what
+    /// goes elsewhere.
     pub fn of(pipe: Pipe, line: &str) -> Option<Self> {
         let line = line.to_ascii_lowercase();
         if ["languageworkerconsolelog", "azfuncjsonlog:"].iter().any(|prefix| line.starts_with(prefix)) {
@@ -67,6 +77,12 @@ impl Journal {
         self.0.send_modify(entry);
     }
 
+    /// A number in place of a process id.
+    pub fn next_task_id(&self) -> u32 {
+        self.note(|entries| entries.tasks += 1);
+        self.read(|entries| entries.tasks)
+    }
+
     /// What the entries say now.
     pub fn read<T>(&self, question: impl FnOnce(&Entries) -> T) -> T {
         question(&self.0.borrow())
@@ -75,6 +91,11 @@ impl Journal {
     /// Waits, without a limit, for too many errors.
     pub async fn gave_up(&self) {
         self.0.subscribe().wait_for(|entries| entries.gave_up).await.unwrap();
+    }
+
+    /// Waits, without a limit, for output of a handler.
+    pub async fn more_lines_than(&self, lines: usize) {
+        self.0.subscribe().wait_for(|entries| entries.lines.len() > lines).await.unwrap();
     }
 
     /// Waits until the entries say so.

@@ -1,4 +1,8 @@
-//! One process of the handler: started as the host starts it, read line by line, waited for, killed.
+//! One process of the handler: started as the host starts it, read line by line, waited for,
+//! killed.
+//!
+//! It is the executable that `host.json` names, or a task of the test that takes its place: a task
+//! listens on the same port, ends with an exit code, and loses its connections when it is killed.
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -6,6 +10,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -21,16 +26,54 @@ const KILL_WAIT: Duration = Duration::from_secs(1);
 /// How many of its last error lines explain an exit.
 const LAST_ERRORS: usize = 3;
 
+/// What the host starts as the handler.
+#[derive(Clone)]
+pub enum Program {
+    /// The executable of the app, with these settings in its environment.
+    Executable(Arc<[(String, String)]>),
+    /// A task of the test. What it returns is the exit code.
+    Task(Arc<dyn Fn(Start) -> BoxFuture<'static, i32> + Send + Sync>),
+}
+
+/// What a task is told at its start.
+pub struct Start {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// The process id.
+    pub id: u32,
+    journal: Journal,
+}
+
 /// A process. It is killed when this is dropped.
 pub struct Process {
-    child: Child,
+    id: u32,
     name: String,
-    readers: Vec<JoinHandle<()>>,
+    running: Running,
     errors: Arc<Mutex<Vec<String>>>,
 }
 
+enum Running {
+    Child { child: Box<Child>, readers: Vec<JoinHandle<()>> },
+    Task(JoinHandle<i32>),
+}
+
+impl Start {
+    /// Writes a line to stdout.
+    pub fn print(&self, line: &str) {
+        self.journal.note(|entries| entries.lines.push((Level::Information, line.to_owned())));
+    }
+}
+
 impl Process {
-    pub fn start(app: &AppFolder, settings: &[(String, String)], address: SocketAddr, journal: &Journal) -> Self {
+    pub fn start(app: &AppFolder, program: &Program, address: SocketAddr, journal: &Journal) -> Self {
+        let settings = match program {
+            Program::Executable(settings) => settings,
+            Program::Task(task) => {
+                let id = journal.next_task_id();
+                let running = tokio::spawn(task(Start { address, id, journal: journal.clone() }));
+                return Self { id, name: "task".to_owned(), running: Running::Task(running), errors: Arc::default() };
+            }
+        };
         let (port, id, root) = (address.port().to_string(), fresh_id().to_string(), app.root.to_str().unwrap());
         let from_host = [
             ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
@@ -46,33 +89,64 @@ impl Process {
         let errors = Arc::default();
         let stdout = read(Pipe::Stdout, child.stdout.take().unwrap(), journal.clone(), Arc::clone(&errors));
         let stderr = read(Pipe::Stderr, child.stderr.take().unwrap(), journal.clone(), Arc::clone(&errors));
-        Self { child, name: app.executable.display().to_string(), readers: vec![stdout, stderr], errors }
+        let (id, name) = (child.id().unwrap(), app.executable.display().to_string());
+        Self { id, name, running: Running::Child { child: Box::new(child), readers: vec![stdout, stderr] }, errors }
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id().unwrap()
+        self.id
     }
 
-    /// Waits for an end that the host did not ask for. `None`: the host starts another and counts nothing. Else the host counts
-    /// it, for the given reason.
-    pub async fn exit(&mut self) -> Option<String> {
-        let status = self.child.wait().await.unwrap();
-        while let Some(reader) = self.readers.last_mut() {
-            reader.await.unwrap();
-            self.readers.pop();
+    /// Waits for an end that the host did not ask for, and returns the exit code.
+    pub async fn exit(&mut self) -> i32 {
+        match &mut self.running {
+            // A panic counts as an abort.
+            Running::Task(task) => task.await.unwrap_or(134),
+            Running::Child { child, .. } => {
+                let status = child.wait().await.unwrap();
+                // .NET's word for a signal.
+                status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+            }
         }
-        // .NET's word for a signal.
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap());
+    }
+
+    /// The host's message about an exit code, once all output has been read.
+    pub async fn exit_message(&mut self, code: i32) -> String {
+        if let Running::Child { readers, .. } = &mut self.running {
+            while let Some(reader) = readers.last_mut() {
+                reader.await.unwrap();
+                readers.pop();
+            }
+        }
         let errors = self.errors.lock().unwrap();
         let last = errors.split_at(errors.len().saturating_sub(LAST_ERRORS)).1.join(",");
-        (![0, 200].contains(&code)).then(|| format!("{} exited with code {code} (0x{code:X}): {last}", self.name))
+        format!("{} exited with code {code} (0x{code:X}): {last}", self.name)
     }
 
     /// SIGKILL, as every stop by the host is.
     pub async fn kill(&mut self) {
-        // Fails if it ended by itself a moment ago.
-        let _ = self.child.start_kill();
-        assert!(timeout(KILL_WAIT, self.child.wait()).await.is_ok(), "a killed process was not gone within a second");
+        let gone = async {
+            match &mut self.running {
+                Running::Child { child, .. } => {
+                    // Fails if it ended by itself a moment ago.
+                    let _ = child.start_kill();
+                    let _ = child.wait().await;
+                }
+                Running::Task(task) => {
+                    task.abort();
+                    let _ = task.await;
+                }
+            }
+        };
+        assert!(timeout(KILL_WAIT, gone).await.is_ok(), "a killed process was not gone within a second");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Running::Task(task) = &self.running {
+            task.abort();
+        }
     }
 }
 

@@ -1,146 +1,94 @@
-//! The mode that streams (YARP, Microsoft's reverse proxy): the request goes on as it came, and is tried again while the
-//! handler is down.
+//! The mode that streams (YARP, Microsoft's reverse proxy): the request goes on as it came, and is
+//! tried again while the handler is down.
 
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::time::Duration;
-
-use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE, UPGRADE_INSECURE_REQUESTS};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use http_body_util::BodyExt;
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::dot_net::{Body, one_line_each};
-use super::routes::decoded;
+use super::dot_net::{Failure, Request as Copy};
+use super::headers::Headers;
+use super::kestrel::{Answer, Request};
+use super::source::Source;
 use super::worker::Worker;
-use super::{HOST_VERSION, INVOCATION_ID, VERSION, value};
+use super::{HOST_VERSION, INVOCATION_ID, VERSION, path};
 
 /// What concerns one connection only, in either direction. `Proxy-*` is dropped as well.
-const HOP_BY_HOP: [HeaderName; 7] =
-    [CONNECTION, TRANSFER_ENCODING, HeaderName::from_static("keep-alive"), UPGRADE, TE, ALT_SVC, UPGRADE_INSECURE_REQUESTS];
+const HOP_BY_HOP: [&str; 7] = ["connection", "transfer-encoding", "keep-alive", "upgrade", "te", "alt-svc", "upgrade-insecure-requests"];
 
-const TRIES: u32 = 10;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// What the host says itself, or keeps from the handler.
+const OVERWRITTEN: [&str; 8] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-azure-functions-hostversion",
+    "x-azure-functions-invocationid",
+    "x-ms-invocation-id",
+];
 
-/// Where the platform's front end stands.
-const FRONT_END: &str = "10.0.0.1";
-
-/// Passes a request on; `None` where the handler did not answer it.
-pub async fn pass(worker: &Worker, request: Request<Incoming>, invocation: Uuid) -> Option<Response<Body>> {
-    let (head, body) = request.into_parts();
-    let body = Arc::new(Source { body: Mutex::new(body), was_read: AtomicBool::new(false) });
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1..=TRIES {
-        let mut copy = Request::new(Reader(Arc::clone(&body)).boxed());
-        *copy.method_mut() = head.method.clone();
-        *copy.uri_mut() = uri(worker, &head.uri);
-        *copy.headers_mut() = headers(&head.headers, invocation);
-        match worker.client.request(copy).await {
-            Ok(mut answer) => {
-                strip(answer.headers_mut());
-                return Some(answer.map(BodyExt::boxed));
+/// Passes a request on; `None` where the handler did not answer it, or the client went away.
+pub async fn pass(worker: &Worker, request: &Request, source: &mut Source<'_>, invocation: Uuid) -> Result<Option<Answer>, Failure> {
+    source.watch_client();
+    let query = request.query.as_ref().map(|query| format!("?{}", path::proxied_query(query))).unwrap_or_default();
+    let headers = headers(request, worker, invocation);
+    let copy = Copy { method: request.method.clone(), target: path::proxied(&request.path) + &query, headers };
+    let mut pauses = worker.timing.pauses();
+    loop {
+        // A body can be read only once; a try that finds it used up fails before it sends anything.
+        if !source.was_read() {
+            match worker.client.send(&copy, source).await {
+                Ok(mut answer) => return Ok(accepted(&mut answer.headers).then(|| Answer::streamed(answer))),
+                Err(Failure::ClientGone) => return Err(Failure::ClientGone),
+                Err(_) => {}
             }
-            // A body can be read only once.
-            Err(_) if attempt == TRIES || body.was_read.load(Ordering::Acquire) => break,
-            Err(_) => sleep(pause).await,
         }
-        pause = LONGEST_PAUSE.min(pause * 2);
+        let Some(pause) = pauses.next() else { return Ok(None) };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = source.client_gone() => return Err(Failure::ClientGone),
+        }
     }
-    None
 }
 
-/// The path encoded anew, the query untouched.
-fn uri(worker: &Worker, uri: &Uri) -> Uri {
-    let mut url = worker.url();
-    url.set_path(&decoded(uri.path()));
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{url}{query}").parse().unwrap()
-}
-
-fn headers(sent: &HeaderMap, invocation: Uuid) -> HeaderMap {
+fn headers(request: &Request, worker: &Worker, invocation: Uuid) -> Headers {
+    let sent = &request.headers;
+    let is_web_socket = sent.lists("connection", "upgrade") && sent.lists("upgrade", "websocket");
     let mut headers = sent.clone();
     strip(&mut headers);
-    if sent.contains_key(TRANSFER_ENCODING) {
-        headers.remove(CONTENT_LENGTH);
+    headers.retain(|name| !OVERWRITTEN.iter().chain(&["content-length", "host"]).any(|own| own.eq_ignore_ascii_case(name)));
+    headers.append("Host", worker.address.to_string());
+    headers.append(HOST_VERSION, VERSION);
+    headers.append(INVOCATION_ID, invocation.to_string());
+    headers.append("x-ms-invocation-id", invocation.to_string());
+    headers.append("X-Forwarded-For", request.peer.to_string());
+    headers.append("X-Forwarded-Host", sent.text("host").unwrap_or_default());
+    headers.append("X-Forwarded-Proto", "http");
+    if is_web_socket {
+        headers.append("Connection", "Upgrade");
+        headers.append("Upgrade", "websocket");
     }
-    // The client library sets the handler's own address in place of the client's word.
-    let host = headers.remove(HOST);
-    headers.extend(host.map(|host| (HeaderName::from_static("x-forwarded-host"), host)));
-    headers.insert("x-forwarded-for", HeaderValue::from_static(FRONT_END));
-    headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
-    headers.remove("x-forwarded-prefix");
-    headers.insert(HOST_VERSION, HeaderValue::from_static(VERSION));
-    headers.insert(INVOCATION_ID, value(&invocation));
-    headers.insert("x-ms-invocation-id", value(&invocation));
-    one_line_each(&headers)
+    match request.content_length() {
+        _ if request.is_chunked() => headers.append("Transfer-Encoding", "chunked"),
+        Some(length) => headers.append("Content-Length", length.to_string()),
+        None if request.must_have_length() || headers.contains("content-type") => headers.append("Content-Length", "0"),
+        None => {}
+    }
+    headers.one_line_each()
 }
 
-fn strip(headers: &mut HeaderMap) {
-    let names: Vec<_> = headers.keys().filter(|name| HOP_BY_HOP.contains(name) || name.as_str().starts_with("proxy-")).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+fn strip(headers: &mut Headers) {
+    let is_dropped = |name: &str| HOP_BY_HOP.contains(&name) || name.starts_with("proxy-");
+    headers.retain(|name| !is_dropped(&name.to_ascii_lowercase()));
 }
 
-/// A client's body, which outlives a try that did not read it.
-struct Source {
-    body: Mutex<Incoming>,
-    was_read: AtomicBool,
-}
-
-/// One try's view of it.
-struct Reader(Arc<Source>);
-
-impl hyper::body::Body for Reader {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.0.was_read.store(true, Ordering::Release);
-        Pin::new(&mut *self.0.body.lock().unwrap()).poll_frame(context)
+/// Leaves out what concerns one connection; false if the server refuses what is left.
+fn accepted(headers: &mut Headers) -> bool {
+    let is_chunked = headers.contains("transfer-encoding");
+    strip(headers);
+    if is_chunked {
+        headers.remove("content-length");
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.body.lock().unwrap().is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.body.lock().unwrap().size_hint()
-    }
-}
-
-#[test]
-fn proxying_drops_what_concerns_one_connection_and_overwrites_what_is_the_hosts() {
-    let sent = [
-        ("host", "voice.example.com"),
-        ("content-type", "application/json"),
-        ("content-encoding", "gzip"),
-        ("transfer-encoding", "chunked"),
-        ("connection", "keep-alive"),
-        ("proxy-authorization", "Basic x"),
-        ("upgrade-insecure-requests", "1"),
-        ("x-forwarded-for", "203.0.113.7"),
-        ("x-forwarded-prefix", "/x"),
-        ("x-azure-functions-invocationid", "forged"),
-        ("x-ms-invocation-id", "forged"),
-        ("user-agent", "browser/1"),
-    ];
-    let id = "00000000-0000-0000-0000-000000000000";
-    let arrives = [
-        ("content-encoding", "gzip"),
-        ("content-type", "application/json"),
-        ("user-agent", "browser/1"),
-        ("x-azure-functions-hostversion", "4.1037.0.0"),
-        ("x-azure-functions-invocationid", id),
-        ("x-forwarded-for", "10.0.0.1"),
-        ("x-forwarded-host", "voice.example.com"),
-        ("x-forwarded-proto", "http"),
-        ("x-ms-invocation-id", id),
-    ];
-    assert_eq!(super::listed(&headers(&super::header_map(&sent), Uuid::nil())), arrives);
+    let lengths: Vec<_> = headers.all("content-length").map(|value| std::str::from_utf8(value).unwrap_or_default()).collect();
+    let is_length_good = matches!(lengths.as_slice(), [] | [_]) && lengths.iter().all(|length| length.parse::<u64>().is_ok());
+    is_length_good && headers.is_ascii()
 }
