@@ -3,6 +3,6 @@
 
 mod handler;
 mod life;
-mod message;
-mod replay;
+pub mod message;
+pub mod replay;
 mod resend;

@@ -25,6 +25,7 @@ macro_rules! in_both_modes {
     };
 }
 
+mod hostile;
 mod life;
 mod load;
 mod requests;

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -42,6 +43,12 @@ impl Message {
     /// The status of an answer.
     pub fn status(&self) -> &str {
         self.line.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The code of a refusal of ours; empty in an answer that is not ours.
+    pub fn code(&self) -> String {
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        problem["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 

@@ -26,17 +26,24 @@ const TIMING: Timing = Timing {
 };
 
 /// An exchange in one of the modes.
-struct Exchange {
-    name: String,
-    request: Vec<u8>,
+pub struct Exchange {
+    pub name: String,
+    pub request: Vec<u8>,
     reply: Vec<u8>,
     /// What arrives at the handler; of several that are alike only one is recorded.
-    reaches: Vec<Message>,
+    pub reaches: Vec<Message>,
     times: usize,
-    answers: Vec<Message>,
+    pub answers: Vec<Message>,
 }
 
-fn exchanges(mode: Mode) -> Vec<Exchange> {
+impl Exchange {
+    /// Whether what reaches the handler can be answered by it: a body that breaks off cannot.
+    pub fn is_answered_by_the_handler(&self) -> bool {
+        !self.reaches.is_empty() && self.name != "chunked, broken"
+    }
+}
+
+pub fn exchanges(mode: Mode) -> Vec<Exchange> {
     let file: Value = serde_json::from_str(include_str!("../host/exchanges.json")).unwrap();
     // Each character is one byte.
     let bytes = |text: &Value| text.as_str().unwrap().chars().map(|character| u8::try_from(character).unwrap()).collect::<Vec<u8>>();

@@ -1,0 +1,71 @@
+//! Requests that no client of ours sends. One that ended the process would stop the whole app in
+//! proxying, where the host sends it again to the next process, and to the next.
+
+use super::start;
+use crate::attack::report;
+use crate::host::{Host, Mode};
+use crate::host_tests::message::Client;
+use crate::host_tests::replay::exchanges;
+
+/// One process has served all of it.
+fn assert_alive(host: &Host) {
+    host.journal.read(|entries| assert!(entries.starts.len() == 1 && entries.exits.is_empty(), "{entries:?}"));
+}
+
+async fn every_recorded_request_gets_its_answer_and_none_ends_the_process(mode: Mode) {
+    let host = start(mode).await;
+    let (exchanges, mut ours) = (exchanges(mode), 0);
+    for exchange in &exchanges {
+        let mut client = Client::send(host.address, &exchange.request).await;
+        for recorded in &exchange.answers {
+            let Some(answer) = client.answer().await else { panic!("{}: no answer", exchange.name) };
+            // Ours, or the host's own as it was recorded.
+            let is_ours = answer.headers.iter().any(|header| header.to_lowercase().starts_with("x-request-id: "));
+            let is_hosts = answer.status() == recorded.status() && !exchange.is_answered_by_the_handler();
+            assert!(is_ours && !answer.status().starts_with('5') || is_hosts || answer.status() == "100", "{}: {answer:?}", exchange.name);
+            ours += usize::from(is_ours);
+        }
+    }
+    assert_alive(&host);
+    report(&format!("{mode:?}: {} recorded requests, {ours} answered by the program, none with a fault", exchanges.len()));
+}
+
+async fn no_hostile_body_ends_the_process(mode: Mode) {
+    let host = start(mode).await;
+    let long = |part: &str| part.repeat(16_000 / part.len()).into_bytes();
+    let bodies = [
+        long("["),
+        long(r#"{"a":"#),
+        long(r#"[{"a":"#),
+        long("\""),
+        long("\\"),
+        [br#"{"roomName":""#.to_vec(), long(r"\ud83d\ude00"), br#""}"#.to_vec()].concat(),
+        br#"{"roomName":"\ud800"}"#.to_vec(),
+        br#"{"expirationSeconds":1e999999999,"roomName":"r"}"#.to_vec(),
+        br#"{"expirationSeconds":-9223372036854775809,"roomName":"r"}"#.to_vec(),
+        br#"{"expirationSeconds":18446744073709551616,"roomName":"r"}"#.to_vec(),
+        br#"{"roomName":"r","roomName":"r"}"#.to_vec(),
+        b"\xff\xfe{\x00}\x00".to_vec(),
+        b"\xef\xbb\xbf{}".to_vec(),
+        b"{\"roomName\":\"\xc3\x28\"}".to_vec(),
+        b"\x00".repeat(16_000),
+        b"null".to_vec(),
+        b"-".to_vec(),
+    ];
+    for path in ["/api/token", "/api/connection-details", "/api/v1/token"] {
+        for body in &bodies {
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let answer = Client::send(host.address, &[head.as_bytes(), body].concat()).await.answer().await.unwrap();
+            // Some are no fault of `/api/connection-details`, which asks for nothing.
+            let is_refused = answer.status().starts_with('4') && !answer.code().is_empty();
+            assert!(is_refused || answer.status() == "201", "{path}: {answer:?}");
+        }
+    }
+    assert_alive(&host);
+}
+
+in_both_modes! {
+    every_recorded_request_gets_its_answer_and_none_ends_the_process
+    no_hostile_body_ends_the_process
+}
