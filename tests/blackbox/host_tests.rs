@@ -3,6 +3,7 @@
 
 mod handler;
 mod life;
+mod limits;
 pub mod message;
 pub mod replay;
 mod resend;

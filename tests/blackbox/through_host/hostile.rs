@@ -1,7 +1,7 @@
 //! Requests that no client of ours sends. One that ended the process would stop the whole app in
 //! proxying, where the host sends it again to the next process, and to the next.
 
-use super::start;
+use super::{start, start_with};
 use crate::attack::report;
 use crate::host::{Host, Mode};
 use crate::host_tests::message::Client;
@@ -65,7 +65,64 @@ async fn no_hostile_body_ends_the_process(mode: Mode) {
     assert_alive(&host);
 }
 
+/// Headers that carry something to parse, with what is none.
+const HEADERS: [&str; 16] = [
+    "Authorization: Bearer",
+    "Authorization: Bearer ..",
+    "Authorization: Bearer e30.e30.e30",
+    "Authorization: Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ.W10.AAAA",
+    "Authorization: Basic \u{0}",
+    "X-MS-CLIENT-PRINCIPAL: e30=\r\nX-MS-CLIENT-PRINCIPAL-ID: x",
+    "X-MS-CLIENT-PRINCIPAL: W1tbW1tbW1tbW1tb",
+    "X-MS-CLIENT-PRINCIPAL: %%%",
+    "CLIENT-IP: [::1]:99999\r\nX-Forwarded-For: ,,,",
+    "CLIENT-IP: 999.999.999.999:1",
+    "Origin: null\r\nAccess-Control-Request-Headers: ,,;\r\nAccess-Control-Request-Method: \"",
+    "X-Azure-Functions-InvocationId: {}\r\nX-Request-Id: -",
+    "traceparent: 00--\r\ntracestate: =",
+    "Content-Type: ;\r\nContent-Encoding: ,\r\nAccept-Encoding: *;q=x",
+    "Range: bytes=9-0\r\nIf-None-Match: \"\r\nIf-Modified-Since: 0",
+    "Cookie: =;=\r\nExpect: 200-ok\r\nTE: ;",
+];
+
+const ROUTES: [&str; 7] = [
+    "/api/health",
+    "/api/health/ready",
+    "/api/openapi.json",
+    "/api/token?=&&%00=%ff",
+    "/api/connection-details",
+    "/api/metrics",
+    "/api/diagnostics/realtime",
+];
+
+async fn no_hostile_header_ends_the_process_on_any_route(mode: Mode) {
+    let livekit = [
+        ("LIVEKIT_URL", "wss://livekit.example.com"),
+        ("LIVEKIT_API_KEY", "APIkey"),
+        ("LIVEKIT_API_SECRET", "a-secret-of-more-than-32-characters"),
+    ];
+    let oidc = [("ROOMKEY_CALLER_AUTH", "oidc"), ("ROOMKEY_OIDC_ISSUER", "http://127.0.0.1:1"), ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey")];
+    let azure = [("ROOMKEY_CALLER_AUTH", "easy-auth"), ("WEBSITE_INSTANCE_ID", "i"), ("WEBSITE_AUTH_ENABLED", "true")];
+    for settings in [vec![], [&livekit[..], &oidc].concat(), [&livekit[..], &azure].concat()] {
+        let host = start_with(mode, &settings).await;
+        for route in ROUTES {
+            for header in HEADERS {
+                for method in ["GET", "HEAD", "POST", "OPTIONS"] {
+                    let request = format!("{method} {route} HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n");
+                    let answer = Client::send(host.address, request.as_bytes()).await.answer().await.unwrap();
+                    let is_ours = answer.headers.iter().any(|line| line.to_lowercase().starts_with("x-request-id: "));
+                    // A NUL in a header is nothing that the host passes on.
+                    let is_expected = is_ours && answer.status() != "500" || header.contains('\0') && answer.status() == "400";
+                    assert!(is_expected, "{request} {answer:?}");
+                }
+            }
+        }
+        assert_alive(&host);
+    }
+}
+
 in_both_modes! {
     every_recorded_request_gets_its_answer_and_none_ends_the_process
     no_hostile_body_ends_the_process
+    no_hostile_header_ends_the_process_on_any_route
 }
