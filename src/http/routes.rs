@@ -1,6 +1,6 @@
 //! Every path and method, and what answers them.
 //!
-//! One table over the full path instead of warp's path filters: those also match a trailing slash, and never send `Allow`.
+//! One table over the full path instead of warp's path filters, which never send `Allow`.
 
 use http::Method;
 
@@ -16,7 +16,7 @@ use crate::app::App;
 pub struct Route {
     /// `HEAD` works wherever `GET` does and is not listed.
     pub method: Method,
-    /// The whole path, byte for byte.
+    /// The whole path, in lower case and without a slash at the end.
     pub path: &'static str,
     endpoint: Endpoint,
 }
@@ -96,10 +96,12 @@ impl Target {
     }
 }
 
-/// Looks the method and the path up. Trailing slashes, double slashes, other case and encoded slashes are other paths.
+/// Looks the method and the path up. As in the Functions host, case does not matter and one slash at the end is overlooked; double
+/// slashes and encoded ones make another path.
 pub(super) fn find(method: &Method, path: &str) -> Target {
+    let path = path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')).unwrap_or(path);
     let mut known = None;
-    for route in ROUTES.iter().filter(|route| route.path == path) {
+    for route in ROUTES.iter().filter(|route| route.path.eq_ignore_ascii_case(path)) {
         if serves(route, method) {
             return Target::Route(route);
         }

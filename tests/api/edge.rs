@@ -3,27 +3,51 @@
 use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Setup, UNDER_HOST, spawn_app, spawn_app_with};
+use crate::harness::{ADMIN_KEY, Setup, UNDER_HOST, spawn_app, spawn_app_with};
 use crate::wire::{connect, until_closed};
 
 const GETS: [&str; 4] = ["/", "/api/health", "/api/health/ready", "/api/openapi.json"];
 const POSTS: [&str; 2] = ["/api/token", "/api/connection-details"];
-const NOWHERE: [&str; 14] = [
+const NOWHERE: [&str; 16] = [
     "/api",
     "/api/",
-    "/api/token/",
     "/api//token",
     "//api/token",
-    "/API/token",
-    "/api/Token",
+    "//",
+    "/api/token//",
+    "/API/token//",
     "/api/%74oken",
     "/api%2Ftoken",
+    "/api%2ftoken",
+    "/api%5Ctoken",
+    "/api/token%2F",
     "/api/token%20",
     "/api/token;x",
-    "/api/health/",
-    "/api/v1/token/",
     "/token",
+    "/api/to\u{212a}en",
 ];
+
+#[tokio::test]
+async fn case_and_one_slash_at_the_end_do_not_matter() {
+    let app = spawn_app();
+    for path in ["/API/Token/", "/api/TOKEN", "/api/token/", "/Api/token?x=/"] {
+        assert_eq!(app.post(path, r#"{"roomName":"Room-A"}"#).await.json()["roomName"], "Room-A", "{path}");
+        let wrong = app.get(path).await;
+        assert_eq!((wrong.status, wrong.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST, OPTIONS"), "{path}");
+        let asks: [(&str, &[u8]); 2] = [("origin", b"https://app.example.com"), ("access-control-request-method", b"POST")];
+        let preflight = app.send(Method::OPTIONS, path, &asks, None).await;
+        assert_eq!(preflight.header("access-control-allow-methods"), "POST, OPTIONS", "{path}");
+    }
+    let metrics = app.send(Method::GET, "/API/METRICS/", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await.text;
+    for (status, code) in [(200, "none"), (405, "method_not_allowed"), (204, "none")] {
+        let expected = format!(r#"roomkey_requests_total{{code="{code}",route="/api/token",status="{status}"}} 4"#);
+        assert!(metrics.contains(&expected), "{expected}: {metrics}");
+    }
+    let log = app.log();
+    assert_eq!(log.matches(r#""route":"/api/token""#).count(), 12, "{log}");
+    assert!(!log.contains("Token") && !log.contains("TOKEN"), "{log}");
+    assert_eq!(app.get("/api/health/").await.status, StatusCode::OK);
+}
 
 #[tokio::test]
 async fn every_route_answers_its_methods_and_no_other() {

@@ -10,7 +10,7 @@ use crate::harness::{spawn_app, spawn_app_with};
 fn expected(path: &str, method: &str, media_type: Option<&str>, body: &Body) -> u16 {
     let methods = match path {
         "/" | "/api/health" | "/api/health/ready" | "/api/openapi.json" => &["GET", "HEAD", "OPTIONS"][..],
-        "/api/token" | "/api/connection-details" => &["POST", "OPTIONS"],
+        "/api/token" | "/api/token/" | "/api/connection-details" => &["POST", "OPTIONS"],
         _ => return 404,
     };
     match method {
@@ -25,7 +25,7 @@ fn expected(path: &str, method: &str, media_type: Option<&str>, body: &Body) -> 
         }
         _ if media_type.is_some_and(|media_type| media_type != "application/json") => 415,
         _ if media_type.is_none() && !body.bytes.is_empty() => 415,
-        _ if path == "/api/token" => body.to_token,
+        _ if path.starts_with("/api/token") => body.to_token,
         _ => body.to_connection_details,
     }
 }
@@ -52,9 +52,17 @@ fn bodies() -> Vec<Body> {
 async fn refusals_come_in_the_contracts_order_for_every_route_method_type_and_body() {
     let app = spawn_app();
     let mut sent = 0;
-    for path in
-        ["/", "/api/health", "/api/health/ready", "/api/openapi.json", "/api/token", "/api/connection-details", "/api/token/", "/nowhere"]
-    {
+    for path in [
+        "/",
+        "/api/health",
+        "/api/health/ready",
+        "/api/openapi.json",
+        "/api/token",
+        "/api/connection-details",
+        "/api/token/",
+        "/api/token//",
+        "/nowhere",
+    ] {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
             for media_type in [None, Some("application/json"), Some("text/plain"), Some("application/json; charset=utf-16")] {
                 for body in bodies() {

@@ -24,7 +24,7 @@ pub(super) const NOT_FOUND: Kind = kind(
     "not_found",
     StatusCode::NOT_FOUND,
     "There is no such route.",
-    "Compare the path byte for byte: a trailing slash, other case or an encoded slash is another path.",
+    "Compare the path: a double slash or an encoded slash makes another one. Case and one slash at the end do not matter.",
 );
 pub(super) const METHOD_NOT_ALLOWED: Kind = kind(
     "method_not_allowed",
