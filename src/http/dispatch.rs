@@ -30,6 +30,7 @@ use crate::domain::trace_context::TraceId;
 use crate::telemetry::{self, Access, Ids};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const A_PANIC: &str = "a panic; the line before has its place";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Everything that roomkey answers on one connection, as one warp filter.
@@ -43,13 +44,25 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
         .and(warp::ext::optional())
         .and(warp::body::stream())
         .then(|connection: Arc<Connection>, method: Method, path: FullPath, headers: HeaderMap, host_fault, body| async move {
-            answer(&connection, &method, path.as_str(), &headers, host_fault, body).await
+            let answer = answer(&connection, &method, path.as_str(), &headers, host_fault, body);
+            match AssertUnwindSafe(answer).catch_unwind().await {
+                Ok(reply) => reply,
+                // Outside of what `bounded` catches. Without an answer the Functions host would send the request again and again.
+                Err(_panic) => panicked(&connection),
+            }
         })
         .recover(move |_: Rejection| {
             let request_id = rejected.app.entropy.uuid();
             tracing::error!(%request_id, "warp rejected a request");
             async move { Ok::<_, Infallible>(complete(ApiError::Internal("warp rejected a request").into_reply(request_id), request_id)) }
         })
+}
+
+fn panicked(connection: &Connection) -> Reply {
+    connection.app.metrics.panicked();
+    connection.end_request();
+    let request_id = connection.app.entropy.uuid();
+    complete(ApiError::Internal(A_PANIC).into_reply(request_id), request_id)
 }
 
 async fn answer(
@@ -183,7 +196,7 @@ async fn bounded(connection: &Connection, route: &Route, request: Request<'_, im
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_panic)) => {
             app.metrics.panicked();
-            Err(ApiError::Internal("a panic; the line before has its place"))
+            Err(ApiError::Internal(A_PANIC))
         }
         Err(_elapsed) => Err(ApiError::RequestTimeout),
     }

@@ -94,6 +94,8 @@ pub struct Setup<'a> {
     pub bounds: Bounds,
     /// In place of a clock that stands still.
     pub clock: Option<Arc<dyn Clock>>,
+    /// In place of seeded randomness.
+    pub entropy: Option<Arc<dyn Entropy>>,
 }
 
 /// Starts roomkey as an operator would have configured it, in a folder whose `host.json` is the given text.
@@ -133,7 +135,8 @@ impl Setup<'_> {
         let listener = tokio::net::TcpListener::from_std(server::bind(config.address).unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let clock = self.clock.unwrap_or(Arc::new(FixedClock));
-        let app = App::new(config, clock, Arc::new(Seeded(Mutex::new(7)))).unwrap();
+        let entropy = self.entropy.unwrap_or_else(|| Arc::new(Seeded(Mutex::new(7))));
+        let app = App::new(config, clock, entropy).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server::serve(listener, Arc::new(app), self.bounds, async {
             let _ = stopped.await;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 use roomkey::clock::{Clock, Stopwatch};
+use roomkey::entropy::Entropy;
 use roomkey::http::edge::Bounds;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -265,6 +266,33 @@ async fn fault_51_a_panic_in_sign_becomes_500_is_counted_in_the_log_and_the_conn
     let log = app.log();
     assert_eq!(log.matches(r#""level":"ERROR""#).count(), 3);
     assert!(log.contains(r#""cause":"a panic"#) && !log.contains("canary"), "{log}");
+}
+
+/// Randomness that fails each third time that it is asked after the start.
+#[derive(Default)]
+struct PanickingEntropy(AtomicUsize);
+
+impl Entropy for PanickingEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        let asked = self.0.fetch_add(1, Ordering::Relaxed);
+        assert!(asked < 3 || asked % 3 > 0, "canary-secret-of-at-least-32-bytes");
+        bytes.fill(7);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_outside_of_a_handler_is_answered_too() {
+    let app = Setup { entropy: Some(Arc::new(PanickingEntropy::default())), ..Setup::default() }.spawn();
+    let mut statuses = std::collections::BTreeSet::new();
+    // A pooled connection that was closed without an answer would end the test here.
+    let mut stream = connect(app.address).await;
+    for _ in 0..12 {
+        let answer = exchange(&mut stream, GET).await;
+        statuses.insert(answer.get(9..12).unwrap().to_owned());
+        assert!(!answer.contains("canary") && answer.contains("x-request-id: "), "{answer}");
+    }
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), ["200", "500"]);
+    assert!(!app.log().contains("canary"));
 }
 
 #[tokio::test]
