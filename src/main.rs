@@ -11,7 +11,7 @@ use roomkey::config::{Config, Fault, Faults, LogFormat};
 use roomkey::entropy::SystemEntropy;
 use roomkey::http::edge::Bounds;
 use roomkey::http::server;
-use roomkey::process;
+use roomkey::process::{self, Parent};
 use roomkey::telemetry::{self, Lines};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,6 +55,7 @@ fn check() -> ExitCode {
 fn serve() -> ExitCode {
     let environment = Environment::of_process();
     process::bound_freed_memory(&environment);
+    let parent = Parent::current();
     let config = match Config::read(&environment) {
         Ok(config) => config,
         Err(Faults { mut faults, address }) => {
@@ -70,7 +71,7 @@ fn serve() -> ExitCode {
     let lines = LastLines(telemetry::start(config.log_level, format));
     telemetry::log_panics();
     let runtime = Builder::new_multi_thread().enable_all().build();
-    let served = runtime.map_err(Failed::from).and_then(|runtime| runtime.block_on(run(listener, config, format, lines.0)));
+    let served = runtime.map_err(Failed::from).and_then(|runtime| runtime.block_on(run(listener, config, format, lines.0, parent)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Setting(fault)) => {
@@ -105,7 +106,7 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat, out: &Lines) -> Result<(), Failed> {
+async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat, out: &Lines, parent: Parent) -> Result<(), Failed> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // Before the first line is written: whoever reads it may send a signal at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -115,6 +116,7 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat,
             _ = interrupt.recv() => {}
         }
     };
+    let started_by_host = config.surroundings.started_by_host;
     let (lines, warning) = (config.start_lines(listener.local_addr()?), config.start_warning());
     let app = Arc::new(App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy)).map_err(Failed::Setting)?);
     announce(&lines, warning.as_deref(), format, out);
@@ -131,6 +133,8 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat,
     tokio::select! {
         () = serving => {}
         () = signalled => {}
+        // Nobody is left who could hand on an answer, and nobody who would end this process.
+        () = parent.gone(), if started_by_host => tracing::warn!("stopping: the Functions host is gone"),
     }
     Ok(())
 }

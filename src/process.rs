@@ -1,9 +1,12 @@
-//! What the program asks of the operating system for its own process: no core dumps, and freed memory back.
+//! What the program asks of the operating system for its own process: no core dumps, freed memory back, and whether the process that
+//! started it is still there.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Pid, getppid, set_dumpable_behavior};
+use tokio::time::interval;
 
 use crate::config::settings::Environment;
 
@@ -35,5 +38,29 @@ pub fn bound_freed_memory(environment: &Environment) {
         }
         // Returns only with an error, and then the program serves as it is.
         let _ = command.exec();
+    }
+}
+
+/// How often the parent is looked for.
+const PARENT_PERIOD: Duration = Duration::from_secs(1);
+
+/// The process that started this one.
+#[derive(Debug, Clone, Copy)]
+pub struct Parent(Option<Pid>);
+
+impl Parent {
+    /// Remembers which process that is. Called early: a parent that has ended before cannot be told from one that has not.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(getppid())
+    }
+
+    /// Waits until it has ended. A signal at the parent's death would not do: it comes when the thread that started this process
+    /// ends.
+    pub async fn gone(self) {
+        let mut ticks = interval(PARENT_PERIOD);
+        while getppid() == self.0 {
+            ticks.tick().await;
+        }
     }
 }

@@ -189,3 +189,35 @@ fn a_crash_leaves_no_core_dump_with_secrets() {
     let status = std::fs::read_to_string(format!("/proc/{}/status", roomkey.id())).unwrap();
     assert!(status.contains("\nVmRSS:"), "an operator still sees its memory: {status}");
 }
+
+/// Lets a shell start the handler, as the Functions host does, and kills the shell.
+fn orphaned(app: &App, settings: &[(&str, &str)]) -> BufReader<std::process::ChildStdout> {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "./handler & wait"]).current_dir(app.folder()).env_clear().envs(settings.iter().copied());
+    command.env("FUNCTIONS_CUSTOMHANDLER_PORT", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut shell = command.spawn().unwrap();
+    let mut stdout = BufReader::new(shell.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listens on ") {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "it did not start");
+    }
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    stdout
+}
+
+#[tokio::test]
+async fn a_handler_whose_host_is_gone_ends_within_5_s() {
+    let app = unpacked();
+    let gone = Stopwatch::start();
+    let mut stdout = orphaned(&app, &[("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w")]);
+    // Its end of the pipe closes with it.
+    let rest = tokio::task::spawn_blocking(move || {
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).map(|_| rest)
+    });
+    tokio::time::timeout(Duration::from_secs(20), rest).await.expect("it stays").unwrap().unwrap();
+    report(&format!("the host is gone: the handler ended after {:.1?}", gone.elapsed()));
+    assert!(gone.elapsed() < Duration::from_secs(5), "{:?}", gone.elapsed());
+}
