@@ -70,3 +70,18 @@ async fn fault_47_origin_null_a_look_alike_suffix_and_the_http_variant_of_an_all
         }
     }
 }
+
+#[tokio::test]
+async fn a_head_may_have_128_fields_and_36_kib_and_not_more() {
+    let mut attack = Attack::new("heads at their bounds");
+    let head = |more: &str| format!("GET /api/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n");
+    let of_length = |length: usize| head(&format!("x-long: {}\r\n", "y".repeat(length - head("x-long: \r\n").len())));
+    for (fields, status) in [(100, 200), (126, 200), (127, 431)] {
+        let request = head(&"x-many: y\r\n".repeat(fields));
+        assert_eq!(attack.raw(request.as_bytes()).await.0, status, "{} fields", fields + 2);
+    }
+    for (length, status) in [(32 * 1024, 200), (36 * 1024, 200), (36 * 1024 + 1, 431), (200 * 1024, 431)] {
+        let request = of_length(length);
+        assert_eq!((request.len(), attack.raw(request.as_bytes()).await.0), (length, status));
+    }
+}

@@ -36,7 +36,7 @@ pub fn resident_kilobytes(roomkey: &Roomkey) -> u64 {
 }
 
 /// Sends good requests, one after another, until `until` is over; returns their times, sorted.
-async fn good_requests(roomkey: &Roomkey, until: impl Future<Output = ()>) -> Vec<Duration> {
+pub async fn good_requests(roomkey: &Roomkey, until: impl Future<Output = ()>) -> Vec<Duration> {
     let mut stream = connect(roomkey.address()).await;
     let mut times = Vec::new();
     let asking = async {
@@ -55,7 +55,7 @@ async fn good_requests(roomkey: &Roomkey, until: impl Future<Output = ()>) -> Ve
     times
 }
 
-fn p99(times: &[Duration]) -> Duration {
+pub fn p99(times: &[Duration]) -> Duration {
     *times.get(times.len() * 99 / 100).unwrap()
 }
 
