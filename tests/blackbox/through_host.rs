@@ -25,9 +25,12 @@ macro_rules! in_both_modes {
     };
 }
 
+mod early;
+mod heads;
 mod hostile;
 mod life;
 mod load;
+mod paths;
 mod requests;
 
 /// A host in dev mode: no setting but what every custom handler has.
