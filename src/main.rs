@@ -4,11 +4,14 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use data_encoding::BASE64URL_NOPAD;
 use roomkey::app::App;
 use roomkey::clock::SystemClock;
+use roomkey::config::admin::AdminKeySource;
 use roomkey::config::settings::Environment;
 use roomkey::config::{Config, Fault, Faults, LogFormat};
-use roomkey::entropy::SystemEntropy;
+use roomkey::domain::admin_key::AdminKeys;
+use roomkey::entropy::{Entropy, SystemEntropy};
 use roomkey::http::edge::Bounds;
 use roomkey::http::server;
 use roomkey::process::{self, Parent};
@@ -106,7 +109,7 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat, out: &Lines, parent: Parent) -> Result<(), Failed> {
+async fn run(listener: std::net::TcpListener, mut config: Config, format: LogFormat, out: &Lines, parent: Parent) -> Result<(), Failed> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // Before the first line is written: whoever reads it may send a signal at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -117,7 +120,8 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat,
         }
     };
     let started_by_host = config.surroundings.started_by_host;
-    let (lines, warning) = (config.start_lines(listener.local_addr()?), config.start_warning());
+    let (mut lines, warning) = (config.start_lines(listener.local_addr()?), config.start_warning());
+    lines.extend(dev_admin_key(&mut config));
     let app = Arc::new(App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy)).map_err(Failed::Setting)?);
     announce(&lines, warning.as_deref(), format, out);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -137,6 +141,15 @@ async fn run(listener: std::net::TcpListener, config: Config, format: LogFormat,
         () = parent.gone(), if started_by_host => tracing::warn!("stopping: the Functions host is gone"),
     }
     Ok(())
+}
+
+/// Makes an admin key for this start in dev mode, which configures none, and returns the line that shows it.
+fn dev_admin_key(config: &mut Config) -> Option<String> {
+    let entropy: &dyn Entropy = &SystemEntropy;
+    let key = BASE64URL_NOPAD.encode(&entropy.bytes::<32>());
+    let keys = AdminKeys::parse(&key).ok().filter(|_| config.dev_mode)?;
+    config.admin_keys = AdminKeySource::Given(keys);
+    Some(format!("Admin key of this start, for the header X-Admin-API-Key: {key}"))
 }
 
 fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &Lines) {

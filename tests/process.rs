@@ -79,9 +79,10 @@ impl Roomkey {
         self.child.id()
     }
 
-    /// Waits for a line on stdout.
-    pub fn wait_for(&mut self, part: &str) {
-        assert!(self.stdout.until(part).is_some(), "it ended without a line that holds {part}: {}", self.stdout.seen);
+    /// Waits for a line on stdout and returns it.
+    pub fn wait_for(&mut self, part: &str) -> String {
+        let line = self.stdout.until(part);
+        line.unwrap_or_else(|| panic!("it ended without a line that holds {part}: {}", self.stdout.seen))
     }
 
     /// Sends a signal by name, such as `TERM`.

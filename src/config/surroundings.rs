@@ -21,6 +21,7 @@ pub struct Surroundings {
 }
 
 /// Reads the surroundings of a process that will listen on `address`.
+#[must_use]
 pub fn read(reader: &Reader<'_>, address: Option<SocketAddr>, in_azure: bool) -> Surroundings {
     let started_by_host = reader.holds(WORKER_ID);
     // A host of the operator's own hands on the public name; Core Tools is called by this machine only.

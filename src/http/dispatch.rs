@@ -181,12 +181,14 @@ impl Drop for Account<'_> {
     }
 }
 
-/// Calls a route within the bounds of the edge. The probe always has a seat: the host would take silence for death.
+/// Calls a route within the bounds of the edge. The probe and `GET /api/health` are answered also when all places are taken: who asks
+/// them would take a refusal for death.
 async fn bounded(connection: &Connection, route: &Route, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
     let Connection { app, edge, .. } = connection;
     let time_left = connection.begin_request();
     let seat = edge.requests.take();
-    if (seat.is_none() || connection.is_refused) && route.path != routes::PROBE {
+    let is_probe = route.path == routes::PROBE;
+    if (connection.is_refused && !is_probe) || (seat.is_none() && !is_probe && route.path != routes::HEALTH) {
         return Err(ApiError::Overloaded);
     }
     // A panic must end neither the process nor the connections that share it. Caught here and not by a spawned task, so that

@@ -38,10 +38,13 @@ enum Endpoint {
 /// The host's readiness probe and ping.
 pub const PROBE: &str = "/";
 
+/// Whether the process is alive.
+pub const HEALTH: &str = "/api/health";
+
 /// The whole surface.
 pub const ROUTES: &[Route] = &[
     route(Method::GET, PROBE, Endpoint::Probe),
-    route(Method::GET, "/api/health", Endpoint::Health),
+    route(Method::GET, HEALTH, Endpoint::Health),
     route(Method::GET, "/api/health/ready", Endpoint::Ready),
     route(Method::GET, "/api/openapi.json", Endpoint::OpenApi),
     route(Method::POST, "/api/token", Endpoint::Token),

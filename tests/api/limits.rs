@@ -181,7 +181,7 @@ async fn a_large_body_is_refused_at_once_and_a_client_that_goes_on_sending_is_no
 }
 
 #[tokio::test]
-async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_always_has_an_answer() {
+async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_health_always_have_an_answer() {
     let app = spawn(Bounds { requests: 3, ..wide() });
     let mut holding = Vec::new();
     for _ in 0..3 {
@@ -191,13 +191,14 @@ async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_always_
         (http::Method::GET, "/nowhere", "not_found"),
         (http::Method::GET, "/api/token", "method_not_allowed"),
         (http::Method::POST, "/api/token", "overloaded"),
-        (http::Method::GET, "/api/health", "overloaded"),
+        (http::Method::GET, "/api/health/ready", "overloaded"),
     ] {
         let answer = app.send(method, path, &[("content-type", b"text/plain")], None).await;
         assert_eq!(answer.code(), code, "{path}");
         assert_eq!(answer.json()["retryable"], code == "overloaded");
     }
     assert_eq!(app.get("/").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(app.get("/api/health").await.status, StatusCode::OK, "it is alive");
     for stream in &mut holding {
         assert!(exchange(stream, POST_BODY).await.starts_with("HTTP/1.1 200 "));
     }
@@ -212,7 +213,7 @@ async fn a_client_that_goes_away_gives_its_seat_back() {
         stream.write_all(POST_HEAD).await.unwrap();
         drop(stream);
     }
-    let recovered = async { while app.get("/api/health").await.status != StatusCode::OK {} };
+    let recovered = async { while app.get("/api/health/ready").await.status != StatusCode::OK {} };
     assert!(tokio::time::timeout(LONG, recovered).await.is_ok());
 }
 

@@ -96,15 +96,22 @@ fn a_start_without_host_json_says_that_no_page_may_call() {
 #[test]
 fn dev_mode_says_so_and_the_printed_command_gets_a_token() {
     let app = unpacked();
-    let roomkey = app.start_as_host(&[("ROOMKEY_LOG_FORMAT", "text")]);
+    let mut roomkey = app.start_as_host(&[("ROOMKEY_LOG_FORMAT", "text")]);
     let url = roomkey.url.clone();
+    let admin_line = roomkey.wait_for("Admin key");
+    let admin_key = admin_line.trim_end().rsplit(' ').next().unwrap();
+    for (key, status) in [(admin_key, "200"), ("an-admin-key-that-nobody-printed-anywhere", "401")] {
+        let ask = format!("curl -sS -o /dev/null -w '%{{http_code}}' {url}/api/metrics -H 'X-Admin-API-Key: {key}'");
+        let status_of = Command::new("sh").args(["-c", &ask]).output().unwrap();
+        assert_eq!(String::from_utf8(status_of.stdout).unwrap(), status);
+    }
     let command = format!("curl -sS {url}/api/token -H 'Content-Type: application/json' -d '{{\"roomName\":\"hello\"}}'");
     let printed = Command::new("sh").args(["-c", &command]).output().unwrap();
     let answer: Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!((answer["roomName"].as_str(), answer["serverUrl"].as_str()), (Some("hello"), Some("ws://localhost:7880")));
 
     let ended = roomkey.stop("TERM");
-    let lines: Vec<_> = ended.stdout.lines().take(5).collect();
+    let lines: Vec<_> = ended.stdout.lines().take(6).collect();
     assert_eq!(
         lines,
         [
@@ -113,6 +120,7 @@ fn dev_mode_says_so_and_the_printed_command_gets_a_token() {
             "Callers: anonymous: anyone who can reach the service".to_owned(),
             "Limits: off (ROOMKEY_RATE_LIMIT)".to_owned(),
             format!("Try it: {command}"),
+            admin_line.trim_end().to_owned(),
         ]
     );
     assert_eq!(
