@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-realtime test check package bench tools docs clean
+.PHONY: help run demo demo-realtime test check package snapshots bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -32,11 +32,14 @@ check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
 package: ## build dist/roomkey.zip, which Azure Functions runs
 	@scripts/package
 
+snapshots: ## write what infra/ would deploy in each of its cases; needs the Bicep compiler
+	@scripts/snapshots overwrite
+
 bench: package ## measure roomkey beside other servers and write docs/benchmarks.md; a trial: make bench ROUNDS=1 SECONDS=2
 	@scripts/bench $(or $(ROUNDS),5) $(or $(SECONDS),5)
 
 tools: ## install what package and test need (what is built for it is cached in ~/.cache/roomkey)
-	@scripts/tools package peers
+	@scripts/tools package peers ops
 
 docs: ## write the generated pages and tables in docs/ from the code
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test api documents

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 mod attack;
+mod deployment;
 mod early_answers;
 mod host;
 mod host_tests;

@@ -1,0 +1,94 @@
+//! The fakes and servers that stand in for Azure, OpenAI, an identity provider and Redis. The fakes' own tests and those of the
+//! vendors' SDKs against them are in `tests/real/`.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::path;
+use crate::process::client;
+
+/// The identity header that the fake of the identity endpoint serves.
+pub const IDENTITY_HEADER: &str = "identity-header-of-the-fake-azure";
+
+/// The API key that the fake of OpenAI takes.
+pub const OPENAI_KEY: &str = "realtime-key-of-the-fake";
+
+/// A program that ends with the test.
+pub struct Program(Child);
+
+/// A fake, a program that is told what to do by requests.
+pub struct Fake {
+    _program: Program,
+    controls: String,
+}
+
+impl Program {
+    pub fn start(command: &mut Command) -> Self {
+        let started = command.stdin(Stdio::null()).spawn();
+        Self(started.unwrap_or_else(|error| panic!("{command:?}: {error}; `make tools` says what the tests need")))
+    }
+
+    fn runs(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Fake {
+    /// Starts a script and reads the lines that it says before the URL of its controls.
+    pub fn start<const LINES: usize>(script: &str, arguments: &[&str]) -> (Self, [String; LINES]) {
+        let mut command = Command::new("node");
+        command.arg(path("tests/real/peers/js").join(script)).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut program = Program::start(&mut command);
+        let mut lines = BufReader::new(program.0.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().unwrap_or_else(|| panic!("{script} ended before it served")).unwrap();
+        let said = std::array::from_fn(|_| line());
+        (Self { _program: program, controls: line() }, said)
+    }
+
+    /// Calls a control and returns its answer.
+    pub async fn control(&self, control: &str, parameters: Value) -> Value {
+        let answer = client().post(format!("{}/{control}", self.controls)).json(&parameters).send().await.unwrap();
+        let (status, body) = (answer.status(), answer.json::<Value>().await.unwrap());
+        assert_eq!(status, 200, "{control}: {body}");
+        body
+    }
+
+    /// Writes a secret into the fake vault.
+    pub async fn set(&self, name: &str, value: &str) {
+        self.control("set", json!({ "name": name, "value": value })).await;
+    }
+}
+
+/// Starts a server on a port that was free a moment ago. `command` is given the port.
+pub fn on_a_free_port(command: impl Fn(u16) -> Command) -> (Program, u16) {
+    for _ in 0..5 {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut program = Program::start(&mut command(port));
+        while program.runs() {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return (program, port);
+            }
+        }
+    }
+    panic!("it ended five times before it listened");
+}
+
+/// Starts a Redis that keeps nothing on disk.
+pub fn redis() -> (Program, String) {
+    let (program, port) = on_a_free_port(|port| {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]).stdout(Stdio::null());
+        command
+    });
+    (program, format!("redis://127.0.0.1:{port}/"))
+}
