@@ -1,6 +1,8 @@
-//! What an operator deploys: the resources of `infra/` with the settings that they give the app, and the alerts of `ops/azure/`.
+//! What an operator deploys: the resources of `infra/` with the settings that they give the app, the alerts and dashboards of
+//! `ops/`.
 
 mod fakes;
+mod prometheus;
 mod queries;
 mod resources;
 mod secrets;
@@ -25,6 +27,13 @@ fn text(name: &str) -> String {
 /// Returns the content of a JSON file of the project.
 fn json(name: &str) -> Value {
     serde_json::from_str(&text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Returns the path of an installed tool.
+fn tool(name: &str) -> PathBuf {
+    let tool = path("target/tools/bin").join(name);
+    assert!(tool.exists(), "{name} is missing: `make tools` installs it, and `make test` does that first");
+    tool
 }
 
 /// Runs a command to its end and returns all that it wrote. Fails unless it succeeds.
