@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-realtime test check package snapshots bench tools docs clean
+.PHONY: help run demo demo-realtime test check package image snapshots bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -17,7 +17,7 @@ demo: ## start an OpenID provider and a roomkey that trusts it, and print what t
 demo-realtime: ## start a fake Key Vault, a fake Realtime service and a roomkey for both, and print what to ask them
 	@exec scripts/demo-realtime
 
-test: tools package ## run every test, those against the package and a real LiveKit server too
+test: tools package image ## run every test, those against the package and a real LiveKit server too
 	@echo "Building and running the tests: about 3 minutes the first time …"
 	cargo test --locked
 
@@ -32,6 +32,9 @@ check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
 package: ## build dist/roomkey.zip, which Azure Functions runs
 	@scripts/package
 
+image: package ## build dist/roomkey-image.tar, a container image for `docker load`; needs no container engine
+	@scripts/image
+
 snapshots: ## write what infra/ would deploy in each of its cases; needs the Bicep compiler
 	@scripts/snapshots overwrite
 
@@ -39,7 +42,7 @@ bench: package ## measure roomkey beside other servers and write docs/benchmarks
 	@scripts/bench $(or $(ROUNDS),5) $(or $(SECONDS),5)
 
 tools: ## install what package and test need (what is built for it is cached in ~/.cache/roomkey)
-	@scripts/tools package peers ops
+	@scripts/tools package peers ops image
 
 docs: ## write the generated pages and tables in docs/ from the code
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test api documents

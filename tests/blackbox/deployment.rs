@@ -1,7 +1,8 @@
 //! What an operator deploys: the resources of `infra/` with the settings that they give the app, the alerts and dashboards of
-//! `ops/`.
+//! `ops/`, and the container image.
 
 mod fakes;
+mod image;
 mod prometheus;
 mod queries;
 mod resources;
