@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-realtime test check package image snapshots bench tools docs clean
+.PHONY: help run demo demo-realtime test check package image snapshots release bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -37,6 +37,9 @@ image: package ## build dist/roomkey-image.tar, a container image for `docker lo
 
 snapshots: ## write what infra/ would deploy in each of its cases; needs the Bicep compiler
 	@scripts/snapshots overwrite
+
+release: image ## gather what a release publishes in dist/release: package, image, list of parts, checksums, notes
+	@scripts/release
 
 bench: package ## measure roomkey beside other servers and write docs/benchmarks.md; a trial: make bench ROUNDS=1 SECONDS=2
 	@scripts/bench $(or $(ROUNDS),5) $(or $(SECONDS),5)

@@ -1,5 +1,5 @@
 //! What an operator deploys: the resources of `infra/` with the settings that they give the app, the alerts and dashboards of
-//! `ops/`, and the container image.
+//! `ops/`, the container image and the workflows.
 
 mod fakes;
 mod image;
@@ -9,6 +9,7 @@ mod resources;
 mod secrets;
 mod served;
 mod snapshots;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
