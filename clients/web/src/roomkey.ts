@@ -1,0 +1,127 @@
+import { diagnose, type Diagnosis } from './diagnose.js';
+import { RoomkeyError } from './error.js';
+import { Http } from './http.js';
+import {
+  Lease,
+  type LivekitLeaseRequest,
+  type RealtimeLeaseRequest,
+} from './lease.js';
+import type {
+  Abortable,
+  LivekitTokenRequest,
+  RealtimeProvider,
+  RealtimeSecretRequest,
+  RoomkeyOptions,
+} from './options.js';
+import { connect, type ConnectRealtimeOptions, type RealtimeCall } from './realtime.js';
+import { LivekitToken, RealtimeSecret } from './secrets.js';
+import { tokenSource, type RoomkeyTokenSource } from './token-source.js';
+
+/**
+ * A roomkey service, as a page uses it.
+ *
+ * @example
+ * ```ts
+ * const roomkey = new Roomkey({ url: 'https://my-app.azurewebsites.net' });
+ * const { serverUrl, token } = await roomkey.livekitToken({ roomName: 'standup-42' });
+ * ```
+ *
+ * Making one asks nothing and touches neither `window` nor `document`. Every method that waits takes an
+ * `AbortSignal`, and rejects with a {@link RoomkeyError} and nothing else.
+ */
+export class Roomkey {
+  readonly #http: Http;
+  /** The Realtime provider that the service turned out to have. */
+  #provider: RealtimeProvider | undefined;
+
+  constructor(options: RoomkeyOptions = {}) {
+    this.#http = new Http(options);
+  }
+
+  /** Fetches a token for a LiveKit room. It is needed to join, not to stay. */
+  async livekitToken(request: LivekitTokenRequest & Abortable): Promise<LivekitToken> {
+    return this.#livekitToken(request, request.signal);
+  }
+
+  /**
+   * Mints a client secret for a Realtime call. Each one counts against the caller's budget: mint when the user is
+   * about to speak, or leave it to {@link Roomkey.connectRealtime} or a {@link Roomkey.lease}.
+   */
+  async realtimeSecret(request: RealtimeSecretRequest & Abortable = {}): Promise<RealtimeSecret> {
+    return this.#realtimeSecret(request, request.signal);
+  }
+
+  /** Keeps a LiveKit token that is valid whenever it is asked for. */
+  lease(request: LivekitLeaseRequest): Lease<LivekitToken>;
+  /** Keeps a Realtime client secret while it is used. */
+  lease(request: RealtimeLeaseRequest): Lease<RealtimeSecret>;
+  lease(request: LivekitLeaseRequest | RealtimeLeaseRequest): Lease<LivekitToken> | Lease<RealtimeSecret> {
+    const { backoff } = this.#http;
+    return request.kind === 'livekit'
+      ? new Lease((signal, attempts) => this.#livekitToken(request, signal, attempts), request.renewal ?? 'always', backoff)
+      : new Lease(
+          (signal, attempts) => this.#realtimeSecret(request, signal, attempts),
+          request.renewal ?? 'while-used',
+          backoff,
+        );
+  }
+
+  /**
+   * Makes a token source for livekit-client, which `useSession`, `Room` wrappers and LiveKit's components take.
+   *
+   * It asks LiveKit's standard endpoint, `POST /api/connection-details`.
+   */
+  tokenSource(options: Abortable = {}): RoomkeyTokenSource {
+    return tokenSource(this.#http, options);
+  }
+
+  /**
+   * Opens a voice call with a Realtime model: microphone, client secret, SDP exchange, sound and data channel.
+   *
+   * It resolves when the data channel is open. Whatever fails before closes the microphone and the connection again.
+   */
+  connectRealtime(options: ConnectRealtimeOptions = {}): Promise<RealtimeCall> {
+    return connect(options, (signal) => this.#realtimeSecret(options, signal));
+  }
+
+  /** Finds out what keeps this page from working with the service. It mints nothing and opens no microphone. */
+  diagnose(options: Abortable = {}): Promise<Diagnosis> {
+    return diagnose(this.#http, options.signal);
+  }
+
+  async #livekitToken(
+    { roomName, role, participantIdentity, participantName, expirationSeconds }: LivekitTokenRequest,
+    signal?: AbortSignal,
+    attempts?: number,
+  ): Promise<LivekitToken> {
+    const body = { provider: 'livekit', roomName, participantIdentity, participantName, role, expirationSeconds };
+    return new LivekitToken(await this.#http.send({ path: '/api/token', body, signal, ...(attempts && { attempts }) }));
+  }
+
+  async #realtimeSecret(
+    request: RealtimeSecretRequest,
+    signal?: AbortSignal,
+    attempts?: number,
+  ): Promise<RealtimeSecret> {
+    const mint = async (provider: RealtimeProvider): Promise<RealtimeSecret> => {
+      const { voice, model, roomName } = request;
+      const body = { provider, voice, model, roomName };
+      return new RealtimeSecret(
+        await this.#http.send({ path: '/api/token', body, signal, ...(attempts && { attempts }) }),
+      );
+    };
+    const provider = request.provider ?? this.#provider;
+    if (provider) return mint(provider);
+    // The service's own default may be LiveKit, so one that mints has to be named. Its refusal mints nothing.
+    try {
+      const secret = await mint('azure-openai');
+      this.#provider = 'azure-openai';
+      return secret;
+    } catch (error) {
+      if (!(error instanceof RoomkeyError) || !error.fields.some(({ field }) => field === 'provider')) throw error;
+      const secret = await mint('openai');
+      this.#provider = 'openai';
+      return secret;
+    }
+  }
+}
