@@ -1,0 +1,273 @@
+import type {
+  DisconnectReason,
+  LocalAudioTrack,
+  Participant,
+  RemoteTrack,
+  Room,
+  RoomConnectOptions,
+  RoomOptions,
+  Track,
+} from 'livekit-client';
+import type { VoiceParticipant } from './voice-room-types';
+
+/** The module `livekit-client`, which is loaded when a room is joined. */
+export type LivekitSdk = typeof import('livekit-client');
+
+/** Options that are handed to `livekit-client`. */
+export interface LivekitOptions {
+  readonly room?: RoomOptions;
+  readonly connect?: RoomConnectOptions;
+}
+
+/** Receives the changes of a connection. */
+export interface ConnectionListener {
+  participants(participants: readonly VoiceParticipant[]): void;
+  canSpeak(canSpeak: boolean): void;
+  isAudioBlocked(isBlocked: boolean): void;
+  isReconnecting(isReconnecting: boolean): void;
+  /** Called at most once, and not after `disconnect()`. */
+  disconnected(reason: DisconnectReason | undefined): void;
+}
+
+/** Levels are read at most this often. */
+const LEVEL_INTERVAL_MS = 80;
+/** Smaller changes of a level are not shown. */
+const LEVEL_STEP = 0.02;
+/** `TrackSource.MICROPHONE` of LiveKit's protocol, which `livekit-client` does not export. */
+const MICROPHONE_SOURCE = 2;
+
+/** One connection to a LiveKit room: the room's events as plain data, and sound. */
+export class LivekitConnection {
+  readonly #room: Room;
+  #microphone: LocalAudioTrack | undefined;
+  #levels = new Map<string, { read: () => number; close: () => void; track: Track }>();
+  #shownLevels = new Map<string, number>();
+  #frame = 0;
+  #lastRead = 0;
+  #isClosed = false;
+
+  constructor(
+    private readonly sdk: LivekitSdk,
+    private readonly options: LivekitOptions,
+    private readonly listener: ConnectionListener,
+  ) {
+    this.#room = new sdk.Room(options.room);
+  }
+
+  /** Joins. Rejects with an error of `livekit-client`, whose text may contain the token. */
+  async connect(url: string, token: string): Promise<void> {
+    this.#listen();
+    try {
+      await this.#room.connect(url, token, this.options.connect);
+    } catch (error) {
+      await this.disconnect();
+      throw error;
+    }
+    this.#show();
+    this.#frame = requestAnimationFrame(this.#readLevels);
+  }
+
+  /** Opens the microphone at the first call; later ones only mute and unmute it. */
+  async setMicrophone(isOn: boolean): Promise<void> {
+    if (!this.#microphone) {
+      const track = await this.sdk.createLocalAudioTrack(this.options.room?.audioCaptureDefaults);
+      if (!isOn) {
+        await track.mute();
+      }
+      if (this.#isClosed) {
+        track.stop();
+        return;
+      }
+      this.#microphone = track;
+      try {
+        await this.#room.localParticipant.publishTrack(track, {
+          // A track without a source is refused by a token that allows microphones only.
+          source: this.sdk.Track.Source.Microphone,
+        });
+      } catch (error) {
+        this.#microphone = undefined;
+        track.stop();
+        throw error;
+      }
+    } else if (isOn) {
+      await this.#microphone.unmute();
+    } else {
+      await this.#microphone.mute();
+    }
+    this.#show();
+  }
+
+  startAudio(): Promise<void> {
+    return this.#room.startAudio();
+  }
+
+  /** Leaves, closes the microphone and stops all sound. */
+  async disconnect(): Promise<void> {
+    this.#isClosed = true;
+    cancelAnimationFrame(this.#frame);
+    for (const level of this.#levels.values()) {
+      level.close();
+    }
+    this.#levels.clear();
+    this.#microphone?.stop();
+    this.#microphone = undefined;
+    await this.#room.disconnect().catch(() => undefined);
+    for (const participant of this.#room.remoteParticipants.values()) {
+      for (const { track } of participant.trackPublications.values()) {
+        track?.detach().forEach((element) => element.remove());
+      }
+    }
+    this.#room.removeAllListeners();
+  }
+
+  #listen(): void {
+    const { RoomEvent, Track } = this.sdk;
+    const show = (): void => this.#show();
+    for (const event of [
+      RoomEvent.ParticipantConnected,
+      RoomEvent.ParticipantDisconnected,
+      RoomEvent.ParticipantNameChanged,
+      RoomEvent.ParticipantPermissionsChanged,
+      RoomEvent.ActiveSpeakersChanged,
+      RoomEvent.ConnectionQualityChanged,
+      RoomEvent.TrackPublished,
+      RoomEvent.TrackUnpublished,
+      RoomEvent.TrackMuted,
+      RoomEvent.TrackUnmuted,
+      RoomEvent.LocalTrackPublished,
+      RoomEvent.LocalTrackUnpublished,
+    ] as const) {
+      this.#room.on(event, show);
+    }
+    this.#room
+      .on(RoomEvent.TrackSubscribed, (track: RemoteTrack) => {
+        if (track.kind === Track.Kind.Audio) {
+          const element = track.attach();
+          element.hidden = true;
+          document.body.append(element);
+        }
+        this.#show();
+      })
+      .on(RoomEvent.TrackUnsubscribed, (track: RemoteTrack) => {
+        track.detach().forEach((element) => element.remove());
+        this.#show();
+      })
+      .on(RoomEvent.AudioPlaybackStatusChanged, () =>
+        this.#report(() => this.listener.isAudioBlocked(!this.#room.canPlaybackAudio)),
+      )
+      .on(RoomEvent.SignalReconnecting, () => this.#report(() => this.listener.isReconnecting(true)))
+      .on(RoomEvent.Reconnecting, () => this.#report(() => this.listener.isReconnecting(true)))
+      .on(RoomEvent.Reconnected, () => {
+        this.#report(() => this.listener.isReconnecting(false));
+        this.#show();
+      })
+      .on(RoomEvent.Disconnected, (reason) =>
+        this.#report(() => {
+          // The error of `connect()` says it while the room is being joined.
+          if (this.#frame !== 0) {
+            this.#isClosed = true;
+            this.listener.disconnected(reason);
+          }
+        }),
+      );
+  }
+
+  #report(report: () => void): void {
+    if (!this.#isClosed) {
+      report();
+    }
+  }
+
+  #show(): void {
+    if (this.#isClosed) {
+      return;
+    }
+    const { localParticipant, remoteParticipants } = this.#room;
+    const others = [...remoteParticipants.values()].sort(
+      (a, b) => (a.joinedAt?.getTime() ?? 0) - (b.joinedAt?.getTime() ?? 0),
+    );
+    const everybody: Participant[] = [localParticipant, ...others];
+    this.#measure(everybody);
+    this.listener.canSpeak(maySpeak(localParticipant));
+    this.listener.participants(everybody.map((participant) => this.#describe(participant)));
+  }
+
+  #describe(participant: Participant): VoiceParticipant {
+    const microphone = participant.getTrackPublication(this.sdk.Track.Source.Microphone);
+    const isMuted = !microphone || microphone.isMuted;
+    const { ConnectionQuality } = this.sdk;
+    const quality = participant.connectionQuality;
+    return {
+      identity: participant.identity,
+      name: participant.name || participant.identity,
+      isLocal: participant === this.#room.localParticipant,
+      isSpeaking: participant.isSpeaking && !isMuted,
+      level: isMuted ? 0 : (this.#shownLevels.get(participant.identity) ?? 0),
+      isMuted,
+      canSpeak: maySpeak(participant),
+      quality: quality === ConnectionQuality.Unknown ? 'unknown' : quality,
+    };
+  }
+
+  /** Attaches a meter to each microphone that has none, and removes those without one. */
+  #measure(everybody: Participant[]): void {
+    const present = new Set<string>();
+    for (const participant of everybody) {
+      const track = participant.getTrackPublication(this.sdk.Track.Source.Microphone)?.track;
+      if (!track || track.kind !== this.sdk.Track.Kind.Audio) {
+        continue;
+      }
+      present.add(participant.identity);
+      const before = this.#levels.get(participant.identity);
+      if (before?.track === track) {
+        continue;
+      }
+      before?.close();
+      const { calculateVolume, cleanup } = this.sdk.createAudioAnalyser(
+        track as LocalAudioTrack,
+        { smoothingTimeConstant: 0.6 },
+      );
+      const close = (): void => void cleanup().catch(() => undefined);
+      this.#levels.set(participant.identity, { read: calculateVolume, close, track });
+    }
+    for (const [identity, level] of this.#levels) {
+      if (!present.has(identity)) {
+        level.close();
+        this.#levels.delete(identity);
+        this.#shownLevels.delete(identity);
+      }
+    }
+  }
+
+  /** Frames pause by themselves while the page is hidden, when nobody sees a level. */
+  readonly #readLevels = (time: number): void => {
+    if (this.#isClosed) {
+      return;
+    }
+    this.#frame = requestAnimationFrame(this.#readLevels);
+    if (time - this.#lastRead < LEVEL_INTERVAL_MS) {
+      return;
+    }
+    this.#lastRead = time;
+    let hasChanged = false;
+    for (const [identity, { read }] of this.#levels) {
+      const level = Math.min(1, Math.round(read() / LEVEL_STEP) * LEVEL_STEP);
+      if (level !== this.#shownLevels.get(identity)) {
+        this.#shownLevels.set(identity, level);
+        hasChanged = true;
+      }
+    }
+    if (hasChanged) {
+      this.#show();
+    }
+  };
+}
+
+function maySpeak({ permissions }: Participant): boolean {
+  if (!permissions?.canPublish) {
+    return false;
+  }
+  // No sources means all of them.
+  const sources: readonly number[] = permissions.canPublishSources;
+  return sources.length === 0 || sources.includes(MICROPHONE_SOURCE);
+}
