@@ -67,6 +67,7 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
   /** The last attempt's end, how long the next one must wait, and how long it shall wait if nothing happens. */
   #pause: { since: Moment; leastMs: number; mostMs: number } | undefined;
   #usedAt: Moment | undefined;
+  #isRevoked = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @internal */
@@ -143,7 +144,6 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
     this.#isRevoked = true;
     this.#look();
   }
-  #isRevoked = false;
 
   /** Ends the lease: its value, its timer, its listeners and what it is waiting for. */
   close(): void {

@@ -245,6 +245,7 @@ export async function connect(
     const { answer, callId } = await exchange(secret, offer, signal);
     await within(stepMs, 'The connection to the provider', signal, async (signal) => {
       const open = opened(channel, peer);
+      open.catch(() => undefined);
       await abortable(peer.setRemoteDescription({ type: 'answer', sdp: answer }).catch(unusable), signal);
       await abortable(open, signal);
     });

@@ -1,9 +1,10 @@
-// A fake of the Realtime services of both vendors, as far as a server that mints client secrets sees them:
-// `node fake_realtime.mjs [PORT CONTROLS_PORT]`; without ports it takes any free ones.
+// A fake of the Realtime services of both vendors, as a server that mints client secrets and the browsers that use them see
+// them: `node fake_realtime.mjs [PORT CONTROLS_PORT]`; without ports it takes any free ones.
 //
 // stdout: its URL on the first line, the URL of the controls on the second. It runs until it is killed. Below URL/v1 it is OpenAI,
 // below URL/openai/v1 Azure OpenAI: `POST …/realtime/client_secrets` and `GET …/models`, by the vendors' specifications of
-// November 2026. OpenAI's own SDK is run against it (witness_openai.rs).
+// November 2026. OpenAI's own SDK is run against it (witness_openai.rs). A browser posts its SDP offer with a client secret to
+// `…/realtime/calls` and is answered with sound (realtime_call.mjs); `…/realtime/calls/ID/hangup` ends that call.
 //
 // Each mint gives another secret and session. Until /accept says otherwise the API key is `realtime-key-of-the-fake`, and Azure
 // takes any token of Entra's form for the resource https://cognitiveservices.azure.com that has not expired; the signature is
@@ -11,6 +12,10 @@
 //
 //   /accept  { keys?, models?, entra? }   the API keys and the models or deployments that there are; whether Azure takes tokens
 //   /mint    an order                     for mints with good credentials
+//   /call    an order                     for SDP offers with a good client secret
+//   /calls   {}                           the calls so far → [{ id, state, received }], received being the types of the client's events
+//   /end     {}                           hangs up on every call
+//   /vanish  {}                           answers nothing in any call any more, and says no word
 //   /counts  {}                           so far → { asked, mints, models, refused, others, connections, abandoned }; asked are all
 //                                         requests for a mint, mints those that were answered with a secret, abandoned those
 //                                         whose client went away first
@@ -28,6 +33,8 @@ const entraResource = 'https://cognitiveservices.azure.com';
 const [port, controlsPort] = process.argv.slice(2);
 const accepted = { keys: ['realtime-key-of-the-fake'], models: ['gpt-realtime-2.1', 'voice-deployment'], entra: true };
 const counts = { asked: 0, mints: 0, models: 0, refused: 0, others: 0, connections: 0, abandoned: 0 };
+/** What each client secret was minted for. */
+const issued = new Map();
 let last = null;
 
 /** What each vendor does in its own way. */
@@ -140,11 +147,10 @@ function minted(vendor, bytes) {
   if (!accepted.models.includes(body.session.model)) return vendor.unknownModel(body.session.model);
   const expires_at = Math.floor(Date.now() / 1000) + (body.expires_after?.seconds ?? 600);
   counts.mints += 1;
-  return [200, {
-    value: `ek_${randomBytes(16).toString('hex')}`,
-    expires_at,
-    session: { object: 'realtime.session', id: `sess_${randomBytes(12).toString('hex')}`, expires_at: 0, ...body.session },
-  }];
+  const value = `ek_${randomBytes(16).toString('hex')}`;
+  const session = { object: 'realtime.session', id: `sess_${randomBytes(12).toString('hex')}`, expires_at: 0, ...body.session };
+  issued.set(value, { expires_at, session });
+  return [200, { value, expires_at, session }];
 }
 
 // The services.
@@ -169,6 +175,8 @@ async function serve(request, response) {
   const { pathname } = new URL(request.url, 'http://localhost');
   const route = `${request.method} ${pathname.startsWith(`${vendor.prefix}/`) ? pathname.slice(vendor.prefix.length) : ''}`;
   const isMint = route === 'POST /realtime/client_secrets';
+  const isCall = route.endsWith(' /realtime/calls');
+  if (isCall && allow(request, response)) return;
   const body = await text(request);
   if (isMint) {
     counts.asked += 1;
@@ -181,10 +189,16 @@ async function serve(request, response) {
     answer(response, status, body);
   };
   const key = vendor.key(request.headers);
+  if (isCall) return call(request, response, vendor, key, body);
   if (!key || !(accepted.keys.includes(key) || vendor.isToken(key))) return say([401, vendor.unauthenticated(key)]);
   if (route === 'GET /models') {
     counts.models += 1;
     return say([200, { object: 'list', data: accepted.models.map((id) => ({ id, object: 'model', created: 1, owned_by: 'system' })) }]);
+  }
+  const hangup = /^POST \/realtime\/calls\/(rtc_\w+)\/hangup$/.exec(route);
+  if (hangup && calls.has(hangup[1])) {
+    await calls.get(hangup[1]).close();
+    return answer(response, 200, '');
   }
   if (!isMint) {
     counts.others += 1;
@@ -195,6 +209,38 @@ async function serve(request, response) {
   if (await orders.carryOut(request, response)) return;
   if (response.destroyed) return;
   say(minted(vendor, body));
+}
+
+// Calls.
+
+const callOrders = new Orders(bodiesOf);
+const calls = new Map();
+
+/** Takes an SDP offer of a browser, from any page. */
+async function call(request, response, vendor, secret, offer) {
+  const session = issued.get(secret);
+  if (!session || session.expires_at <= Date.now() / 1000) return answer(response, 401, vendor.unauthenticated(secret));
+  if (!request.headers['content-type']?.startsWith('application/sdp')) return answer(response, 400, vendor.error('Unsupported content type.', null));
+  if (await callOrders.carryOut(request, response)) return;
+  if (!/^v=0\r?\n[^]*^m=audio /m.test(offer)) return answer(response, 400, vendor.error('The offer is no SDP with audio.', 'invalid_offer'));
+  const isFiltered = vendor === vendors.azure && new URL(request.url, 'http://localhost').searchParams.get('webrtcfilter') === 'on';
+  // The stack that answers is loaded with the first call: those who only mint do without.
+  const { RealtimeCall } = await import('./realtime_call.mjs');
+  const call = new RealtimeCall(session.session, isFiltered, () => undefined);
+  calls.set(call.id, call);
+  const sdp = await call.answer(offer);
+  answer(response, 201, sdp, { 'content-type': 'application/sdp', location: `${vendor.prefix}/realtime/calls/${call.id}` });
+}
+
+/** Lets scripts of every origin in, as the vendors do. */
+function allow(request, response) {
+  response.setHeader('access-control-allow-origin', '*');
+  response.setHeader('access-control-expose-headers', 'location, x-request-id');
+  if (request.method !== 'OPTIONS') return false;
+  response.setHeader('access-control-allow-methods', 'POST');
+  response.setHeader('access-control-allow-headers', 'authorization, content-type, x-openai-agents-sdk');
+  response.writeHead(204).end();
+  return true;
 }
 
 const server = createServer((request, response) => {
@@ -212,6 +258,10 @@ server.on('connection', () => {
 const controls = {
   accept: (change) => void Object.assign(accepted, change),
   mint: (order) => orders.give(order),
+  call: (order) => callOrders.give(order),
+  calls: () => [...calls.values()].map(({ id, state, received }) => ({ id, state, received })),
+  end: () => Promise.all([...calls.values()].map((call) => call.close())).then(() => undefined),
+  vanish: () => [...calls.values()].forEach((call) => call.vanish()),
   counts: () => counts,
   last: () => last,
 };
