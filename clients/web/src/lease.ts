@@ -220,14 +220,13 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
   async #fetch(): Promise<T> {
     this.#isRevoked = false;
     if (this.#closed.signal.aborted) throw new RoomkeyError({ code: 'closed', title: 'The lease is closed.' });
-    if (this.#inFlight?.isBackground) {
-      // It tries only once; who asks gets all attempts.
-      const value = await this.#inFlight.value.catch(() => undefined);
-      if (value) return value;
-    }
+    const background = this.#inFlight?.isBackground ? this.#inFlight.value : undefined;
+    const value = await background?.catch(() => undefined);
+    if (value) return value;
     if (this.#inFlight) return this.#inFlight.value;
+    // A background attempt is one; who asks gets all of them. But nobody gets more than one round a second.
     const { since, leastMs } = this.#pause ?? { leastMs: 0 };
-    if (since && elapsedSince(since) < leastMs) {
+    if (since && elapsedSince(since) < leastMs && !(background && leastMs === shortestMs)) {
       if (this.#value?.isValid()) return this.#value;
       if (this.#lastError) throw this.#lastError;
     }

@@ -31,7 +31,7 @@ export class Life {
     this.#since = since;
     this.#expiryMs = expiresAt - issuedAt;
     // Never before half the life has passed: a wrong answer must not make renewals follow each other.
-    this.#refreshMs = Math.max(this.#expiryMs / 2, refreshAt - issuedAt);
+    this.#refreshMs = Math.min(this.#expiryMs, Math.max(this.#expiryMs / 2, refreshAt - issuedAt));
   }
 
   /** Returns the milliseconds until the end, negative after it. */
@@ -157,8 +157,8 @@ export function read(answer: Answer, token: string): Times {
   const seconds = (claim: unknown): number | undefined => number(typeof claim === 'number' ? claim * 1000 : NaN);
   const issuedAt =
     instant('issuedAt') ?? seconds(claims.iat) ?? number(Date.parse(answer.date ?? '')) ?? answer.sentAt.wall;
-  const expiresAt = instant('expiresAt') ?? seconds(claims.exp);
-  if (expiresAt === undefined || expiresAt <= issuedAt) throw invalidResponse(answer.status, answer.requestId);
+  const expiresAt = Math.min(instant('expiresAt') ?? Infinity, seconds(claims.exp) ?? Infinity);
+  if (expiresAt === Infinity || expiresAt <= issuedAt) throw invalidResponse(answer.status, answer.requestId);
   return { issuedAt, expiresAt, refreshAt: instant('refreshAt') ?? expiresAt - refreshMarginMs };
 }
 
