@@ -1,6 +1,6 @@
 // Compiles the schematics into the built package: the CLI loads them with `require`.
 import { execFileSync } from 'node:child_process';
-import { cpSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -12,3 +12,5 @@ for (const file of ['collection.json', 'ng-add/schema.json']) {
 }
 // The package is "type": "module", the schematics are not.
 writeFileSync(`${root}/dist/schematics/package.json`, '{ "type": "commonjs" }\n');
+// ng-packagr keeps nested package.json files out of the tarball.
+appendFileSync(`${root}/dist/.npmignore`, '\n!/schematics/package.json\n');

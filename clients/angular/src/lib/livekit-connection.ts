@@ -8,6 +8,7 @@ import type {
   RoomOptions,
   Track,
 } from 'livekit-client';
+import { microphoneError, voiceError } from './voice-error';
 import type { VoiceParticipant } from './voice-room-types';
 
 /** The module `livekit-client`, which is loaded when a room is joined. */
@@ -17,7 +18,10 @@ export type LivekitSdk = typeof import('livekit-client');
 export interface LivekitOptions {
   readonly room?: RoomOptions;
   readonly connect?: RoomConnectOptions;
+  readonly logLevel?: LogLevelDesc;
 }
+
+type LogLevelDesc = Parameters<LivekitSdk['setLogLevel']>[0];
 
 /** Receives the changes of a connection. */
 export interface ConnectionListener {
@@ -31,6 +35,8 @@ export interface ConnectionListener {
 
 /** Levels are read at most this often. */
 const LEVEL_INTERVAL_MS = 80;
+/** A microphone that cannot be published is given up after so many attempts. */
+const PUBLISH_ATTEMPTS = 3;
 /** Smaller changes of a level are not shown. */
 const LEVEL_STEP = 0.02;
 /** `TrackSource.MICROPHONE` of LiveKit's protocol, which `livekit-client` does not export. */
@@ -51,7 +57,14 @@ export class LivekitConnection {
     private readonly options: LivekitOptions,
     private readonly listener: ConnectionListener,
   ) {
-    this.#room = new sdk.Room(options.room);
+    // At `info` it writes names of rooms and participants into the console of every user.
+    sdk.setLogLevel(options.logLevel ?? 'warn');
+    this.#room = new sdk.Room({
+      // With one connection for both directions, a microphone that is published while others talk
+      // fails in about a third of the joins ("Transceiver not found", livekit-client 2.23).
+      singlePeerConnection: false,
+      ...options.room,
+    });
   }
 
   /** Joins. Rejects with an error of `livekit-client`, whose text may contain the token. */
@@ -67,34 +80,68 @@ export class LivekitConnection {
     this.#frame = requestAnimationFrame(this.#readLevels);
   }
 
-  /** Opens the microphone at the first call; later ones only mute and unmute it. */
+  /**
+   * Opens the microphone at the first call; later ones only mute and unmute it. Throws a
+   * `RoomkeyError`.
+   */
   async setMicrophone(isOn: boolean): Promise<void> {
     if (!this.#microphone) {
-      const track = await this.sdk.createLocalAudioTrack(this.options.room?.audioCaptureDefaults);
-      if (!isOn) {
-        await track.mute();
-      }
-      if (this.#isClosed) {
-        track.stop();
-        return;
-      }
-      this.#microphone = track;
-      try {
-        await this.#room.localParticipant.publishTrack(track, {
-          // A track without a source is refused by a token that allows microphones only.
-          source: this.sdk.Track.Source.Microphone,
-        });
-      } catch (error) {
-        this.#microphone = undefined;
-        track.stop();
-        throw error;
-      }
+      await this.#openMicrophone(isOn);
     } else if (isOn) {
       await this.#microphone.unmute();
     } else {
       await this.#microphone.mute();
     }
     this.#show();
+  }
+
+  async #openMicrophone(isOn: boolean): Promise<void> {
+    const track = await this.sdk
+      .createLocalAudioTrack(this.options.room?.audioCaptureDefaults)
+      .catch((error: unknown) => {
+        throw microphoneError(error);
+      });
+    if (!isOn) {
+      await track.mute();
+    }
+    if (this.#isClosed) {
+      track.stop();
+      return;
+    }
+    this.#microphone = track;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#room.localParticipant.publishTrack(track, {
+          // A track without a source is refused by a token that allows microphones only.
+          source: this.sdk.Track.Source.Microphone,
+        });
+        return;
+      } catch {
+        // A negotiation that collides with a change of the room fails, and the connection is made anew.
+        if (attempt < PUBLISH_ATTEMPTS && (await this.#isConnected())) {
+          continue;
+        }
+        this.#microphone = undefined;
+        track.stop();
+        throw voiceError('connection_lost');
+      }
+    }
+  }
+
+  /** Waits while the connection is made anew; returns false when it has ended. */
+  #isConnected(): Promise<boolean> {
+    const { ConnectionState, RoomEvent } = this.sdk;
+    return new Promise((resolve) => {
+      const check = (): void => {
+        const isConnected = this.#room.state === ConnectionState.Connected;
+        if (isConnected || this.#isClosed || this.#room.state === ConnectionState.Disconnected) {
+          this.#room.off(RoomEvent.ConnectionStateChanged, check);
+          resolve(isConnected && !this.#isClosed);
+        }
+      };
+      this.#room.on(RoomEvent.ConnectionStateChanged, check);
+      check();
+    });
   }
 
   startAudio(): Promise<void> {
@@ -104,6 +151,7 @@ export class LivekitConnection {
   /** Leaves, closes the microphone and stops all sound. */
   async disconnect(): Promise<void> {
     this.#isClosed = true;
+    // Whoever waits for the connection must learn that it is over: the listeners go last.
     cancelAnimationFrame(this.#frame);
     for (const level of this.#levels.values()) {
       level.close();

@@ -24,6 +24,8 @@ export interface RoomkeyAngularOptions extends Omit<RoomkeyOptions, 'fetch'> {
     readonly room?: RoomOptions;
     /** Options of each `room.connect()`. */
     readonly connect?: RoomConnectOptions;
+    /** Level from which `livekit-client` writes to the console. Default: `warn`. */
+    readonly logLevel?: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
   };
 }
 

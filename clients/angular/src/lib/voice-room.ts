@@ -5,7 +5,7 @@ import type { DisconnectReason } from 'livekit-client';
 import type { Environment } from './environment';
 import { LivekitConnection } from './livekit-connection';
 import type { LivekitOptions, LivekitSdk } from './livekit-connection';
-import { microphoneError, voiceError } from './voice-error';
+import { voiceError } from './voice-error';
 import type { VoiceErrorCode } from './voice-error';
 import type {
   VoiceParticipant,
@@ -243,7 +243,7 @@ export class LivekitVoiceRoom implements VoiceRoom {
       } catch (error) {
         if (this.#connection === connection) {
           this.#isMuted.set(true);
-          this.#error.set(microphoneError(error));
+          this.#error.set(asRoomkeyError(error));
         }
       }
     });
