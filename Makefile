@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-realtime test check package image snapshots release bench tools docs clean
+.PHONY: help run demo demo-realtime demo-voice test check package image snapshots release bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -17,9 +17,16 @@ demo: ## start an OpenID provider and a roomkey that trusts it, and print what t
 demo-realtime: ## start a fake Key Vault, a fake Realtime service and a roomkey for both, and print what to ask them
 	@exec scripts/demo-realtime
 
+demo-voice: ## start a LiveKit server, a fake Realtime service, a roomkey and the Angular example app, and print its link
+	@exec scripts/demo-voice
+
 test: tools package image ## run every test, those against the package and a real LiveKit server too
 	@echo "Building and running the tests: about 3 minutes the first time …"
 	cargo test --locked
+	@echo "Testing the browser packages and the example app, in Chromium too: about 4 minutes …"
+	@cargo build --quiet --locked
+	@scripts/clients build
+	@scripts/clients test
 
 check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
 	@scripts/tools rust
@@ -45,10 +52,11 @@ bench: package ## measure roomkey beside other servers and write docs/benchmarks
 	@scripts/bench $(or $(ROUNDS),5) $(or $(SECONDS),5)
 
 tools: ## install what package and test need (what is built for it is cached in ~/.cache/roomkey)
-	@scripts/tools package peers ops image
+	@scripts/tools package peers ops image clients browser
 
 docs: ## write the generated pages and tables in docs/ from the code
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test api documents
 
 clean: ## remove all that was built here; the cache stays
 	rm -rf target dist tests/real/peers/js/node_modules benches/peers/fastify/node_modules
+	rm -rf clients/node_modules clients/*/dist examples/*/node_modules examples/*/dist

@@ -110,6 +110,9 @@ room: { enabled_codecs: [ { mime: audio/opus }, { mime: audio/red } ] }
     async start() {
       const process = begin(tool, ['--config', config], { env: {}, stdio: 'ignore' });
       server.kill = () => process.end();
+      // A stopped process answers nothing and refuses nothing: to its peers that is a network that lost its way.
+      server.pause = () => process.child.kill('SIGSTOP');
+      server.resume = () => process.child.kill('SIGCONT');
       await until('livekit-server answers', async () => {
         if (process.isOver()) throw new Error('livekit-server ended before it answered');
         return answers(url);
