@@ -25,12 +25,16 @@ import { VoiceSession } from './voice-session';
 export class App {
   readonly #document = inject(DOCUMENT);
   protected readonly session = inject(VoiceSession);
-  protected readonly isDark = signal(
-    this.#document.defaultView?.matchMedia('(prefers-color-scheme: dark)').matches ?? false,
-  );
+  readonly #system = this.#document.defaultView?.matchMedia?.('(prefers-color-scheme: dark)');
+  protected readonly isDark = signal(this.#system?.matches ?? false);
   readonly #isChosen = signal(false);
 
   constructor() {
+    this.#system?.addEventListener('change', ({ matches }) => {
+      if (!this.#isChosen()) {
+        this.isDark.set(matches);
+      }
+    });
     effect(() => {
       const chosen = this.isDark() ? 'dark' : 'light';
       this.#document.documentElement.style.colorScheme = this.#isChosen() ? chosen : '';
