@@ -69,7 +69,8 @@ export class RealtimeCall {
       else if (connectionState === 'disconnected') this.#move('interrupted');
       else if (connectionState === 'failed') this.#lose();
     });
-    channel.addEventListener('close', () => this.#lose());
+    // The first is enough, and comes when the provider hangs up.
+    for (const end of ['closing', 'close']) channel.addEventListener(end, () => this.#lose());
   }
 
   /** Where the call is. */

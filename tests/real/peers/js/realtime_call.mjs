@@ -7,6 +7,7 @@
 // level that a browser puts into each packet (RFC 6464). Everything stays on the loopback interface.
 
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   MediaStreamTrack, RTCPeerConnection, RTCRtpCodecParameters, RtpHeader, RtpPacket, useAudioLevelIndication, useSdesMid,
 } from 'werift';
@@ -48,6 +49,9 @@ export class RealtimeCall {
   #timestamp = 0;
   #answers = 0;
   #ended;
+  #watch;
+  /** When anything came of the browser: its sound, which is sent muted too. */
+  #heardAt = performance.now() + 10_000;
 
   /** `ended` is called once, when the call is over. */
   constructor(session, isFiltered, ended) {
@@ -67,6 +71,10 @@ export class RealtimeCall {
     this.#peer.connectionStateChange.subscribe((state) => {
       if (['closed', 'failed', 'disconnected'].includes(state)) this.#end();
     });
+    // A browser that has closed the call says so below, or is not heard any more.
+    this.#watch = setInterval(() => {
+      if (performance.now() - this.#heardAt > 3000 || this.#peer.dtlsTransports.some(({ state }) => state === 'closed')) this.close();
+    }, 500);
   }
 
   get state() {
@@ -85,9 +93,12 @@ export class RealtimeCall {
     return this.#peer.localDescription.sdp;
   }
 
-  /** Ends the call, as a hang-up does. */
+  /** Ends the call, as a hang-up does: the data channel first, which the browser notices at once. */
   async close() {
+    if (!this.#ended) return;
     this.#end();
+    this.#channel?.close();
+    for (let tenth = 0; tenth < 20 && this.#channel && this.#channel.readyState !== 'closed'; tenth += 1) await sleep(100);
     await this.#peer.close();
   }
 
@@ -101,6 +112,7 @@ export class RealtimeCall {
     const ended = this.#ended;
     if (!ended) return;
     this.#ended = undefined;
+    clearInterval(this.#watch);
     this.#stop('cancelled');
     ended();
   }
@@ -172,6 +184,7 @@ export class RealtimeCall {
   }
 
   #hear({ payload }, extensions = {}) {
+    this.#heardAt = Math.max(this.#heardAt, performance.now());
     const level = extensions['urn:ietf:params:rtp-hdrext:ssrc-audio-level'];
     const isLoud = level ? level.level < speechLevel : payload.length > 30;
     this.#heardMs += packetMs;
