@@ -140,6 +140,13 @@ export async function startRealtime() {
   };
 }
 
+/** Starts an OpenID provider that signs in who comes from a page, and returns its issuer. */
+export async function startOpenIdProvider(redirectUri) {
+  const script = join(root, 'tests/real/peers/js/oidc_provider.mjs');
+  const { child } = begin('node', [script, '0', redirectUri], { stdio: ['ignore', 'pipe', 'ignore'] });
+  return (await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next()).value;
+}
+
 /** Starts roomkey for pages of `origins`. */
 export async function startRoomkey({ origins, livekit, realtime, settings = {}, port }) {
   const program = process.env.ROOMKEY_PROGRAM ?? join(root, 'target/debug/roomkey');
@@ -159,9 +166,11 @@ export async function startRoomkey({ origins, livekit, realtime, settings = {}, 
     ...settings,
   };
   const url = `http://127.0.0.1:${port}`;
-  const { isOver, end } = begin(program, [], { cwd: app, env, stdio: ['ignore', 'ignore', 'inherit'] });
+  const { child, isOver, end } = begin(program, [], { cwd: app, env, stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (data) => (said = (said + data).slice(-4000)));
   await until('roomkey answers', async () => {
-    if (isOver()) throw new Error('roomkey ended before it answered');
+    if (isOver()) throw new Error(`roomkey ended before it answered:\n${said}`);
     return answers(`${url}/api/health/ready`);
   });
   return { url, end };

@@ -1,9 +1,10 @@
-// A real OpenID provider on loopback: `node oidc_provider.mjs [PORT]`. Without a port it takes any free one.
+// A real OpenID provider on loopback: `node oidc_provider.mjs [PORT [REDIRECT_URI]]`. Without a port, or with 0, it takes any free one.
 //
 // stdout: the issuer's URL on the first line, the URL of the controls on the second. It runs until it is killed.
 //
 // The issuer serves discovery, keys and /token, where the client `demo` with the secret `demo-secret` gets tokens of its own by
-// client credentials. The controls are a server of their own; each is a POST with a JSON object, and answers with one:
+// client credentials. With a REDIRECT_URI there is a page too, the public client `page`, to which it redirects after a code flow
+// with PKCE; whoever comes to sign in is `alice` and agrees to everything. The controls are a server of their own; each is a POST with a JSON object, and answers with one:
 //
 //   /mint    { sub?, scope?, aud?, ttl?, …claims }  a token for a user, without a login page → { token }
 //   /sign    { header?, claims?, foreign? }         any header and claims with the key in use, or with one that nobody publishes,
@@ -37,6 +38,28 @@ const resourceServer = (audience, accessTokenTTL = 600) => ({
   jwt: { sign: { alg: 'RS256' } },
 });
 
+const redirectUri = process.argv[3];
+const pageClient = {
+  client_id: 'page',
+  application_type: 'web',
+  grant_types: ['authorization_code'],
+  response_types: ['code'],
+  redirect_uris: [redirectUri],
+  token_endpoint_auth_method: 'none',
+};
+
+/** Signs in whoever comes, and agrees to what the page asks for. */
+async function interact(request, response) {
+  const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
+  if (prompt.name === 'login') return provider.interactionFinished(request, response, { login: { accountId: 'alice' } });
+  const known = grantId && (await provider.Grant.find(grantId));
+  const grant = known || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  grant.addOIDCScope(`openid ${scope}`);
+  grant.addResourceScope(audience, scope);
+  const consent = { grantId: await grant.save() };
+  return provider.interactionFinished(request, response, { consent }, { mergeWithLastSubmission: true });
+}
+
 /** Claims for tokens that /mint is about to save. */
 const extra = new WeakMap();
 
@@ -54,7 +77,10 @@ const newProvider = (issuer, keys) =>
         response_types: [],
         token_endpoint_auth_method: 'client_secret_post',
       },
+      ...(redirectUri ? [pageClient] : []),
     ],
+    clientBasedCORS: (_, __, client) => client.clientId === 'page',
+    interactions: { url: (_, { uid }) => `/interaction/${uid}` },
     extraTokenClaims: (_, token) => extra.get(token),
     features: {
       devInteractions: { enabled: false },
@@ -78,7 +104,9 @@ const issuing = createServer((request, response) => {
   if (request.url === '/.well-known/openid-configuration') counts.discovery += 1;
   else if (request.url === '/jwks') counts.keys += 1;
   else counts.other += 1;
-  if (state === 'serve') provider.callback()(request, response);
+  if (state !== 'serve') return;
+  if (request.url.startsWith('/interaction/')) interact(request, response).catch(() => response.writeHead(500).end());
+  else provider.callback()(request, response);
 });
 // The port stays ours while "stopped", so that no other program can take it.
 issuing.on('connection', (socket) => {
