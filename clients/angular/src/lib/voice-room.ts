@@ -62,11 +62,12 @@ export class LivekitVoiceRoom implements VoiceRoom {
   ) {}
 
   async join(options: VoiceRoomJoin): Promise<void> {
-    await this.leave();
+    const left = this.leave();
     if (!this.environment.isBrowser) {
       this.#fail(voiceError('not_a_browser'));
       return;
     }
+    // Before the first wait: a `leave()` from now on ends this stay.
     const stay = new AbortController();
     this.#stay = stay;
     this.#status.set('joining');
@@ -74,6 +75,7 @@ export class LivekitVoiceRoom implements VoiceRoom {
     this.#isMuted.set(options.role === 'listener' || (options.muted ?? false));
     await this.environment.outsideAngular(async () => {
       try {
+        await left;
         await this.#enter(options, stay.signal);
       } catch (error) {
         if (!stay.signal.aborted) {
@@ -197,8 +199,8 @@ export class LivekitVoiceRoom implements VoiceRoom {
       this.#end(voiceError(final));
       return;
     }
-    await this.#disconnect();
     this.#status.set('reconnecting');
+    await this.#disconnect();
     const began = performance.now();
     for (let attempt = 0; !stay.aborted; attempt += 1) {
       // Full jitter: the participants of a restarted server do not come back all at once.
