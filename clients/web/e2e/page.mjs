@@ -48,7 +48,13 @@ async function loudest(meterOf, milliseconds) {
 /** What the receiver of a connection has counted. */
 async function received(stats) {
   const inbound = [...(await stats).values()].find(({ type, kind }) => type === 'inbound-rtp' && kind === 'audio');
-  return { bytes: inbound?.bytesReceived ?? 0, energy: inbound?.totalAudioEnergy ?? 0, lost: inbound?.packetsLost ?? 0 };
+  const { bytesReceived = 0, totalAudioEnergy = 0, totalSamplesDuration = 0, packetsLost = 0 } = inbound ?? {};
+  return { bytes: bytesReceived, energy: totalAudioEnergy, seconds: totalSamplesDuration, lost: packetsLost };
+}
+
+/** How many packets of sound a connection has sent. */
+async function sent(stats) {
+  return [...(await stats).values()].find(({ type, kind }) => type === 'outbound-rtp' && kind === 'audio')?.packetsSent ?? 0;
 }
 
 /** A participant of a room. */
@@ -89,4 +95,4 @@ class Participant {
   }
 }
 
-globalThis.voice = { client, livekit, Roomkey, Participant, Meter, heardWithin, loudest, received, sleep, audio, people: {} };
+globalThis.voice = { client, livekit, Roomkey, Participant, Meter, heardWithin, loudest, received, sent, sleep, audio, people: {} };

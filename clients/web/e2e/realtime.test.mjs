@@ -75,6 +75,12 @@ const call = (page, options = {}) =>
   }, options);
 const heard = (page) => page.evaluate((patience) => voice.heardWithin(() => voice.meter, patience), patience);
 const seen = (page, type) => page.evaluate((type) => voice.seen.filter((event) => event.type === type).length, type);
+const sent = (page) => page.evaluate(() => voice.sent(voice.call.peer.getStats()));
+/** Waits until the microphone has sent so much more, a packet being 20 ms. */
+async function speak(page, milliseconds) {
+  const before = await sent(page);
+  await until('packets', async () => (await sent(page)) - before >= milliseconds / 20, patience);
+}
 const stillOpen = (page) => page.evaluate(() => voice.stillOpen());
 const close = (page) => page.context().close();
 
@@ -119,7 +125,8 @@ test('the provider hears nothing of a muted call, and hears it again at once', a
   const page = await tab();
   await call(page, { muted: true });
   assert.equal(await page.evaluate(() => voice.call.isMuted), true);
-  await page.waitForTimeout(5000);
+  // More than the sentence and its pause.
+  await speak(page, 5000);
   assert.equal(await seen(page, 'input_audio_buffer.speech_started'), 0);
   await page.evaluate(() => voice.call.unmute());
   await until('speech', () => seen(page, 'input_audio_buffer.speech_started'), patience);
@@ -136,7 +143,7 @@ test('holding a button to talk works with events alone', async () => {
   await until('the update', () => seen(page, 'session.updated'), patience);
   await send('input_audio_buffer.clear');
   await page.evaluate(() => voice.call.unmute());
-  await page.waitForTimeout(1500);
+  await speak(page, 1500);
   await page.evaluate(() => voice.call.mute());
   assert.equal(await seen(page, 'response.created'), 0, 'nothing answers before it is asked to');
   await send('input_audio_buffer.commit');

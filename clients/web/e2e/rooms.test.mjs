@@ -4,12 +4,15 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { launch, root, sentence, serve, startLiveKit, startRoomkey, stopAll, until } from './harness.mjs';
 
 /** Loud enough to be speech; silence is 0 here. */
 const threshold = 0.01;
 /** How long a join may take on a busy machine; what it took is printed. */
 const patience = 15_000;
+/** How long the network is away. */
+const outageMs = 4000;
 
 let livekit, roomkey, origin, browser, staysAway;
 before(async () => {
@@ -88,8 +91,10 @@ test('two tabs join a room and hear each other, and nothing of one who is muted'
   assert.ok(await hear(alice, other), 'alice hears bob');
 
   const first = await stats(bob);
-  await alice.waitForTimeout(2000);
-  const second = await stats(bob);
+  const second = await until('two seconds of sound', async () => {
+    const now = await stats(bob);
+    return now.seconds - first.seconds >= 2 && now;
+  });
   assert.ok(second.energy - first.energy > 0.01 && second.bytes > first.bytes + 2000, JSON.stringify({ first, second }));
   t.diagnostic(`in 2 s ${second.bytes - first.bytes} bytes, energy ${(second.energy - first.energy).toFixed(3)}, lost ${second.lost}`);
 
@@ -97,7 +102,7 @@ test('two tabs join a room and hear each other, and nothing of one who is muted'
   await until('silence', async () => (await loudest(bob, 200)) < threshold);
   const quiet = await stats(bob);
   assert.ok((await loudest(bob, 1500)) < threshold / 10);
-  assert.equal((await stats(bob)).energy - quiet.energy < 0.0001, true);
+  assert.ok((await stats(bob)).energy - quiet.energy < 0.0001);
 
   const again = performance.now();
   await alice.evaluate(() => voice.me.room.localParticipant.setMicrophoneEnabled(true));
@@ -144,11 +149,12 @@ test('camera, data and video that says it is a microphone reach nobody', async (
   });
   assert.equal(outcome.camera, 'PublishTrackError');
   // The server settles on no codec for it, whatever the client believes: nothing of it arrives.
-  await listener.waitForTimeout(1000);
-  assert.deepEqual(await events(listener).then((all) => all.filter((event) => event === 'video' || event === 'data')), []);
-  const frames = await listener.evaluate(() => [...voice.me.room.remoteParticipants.values()].flatMap(({ videoTrackPublications }) => [...videoTrackPublications.values()].filter(({ track }) => track)).length);
-  assert.equal(frames, 0);
-  assert.ok(await hear(listener), 'the voice goes on');
+  assert.ok(await hear(listener, undefined), 'the voice goes on');
+  assert.deepEqual((await events(listener)).filter((event) => event === 'video' || event === 'data'), []);
+  const publications = await listener.evaluate(() =>
+    [...voice.me.room.remoteParticipants.values()].flatMap(({ trackPublications }) => [...trackPublications.values()].map(({ kind }) => kind)),
+  );
+  assert.deepEqual(publications, ['audio']);
   await close(speaker, listener);
 });
 
@@ -158,8 +164,8 @@ test('a second tab of one identity takes the place of the first, which does not 
   await joinRoom(first, 'one-user', { request });
   await joinRoom(second, 'one-user', { request });
   await until('the first is out', async () => (await events(first)).includes('disconnected DUPLICATE_IDENTITY'), patience);
-  await first.waitForTimeout(1000);
-  assert.equal(await second.evaluate(() => voice.me.room.state), 'connected');
+  assert.ok(!(await events(first)).some((event) => event.includes('reconnect')));
+  assert.deepEqual(await second.evaluate(() => [voice.me.room.state, voice.me.room.remoteParticipants.size]), ['connected', 0]);
   await close(first, second);
 });
 
@@ -253,7 +259,7 @@ test('the network drops for some seconds, and the voice comes back by itself', a
   assert.ok(await hear(listener, identity));
   livekit.pause();
   await until('silence', async () => (await loudest(listener, 300)) < threshold, patience);
-  await listener.waitForTimeout(4000);
+  await sleep(outageMs);
   livekit.resume();
   const began = performance.now();
   assert.ok(await hear(listener, identity, 30_000));
