@@ -320,6 +320,16 @@ describe('an error', () => {
     expect(service.seen.length).toBe(1);
   });
 
+  test.each([-1, 0])('is invalid_response where a token expires %i ms after it was issued', async (life) => {
+    const service = new Service();
+    service.override = () => {
+      const [issuedAt, expiresAt] = [0, life].map((offset) => new Date(service.now() + offset).toISOString());
+      return service.json(200, { provider: 'openai', token: 'ek_x', issuedAt, expiresAt, webrtcUrl: 'https://p.test/' });
+    };
+    const request = service.roomkey().realtimeSecret({ provider: 'openai' });
+    expect(await rejection(request)).toMatchObject({ code: 'invalid_response' });
+  });
+
   test('names a redirect to a sign-in page for what it is', async () => {
     const service = new Service();
     service.override = () => new Response(null, { status: 302, headers: { location: 'https://login.test' } });

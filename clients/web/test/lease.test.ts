@@ -255,6 +255,21 @@ describe('no hot loop is possible', () => {
     lease.close();
   });
 
+  test('and a refreshAt that is too early waits for half of the life', async () => {
+    const service = new Service();
+    service.life = 60;
+    service.override = () => {
+      const [now, text] = [service.now(), (time: number): string => new Date(time).toISOString()];
+      const times = { issuedAt: text(now), refreshAt: text(now + 1), expiresAt: text(now + 60_000) };
+      return service.json(200, { provider: 'openai', token: 'ek_x', ...times, webrtcUrl: 'https://p.test/' });
+    };
+    const lease = service.roomkey().lease({ kind: 'realtime', provider: 'openai', renewal: 'always' });
+    await pass(10 * minute);
+    expect(service.mints).toBeGreaterThanOrEqual(20);
+    expect(service.mints).toBeLessThanOrEqual(21);
+    lease.close();
+  });
+
   test('with a clock that jumps forward every second', async () => {
     const service = new Service();
     const lease = service.roomkey().lease(livekit);
