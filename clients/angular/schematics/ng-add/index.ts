@@ -86,7 +86,7 @@ function addProxy(name: string, root: string): Rule {
         context.logger.warn(`${path} is a list: add ${JSON.stringify(PROXY)} to it by hand.`);
       } else if (!('/api' in proxies)) {
         tree.overwrite(path, `${JSON.stringify({ ...proxies, ...PROXY }, null, 2)}\n`);
-      } else {
+      } else if (JSON.stringify(proxies['/api']) !== JSON.stringify(PROXY['/api'])) {
         context.logger.warn(`${path} sends /api elsewhere already; it was left as it is.`);
       }
     },
