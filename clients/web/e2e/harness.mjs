@@ -30,6 +30,11 @@ export async function stopAll() {
   for (const undo of clean.splice(0).reverse()) await undo();
 }
 
+// Whoever is ended in the middle takes along what it has started.
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+
 /** Asks again until the answer is true, or the time is over. Returns what made it true. */
 export async function until(what, ask, milliseconds = 20_000, every = 50) {
   const end = performance.now() + milliseconds;
@@ -70,7 +75,11 @@ function begin(program, args, options) {
   const child = spawn(program, args, options);
   const closed = once(child, 'close').catch(() => undefined);
   let isOver = false;
-  closed.then(() => (isOver = true));
+  children.add(child);
+  closed.then(() => {
+    isOver = true;
+    children.delete(child);
+  });
   const end = async (signal = 'SIGKILL') => {
     child.kill(signal);
     await closed;

@@ -12,11 +12,14 @@ import {
   MediaStreamTrack, RTCPeerConnection, RTCRtpCodecParameters, RtpHeader, RtpPacket, useAudioLevelIndication, useSdesMid,
 } from 'werift';
 
-/** Louder than this is speech, in -dBov. */
-const speechLevel = 55;
+/** Speech is louder than this, in dBov, and louder than the room by so many dB. */
+const leastSpeech = -55;
+const overRoom = 10;
+/** How fast the room is thought to become louder, in dB a packet: speech must not pass for it. */
+const roomRise = 0.02;
 const packetMs = 20;
 const samplesPerPacket = 960;
-/** So much of what was heard is said again at most. */
+/** Speech is cut off here, and so much is said again at most. */
 const longestMs = 10_000;
 
 /** The events that Azure lets through with `webrtcfilter=on`. */
@@ -43,6 +46,7 @@ export class RealtimeCall {
   #committed = [];
   #isSpeech = false;
   #quietMs = 0;
+  #room = leastSpeech;
   #heardMs = 0;
   #response;
   #sequence = 0;
@@ -185,8 +189,9 @@ export class RealtimeCall {
 
   #hear({ payload }, extensions = {}) {
     this.#heardAt = Math.max(this.#heardAt, performance.now());
-    const level = extensions['urn:ietf:params:rtp-hdrext:ssrc-audio-level'];
-    const isLoud = level ? level.level < speechLevel : payload.length > 30;
+    const loudness = -(extensions['urn:ietf:params:rtp-hdrext:ssrc-audio-level']?.level ?? 127);
+    this.#room = Math.min(loudness, this.#room + roomRise);
+    const isLoud = loudness > Math.max(leastSpeech, this.#room + overRoom);
     this.#heardMs += packetMs;
     const detection = this.#detection;
     if (!detection) {
@@ -195,6 +200,7 @@ export class RealtimeCall {
       if (!this.#isSpeech) this.#startSpeech(detection);
       this.#quietMs = 0;
       this.#heard.push(payload);
+      if (this.#heard.length * packetMs >= longestMs) this.#stopSpeech(detection);
     } else if (this.#isSpeech) {
       this.#quietMs += packetMs;
       this.#heard.push(payload);
