@@ -6,8 +6,8 @@ import type {
   Room,
   RoomConnectOptions,
   RoomOptions,
-  Track,
 } from 'livekit-client';
+import { LevelMeter } from './level-meter';
 import { microphoneError, voiceError } from './voice-error';
 import type { VoiceParticipant } from './voice-room-types';
 
@@ -37,8 +37,6 @@ export interface ConnectionListener {
 const LEVEL_INTERVAL_MS = 80;
 /** A microphone that cannot be published is given up after so many attempts. */
 const PUBLISH_ATTEMPTS = 3;
-/** Smaller changes of a level are not shown. */
-const LEVEL_STEP = 0.02;
 /** `TrackSource.MICROPHONE` of LiveKit's protocol, which `livekit-client` does not export. */
 const MICROPHONE_SOURCE = 2;
 
@@ -46,8 +44,8 @@ const MICROPHONE_SOURCE = 2;
 export class LivekitConnection {
   readonly #room: Room;
   #microphone: LocalAudioTrack | undefined;
-  #levels = new Map<string, { read: () => number; close: () => void; track: Track }>();
-  #shownLevels = new Map<string, number>();
+  readonly #meter = new LevelMeter();
+  #levels = new Map<string, number>();
   #frame = 0;
   #lastRead = 0;
   #isClosed = false;
@@ -153,10 +151,7 @@ export class LivekitConnection {
     this.#isClosed = true;
     // Whoever waits for the connection must learn that it is over: the listeners go last.
     cancelAnimationFrame(this.#frame);
-    for (const level of this.#levels.values()) {
-      level.close();
-    }
-    this.#levels.clear();
+    this.#meter.close();
     this.#microphone?.stop();
     this.#microphone = undefined;
     await this.#room.disconnect().catch(() => undefined);
@@ -250,41 +245,23 @@ export class LivekitConnection {
       name: participant.name || participant.identity,
       isLocal: participant === this.#room.localParticipant,
       isSpeaking: participant.isSpeaking && !isMuted,
-      level: isMuted ? 0 : (this.#shownLevels.get(participant.identity) ?? 0),
+      level: isMuted ? 0 : (this.#levels.get(participant.identity) ?? 0),
       isMuted,
       canSpeak: maySpeak(participant),
       quality: quality === ConnectionQuality.Unknown ? 'unknown' : quality,
     };
   }
 
-  /** Attaches a meter to each microphone that has none, and removes those without one. */
   #measure(everybody: Participant[]): void {
-    const present = new Set<string>();
+    const tracks = new Map<string, MediaStreamTrack>();
     for (const participant of everybody) {
-      const track = participant.getTrackPublication(this.sdk.Track.Source.Microphone)?.track;
-      if (!track || track.kind !== this.sdk.Track.Kind.Audio) {
-        continue;
-      }
-      present.add(participant.identity);
-      const before = this.#levels.get(participant.identity);
-      if (before?.track === track) {
-        continue;
-      }
-      before?.close();
-      const { calculateVolume, cleanup } = this.sdk.createAudioAnalyser(
-        track as LocalAudioTrack,
-        { smoothingTimeConstant: 0.6 },
-      );
-      const close = (): void => void cleanup().catch(() => undefined);
-      this.#levels.set(participant.identity, { read: calculateVolume, close, track });
-    }
-    for (const [identity, level] of this.#levels) {
-      if (!present.has(identity)) {
-        level.close();
-        this.#levels.delete(identity);
-        this.#shownLevels.delete(identity);
+      const { Microphone } = this.sdk.Track.Source;
+      const track = participant.getTrackPublication(Microphone)?.track?.mediaStreamTrack;
+      if (track?.kind === 'audio') {
+        tracks.set(participant.identity, track);
       }
     }
+    this.#meter.follow(tracks);
   }
 
   /** Frames pause by themselves while the page is hidden, when nobody sees a level. */
@@ -297,14 +274,9 @@ export class LivekitConnection {
       return;
     }
     this.#lastRead = time;
-    let hasChanged = false;
-    for (const [identity, { read }] of this.#levels) {
-      const level = Math.min(1, Math.round(read() / LEVEL_STEP) * LEVEL_STEP);
-      if (level !== this.#shownLevels.get(identity)) {
-        this.#shownLevels.set(identity, level);
-        hasChanged = true;
-      }
-    }
+    const levels = this.#meter.read();
+    const hasChanged = [...levels].some(([who, level]) => level !== (this.#levels.get(who) ?? 0));
+    this.#levels = levels;
     if (hasChanged) {
       this.#show();
     }

@@ -111,7 +111,6 @@ class FakeSdk {
       ROOM_CLOSED: 10,
     },
     setLogLevel: () => undefined,
-    createAudioAnalyser: () => ({ calculateVolume: () => 0, cleanup: () => Promise.resolve() }),
     createLocalAudioTrack: () => {
       if (this.microphoneFailure) {
         return Promise.reject(this.microphoneFailure as Error);

@@ -55,7 +55,9 @@ export class AssistantPage {
     afterRenderEffect(() => {
       this.call.transcript();
       const log = this.log()?.nativeElement;
-      log?.scrollTo({ top: log.scrollHeight });
+      if (log) {
+        log.scrollTop = log.scrollHeight;
+      }
     });
   }
 
