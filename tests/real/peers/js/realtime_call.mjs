@@ -101,8 +101,10 @@ export class RealtimeCall {
   async close() {
     if (!this.#ended) return;
     this.#end();
+    // A browser puts off the reset of a stream of which something is still on its way, and the stack asks again only after seconds.
+    await holds(() => this.#channel?.sctp.sctp.sentQueue.length === 0);
     this.#channel?.close();
-    for (let tenth = 0; tenth < 20 && this.#channel && this.#channel.readyState !== 'closed'; tenth += 1) await sleep(100);
+    await holds(() => this.#channel?.readyState === 'closed');
     await this.#peer.close();
   }
 
@@ -303,6 +305,12 @@ export class RealtimeCall {
     const header = new RtpHeader({ sequenceNumber: this.#sequence, timestamp: this.#timestamp, payloadType: 111, marker });
     this.#track.writeRtp(new RtpPacket(header, payload));
   }
+}
+
+/** Waits until something holds, but no longer than an answer to it may take. */
+async function holds(condition) {
+  const end = performance.now() + 5000;
+  while (!condition() && performance.now() < end) await sleep(20);
 }
 
 /** Merges objects; everything else replaces. */
