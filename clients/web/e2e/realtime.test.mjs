@@ -15,6 +15,7 @@ before(async () => {
     '/client/': join(root, 'clients/web/dist'),
     '/livekit/': join(root, 'clients/node_modules/livekit-client/dist'),
     '/e2e/': join(root, 'clients/web/e2e'),
+    '/agents/': join(root, 'clients/node_modules/@openai/agents-realtime/dist/bundle'),
   });
   roomkey = await startRoomkey({ origins: [origin], realtime });
   browser = await launch({ microphone: sentence('Testing the line.', 3) });
@@ -180,6 +181,26 @@ test('Azure is called as it wants to be, and its filter hides the session', asyn
   const types = await page.evaluate(() => voice.seen.map(({ type }) => type));
   assert.ok(types.includes('output_audio_buffer.started') && !types.includes('session.created'), types.join());
   await azure.end();
+  await close(page);
+});
+
+test("OpenAI's own SDK for browsers calls the fake with our secret, and has nothing against what it says", async () => {
+  const page = await tab();
+  await page.evaluate(async () => {
+    const { OpenAIRealtimeWebRTC } = await import('/agents/openai-realtime-agents.mjs');
+    const { token, webrtcUrl } = await voice.roomkey.realtimeSecret({ provider: 'openai' });
+    voice.heard = { errors: [], words: '', turns: 0 };
+    voice.sdk = new OpenAIRealtimeWebRTC();
+    voice.sdk.on('error', (error) => voice.heard.errors.push(error));
+    voice.sdk.on('audio_transcript_delta', ({ delta }) => (voice.heard.words += delta));
+    voice.sdk.on('turn_done', () => (voice.heard.turns += 1));
+    await voice.sdk.connect({ apiKey: token, url: webrtcUrl, initialSessionConfig: { instructions: 'Be brief.' } });
+  });
+  const heard = await until('a turn', () => page.evaluate(() => voice.heard.turns > 0 && voice.heard), patience);
+  assert.deepEqual(heard, { errors: [], words: 'This is what I heard, number 1.', turns: 1 });
+  const { callId, status } = await page.evaluate(() => ({ callId: voice.sdk.callId, status: voice.sdk.status }));
+  assert.match(callId, /^rtc_/);
+  assert.equal(status, 'connected');
   await close(page);
 });
 

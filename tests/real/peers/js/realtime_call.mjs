@@ -4,7 +4,8 @@
 // The offer has one audio track and the data channel `oai-events`. The events are those of the vendors' documentation of
 // November 2026, in its order: speech_started, speech_stopped, committed, the item and its transcript, the response with
 // its item, its transcript and its end, and the output buffer's start and stop. Speech is told from silence by the audio
-// level that a browser puts into each packet (RFC 6464). Everything stays on the loopback interface.
+// level that a browser puts into each packet (RFC 6464). OpenAI's own SDK for browsers is run
+// against it (clients/web/e2e). Everything stays on the loopback interface.
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -44,6 +45,7 @@ export class RealtimeCall {
   /** Packets since the last silence, and those that a response is for. */
   #heard = [];
   #committed = [];
+  #items = new Map();
   #isSpeech = false;
   #quietMs = 0;
   #room = leastSpeech;
@@ -171,13 +173,26 @@ export class RealtimeCall {
         this.#stop('cancelled');
         this.#say('output_audio_buffer.cleared', { response_id });
       },
-      'conversation.item.create': () => {
-        this.#say('conversation.item.added', { item: { id: id('item'), ...event.item } });
-        this.#say('conversation.item.done', { item: { id: id('item'), ...event.item } });
+      'conversation.item.create': () => this.#add({ id: id('item'), object: 'realtime.item', status: 'completed', ...event.item }),
+      'conversation.item.retrieve': () => {
+        const item = this.#items.get(event.item_id);
+        if (item) this.#say('conversation.item.retrieved', { item });
+        else this.#refuse('item_not_found', 'There is no such item.', event);
+      },
+      'conversation.item.delete': () => {
+        if (this.#items.delete(event.item_id)) this.#say('conversation.item.deleted', { item_id: event.item_id });
+        else this.#refuse('item_not_found', 'There is no such item.', event);
       },
     }[event.type];
     if (take) take();
     else this.#refuse('unknown_event', 'The type of the event is not known.', event);
+  }
+
+  /** Adds an item that is complete. */
+  #add(item) {
+    this.#items.set(item.id, item);
+    this.#say('conversation.item.added', { previous_item_id: null, item });
+    this.#say('conversation.item.done', { previous_item_id: null, item });
   }
 
   #refuse(code, message, event) {
@@ -236,8 +251,7 @@ export class RealtimeCall {
     const seconds = (this.#committed.length * packetMs) / 1000;
     const item = { id: item_id, object: 'realtime.item', type: 'message', status: 'completed', role: 'user', content: [{ type: 'input_audio', transcript: null }] };
     this.#say('input_audio_buffer.committed', { previous_item_id: null, item_id });
-    this.#say('conversation.item.added', { previous_item_id: null, item });
-    this.#say('conversation.item.done', { previous_item_id: null, item });
+    this.#add(item);
     const transcript = `${seconds.toFixed(1)} seconds of sound.`;
     this.#say('conversation.item.input_audio_transcription.completed', {
       item_id, content_index: 0, transcript, usage: { type: 'duration', seconds },
@@ -293,6 +307,7 @@ export class RealtimeCall {
     this.#say('response.output_audio.done', part);
     this.#say('response.content_part.done', { ...part, part: { type: 'audio', transcript } });
     this.#say('response.output_item.done', { response_id, output_index: 0, item: done });
+    this.#items.set(done.id, done);
     this.#say('conversation.item.done', { previous_item_id: null, item: done });
     const usage = { total_tokens: 30, input_tokens: 10, output_tokens: 20 };
     this.#say('response.done', { response: { id: response_id, object: 'realtime.response', status, output: [done], usage } });
