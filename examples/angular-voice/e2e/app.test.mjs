@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
-  launch, root, sentence, startLiveKit, startRealtime, startRoomkey, stopAll, until,
+  launch, realtimeKey, root, sentence, startLiveKit, startRealtime, startRoomkey, stopAll, until,
 } from '../../../clients/web/e2e/harness.mjs';
 import { askToJoin, enter, loudness, openPage, show, startApp, startOpenIdProvider } from './support.mjs';
 
@@ -279,7 +279,22 @@ test('an assistant that goes away is said, and can be called again', async () =>
   await realtime.control('end');
   await problem(page, 'connection_lost');
   await show(page, 'error-assistant-ended');
-  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.getByRole('button', { name: 'Call again' }).click();
   await page.getByRole('button', { name: 'Hang up' }).waitFor();
+  await page.context().close();
+});
+
+test('an assistant that cannot be called says why, and waits as long as the service says', async () => {
+  const { url } = await appWith({
+    OPENAI_BASE_URL: `${realtime.url}/v1`, OPENAI_API_KEY: realtimeKey, ROOMKEY_REALTIME_RATE_LIMIT: '1/1h',
+  });
+  const page = await openPage(browser, url, '/assistant');
+  await page.getByRole('button', { name: 'Start talking' }).click();
+  await page.getByRole('button', { name: 'Hang up' }).click();
+  await page.getByRole('button', { name: /Call again|Start talking/ }).click();
+  const shown = await problem(page, 'rate_limited');
+  assert.ok(await shown.getByRole('button', { name: /^Try again in \d+:\d\d/ }).isDisabled());
+  assert.equal(await page.getByRole('button', { name: /Call again|Start talking/ }).count(), 0);
+  await show(page, 'error-assistant-429');
   await page.context().close();
 });

@@ -92,6 +92,9 @@ export async function show(page, name) {
       await page.emulateMedia({ colorScheme });
       await page.setViewportSize({ width, height });
       const label = `${name}-${width}-${colorScheme}`;
+      // Colours that are just changing would be shown and measured halfway.
+      await page.evaluate(() => Promise.allSettled(
+        document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished)));
       await page.screenshot({ path: join(pictures, `${label}.png`) });
       const overflow = await page.evaluate(() => {
         const scroller = document.querySelector('main');
@@ -101,11 +104,7 @@ export async function show(page, name) {
       // One theme at each width: colours and layout do not depend on each other.
       if ((width > 500) === (colorScheme === 'dark')) continue;
       await page.evaluate(axe);
-      const { violations } = await page.evaluate(() =>
-        // Colours that are just changing would be measured halfway.
-        Promise.allSettled(document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished))
-          .then(() => globalThis.axe.run(document, { resultTypes: ['violations'] })),
-      );
+      const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
       const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(', ')}`);
       assert.deepEqual(found, [], label);
     }

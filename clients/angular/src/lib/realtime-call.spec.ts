@@ -123,6 +123,7 @@ describe('a call with an assistant', () => {
   it('ends with the call of the provider, keeps the transcript, and ignores what comes late', async () => {
     const { call, fake, events } = await connected();
     events.emit('response.output_text.delta', { item_id: 'a1', delta: 'I am' });
+    events.emit('input_audio_buffer.speech_started', { item_id: 'u1' });
     fake.emit('error', new RoomkeyError({ code: 'connection_lost', title: 'The call has ended.' }));
     expect([call.status(), call.error()?.code, fake.isClosed]).toEqual(['ended', 'connection_lost', true]);
     events.emit('response.output_text.delta', { item_id: 'a1', delta: ' late' });

@@ -112,8 +112,11 @@ export class ProviderRealtimeCall implements RealtimeVoiceCall {
     this.#isUserSpeaking.set(false);
     this.#isAssistantSpeaking.set(false);
     this.#isAudioBlocked.set(false);
+    // Nothing more will be written; the places that were kept stay empty.
     this.#transcript.update((entries) =>
-      entries.map((entry) => (entry.isFinal ? entry : { ...entry, isFinal: true })),
+      entries
+        .filter((entry) => entry.text !== '')
+        .map((entry) => (entry.isFinal ? entry : { ...entry, isFinal: true })),
     );
     this.#error.set(error);
     this.#status.set(status);

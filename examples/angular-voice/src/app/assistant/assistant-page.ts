@@ -36,6 +36,9 @@ export class AssistantPage {
     if (this.call.status() === 'interrupted') {
       return 'The connection is disturbed …';
     }
+    if (this.call.status() === 'failed') {
+      return 'There is no call';
+    }
     if (this.mood() === 'listening' && this.call.isMuted()) {
       return 'Your microphone is off';
     }
