@@ -1,5 +1,6 @@
-// Starts what the end-to-end tests need, each on loopback ports of its own: the roomkey that was built, a real LiveKit
-// server, the fake of the Realtime services, a page that has loaded the packages, and Debian's Chromium.
+// Starts what the end-to-end tests need, each on loopback ports of its own: the roomkey that was
+// built, a real LiveKit server, the fake of the Realtime services, a page that has loaded the
+// packages, and Debian's Chromium.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -96,10 +97,14 @@ const answers = async (url) => {
   }
 };
 
-/** Starts a LiveKit server that takes no codec but those of voice. It keeps its ports over a restart. */
+/**
+ * Starts a LiveKit server that takes no codec but those of voice. It keeps its ports over a
+ * restart.
+ */
 export async function startLiveKit() {
   const tool = join(root, 'target/tools/bin/livekit-server');
-  if (!existsSync(tool)) throw new Error('livekit-server is missing: scripts/tools peers installs it');
+  if (!existsSync(tool))
+    throw new Error('livekit-server is missing: scripts/tools peers installs it');
   const [port, udpPort] = [await freePort(), await freeUdpPort()];
   const config = join(folder(), 'livekit.yaml');
   writeFileSync(
@@ -119,7 +124,8 @@ room: { enabled_codecs: [ { mime: audio/opus }, { mime: audio/red } ] }
     async start() {
       const process = begin(tool, ['--config', config], { env: {}, stdio: 'ignore' });
       server.kill = () => process.end();
-      // A stopped process answers nothing and refuses nothing: to its peers that is a network that lost its way.
+      // A stopped process answers nothing and refuses nothing: to its peers that is a network that
+      // lost its way.
       server.pause = () => process.child.kill('SIGSTOP');
       server.resume = () => process.child.kill('SIGCONT');
       await until('livekit-server answers', async () => {
@@ -142,7 +148,10 @@ export async function startRealtime() {
   return {
     url,
     async control(name, parameters = {}) {
-      const response = await fetch(`${controls}/${name}`, { method: 'POST', body: JSON.stringify(parameters) });
+      const response = await fetch(`${controls}/${name}`, {
+        method: 'POST',
+        body: JSON.stringify(parameters),
+      });
       if (!response.ok) throw new Error(`${name}: ${await response.text()}`);
       return response.json();
     },
@@ -152,7 +161,9 @@ export async function startRealtime() {
 /** Starts an OpenID provider that signs in who comes from a page, and returns its issuer. */
 export async function startOpenIdProvider(redirectUri) {
   const script = join(root, 'tests/real/peers/js/oidc_provider.mjs');
-  const { child } = begin('node', [script, '0', redirectUri], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const { child } = begin('node', [script, '0', redirectUri], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   return (await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next()).value;
 }
 
@@ -170,12 +181,20 @@ export async function startRoomkey({ origins, livekit, realtime, settings = {}, 
     ROOMKEY_CALLER_AUTH: 'anonymous',
     ROOMKEY_RATE_LIMIT: 'off',
     ROOMKEY_REALTIME_RATE_LIMIT: 'off',
-    ...(livekit && { LIVEKIT_URL: livekit.url, LIVEKIT_API_KEY: livekitKey, LIVEKIT_API_SECRET: livekitSecret }),
+    ...(livekit && {
+      LIVEKIT_URL: livekit.url,
+      LIVEKIT_API_KEY: livekitKey,
+      LIVEKIT_API_SECRET: livekitSecret,
+    }),
     ...(realtime && { OPENAI_BASE_URL: `${realtime.url}/v1`, OPENAI_API_KEY: realtimeKey }),
     ...settings,
   };
   const url = `http://127.0.0.1:${port}`;
-  const { child, isOver, end } = begin(program, [], { cwd: app, env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const { child, isOver, end } = begin(program, [], {
+    cwd: app,
+    env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let said = '';
   child.stderr.on('data', (data) => (said = (said + data).slice(-4000)));
   await until('roomkey answers', async () => {
@@ -185,17 +204,28 @@ export async function startRoomkey({ origins, livekit, realtime, settings = {}, 
   return { url, end };
 }
 
-const types = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '.json': 'application/json' };
+const types = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
+  '.css': 'text/css',
+  '.json': 'application/json',
+};
 
 /** Serves the folders of `mounts`, by the path below which each is, and an empty page at `/`. */
 export async function serve(mounts, port = 0) {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
-    if (pathname === '/') return response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>roomkey</title><body>');
+    if (pathname === '/')
+      return response
+        .writeHead(200, { 'content-type': 'text/html' })
+        .end('<!doctype html><title>roomkey</title><body>');
     const mount = Object.keys(mounts).find((path) => pathname.startsWith(path));
     const file = mount && join(mounts[mount], normalize(pathname.slice(mount.length)));
     if (!file || !existsSync(file)) return response.writeHead(404).end();
-    response.writeHead(200, { 'content-type': types[extname(file)] ?? 'application/octet-stream' }).end(readFileSync(file));
+    response
+      .writeHead(200, { 'content-type': types[extname(file)] ?? 'application/octet-stream' })
+      .end(readFileSync(file));
   });
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
@@ -234,7 +264,8 @@ export function sentence(text, pauseSeconds = 1.5) {
 /** Starts Chromium with a microphone that plays a file, and with no way to any other machine. */
 export async function launch({ microphone, deny = false } = {}) {
   const executablePath = process.env.CHROME_BIN ?? '/usr/bin/chromium';
-  if (!existsSync(executablePath)) throw new Error('chromium is missing: scripts/tools clients installs it');
+  if (!existsSync(executablePath))
+    throw new Error('chromium is missing: scripts/tools clients installs it');
   const browser = await chromium.launch({
     executablePath,
     args: [

@@ -47,14 +47,30 @@ async function loudest(meterOf, milliseconds) {
 
 /** What the receiver of a connection has counted. */
 async function received(stats) {
-  const inbound = [...(await stats).values()].find(({ type, kind }) => type === 'inbound-rtp' && kind === 'audio');
-  const { bytesReceived = 0, totalAudioEnergy = 0, totalSamplesDuration = 0, packetsLost = 0 } = inbound ?? {};
-  return { bytes: bytesReceived, energy: totalAudioEnergy, seconds: totalSamplesDuration, lost: packetsLost };
+  const inbound = [...(await stats).values()].find(
+    ({ type, kind }) => type === 'inbound-rtp' && kind === 'audio',
+  );
+  const {
+    bytesReceived = 0,
+    totalAudioEnergy = 0,
+    totalSamplesDuration = 0,
+    packetsLost = 0,
+  } = inbound ?? {};
+  return {
+    bytes: bytesReceived,
+    energy: totalAudioEnergy,
+    seconds: totalSamplesDuration,
+    lost: packetsLost,
+  };
 }
 
 /** How many packets of sound a connection has sent. */
 async function sent(stats) {
-  return [...(await stats).values()].find(({ type, kind }) => type === 'outbound-rtp' && kind === 'audio')?.packetsSent ?? 0;
+  return (
+    [...(await stats).values()].find(
+      ({ type, kind }) => type === 'outbound-rtp' && kind === 'audio',
+    )?.packetsSent ?? 0
+  );
 }
 
 /** A participant of a room. */
@@ -63,8 +79,8 @@ class Participant {
   events = [];
 
   constructor() {
-    // With one connection for both directions livekit-client 2.23 now and then fails to publish right after a join
-    // ("Transceiver not found based on m-line index").
+    // With one connection for both directions livekit-client 2.23 now and then fails to publish
+    // right after a join ("Transceiver not found based on m-line index").
     this.room = new Room({ singlePeerConnection: false });
     const { room, events } = this;
     room.on(RoomEvent.TrackSubscribed, (track, _, { identity }) => {
@@ -78,7 +94,9 @@ class Participant {
     room.on(RoomEvent.Reconnecting, () => events.push('reconnecting'));
     room.on(RoomEvent.SignalReconnecting, () => events.push('signal-reconnecting'));
     room.on(RoomEvent.Reconnected, () => events.push('reconnected'));
-    room.on(RoomEvent.Disconnected, (reason) => events.push(`disconnected ${DisconnectReason[reason] ?? reason}`));
+    room.on(RoomEvent.Disconnected, (reason) =>
+      events.push(`disconnected ${DisconnectReason[reason] ?? reason}`),
+    );
   }
 
   async join(serverUrl, token) {
@@ -95,4 +113,17 @@ class Participant {
   }
 }
 
-globalThis.voice = { client, livekit, Roomkey, Participant, Meter, heardWithin, loudest, received, sent, sleep, audio, people: {} };
+globalThis.voice = {
+  client,
+  livekit,
+  Roomkey,
+  Participant,
+  Meter,
+  heardWithin,
+  loudest,
+  received,
+  sent,
+  sleep,
+  audio,
+  people: {},
+};

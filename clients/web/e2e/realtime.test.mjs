@@ -1,10 +1,21 @@
-// Realtime calls: a client secret from the roomkey that was built, an SDP exchange with the fake of the Realtime services, and the
-// sound that comes back, measured in a real Chromium. The fake says again what it heard once the speaker has paused.
+// Realtime calls: a client secret from the roomkey that was built, an SDP exchange with the fake of
+// the Realtime services, and the sound that comes back, measured in a real Chromium. The fake says
+// again what it heard once the speaker has paused.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
-import { launch, realtimeKey, root, sentence, serve, startRealtime, startRoomkey, stopAll, until } from './harness.mjs';
+import {
+  launch,
+  realtimeKey,
+  root,
+  sentence,
+  serve,
+  startRealtime,
+  startRoomkey,
+  stopAll,
+  until,
+} from './harness.mjs';
 
 const patience = 20_000;
 
@@ -57,7 +68,10 @@ async function tab(url = roomkey.url) {
     };
     voice.stillOpen = () => ({
       tracks: open.tracks.filter(({ readyState }) => readyState === 'live').length,
-      peers: open.peers.filter(({ connectionState, signalingState }) => connectionState !== 'closed' && signalingState !== 'closed').length,
+      peers: open.peers.filter(
+        ({ connectionState, signalingState }) =>
+          connectionState !== 'closed' && signalingState !== 'closed',
+      ).length,
     });
   }, url);
   return page;
@@ -67,18 +81,25 @@ async function tab(url = roomkey.url) {
 const call = (page, options = {}) =>
   page.evaluate(async (options) => {
     const began = performance.now();
-    const call = (voice.call = await voice.roomkey.connectRealtime({ provider: 'openai', ...options }));
+    const call = (voice.call = await voice.roomkey.connectRealtime({
+      provider: 'openai',
+      ...options,
+    }));
     voice.began = began;
     voice.seen = [];
     voice.states = [];
-    call.events.on('event', ({ type }) => voice.seen.push({ type, ms: Math.round(performance.now() - began) }));
+    call.events.on('event', ({ type }) =>
+      voice.seen.push({ type, ms: Math.round(performance.now() - began) }),
+    );
     call.on('state', (state) => voice.states.push(state));
     call.on('error', ({ code }) => voice.states.push(code));
     voice.meter = new voice.Meter(call.remoteStream.getAudioTracks()[0]);
     return { ms: Math.round(performance.now() - began), callId: call.callId, state: call.state };
   }, options);
-const heard = (page) => page.evaluate((patience) => voice.heardWithin(() => voice.meter, patience), patience);
-const seen = (page, type) => page.evaluate((type) => voice.seen.filter((event) => event.type === type).length, type);
+const heard = (page) =>
+  page.evaluate((patience) => voice.heardWithin(() => voice.meter, patience), patience);
+const seen = (page, type) =>
+  page.evaluate((type) => voice.seen.filter((event) => event.type === type).length, type);
 const sent = (page) => page.evaluate(() => voice.sent(voice.call.peer.getStats()));
 /** Waits until the microphone has sent so much more, a packet being 20 ms. */
 async function speak(page, milliseconds) {
@@ -101,15 +122,29 @@ test('a call is answered: what was said is heard, with its events and its transc
   const sounded = await page.evaluate(() => Math.round(performance.now() - voice.began));
   // Sound and events take two ways: either may be the first.
   await until('the answer has begun', () => seen(page, 'output_audio_buffer.started'), patience);
-  const spoke = await page.evaluate(() => voice.seen.find(({ type }) => type === 'output_audio_buffer.started').ms);
-  t.diagnostic(`click to open call ${ms} ms; answer begun to sound ${sounded - spoke} ms, level ${sound.level.toFixed(3)}`);
+  const spoke = await page.evaluate(
+    () => voice.seen.find(({ type }) => type === 'output_audio_buffer.started').ms,
+  );
+  t.diagnostic(
+    `click to open call ${ms} ms; answer begun to sound ${sounded - spoke} ms, level ${sound.level.toFixed(3)}`,
+  );
   await until('the answer is over', () => seen(page, 'response.done'), patience);
   const types = await page.evaluate(() => voice.seen.map(({ type }) => type));
   const expected = [
-    'session.created', 'input_audio_buffer.speech_stopped', 'input_audio_buffer.committed', 'conversation.item.input_audio_transcription.completed',
-    'response.created', 'output_audio_buffer.started', 'response.output_audio_transcript.delta', 'response.output_audio_transcript.done', 'response.done',
+    'session.created',
+    'input_audio_buffer.speech_stopped',
+    'input_audio_buffer.committed',
+    'conversation.item.input_audio_transcription.completed',
+    'response.created',
+    'output_audio_buffer.started',
+    'response.output_audio_transcript.delta',
+    'response.output_audio_transcript.done',
+    'response.done',
   ];
-  assert.deepEqual(expected.filter((type) => types.includes(type)), expected);
+  assert.deepEqual(
+    expected.filter((type) => types.includes(type)),
+    expected,
+  );
   const stats = await page.evaluate(() => voice.received(voice.call.peer.getStats()));
   assert.ok(stats.energy > 0.001 && stats.bytes > 1000, JSON.stringify(stats));
   t.diagnostic(`${stats.bytes} bytes, energy ${stats.energy.toFixed(3)}, lost ${stats.lost}`);
@@ -120,7 +155,8 @@ test('a call is answered: what was said is heard, with its events and its transc
   });
   assert.deepEqual(await stillOpen(page), { tracks: 0, peers: 0 });
   assert.deepEqual(await page.evaluate(() => voice.states), ['closed']);
-  const isOver = async () => (await realtime.control('calls')).find(({ id }) => id === callId).state === 'closed';
+  const isOver = async () =>
+    (await realtime.control('calls')).find(({ id }) => id === callId).state === 'closed';
   await until('the provider has noticed', isOver, patience);
   await close(page);
 });
@@ -142,8 +178,11 @@ test('the provider hears nothing of a muted call, and hears it again at once', a
 test('holding a button to talk works with events alone', async () => {
   const page = await tab();
   await call(page, { muted: true });
-  const send = (type, members = {}) => page.evaluate((event) => voice.call.events.send(event), { type, ...members });
-  await send('session.update', { session: { type: 'realtime', audio: { input: { turn_detection: null } } } });
+  const send = (type, members = {}) =>
+    page.evaluate((event) => voice.call.events.send(event), { type, ...members });
+  await send('session.update', {
+    session: { type: 'realtime', audio: { input: { turn_detection: null } } },
+  });
   await until('the update', () => seen(page, 'session.updated'), patience);
   await send('input_audio_buffer.clear');
   await page.evaluate(() => voice.call.unmute());
@@ -173,13 +212,20 @@ test('holding a button to talk works with events alone', async () => {
 test('Azure is called as it wants to be, and its filter hides the session', async () => {
   const azure = await startRoomkey({
     origins: [origin],
-    settings: { AZURE_OPENAI_ENDPOINT: realtime.url, AZURE_OPENAI_API_KEY: realtimeKey, AZURE_OPENAI_DEPLOYMENT: 'voice-deployment' },
+    settings: {
+      AZURE_OPENAI_ENDPOINT: realtime.url,
+      AZURE_OPENAI_API_KEY: realtimeKey,
+      AZURE_OPENAI_DEPLOYMENT: 'voice-deployment',
+    },
   });
   const page = await tab(azure.url);
   await call(page, { provider: 'azure-openai' });
   assert.ok(await heard(page));
   const types = await page.evaluate(() => voice.seen.map(({ type }) => type));
-  assert.ok(types.includes('output_audio_buffer.started') && !types.includes('session.created'), types.join());
+  assert.ok(
+    types.includes('output_audio_buffer.started') && !types.includes('session.created'),
+    types.join(),
+  );
   await azure.end();
   await close(page);
 });
@@ -194,11 +240,22 @@ test("OpenAI's own SDK for browsers calls the fake with our secret, and has noth
     voice.sdk.on('error', (error) => voice.heard.errors.push(error));
     voice.sdk.on('audio_transcript_delta', ({ delta }) => (voice.heard.words += delta));
     voice.sdk.on('turn_done', () => (voice.heard.turns += 1));
-    await voice.sdk.connect({ apiKey: token, url: webrtcUrl, initialSessionConfig: { instructions: 'Be brief.' } });
+    await voice.sdk.connect({
+      apiKey: token,
+      url: webrtcUrl,
+      initialSessionConfig: { instructions: 'Be brief.' },
+    });
   });
-  const heard = await until('a turn', () => page.evaluate(() => voice.heard.turns > 0 && voice.heard), patience);
+  const heard = await until(
+    'a turn',
+    () => page.evaluate(() => voice.heard.turns > 0 && voice.heard),
+    patience,
+  );
   assert.deepEqual(heard, { errors: [], words: 'This is what I heard, number 1.', turns: 1 });
-  const { callId, status } = await page.evaluate(() => ({ callId: voice.sdk.callId, status: voice.sdk.status }));
+  const { callId, status } = await page.evaluate(() => ({
+    callId: voice.sdk.callId,
+    status: voice.sdk.status,
+  }));
   assert.match(callId, /^rtc_/);
   assert.equal(status, 'connected');
   await close(page);
@@ -232,7 +289,10 @@ test('a call that the provider ends says so, once, and closes everything', async
   await close(page);
 });
 
-/** Loses a provider of its own in the middle of a call. It takes a while, so it runs beside the other tests. */
+/**
+ * Loses a provider of its own in the middle of a call. It takes a while, so it runs beside the
+ * other tests.
+ */
 async function lose() {
   const own = await startRealtime();
   const { url } = await startRoomkey({ origins: [origin], realtime: own });
@@ -262,7 +322,8 @@ test('whatever fails before the call is open closes the microphone and the conne
   const problem = (status, code) =>
     `async () => new Response(JSON.stringify({ code: '${code}', title: 'T', status: ${status}, retryable: false }), { status: ${status} })`;
   const named = (name) => `async () => { throw new DOMException('Bearer ek_canary', '${name}') }`;
-  const offer = (text) => `async (_, { headers }) => ${text.replace('SECRET', 'headers.Authorization')}`;
+  const offer = (text) =>
+    `async (_, { headers }) => ${text.replace('SECRET', 'headers.Authorization')}`;
   // What is replaced, by what, which code that gives, and how many mints and offers it costs.
   for (const [what, by, code, mints, offers] of [
     ['microphone', named('NotAllowedError'), 'microphone_denied', 0, 0],
@@ -273,29 +334,71 @@ test('whatever fails before the call is open closes the microphone and the conne
     ['answerMint', 'async () => new Response("{}")', 'invalid_response', 1, 0],
     ['answerOffer', offer('new Response(SECRET, { status: 401 })'), 'realtime_refused', 1, 1],
     ['answerOffer', offer('new Response(SECRET, { status: 500 })'), 'realtime_refused', 1, 1],
-    ['answerOffer', offer('new Response(JSON.stringify({ error: SECRET }), { status: 201 })'), 'realtime_refused', 1, 1],
-    ['answerOffer', offer('new Response("v=0 " + SECRET, { status: 201 })'), 'realtime_refused', 1, 1],
-    ['answerOffer', 'async (_, { headers }) => { throw new TypeError(headers.Authorization) }', 'network', 1, 1],
+    [
+      'answerOffer',
+      offer('new Response(JSON.stringify({ error: SECRET }), { status: 201 })'),
+      'realtime_refused',
+      1,
+      1,
+    ],
+    [
+      'answerOffer',
+      offer('new Response("v=0 " + SECRET, { status: 201 })'),
+      'realtime_refused',
+      1,
+      1,
+    ],
+    [
+      'answerOffer',
+      'async (_, { headers }) => { throw new TypeError(headers.Authorization) }',
+      'network',
+      1,
+      1,
+    ],
   ]) {
     const outcome = await page.evaluate(
       async ([what, by]) => {
         Object.assign(voice.open, { mints: 0, offers: 0 });
         voice[what] = eval(by);
-        const error = await voice.roomkey.connectRealtime({ provider: 'openai' }).then(() => null, (error) => error);
+        const error = await voice.roomkey.connectRealtime({ provider: 'openai' }).then(
+          () => null,
+          (error) => error,
+        );
         voice[what] = undefined;
-        const texts = [String(error), JSON.stringify(error), error?.stack, String(error?.cause)].join();
+        const texts = [
+          String(error),
+          JSON.stringify(error),
+          error?.stack,
+          String(error?.cause),
+        ].join();
         const { mints, offers } = voice.open;
-        return { code: error?.code, isOurs: error instanceof voice.client.RoomkeyError, shows: /ek_|Bearer/.test(texts), mints, offers, ...voice.stillOpen() };
+        return {
+          code: error?.code,
+          isOurs: error instanceof voice.client.RoomkeyError,
+          shows: /ek_|Bearer/.test(texts),
+          mints,
+          offers,
+          ...voice.stillOpen(),
+        };
       },
       [what, by],
     );
-    assert.deepEqual(outcome, { code, isOurs: true, shows: false, mints, offers, tracks: 0, peers: 0 }, `${what} ${by}`);
+    assert.deepEqual(
+      outcome,
+      { code, isOurs: true, shows: false, mints, offers, tracks: 0, peers: 0 },
+      `${what} ${by}`,
+    );
   }
-  // Aborted at each step: before, while the browser asks, while the secret or the answer comes, while the connection is made.
-  const never = 'async (_, init) => new Promise((_, reject) => init?.signal?.addEventListener("abort", () => reject(init.signal.reason)))';
+  // Aborted at each step: before, while the browser asks, while the secret or the answer comes,
+  // while the connection is made.
+  const never =
+    'async (_, init) => new Promise((_, reject) => init?.signal?.addEventListener("abort", () => reject(init.signal.reason)))';
   for (const [what, by] of [
     ['nothing', 'null'],
-    ['microphone', 'async () => { await voice.sleep(400); return new MediaStream([voice.audio.createMediaStreamDestination().stream.getAudioTracks()[0]]) }'],
+    [
+      'microphone',
+      'async () => { await voice.sleep(400); return new MediaStream([voice.audio.createMediaStreamDestination().stream.getAudioTracks()[0]]) }',
+    ],
     ['answerMint', never],
     ['answerOffer', never],
   ]) {
@@ -305,7 +408,12 @@ test('whatever fails before the call is open closes the microphone and the conne
         const abort = new AbortController();
         if (what === 'nothing') abort.abort();
         else setTimeout(() => abort.abort(), 200);
-        const error = await voice.roomkey.connectRealtime({ provider: 'openai', signal: abort.signal }).then(() => null, (error) => error);
+        const error = await voice.roomkey
+          .connectRealtime({ provider: 'openai', signal: abort.signal })
+          .then(
+            () => null,
+            (error) => error,
+          );
         await voice.sleep(400);
         voice[what] = undefined;
         return { code: error?.code, ...voice.stillOpen() };

@@ -1,11 +1,20 @@
-// Rooms: what `@roomkey/client` fetches from the roomkey that was built, livekit-client takes to a real LiveKit server in a real
-// Chromium, and the sound is measured where it is heard.
+// Rooms: what `@roomkey/client` fetches from the roomkey that was built, livekit-client takes to a
+// real LiveKit server in a real Chromium, and the sound is measured where it is heard.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { launch, root, sentence, serve, startLiveKit, startRoomkey, stopAll, until } from './harness.mjs';
+import {
+  launch,
+  root,
+  sentence,
+  serve,
+  startLiveKit,
+  startRoomkey,
+  stopAll,
+  until,
+} from './harness.mjs';
 
 /** Loud enough to be speech; silence is 0 here. */
 const threshold = 0.01;
@@ -23,7 +32,9 @@ before(async () => {
     '/e2e/': join(root, 'clients/web/e2e'),
   });
   roomkey = await startRoomkey({ origins: [origin], livekit });
-  browser = await launch({ microphone: sentence('The quick brown fox jumps over the lazy dog.', 0.2) });
+  browser = await launch({
+    microphone: sentence('The quick brown fox jumps over the lazy dog.', 0.2),
+  });
   staysAway = outage();
   // It is awaited at the end.
   staysAway.catch(() => undefined);
@@ -67,10 +78,15 @@ const joinAs = (page, request) =>
 
 const hear = (page, identity, milliseconds = patience) =>
   page.evaluate(
-    ([identity, milliseconds, threshold]) => voice.heardWithin(() => voice.me.meter(identity), milliseconds, threshold),
+    ([identity, milliseconds, threshold]) =>
+      voice.heardWithin(() => voice.me.meter(identity), milliseconds, threshold),
     [identity, milliseconds, threshold],
   );
-const loudest = (page, milliseconds) => page.evaluate((milliseconds) => voice.loudest(() => voice.me.meter(), milliseconds), milliseconds);
+const loudest = (page, milliseconds) =>
+  page.evaluate(
+    (milliseconds) => voice.loudest(() => voice.me.meter(), milliseconds),
+    milliseconds,
+  );
 const stats = (page) => page.evaluate(() => voice.me.stats());
 const events = (page) => page.evaluate(() => voice.me.events);
 const close = (...pages) => Promise.all(pages.map((page) => page.context().close()));
@@ -82,7 +98,9 @@ test('two tabs join a room and hear each other, and nothing of one who is muted'
   const { identity, ms } = await joinRoom(alice, 'standup-1', { speak: true });
   const heard = await hear(bob, identity);
   assert.ok(heard, 'bob hears alice');
-  t.diagnostic(`click to joined and speaking ${ms} ms, to sound in the other tab ${Math.round(performance.now() - began)} ms, level ${heard.level.toFixed(3)}`);
+  t.diagnostic(
+    `click to joined and speaking ${ms} ms, to sound in the other tab ${Math.round(performance.now() - began)} ms, level ${heard.level.toFixed(3)}`,
+  );
 
   const other = await bob.evaluate(async () => {
     await voice.me.room.localParticipant.setMicrophoneEnabled(true);
@@ -95,8 +113,13 @@ test('two tabs join a room and hear each other, and nothing of one who is muted'
     const now = await stats(bob);
     return now.seconds - first.seconds >= 2 && now;
   });
-  assert.ok(second.energy - first.energy > 0.01 && second.bytes > first.bytes + 2000, JSON.stringify({ first, second }));
-  t.diagnostic(`in 2 s ${second.bytes - first.bytes} bytes, energy ${(second.energy - first.energy).toFixed(3)}, lost ${second.lost}`);
+  assert.ok(
+    second.energy - first.energy > 0.01 && second.bytes > first.bytes + 2000,
+    JSON.stringify({ first, second }),
+  );
+  t.diagnostic(
+    `in 2 s ${second.bytes - first.bytes} bytes, energy ${(second.energy - first.energy).toFixed(3)}, lost ${second.lost}`,
+  );
 
   await alice.evaluate(() => voice.me.room.localParticipant.setMicrophoneEnabled(false));
   await until('silence', async () => (await loudest(bob, 200)) < threshold);
@@ -114,15 +137,28 @@ test('two tabs join a room and hear each other, and nothing of one who is muted'
 test('a listener hears, and the server takes no sound of it though its client was patched', async () => {
   const [speaker, listener] = await Promise.all([tab(), tab()]);
   const { identity } = await joinRoom(speaker, 'lecture', { speak: true });
-  const other = await joinAs(listener, { roomName: 'lecture', role: 'listener', participantIdentity: 'listener-1' });
+  const other = await joinAs(listener, {
+    roomName: 'lecture',
+    role: 'listener',
+    participantIdentity: 'listener-1',
+  });
   assert.equal(other, 'listener-1');
   assert.ok(await hear(listener, identity));
   const outcome = await listener.evaluate(async () => {
     const me = voice.me.room.localParticipant;
-    const refused = await me.setMicrophoneEnabled(true).then(() => null, (error) => error.name);
+    const refused = await me.setMicrophoneEnabled(true).then(
+      () => null,
+      (error) => error.name,
+    );
     me.hasPermissionsToPublish = () => true;
-    const forced = me.setMicrophoneEnabled(true).then(() => 'published', () => 'refused');
-    return { refused, forced: await Promise.race([forced, voice.sleep(4000).then(() => 'unanswered')]) };
+    const forced = me.setMicrophoneEnabled(true).then(
+      () => 'published',
+      () => 'refused',
+    );
+    return {
+      refused,
+      forced: await Promise.race([forced, voice.sleep(4000).then(() => 'unanswered')]),
+    };
   });
   assert.equal(outcome.refused, 'PublishTrackError');
   assert.notEqual(outcome.forced, 'published');
@@ -139,20 +175,38 @@ test('camera, data and video that says it is a microphone reach nobody', async (
     const { room } = voice.me;
     const me = room.localParticipant;
     const within = (promise) =>
-      Promise.race([promise.then(() => 'published', () => 'refused'), voice.sleep(4000).then(() => 'unanswered')]);
-    const camera = await me.setCameraEnabled(true).then(() => 'published', (error) => error.name);
+      Promise.race([
+        promise.then(
+          () => 'published',
+          () => 'refused',
+        ),
+        voice.sleep(4000).then(() => 'unanswered'),
+      ]);
+    const camera = await me.setCameraEnabled(true).then(
+      () => 'published',
+      (error) => error.name,
+    );
     me.hasPermissionsToPublish = () => true;
     const [track] = (await navigator.mediaDevices.getUserMedia({ video: true })).getVideoTracks();
-    const disguised = await within(me.publishTrack(track, { source: voice.livekit.Track.Source.Microphone }));
-    await me.publishData(new TextEncoder().encode('data'), { reliable: true }).catch(() => undefined);
+    const disguised = await within(
+      me.publishTrack(track, { source: voice.livekit.Track.Source.Microphone }),
+    );
+    await me
+      .publishData(new TextEncoder().encode('data'), { reliable: true })
+      .catch(() => undefined);
     return { camera, disguised };
   });
   assert.equal(outcome.camera, 'PublishTrackError');
   // The server settles on no codec for it, whatever the client believes: nothing of it arrives.
   assert.ok(await hear(listener, undefined), 'the voice goes on');
-  assert.deepEqual((await events(listener)).filter((event) => event === 'video' || event === 'data'), []);
+  assert.deepEqual(
+    (await events(listener)).filter((event) => event === 'video' || event === 'data'),
+    [],
+  );
   const publications = await listener.evaluate(() =>
-    [...voice.me.room.remoteParticipants.values()].flatMap(({ trackPublications }) => [...trackPublications.values()].map(({ kind }) => kind)),
+    [...voice.me.room.remoteParticipants.values()].flatMap(({ trackPublications }) =>
+      [...trackPublications.values()].map(({ kind }) => kind),
+    ),
   );
   assert.deepEqual(publications, ['audio']);
   await close(speaker, listener);
@@ -163,24 +217,42 @@ test('a second tab of one identity takes the place of the first, which does not 
   const request = { participantIdentity: 'alice' };
   await joinRoom(first, 'one-user', { request });
   await joinRoom(second, 'one-user', { request });
-  await until('the first is out', async () => (await events(first)).includes('disconnected DUPLICATE_IDENTITY'), patience);
+  await until(
+    'the first is out',
+    async () => (await events(first)).includes('disconnected DUPLICATE_IDENTITY'),
+    patience,
+  );
   assert.ok(!(await events(first)).some((event) => event.includes('reconnect')));
-  assert.deepEqual(await second.evaluate(() => [voice.me.room.state, voice.me.room.remoteParticipants.size]), ['connected', 0]);
+  assert.deepEqual(
+    await second.evaluate(() => [voice.me.room.state, voice.me.room.remoteParticipants.size]),
+    ['connected', 0],
+  );
   await close(first, second);
 });
 
 test('a token that was changed is refused by the server, and one for a room opens no other', async () => {
   const page = await tab();
   const outcome = await page.evaluate(async (url) => {
-    const { serverUrl, token } = await new voice.Roomkey({ url }).livekitToken({ roomName: 'room-a', participantIdentity: 'alice' });
+    const { serverUrl, token } = await new voice.Roomkey({ url }).livekitToken({
+      roomName: 'room-a',
+      participantIdentity: 'alice',
+    });
     const [header, payload, signature] = token.split('.');
     const claims = JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/')));
-    const encoded = (value) => btoa(JSON.stringify(value)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+    const encoded = (value) =>
+      btoa(JSON.stringify(value)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
     const status = async (change) => {
       const forged = `${header}.${encoded({ ...claims, ...change })}.${signature}`;
-      return new voice.Participant().join(serverUrl, forged).then(() => 'joined', (error) => error.status ?? error.name);
+      return new voice.Participant().join(serverUrl, forged).then(
+        () => 'joined',
+        (error) => error.status ?? error.name,
+      );
     };
-    return [await status({ sub: 'bob' }), await status({ video: { ...claims.video, room: 'room-b' } }), await status({ exp: claims.exp + 1 })];
+    return [
+      await status({ sub: 'bob' }),
+      await status({ video: { ...claims.video, room: 'room-b' } }),
+      await status({ exp: claims.exp + 1 }),
+    ];
   }, roomkey.url);
   assert.deepEqual(outcome, [401, 401, 401]);
   await close(page);
@@ -195,7 +267,10 @@ test('a page of another origin gets no token, and the diagnosis says why', async
   const page = await tab(foreign);
   const { error, diagnosis } = await page.evaluate(async (url) => {
     const roomkey = new voice.Roomkey({ url, retry: { attempts: 1 } });
-    const error = await roomkey.livekitToken({ roomName: 'r' }).then(() => null, (error) => error.toJSON());
+    const error = await roomkey.livekitToken({ roomName: 'r' }).then(
+      () => null,
+      (error) => error.toJSON(),
+    );
     return { error, diagnosis: await roomkey.diagnose() };
   }, roomkey.url);
   assert.equal(error?.code, 'network');
@@ -204,7 +279,10 @@ test('a page of another origin gets no token, and the diagnosis says why', async
   assert.equal(cors?.remediation, `Add ${foreign} to cors.allowedOrigins in host.json.`);
   const own = await (async () => {
     const page = await tab();
-    const diagnosis = await page.evaluate((url) => new voice.Roomkey({ url }).diagnose(), roomkey.url);
+    const diagnosis = await page.evaluate(
+      (url) => new voice.Roomkey({ url }).diagnose(),
+      roomkey.url,
+    );
     await close(page);
     return diagnosis;
   })();
@@ -213,13 +291,20 @@ test('a page of another origin gets no token, and the diagnosis says why', async
 });
 
 test('a 429 says how long to wait, to a page of another origin too', async () => {
-  const limited = await startRoomkey({ origins: [origin], livekit, settings: { ROOMKEY_RATE_LIMIT: '2/15m' } });
+  const limited = await startRoomkey({
+    origins: [origin],
+    livekit,
+    settings: { ROOMKEY_RATE_LIMIT: '2/15m' },
+  });
   const page = await tab();
   const error = await page.evaluate(async (url) => {
     const roomkey = new voice.Roomkey({ url });
     await roomkey.livekitToken({ roomName: 'r' });
     await roomkey.livekitToken({ roomName: 'r' });
-    return roomkey.livekitToken({ roomName: 'r' }).then(() => null, (error) => error.toJSON());
+    return roomkey.livekitToken({ roomName: 'r' }).then(
+      () => null,
+      (error) => error.toJSON(),
+    );
   }, limited.url);
   assert.equal(error?.code, 'rate_limited');
   assert.equal(error.status, 429);
@@ -232,7 +317,11 @@ test('a 429 says how long to wait, to a page of another origin too', async () =>
 test('a lease goes on after a sleep that was longer than its token, and the new token joins', async () => {
   const page = await tab();
   const outcome = await page.evaluate(async (url) => {
-    const lease = new voice.Roomkey({ url }).lease({ kind: 'livekit', roomName: 'night', expirationSeconds: 60 });
+    const lease = new voice.Roomkey({ url }).lease({
+      kind: 'livekit',
+      roomName: 'night',
+      expirationSeconds: 60,
+    });
     const events = [];
     lease.on('renewed', () => events.push('renewed'));
     lease.on('expired', () => events.push('expired'));
@@ -246,9 +335,19 @@ test('a lease goes on after a sleep that was longer than its token, and the new 
     const second = await lease.ready;
     const identity = await new voice.Participant().join(second.serverUrl, second.token);
     lease.close();
-    return { events, wasShown: Boolean(shown), isNew: first.token !== second.token, identity: Boolean(identity) };
+    return {
+      events,
+      wasShown: Boolean(shown),
+      isNew: first.token !== second.token,
+      identity: Boolean(identity),
+    };
   }, roomkey.url);
-  assert.deepEqual(outcome, { events: ['renewed', 'expired', 'renewed'], wasShown: false, isNew: true, identity: true });
+  assert.deepEqual(outcome, {
+    events: ['renewed', 'expired', 'renewed'],
+    wasShown: false,
+    isNew: true,
+    identity: true,
+  });
   await close(page);
 });
 
@@ -277,20 +376,35 @@ test('the LiveKit server is killed and started again in the middle of a call, an
   await listener.evaluate(() => voice.me.meters.clear());
   await livekit.start();
   const began = performance.now();
-  assert.ok(await hear(listener, identity, 45_000), JSON.stringify([await events(speaker), await events(listener)]));
+  assert.ok(
+    await hear(listener, identity, 45_000),
+    JSON.stringify([await events(speaker), await events(listener)]),
+  );
   t.diagnostic(`sound ${Math.round(performance.now() - began)} ms after the server was back`);
   await close(speaker, listener);
 });
 
-/** Kills a LiveKit server of its own for good. It takes the better part of a minute, so it runs beside the other tests. */
+/**
+ * Kills a LiveKit server of its own for good. It takes the better part of a minute, so it runs
+ * beside the other tests.
+ */
 async function outage() {
   const [own, speaker, listener] = await Promise.all([startLiveKit(), tab(), tab()]);
   const { url } = await startRoomkey({ origins: [origin], livekit: own });
-  await Promise.all([joinRoom(listener, 'outage', { url }), joinRoom(speaker, 'outage', { url, speak: true })]);
+  await Promise.all([
+    joinRoom(listener, 'outage', { url }),
+    joinRoom(speaker, 'outage', { url, speak: true }),
+  ]);
   await own.kill();
   const down = performance.now();
-  const isOut = async (page) => (await events(page)).some((event) => event.startsWith('disconnected'));
-  await until('both gave up', async () => (await isOut(speaker)) && (await isOut(listener)), 90_000, 500);
+  const isOut = async (page) =>
+    (await events(page)).some((event) => event.startsWith('disconnected'));
+  await until(
+    'both gave up',
+    async () => (await isOut(speaker)) && (await isOut(listener)),
+    90_000,
+    500,
+  );
   const gaveUpMs = Math.round(performance.now() - down);
   await own.start();
   const began = performance.now();

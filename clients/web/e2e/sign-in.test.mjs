@@ -1,10 +1,18 @@
-// A user signs in with a real OpenID provider, by a code flow with PKCE in the page, and the page's access token goes along with what
-// `@roomkey/client` asks.
+// A user signs in with a real OpenID provider, by a code flow with PKCE in the page, and the page's
+// access token goes along with what `@roomkey/client` asks.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
-import { launch, root, serve, startLiveKit, startOpenIdProvider, startRoomkey, stopAll } from './harness.mjs';
+import {
+  launch,
+  root,
+  serve,
+  startLiveKit,
+  startOpenIdProvider,
+  startRoomkey,
+  stopAll,
+} from './harness.mjs';
 
 let origin, issuer, roomkey, browser;
 before(async () => {
@@ -34,9 +42,16 @@ test('a page signs in, joins as who it is, and a refused access token is replace
   const verifier = 'a'.repeat(64);
   const { authorize, token_endpoint } = await page.evaluate(
     async ([issuer, verifier]) => {
-      const { authorization_endpoint, token_endpoint } = await (await fetch(`${issuer}/.well-known/openid-configuration`)).json();
-      const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(verifier)));
-      const challenge = btoa(String.fromCharCode(...digest)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+      const { authorization_endpoint, token_endpoint } = await (
+        await fetch(`${issuer}/.well-known/openid-configuration`)
+      ).json();
+      const digest = new Uint8Array(
+        await crypto.subtle.digest('SHA-256', new TextEncoder().encode(verifier)),
+      );
+      const challenge = btoa(String.fromCharCode(...digest))
+        .replaceAll('+', '-')
+        .replaceAll('/', '_')
+        .replaceAll('=', '');
       const query = new URLSearchParams({
         client_id: 'page',
         response_type: 'code',
@@ -68,17 +83,28 @@ test('a page signs in, joins as who it is, and a refused access token is replace
       });
       const { access_token } = await (await fetch(token_endpoint, { method: 'POST', body })).json();
       const request = { roomName: 'standup-42' };
-      const refusal = (promise) => promise.then(() => null, (error) => error.toJSON());
+      const refusal = (promise) =>
+        promise.then(
+          () => null,
+          (error) => error.toJSON(),
+        );
 
       const anonymous = await refusal(new voice.Roomkey({ url }).livekitToken(request));
       const asked = [];
       const stale = `${access_token.slice(0, -4)}AAAA`;
       const accessToken = ({ refresh }) => (asked.push(refresh), refresh ? access_token : stale);
-      const { serverUrl, token, participantIdentity } = await new voice.Roomkey({ url, accessToken }).livekitToken(request);
+      const { serverUrl, token, participantIdentity } = await new voice.Roomkey({
+        url,
+        accessToken,
+      }).livekitToken(request);
       const joined = await new voice.Participant().join(serverUrl, token);
       const signedIn = new voice.Roomkey({ url, accessToken: () => access_token });
-      const other = await refusal(signedIn.livekitToken({ ...request, participantIdentity: 'bob' }));
-      const always = await refusal(new voice.Roomkey({ url, accessToken: () => stale }).livekitToken(request));
+      const other = await refusal(
+        signedIn.livekitToken({ ...request, participantIdentity: 'bob' }),
+      );
+      const always = await refusal(
+        new voice.Roomkey({ url, accessToken: () => stale }).livekitToken(request),
+      );
       return { anonymous, asked, participantIdentity, joined, other, always };
     },
     [roomkey.url, token_endpoint, code, verifier],

@@ -12,9 +12,9 @@ export const now = (): Moment => ({ wall: Date.now(), steady: performance.now() 
 /**
  * Returns the milliseconds since a moment, by the clock that shows more of them.
  *
- * A wall clock that is set back does not lengthen a token's life, since the monotonic clock goes on; a machine that
- * slept does not either, since the wall clock went on. A wall clock that is set forward makes values expire early,
- * once: the next value counts from then.
+ * A wall clock that is set back does not lengthen a token's life, since the monotonic clock goes
+ * on; a machine that slept does not either, since the wall clock went on. A wall clock that is set
+ * forward makes values expire early, once: the next value counts from then.
  */
 export const elapsedSince = (moment: Moment): number =>
   Math.max(0, Date.now() - moment.wall, performance.now() - moment.steady);

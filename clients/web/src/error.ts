@@ -66,8 +66,8 @@ export interface RoomkeyErrorInit {
 /**
  * The only error that this package throws.
  *
- * It never contains a token: neither the caller's nor an issued one. It has no `cause`, since what a fetch function or
- * a peer connection says may quote one.
+ * It never contains a token: neither the caller's nor an issued one. It has no `cause`, since what
+ * a fetch function or a peer connection says may quote one.
  */
 export class RoomkeyError extends Error {
   override readonly name = 'RoomkeyError';
@@ -105,13 +105,38 @@ export class RoomkeyError extends Error {
 
   /** Returns the members as a plain object, for logs and reports. */
   toJSON(): object {
-    const { name, message, status, code, title, detail, retryable, retryAfterMs, remediation, requestId, fields } = this;
-    return { name, message, status, code, title, detail, retryable, retryAfterMs, remediation, requestId, fields };
+    const {
+      name,
+      message,
+      status,
+      code,
+      title,
+      detail,
+      retryable,
+      retryAfterMs,
+      remediation,
+      requestId,
+      fields,
+    } = this;
+    return {
+      name,
+      message,
+      status,
+      code,
+      title,
+      detail,
+      retryable,
+      retryAfterMs,
+      remediation,
+      requestId,
+      fields,
+    };
   }
 }
 
 /** Returns the error of a caller who no longer waits. */
-export const aborted = (): RoomkeyError => new RoomkeyError({ code: 'aborted', title: 'The request was aborted.' });
+export const aborted = (): RoomkeyError =>
+  new RoomkeyError({ code: 'aborted', title: 'The request was aborted.' });
 
 /** Returns the error of something that took too long. */
 export const timedOut = (what: string): RoomkeyError =>

@@ -33,7 +33,10 @@ interface Shared {
   callers: number;
 }
 
-/** Sends requests to one service: deadlines, repetition, the caller's bearer, and one fetch for identical requests. */
+/**
+ * Sends requests to one service: deadlines, repetition, the caller's bearer, and one fetch for
+ * identical requests.
+ */
 export class Http {
   readonly #options: RoomkeyOptions;
   readonly #url: string;
@@ -107,9 +110,12 @@ export class Http {
         return await this.#signIn(call, signal);
       } catch (cause) {
         const error = cause as RoomkeyError;
-        // Full jitter, so that pages that failed together do not come back together; after what the service asks for.
-        const wait = (error.retryAfterMs ?? 0) + Math.random() * Math.min(maxMs, baseMs * 2 ** (attempt - 1));
-        if (!error.retryable || attempt >= attempts || elapsedSince(began) + wait > longestMs) throw error;
+        // Full jitter, so that pages that failed together do not come back together; after what the
+        // service asks for.
+        const wait =
+          (error.retryAfterMs ?? 0) + Math.random() * Math.min(maxMs, baseMs * 2 ** (attempt - 1));
+        if (!error.retryable || attempt >= attempts || elapsedSince(began) + wait > longestMs)
+          throw error;
         await sleep(wait, signal);
       }
     }
@@ -117,7 +123,12 @@ export class Http {
 
   async #signIn(call: Call, signal: AbortSignal): Promise<Answer> {
     const first = await this.#attempt(call, signal, await this.#bearer(call, false, signal));
-    if (first instanceof RoomkeyError && first.status === 401 && this.#options.accessToken && !call.isPublic) {
+    if (
+      first instanceof RoomkeyError &&
+      first.status === 401 &&
+      this.#options.accessToken &&
+      !call.isPublic
+    ) {
       const second = await this.#attempt(call, signal, await this.#bearer(call, true, signal));
       if (second instanceof RoomkeyError) throw second;
       return second;
@@ -146,7 +157,11 @@ export class Http {
 
   /** Sends the request once. A refusal is returned, everything else that goes wrong is thrown. */
   #attempt(call: Call, outer: AbortSignal, bearer: string): Promise<Answer | RoomkeyError> {
-    const { timeoutMs = 10_000, credentials = 'same-origin', fetch = globalThis.fetch } = this.#options;
+    const {
+      timeoutMs = 10_000,
+      credentials = 'same-origin',
+      fetch = globalThis.fetch,
+    } = this.#options;
     return within(timeoutMs, 'The request', outer, async (signal) => {
       const sentAt = now();
       let response: Response;
@@ -155,7 +170,14 @@ export class Http {
         const headers: Record<string, string> = { Accept: 'application/json' };
         if (call.body) headers['Content-Type'] = 'application/json';
         if (bearer) headers['Authorization'] = `Bearer ${bearer}`;
-        const init: RequestInit = { method: 'GET', headers, signal, credentials, cache: 'no-store', redirect: 'manual' };
+        const init: RequestInit = {
+          method: 'GET',
+          headers,
+          signal,
+          credentials,
+          cache: 'no-store',
+          redirect: 'manual',
+        };
         if (call.body) Object.assign(init, { method: 'POST', body: JSON.stringify(call.body) });
         response = await abortable(fetch(this.address(call.path), init), signal);
         body = object(await abortable(response.text(), signal));
@@ -176,10 +198,12 @@ export class Http {
           code: 'redirected',
           title: 'The service redirected the request, to a sign-in page perhaps.',
           status,
-          remediation: 'Let the platform answer requests below /api with 401 instead of a redirect.',
+          remediation:
+            'Let the platform answer requests below /api with 401 instead of a redirect.',
         });
       }
-      if (!response.ok && !(call.isPublic && body)) return refusal(status, headers, body ?? {}, bearer);
+      if (!response.ok && !(call.isPublic && body))
+        return refusal(status, headers, body ?? {}, bearer);
       if (!body) throw invalidResponse(status, requestId);
       return { status, body, requestId, date: headers.get('date'), sentAt };
     });
@@ -209,14 +233,21 @@ export async function within<T>(
 function object(json: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(json);
-    return typeof value === 'object' && value && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+    return typeof value === 'object' && value && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }
 }
 
 /** Returns the error that a refused request is. */
-function refusal(status: number, headers: Headers, body: Record<string, unknown>, bearer: string): RoomkeyError {
+function refusal(
+  status: number,
+  headers: Headers,
+  body: Record<string, unknown>,
+  bearer: string,
+): RoomkeyError {
   const safe = (value: unknown): string | undefined =>
     typeof value === 'string' ? redacted(value, bearer) : undefined;
   const fields = Array.isArray(body['errors']) ? body['errors'].map(Object) : [];
@@ -226,19 +257,29 @@ function refusal(status: number, headers: Headers, body: Record<string, unknown>
     title: safe(body['title']) ?? `The service answered with status ${status}.`,
     detail: safe(body['detail']),
     // What is no answer of the service's own comes from something before it, which may recover.
-    retryable: typeof body['retryable'] === 'boolean' ? body['retryable'] : [429, 502, 503, 504].includes(status),
+    retryable:
+      typeof body['retryable'] === 'boolean'
+        ? body['retryable']
+        : [429, 502, 503, 504].includes(status),
     retryAfterMs: retryAfter(headers),
     remediation: safe(body['remediation']),
     requestId: safe(body['requestId']) ?? headers.get('x-request-id') ?? undefined,
-    fields: fields.map(
-      ({ field, message }): FieldError => ({ field: safe(field) ?? '', message: safe(message) ?? '' }),
-    ),
+    fields: fields.map(({ field, message }): FieldError => ({
+      field: safe(field) ?? '',
+      message: safe(message) ?? '',
+    })),
   });
 }
 
-/** Removes what looks like a token, and the bearer itself: something between here and the service may echo headers. */
+/**
+ * Removes what looks like a token, and the bearer itself: something between here and the service
+ * may echo headers.
+ */
 const redacted = (value: string, bearer: string): string =>
-  (bearer ? value.replaceAll(bearer, '[removed]') : value).replace(/\bey[\w-]+\.[\w-]+(\.[\w-]*)?|\bek_\w+/g, '[removed]');
+  (bearer ? value.replaceAll(bearer, '[removed]') : value).replace(
+    /\bey[\w-]+\.[\w-]+(\.[\w-]*)?|\bek_\w+/g,
+    '[removed]',
+  );
 
 /** Reads `Retry-After`: seconds, or a date. */
 function retryAfter(headers: Headers): number | undefined {

@@ -15,8 +15,8 @@ const idleMs = 60_000;
  * When a lease renews on its own.
  *
  * - `always`: from the start until it is closed, also in a hidden tab.
- * - `while-used`: the first time it is asked for, then as long as the page is visible and the lease was asked for
- *   within the last minute. An idle tab mints nothing.
+ * - `while-used`: the first time it is asked for, then as long as the page is visible and the lease
+ *   was asked for within the last minute. An idle tab mints nothing.
  * - `never`: only when it is asked for and has nothing valid.
  */
 export type LeaseRenewal = 'always' | 'while-used' | 'never';
@@ -31,7 +31,10 @@ export interface LivekitLeaseRequest extends LivekitTokenRequest {
 /** A lease of a Realtime client secret. */
 export interface RealtimeLeaseRequest extends RealtimeSecretRequest {
   readonly kind: 'realtime';
-  /** Default: `while-used`, since each secret counts against the caller's budget and lives for about a minute. */
+  /**
+   * Default: `while-used`, since each secret counts against the caller's budget and lives for about
+   * a minute.
+   */
   readonly renewal?: LeaseRenewal;
 }
 
@@ -48,9 +51,10 @@ export interface LeaseEvents<T> {
 /**
  * Keeps one secret that is valid when it is asked for.
  *
- * It renews the value when the service says so (`refreshAt`), shortly before it expires. A renewal that fails is
- * repeated with growing waits of at most 30 seconds, or what the service asks for; after the value has expired too,
- * until the lease is closed. The client's clock is not used to decide what is valid.
+ * It renews the value when the service says so (`refreshAt`), shortly before it expires. A renewal
+ * that fails is repeated with growing waits of at most 30 seconds, or what the service asks for;
+ * after the value has expired too, until the lease is closed. The client's clock is not used to
+ * decide what is valid.
  */
 export class Lease<T extends LivekitToken | RealtimeSecret> {
   readonly #mint: (signal: AbortSignal, attempts?: number) => Promise<T>;
@@ -64,7 +68,10 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
   #generation = 0;
   #failures = 0;
   #lastError: RoomkeyError | undefined;
-  /** The last attempt's end, how long the next one must wait, and how long it shall wait if nothing happens. */
+  /**
+   * The last attempt's end, how long the next one must wait, and how long it shall wait if nothing
+   * happens.
+   */
   #pause: { since: Moment; leastMs: number; mostMs: number } | undefined;
   #usedAt: Moment | undefined;
   #isRevoked = false;
@@ -87,7 +94,10 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
     this.#look();
   }
 
-  /** The value, or `undefined` where there is none or it has expired. Reading it is no use and fetches nothing. */
+  /**
+   * The value, or `undefined` where there is none or it has expired. Reading it is no use and
+   * fetches nothing.
+   */
   get current(): T | undefined {
     if (this.#value?.isValid()) return this.#value;
     // Not at once: whoever reads this may be in the middle of rendering.
@@ -98,8 +108,8 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
   /**
    * A valid value: the current one, or the next one. Reading it is a use of the lease.
    *
-   * It rejects when the attempts to get one fail, or the service has asked to wait; where the lease renews on its
-   * own, it goes on trying all the same.
+   * It rejects when the attempts to get one fail, or the service has asked to wait; where the lease
+   * renews on its own, it goes on trying all the same.
    */
   get ready(): Promise<T> {
     this.#usedAt = now();
@@ -109,7 +119,10 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
     return Promise.resolve(value);
   }
 
-  /** Says that the value will soon be needed: the pointer is over the button, say. It fetches one if there is none. */
+  /**
+   * Says that the value will soon be needed: the pointer is over the button, say. It fetches one if
+   * there is none.
+   */
   warm(): void {
     // A failure is an event of its own.
     this.ready.catch(() => undefined);
@@ -125,7 +138,10 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
     return this.current?.secondsRemaining() ?? 0;
   }
 
-  /** Fetches another value now, even if the current one is valid; within a second of the last one, returns that. */
+  /**
+   * Fetches another value now, even if the current one is valid; within a second of the last one,
+   * returns that.
+   */
   renew(): Promise<T> {
     this.#usedAt = now();
     return this.#fetch();
@@ -150,7 +166,8 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
     if (this.#closed.signal.aborted) return;
     this.revoke();
     clearTimeout(this.#timer);
-    if (typeof document !== 'undefined') document.removeEventListener('visibilitychange', this.#wake);
+    if (typeof document !== 'undefined')
+      document.removeEventListener('visibilitychange', this.#wake);
     if (typeof window !== 'undefined') {
       window.removeEventListener('online', this.#wake);
       window.removeEventListener('pageshow', this.#wake);
@@ -164,13 +181,20 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
   }
 
   /** Adds a handler for an event and returns the function that removes it. */
-  on<Name extends keyof LeaseEvents<T>>(event: Name, handler: (value: LeaseEvents<T>[Name]) => void): () => void {
+  on<Name extends keyof LeaseEvents<T>>(
+    event: Name,
+    handler: (value: LeaseEvents<T>[Name]) => void,
+  ): () => void {
     return this.#emitter.on(event, handler);
   }
 
   /** Returns what is no secret. */
   toJSON(): object {
-    return { renewal: this.#renewal, isValid: this.isValid(), secondsRemaining: this.secondsRemaining() };
+    return {
+      renewal: this.#renewal,
+      isValid: this.isValid(),
+      secondsRemaining: this.secondsRemaining(),
+    };
   }
 
   /** Whether the value is wanted without being asked for. */
@@ -188,7 +212,9 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
     return Math.max(0, rest, this.#value?.life.untilRefresh() ?? 0);
   }
 
-  /** Does what is due and plans the next look. It may be called at any time and any number of times. */
+  /**
+   * Does what is due and plans the next look. It may be called at any time and any number of times.
+   */
   readonly #look = (): void => {
     clearTimeout(this.#timer);
     if (this.#closed.signal.aborted) return;
@@ -219,12 +245,14 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
   /** Gets a value for somebody who asks. */
   async #fetch(): Promise<T> {
     this.#isRevoked = false;
-    if (this.#closed.signal.aborted) throw new RoomkeyError({ code: 'closed', title: 'The lease is closed.' });
+    if (this.#closed.signal.aborted)
+      throw new RoomkeyError({ code: 'closed', title: 'The lease is closed.' });
     const background = this.#inFlight?.isBackground ? this.#inFlight.value : undefined;
     const value = await background?.catch(() => undefined);
     if (value) return value;
     if (this.#inFlight) return this.#inFlight.value;
-    // A background attempt is one; who asks gets all of them. But nobody gets more than one round a second.
+    // A background attempt is one; who asks gets all of them. But nobody gets more than one round a
+    // second.
     const { since, leastMs } = this.#pause ?? { leastMs: 0 };
     if (since && elapsedSince(since) < leastMs && !(background && leastMs === shortestMs)) {
       if (this.#value?.isValid()) return this.#value;
@@ -241,10 +269,12 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
 
   async #attempt(isBackground: boolean): Promise<T> {
     const generation = this.#generation;
-    const isCurrent = (): boolean => generation === this.#generation && !this.#closed.signal.aborted;
+    const isCurrent = (): boolean =>
+      generation === this.#generation && !this.#closed.signal.aborted;
     try {
       const value = await this.#mint(this.#closed.signal, isBackground ? 1 : undefined);
-      if (!isCurrent()) throw new RoomkeyError({ code: 'closed', title: 'The lease was revoked or closed.' });
+      if (!isCurrent())
+        throw new RoomkeyError({ code: 'closed', title: 'The lease was revoked or closed.' });
       this.#inFlight = undefined;
       this.#value = value;
       this.#failures = 0;
@@ -266,13 +296,21 @@ export class Lease<T extends LivekitToken | RealtimeSecret> {
     }
   }
 
-  #pauseAfter({ retryable, retryAfterMs = 0 }: RoomkeyError): { since: Moment; leastMs: number; mostMs: number } {
+  #pauseAfter({ retryable, retryAfterMs = 0 }: RoomkeyError): {
+    since: Moment;
+    leastMs: number;
+    mostMs: number;
+  } {
     const { baseMs, maxMs } = this.#backoff;
-    // What was refused for a lasting reason is asked again as rarely as anything, but it is asked again: somebody may
-    // sign in, or be let in.
+    // What was refused for a lasting reason is asked again as rarely as anything, but it is asked
+    // again: somebody may sign in, or be let in.
     const limit = retryable ? Math.min(maxMs, baseMs * 2 ** this.#failures) : maxMs;
     this.#failures = Math.min(this.#failures + 1, 30);
     const leastMs = Math.max(shortestMs, retryAfterMs);
-    return { since: now(), leastMs, mostMs: Math.max(shortestMs, retryAfterMs + limit * (0.5 + Math.random() / 2)) };
+    return {
+      since: now(),
+      leastMs,
+      mostMs: Math.max(shortestMs, retryAfterMs + limit * (0.5 + Math.random() / 2)),
+    };
   }
 }

@@ -10,7 +10,10 @@ export interface RetryOptions {
 
 /** What `accessToken` is asked for. */
 export interface AccessTokenRequest {
-  /** Whether the service has just refused the token that it was given before: a cached one will not do. */
+  /**
+   * Whether the service has just refused the token that it was given before: a cached one will not
+   * do.
+   */
   readonly refresh: boolean;
 }
 
@@ -24,15 +27,17 @@ export interface RoomkeyOptions {
   /**
    * Returns the bearer token of the signed-in user; `undefined` or `''` sends none.
    *
-   * It is asked before each request and its answer is never kept. After a 401 it is asked once more, with
-   * `refresh: true`.
+   * It is asked before each request and its answer is never kept. After a 401 it is asked once
+   * more, with `refresh: true`.
    */
   readonly accessToken?: (
     request: AccessTokenRequest,
   ) => string | null | undefined | PromiseLike<string | null | undefined>;
   /** The fetch function for requests to the service. Default: the page's own. */
   readonly fetch?: FetchLike;
-  /** Whether cookies go along to another origin, as `fetch` understands it. Default: `same-origin`. */
+  /**
+   * Whether cookies go along to another origin, as `fetch` understands it. Default: `same-origin`.
+   */
   readonly credentials?: RequestCredentials;
   /** How long one attempt may take. Default: 10,000. */
   readonly timeoutMs?: number;
@@ -59,7 +64,9 @@ export interface LivekitTokenRequest {
   readonly participantIdentity?: string;
   /** The name that others see. */
   readonly participantName?: string;
-  /** How long the token may be used to join: 60 to 86,400, default 3,600. It does not end a call. */
+  /**
+   * How long the token may be used to join: 60 to 86,400, default 3,600. It does not end a call.
+   */
   readonly expirationSeconds?: number;
 }
 
@@ -68,7 +75,10 @@ export type RealtimeProvider = 'azure-openai' | 'openai';
 
 /** A request for a Realtime client secret. */
 export interface RealtimeSecretRequest {
-  /** Default: the service's own default, if that is a Realtime provider; else `azure-openai`, then `openai`. */
+  /**
+   * Default: the service's own default, if that is a Realtime provider; else `azure-openai`, then
+   * `openai`.
+   */
   readonly provider?: RealtimeProvider;
   /** A voice from the service's list. */
   readonly voice?: string;

@@ -13,13 +13,20 @@ const stepMs = 15_000;
 /** The options of {@link Roomkey.connectRealtime}. */
 export interface ConnectRealtimeOptions extends RealtimeSecretRequest, Abortable {
   /**
-   * What the provider hears. `true` (the default) or constraints open the microphone, which the call closes when it
-   * ends. A stream or track of the app's own stays the app's. `false` sends nothing.
+   * What the provider hears. `true` (the default) or constraints open the microphone, which the
+   * call closes when it ends. A stream or track of the app's own stays the app's. `false` sends
+   * nothing.
    */
   readonly microphone?: boolean | MediaTrackConstraints | MediaStream | MediaStreamTrack;
-  /** Where the answer is heard: an element of the app's own; `true` (the default) plays it; `false` leaves it to the app. */
+  /**
+   * Where the answer is heard: an element of the app's own; `true` (the default) plays it; `false`
+   * leaves it to the app.
+   */
   readonly audio?: boolean | HTMLAudioElement;
-  /** Where the client secret comes from, instead of a mint of its own: a lease that was warmed, or a secret. */
+  /**
+   * Where the client secret comes from, instead of a mint of its own: a lease that was warmed, or a
+   * secret.
+   */
   readonly secret?: Lease<RealtimeSecret> | RealtimeSecret;
   /** Starts muted: the microphone is open and silent until {@link RealtimeCall.unmute}. */
   readonly muted?: boolean;
@@ -28,7 +35,8 @@ export interface ConnectRealtimeOptions extends RealtimeSecretRequest, Abortable
 }
 
 /**
- * Where a call is. `interrupted` may become `connected` again on its own; `closed` is the end, whoever ended it.
+ * Where a call is. `interrupted` may become `connected` again on its own; `closed` is the end,
+ * whoever ended it.
  */
 export type RealtimeCallState = 'connected' | 'interrupted' | 'closed';
 
@@ -38,7 +46,10 @@ export interface RealtimeCallEvents {
   state: RealtimeCallState;
   /** The call has ended by itself. The state is `closed` already. */
   error: RoomkeyError;
-  /** The browser wants a gesture of the user before it plays sound: call {@link RealtimeCall.startAudio} in one. */
+  /**
+   * The browser wants a gesture of the user before it plays sound: call {@link
+   * RealtimeCall.startAudio} in one.
+   */
   audioblocked: undefined;
 }
 
@@ -48,7 +59,10 @@ export class RealtimeCall {
   readonly peer: RTCPeerConnection;
   /** The provider's events. */
   readonly events: RealtimeEvents;
-  /** The provider's id of the call (`rtc_…`), `null` where the provider does not let the page read it. */
+  /**
+   * The provider's id of the call (`rtc_…`), `null` where the provider does not let the page read
+   * it.
+   */
   readonly callId: string | null;
   /** What the provider says, as a stream. */
   readonly remoteStream: MediaStream;
@@ -57,7 +71,13 @@ export class RealtimeCall {
   #state: RealtimeCallState = 'connected';
 
   /** @internal */
-  constructor(parts: Parts, peer: RTCPeerConnection, events: RealtimeEvents, channel: RTCDataChannel, callId: string | null) {
+  constructor(
+    parts: Parts,
+    peer: RTCPeerConnection,
+    events: RealtimeEvents,
+    channel: RTCDataChannel,
+    callId: string | null,
+  ) {
     this.#parts = parts;
     this.peer = peer;
     this.events = events;
@@ -83,7 +103,9 @@ export class RealtimeCall {
     return !this.#parts.tracks.some(({ enabled }) => enabled);
   }
 
-  /** Sends silence; the microphone stays open, so that {@link RealtimeCall.unmute} takes no time. */
+  /**
+   * Sends silence; the microphone stays open, so that {@link RealtimeCall.unmute} takes no time.
+   */
   mute(): void {
     for (const track of this.#parts.tracks) track.enabled = false;
   }
@@ -138,7 +160,12 @@ export class RealtimeCall {
     this.close();
     this.#emitter.emit(
       'error',
-      new RoomkeyError({ code: 'connection_lost', title: 'The call has ended.', retryable: true, remediation: 'Call again.' }),
+      new RoomkeyError({
+        code: 'connection_lost',
+        title: 'The call has ended.',
+        retryable: true,
+        remediation: 'Call again.',
+      }),
     );
   }
 }
@@ -153,7 +180,10 @@ class Parts {
   #isAudioOurs = false;
 
   /** Opens what the options call the microphone. */
-  async open(microphone: NonNullable<ConnectRealtimeOptions['microphone']>, signal: AbortSignal): Promise<void> {
+  async open(
+    microphone: NonNullable<ConnectRealtimeOptions['microphone']>,
+    signal: AbortSignal,
+  ): Promise<void> {
     if (microphone === false) return;
     if (microphone instanceof MediaStream) this.tracks = microphone.getAudioTracks();
     else if (microphone instanceof MediaStreamTrack) this.tracks = [microphone];
@@ -227,12 +257,14 @@ export async function connect(
   let isBlocked = false;
   try {
     if (signal.aborted) throw signal.reason;
-    // The microphone first: the user may take a while to allow it, or refuse, and a secret lives for a minute.
+    // The microphone first: the user may take a while to allow it, or refuse, and a secret lives
+    // for a minute.
     await parts.open(microphone, signal);
     if (options.muted) for (const track of parts.tracks) track.enabled = false;
     const peer = (parts.peer = new RTCPeerConnection(options.rtcConfiguration));
     peer.addEventListener('track', ({ track }) => parts.remote.addTrack(track));
-    for (const track of parts.tracks) peer.addTrack(track, ...(microphone instanceof MediaStream ? [microphone] : []));
+    for (const track of parts.tracks)
+      peer.addTrack(track, ...(microphone instanceof MediaStream ? [microphone] : []));
     if (parts.tracks.length === 0) peer.addTransceiver('audio', { direction: 'recvonly' });
     parts.play(audio, () => {
       isBlocked = true;
@@ -241,13 +273,20 @@ export async function connect(
     const channel = peer.createDataChannel('oai-events');
     const events = new RealtimeEvents(channel);
 
-    const minting = given ? ('ready' in given ? given.ready : Promise.resolve(given)) : mint(signal);
+    const minting = given
+      ? 'ready' in given
+        ? given.ready
+        : Promise.resolve(given)
+      : mint(signal);
     const [secret, offer] = await abortable(Promise.all([minting, local(peer)]), signal);
     const { answer, callId } = await exchange(secret, offer, signal);
     await within(stepMs, 'The connection to the provider', signal, async (signal) => {
       const open = opened(channel, peer);
       open.catch(() => undefined);
-      await abortable(peer.setRemoteDescription({ type: 'answer', sdp: answer }).catch(unusable), signal);
+      await abortable(
+        peer.setRemoteDescription({ type: 'answer', sdp: answer }).catch(unusable),
+        signal,
+      );
       await abortable(open, signal);
     });
     call = new RealtimeCall(parts, peer, events, channel, callId);
@@ -281,9 +320,20 @@ async function exchange(
     let response: Response;
     let answer: string;
     try {
-      const headers = { Authorization: `Bearer ${secret.token}`, 'Content-Type': 'application/sdp' };
-      // The page's own fetch, not the option: an interceptor of the app would add the caller's bearer.
-      const init: RequestInit = { method: 'POST', headers, body: offer, credentials: 'omit', redirect: 'error', signal };
+      const headers = {
+        Authorization: `Bearer ${secret.token}`,
+        'Content-Type': 'application/sdp',
+      };
+      // The page's own fetch, not the option: an interceptor of the app would add the caller's
+      // bearer.
+      const init: RequestInit = {
+        method: 'POST',
+        headers,
+        body: offer,
+        credentials: 'omit',
+        redirect: 'error',
+        signal,
+      };
       response = await fetch(url, init);
       answer = await response.text();
     } catch {
@@ -292,14 +342,16 @@ async function exchange(
         code: 'network',
         title: 'The provider of the voice could not be reached.',
         retryable: true,
-        remediation: 'Check the connection, and that the content security policy allows connections to the provider.',
+        remediation:
+          'Check the connection, and that the content security policy allows connections to the provider.',
       });
     }
     const { status } = response;
     // An error's body is JSON and may quote the request: it goes nowhere.
     if (!response.ok) throw refusedByProvider(status, status === 429 || status >= 500);
     if (!answer.startsWith('v=')) throw refusedByProvider(status, false);
-    const callId = /\/(rtc_[\w-]{1,124})(?:[/?#]|$)/.exec(response.headers.get('location') ?? '')?.[1] ?? null;
+    const callId =
+      /\/(rtc_[\w-]{1,124})(?:[/?#]|$)/.exec(response.headers.get('location') ?? '')?.[1] ?? null;
     return { answer, callId };
   });
 }
@@ -310,7 +362,10 @@ function opened(channel: RTCDataChannel, peer: RTCPeerConnection): Promise<void>
     channel.addEventListener('open', () => resolve());
     const fail = (): void => reject(unexpected());
     channel.addEventListener('close', fail);
-    peer.addEventListener('connectionstatechange', () => peer.connectionState === 'failed' && fail());
+    peer.addEventListener(
+      'connectionstatechange',
+      () => peer.connectionState === 'failed' && fail(),
+    );
   });
 }
 

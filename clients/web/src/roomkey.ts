@@ -1,11 +1,7 @@
 import { diagnose, type Diagnosis } from './diagnose.js';
 import { RoomkeyError } from './error.js';
 import { Http } from './http.js';
-import {
-  Lease,
-  type LivekitLeaseRequest,
-  type RealtimeLeaseRequest,
-} from './lease.js';
+import { Lease, type LivekitLeaseRequest, type RealtimeLeaseRequest } from './lease.js';
 import type {
   Abortable,
   LivekitTokenRequest,
@@ -26,8 +22,8 @@ import { tokenSource, type RoomkeyTokenSource } from './token-source.js';
  * const { serverUrl, token } = await roomkey.livekitToken({ roomName: 'standup-42' });
  * ```
  *
- * Making one asks nothing and touches neither `window` nor `document`. Every method that waits takes an
- * `AbortSignal`, and rejects with a {@link RoomkeyError} and nothing else.
+ * Making one asks nothing and touches neither `window` nor `document`. Every method that waits
+ * takes an `AbortSignal`, and rejects with a {@link RoomkeyError} and nothing else.
  */
 export class Roomkey {
   readonly #http: Http;
@@ -44,8 +40,9 @@ export class Roomkey {
   }
 
   /**
-   * Mints a client secret for a Realtime call. Each one counts against the caller's budget: mint when the user is
-   * about to speak, or leave it to {@link Roomkey.connectRealtime} or a {@link Roomkey.lease}.
+   * Mints a client secret for a Realtime call. Each one counts against the caller's budget: mint
+   * when the user is about to speak, or leave it to {@link Roomkey.connectRealtime} or a {@link
+   * Roomkey.lease}.
    */
   async realtimeSecret(request: RealtimeSecretRequest & Abortable = {}): Promise<RealtimeSecret> {
     return this.#realtimeSecret(request, request.signal);
@@ -55,10 +52,16 @@ export class Roomkey {
   lease(request: LivekitLeaseRequest): Lease<LivekitToken>;
   /** Keeps a Realtime client secret while it is used. */
   lease(request: RealtimeLeaseRequest): Lease<RealtimeSecret>;
-  lease(request: LivekitLeaseRequest | RealtimeLeaseRequest): Lease<LivekitToken> | Lease<RealtimeSecret> {
+  lease(
+    request: LivekitLeaseRequest | RealtimeLeaseRequest,
+  ): Lease<LivekitToken> | Lease<RealtimeSecret> {
     const { backoff } = this.#http;
     return request.kind === 'livekit'
-      ? new Lease((signal, attempts) => this.#livekitToken(request, signal, attempts), request.renewal ?? 'always', backoff)
+      ? new Lease(
+          (signal, attempts) => this.#livekitToken(request, signal, attempts),
+          request.renewal ?? 'always',
+          backoff,
+        )
       : new Lease(
           (signal, attempts) => this.#realtimeSecret(request, signal, attempts),
           request.renewal ?? 'while-used',
@@ -67,7 +70,8 @@ export class Roomkey {
   }
 
   /**
-   * Makes a token source for livekit-client, which `useSession`, `Room` wrappers and LiveKit's components take.
+   * Makes a token source for livekit-client, which `useSession`, `Room` wrappers and LiveKit's
+   * components take.
    *
    * It asks LiveKit's standard endpoint, `POST /api/connection-details`.
    */
@@ -76,26 +80,46 @@ export class Roomkey {
   }
 
   /**
-   * Opens a voice call with a Realtime model: microphone, client secret, SDP exchange, sound and data channel.
+   * Opens a voice call with a Realtime model: microphone, client secret, SDP exchange, sound and
+   * data channel.
    *
-   * It resolves when the data channel is open. Whatever fails before closes the microphone and the connection again.
+   * It resolves when the data channel is open. Whatever fails before closes the microphone and the
+   * connection again.
    */
   connectRealtime(options: ConnectRealtimeOptions = {}): Promise<RealtimeCall> {
     return connect(options, (signal) => this.#realtimeSecret(options, signal));
   }
 
-  /** Finds out what keeps this page from working with the service. It mints nothing and opens no microphone. */
+  /**
+   * Finds out what keeps this page from working with the service. It mints nothing and opens no
+   * microphone.
+   */
   diagnose(options: Abortable = {}): Promise<Diagnosis> {
     return diagnose(this.#http, options.signal);
   }
 
   async #livekitToken(
-    { roomName, role, participantIdentity, participantName, expirationSeconds }: LivekitTokenRequest,
+    {
+      roomName,
+      role,
+      participantIdentity,
+      participantName,
+      expirationSeconds,
+    }: LivekitTokenRequest,
     signal?: AbortSignal,
     attempts?: number,
   ): Promise<LivekitToken> {
-    const body = { provider: 'livekit', roomName, participantIdentity, participantName, role, expirationSeconds };
-    return new LivekitToken(await this.#http.send({ path: '/api/token', body, signal, ...(attempts && { attempts }) }));
+    const body = {
+      provider: 'livekit',
+      roomName,
+      participantIdentity,
+      participantName,
+      role,
+      expirationSeconds,
+    };
+    return new LivekitToken(
+      await this.#http.send({ path: '/api/token', body, signal, ...(attempts && { attempts }) }),
+    );
   }
 
   async #realtimeSecret(
@@ -112,13 +136,18 @@ export class Roomkey {
     };
     const provider = request.provider ?? this.#provider;
     if (provider) return mint(provider);
-    // The service's own default may be LiveKit, so one that mints has to be named. Its refusal mints nothing.
+    // The service's own default may be LiveKit, so one that mints has to be named. Its refusal
+    // mints nothing.
     try {
       const secret = await mint('azure-openai');
       this.#provider = 'azure-openai';
       return secret;
     } catch (error) {
-      if (!(error instanceof RoomkeyError) || !error.fields.some(({ field }) => field === 'provider')) throw error;
+      if (
+        !(error instanceof RoomkeyError) ||
+        !error.fields.some(({ field }) => field === 'provider')
+      )
+        throw error;
       const secret = await mint('openai');
       this.#provider = 'openai';
       return secret;

@@ -8,9 +8,15 @@ const refreshMarginMs = 10_000;
 
 /** What is common to everything that the service issues and that expires. */
 export interface ExpiringSecret {
-  /** The secret itself. It is no enumerable member: a copy, a log and `JSON.stringify` do not contain it. */
+  /**
+   * The secret itself. It is no enumerable member: a copy, a log and `JSON.stringify` do not
+   * contain it.
+   */
   readonly token: string;
-  /** When it expires, by the clock of the service; ask {@link ExpiringSecret.secondsRemaining} instead of a clock. */
+  /**
+   * When it expires, by the clock of the service; ask {@link ExpiringSecret.secondsRemaining}
+   * instead of a clock.
+   */
   readonly expiresAt: Date;
   /** When another one should be fetched, by the clock of the service. */
   readonly refreshAt: Date;
@@ -26,11 +32,15 @@ export class Life {
   readonly #expiryMs: number;
   readonly #refreshMs: number;
 
-  /** `issuedAt`, `expiresAt` and `refreshAt` are epoch milliseconds of the same clock, which need not be this machine's. */
+  /**
+   * `issuedAt`, `expiresAt` and `refreshAt` are epoch milliseconds of the same clock, which need
+   * not be this machine's.
+   */
   constructor(since: Moment, issuedAt: number, expiresAt: number, refreshAt: number) {
     this.#since = since;
     this.#expiryMs = expiresAt - issuedAt;
-    // Never before half the life has passed: a wrong answer must not make renewals follow each other.
+    // Never before half the life has passed: a wrong answer must not make renewals follow each
+    // other.
     this.#refreshMs = Math.min(this.#expiryMs, Math.max(this.#expiryMs / 2, refreshAt - issuedAt));
   }
 
@@ -136,7 +146,8 @@ export interface Times {
 /** Returns a member that must be there. */
 export function text(answer: Answer, name: string): string {
   const value = answer.body[name];
-  if (typeof value !== 'string' || value === '') throw invalidResponse(answer.status, answer.requestId);
+  if (typeof value !== 'string' || value === '')
+    throw invalidResponse(answer.status, answer.requestId);
   return value;
 }
 
@@ -148,17 +159,24 @@ const optionalText = ({ body }: Answer, name: string): string => {
 /**
  * Reads the times of an answer.
  *
- * The service's clock at the time of issue is the answer's `issuedAt`, else the `iat` of the JWT, else its `Date`
- * header, which scripts of another origin cannot read. This machine's clock is the last resort.
+ * The service's clock at the time of issue is the answer's `issuedAt`, else the `iat` of the JWT,
+ * else its `Date` header, which scripts of another origin cannot read. This machine's clock is the
+ * last resort.
  */
 export function read(answer: Answer, token: string): Times {
   const claims = claimsOf(token);
-  const instant = (name: string): number | undefined => number(Date.parse(String(answer.body[name])));
-  const seconds = (claim: unknown): number | undefined => number(typeof claim === 'number' ? claim * 1000 : NaN);
+  const instant = (name: string): number | undefined =>
+    number(Date.parse(String(answer.body[name])));
+  const seconds = (claim: unknown): number | undefined =>
+    number(typeof claim === 'number' ? claim * 1000 : NaN);
   const issuedAt =
-    instant('issuedAt') ?? seconds(claims.iat) ?? number(Date.parse(answer.date ?? '')) ?? answer.sentAt.wall;
+    instant('issuedAt') ??
+    seconds(claims.iat) ??
+    number(Date.parse(answer.date ?? '')) ??
+    answer.sentAt.wall;
   const expiresAt = Math.min(instant('expiresAt') ?? Infinity, seconds(claims.exp) ?? Infinity);
-  if (expiresAt === Infinity || expiresAt <= issuedAt) throw invalidResponse(answer.status, answer.requestId);
+  if (expiresAt === Infinity || expiresAt <= issuedAt)
+    throw invalidResponse(answer.status, answer.requestId);
   return { issuedAt, expiresAt, refreshAt: instant('refreshAt') ?? expiresAt - refreshMarginMs };
 }
 

@@ -15,7 +15,10 @@ export interface TokenSourceOptions {
   readonly deployment?: string;
 }
 
-/** What livekit-client's token sources return: a plain object with the token in it, which must not be logged. */
+/**
+ * What livekit-client's token sources return: a plain object with the token in it, which must not
+ * be logged.
+ */
 export interface TokenSourceAnswer {
   serverUrl: string;
   participantToken: string;
@@ -26,8 +29,8 @@ export interface RoomkeyTokenSource {
   /**
    * Returns credentials for the room of the options.
    *
-   * The last answer is kept until shortly before it expires and is returned for options with the same members;
-   * `force` fetches another one.
+   * The last answer is kept until shortly before it expires and is returned for options with the
+   * same members; `force` fetches another one.
    */
   fetch(options?: TokenSourceOptions, force?: boolean): Promise<TokenSourceAnswer>;
 }
@@ -52,7 +55,10 @@ export function tokenSource(http: Http, { signal }: Abortable): RoomkeyTokenSour
 function requestOf(options: TokenSourceOptions): object {
   const { agentName, agentMetadata, deployment } = options;
   if (agentName === undefined && (agentMetadata !== undefined || deployment !== undefined)) {
-    throw new RoomkeyError({ code: 'invalid_request', title: 'agentMetadata and deployment need an agentName.' });
+    throw new RoomkeyError({
+      code: 'invalid_request',
+      title: 'agentMetadata and deployment need an agentName.',
+    });
   }
   const agent = { agent_name: agentName, metadata: agentMetadata, deployment };
   return {

@@ -10,14 +10,21 @@ const gone = (): Error => new TypeError('Failed to fetch');
 describe('a request', () => {
   test('carries what the service knows, and nothing that is undefined', async () => {
     const service = new Service();
-    const roomkey = service.roomkey({ url: 'https://service.test/', accessToken: () => 'bearer-1' });
+    const roomkey = service.roomkey({
+      url: 'https://service.test/',
+      accessToken: () => 'bearer-1',
+    });
     await settled(roomkey.livekitToken({ ...room, role: 'listener', expirationSeconds: 60 }));
     await settled(roomkey.realtimeSecret({ provider: 'openai', voice: 'cedar' }));
     expect(service.seen).toMatchObject([
       {
         url: 'https://service.test/api/token',
         method: 'POST',
-        headers: { Accept: 'application/json', 'Content-Type': 'application/json', Authorization: 'Bearer bearer-1' },
+        headers: {
+          Accept: 'application/json',
+          'Content-Type': 'application/json',
+          Authorization: 'Bearer bearer-1',
+        },
       },
       { url: 'https://service.test/api/token', headers: { Authorization: 'Bearer bearer-1' } },
     ]);
@@ -38,12 +45,18 @@ describe('a request', () => {
     const service = new Service();
     service.override = ({ body }) =>
       body['provider'] === 'azure-openai'
-        ? service.problem(400, 'invalid_request', { errors: [{ field: 'provider', message: 'is not configured' }] })
+        ? service.problem(400, 'invalid_request', {
+            errors: [{ field: 'provider', message: 'is not configured' }],
+          })
         : undefined;
     const roomkey = service.roomkey();
     expect((await settled(roomkey.realtimeSecret())).provider).toBe('openai');
     await settled(roomkey.realtimeSecret());
-    expect(service.seen.map(({ body }) => body['provider'])).toEqual(['azure-openai', 'openai', 'openai']);
+    expect(service.seen.map(({ body }) => body['provider'])).toEqual([
+      'azure-openai',
+      'openai',
+      'openai',
+    ]);
   });
 });
 
@@ -55,7 +68,9 @@ describe('repetition', () => {
     const error = await rejection(service.roomkey().livekitToken(room));
     expect(error).toMatchObject({ code: 'network', status: 0, retryable: true });
     const at = service.seen.map(({ at }) => at);
-    const waits = at.slice(1).map((time, index) => Math.round(time - (at[index] ?? 0) - service.latencyMs));
+    const waits = at
+      .slice(1)
+      .map((time, index) => Math.round(time - (at[index] ?? 0) - service.latencyMs));
     expect(waits).toEqual([500, 1000, 2000]);
   });
 
@@ -69,7 +84,9 @@ describe('repetition', () => {
     service.seen = [];
     await rejection(service.roomkey({ retry: { attempts: 8, maxMs: 3000 } }).livekitToken(room));
     const at = service.seen.map(({ at }) => at);
-    expect(Math.max(...at.slice(1).map((time, index) => time - (at[index] ?? 0)))).toBeLessThan(3000 + service.latencyMs + 2);
+    expect(Math.max(...at.slice(1).map((time, index) => time - (at[index] ?? 0)))).toBeLessThan(
+      3000 + service.latencyMs + 2,
+    );
   });
 
   test('ends within two minutes in all', async () => {
@@ -84,11 +101,17 @@ describe('repetition', () => {
 
   test.each([
     ['429 with Retry-After in seconds', 429, { 'retry-after': '7' }, 7000],
-    ['503 with Retry-After as a date', 503, { 'retry-after': 'Mon, 30 Nov 2026 00:00:09 GMT', date: 'Mon, 30 Nov 2026 00:00:00 GMT' }, 9000],
+    [
+      '503 with Retry-After as a date',
+      503,
+      { 'retry-after': 'Mon, 30 Nov 2026 00:00:09 GMT', date: 'Mon, 30 Nov 2026 00:00:00 GMT' },
+      9000,
+    ],
     ['504 without', 504, {}, 0],
   ])('waits as long as asked: %s', async (_, status, headers, atLeast) => {
     const service = new Service();
-    service.override = (_, count) => (count === 1 ? service.problem(status, 'overloaded', {}, headers as never) : undefined);
+    service.override = (_, count) =>
+      count === 1 ? service.problem(status, 'overloaded', {}, headers as never) : undefined;
     await settled(service.roomkey().livekitToken(room));
     const [first, second] = service.seen;
     const wait = (second?.at ?? 0) - (first?.at ?? 0) - service.latencyMs;
@@ -114,16 +137,24 @@ describe('repetition', () => {
   ])('is for what may pass: %i %s is final', async (status, code) => {
     const service = new Service();
     service.override = () => service.problem(status, code);
-    expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({ status, code, retryable: false });
+    expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({
+      status,
+      code,
+      retryable: false,
+    });
     expect(service.seen.length).toBe(1);
   });
 
-  test.each([502, 503, 504])('is for a %i of something before the service too, which has no body of ours', async (status) => {
-    const service = new Service();
-    service.override = (_, count) => (count === 1 ? new Response('<html>', { status }) : undefined);
-    await settled(service.roomkey().livekitToken(room));
-    expect(service.seen.length).toBe(2);
-  });
+  test.each([502, 503, 504])(
+    'is for a %i of something before the service too, which has no body of ours',
+    async (status) => {
+      const service = new Service();
+      service.override = (_, count) =>
+        count === 1 ? new Response('<html>', { status }) : undefined;
+      await settled(service.roomkey().livekitToken(room));
+      expect(service.seen.length).toBe(2);
+    },
+  );
 });
 
 describe('a deadline', () => {
@@ -134,20 +165,27 @@ describe('a deadline', () => {
       calls += 1;
       return new Promise(() => undefined);
     };
-    const error = await rejection(service.roomkey({ fetch, timeoutMs: 2000, retry: { attempts: 2 } }).livekitToken(room), 6000);
+    const error = await rejection(
+      service.roomkey({ fetch, timeoutMs: 2000, retry: { attempts: 2 } }).livekitToken(room),
+      6000,
+    );
     expect(error).toMatchObject({ code: 'timeout', retryable: true });
     expect(calls).toBe(2);
   });
 
   test('counts the body', async () => {
-    const fetch = async (): Promise<Response> => new Response(new ReadableStream({ start: () => undefined }));
+    const fetch = async (): Promise<Response> =>
+      new Response(new ReadableStream({ start: () => undefined }));
     const roomkey = new Service().roomkey({ fetch, timeoutMs: 2000, retry: { attempts: 1 } });
     expect(await rejection(roomkey.livekitToken(room), 2500)).toMatchObject({ code: 'timeout' });
   });
 
   test('ends a sign-in that never ends', async () => {
     const service = new Service();
-    const roomkey = service.roomkey({ accessToken: () => new Promise(() => undefined), retry: { attempts: 1 } });
+    const roomkey = service.roomkey({
+      accessToken: () => new Promise(() => undefined),
+      retry: { attempts: 1 },
+    });
     expect(await rejection(roomkey.livekitToken(room), 121_000)).toMatchObject({ code: 'timeout' });
     expect(service.seen.length).toBe(0);
   });
@@ -179,7 +217,11 @@ describe('identical requests in flight', () => {
     const service = new Service();
     service.override = gone;
     const roomkey = service.roomkey();
-    const all = Promise.allSettled([roomkey.livekitToken(room), roomkey.livekitToken(room), roomkey.livekitToken(room)]);
+    const all = Promise.allSettled([
+      roomkey.livekitToken(room),
+      roomkey.livekitToken(room),
+      roomkey.livekitToken(room),
+    ]);
     expect((await settled(all)).every(({ status }) => status === 'rejected')).toBe(true);
     expect(service.seen.length).toBe(4);
   });
@@ -188,7 +230,9 @@ describe('identical requests in flight', () => {
     const service = new Service();
     const roomkey = service.roomkey();
     const abort = new AbortController();
-    const first = roomkey.livekitToken({ ...room, signal: abort.signal }).catch((error: unknown) => error);
+    const first = roomkey
+      .livekitToken({ ...room, signal: abort.signal })
+      .catch((error: unknown) => error);
     const second = roomkey.livekitToken(room);
     abort.abort();
     expect(await first).toMatchObject({ code: 'aborted', retryable: false });
@@ -206,7 +250,9 @@ describe('identical requests in flight', () => {
     };
     const roomkey = service.roomkey({ fetch });
     const aborts = [new AbortController(), new AbortController()];
-    const ends = aborts.map(({ signal }) => roomkey.livekitToken({ ...room, signal }).catch((error: unknown) => error));
+    const ends = aborts.map(({ signal }) =>
+      roomkey.livekitToken({ ...room, signal }).catch((error: unknown) => error),
+    );
     await vi.advanceTimersByTimeAsync(1);
     aborts[0]?.abort();
     expect(signals[0]?.aborted).toBe(false);
@@ -220,7 +266,10 @@ describe('identical requests in flight', () => {
 
   test('are not sent at all for who has aborted before', async () => {
     const service = new Service();
-    const error = await rejection(service.roomkey().livekitToken({ ...room, signal: AbortSignal.abort() }), 1);
+    const error = await rejection(
+      service.roomkey().livekitToken({ ...room, signal: AbortSignal.abort() }),
+      1,
+    );
     expect(error).toMatchObject({ code: 'aborted' });
     expect(service.seen.length).toBe(0);
   });
@@ -229,7 +278,10 @@ describe('identical requests in flight', () => {
     const service = new Service();
     service.override = () => service.problem(503, 'overloaded', {}, { 'retry-after': '60' });
     const abort = new AbortController();
-    const end = service.roomkey().livekitToken({ ...room, signal: abort.signal }).catch((error: unknown) => error);
+    const end = service
+      .roomkey()
+      .livekitToken({ ...room, signal: abort.signal })
+      .catch((error: unknown) => error);
     await vi.advanceTimersByTimeAsync(100);
     abort.abort();
     expect(await end).toMatchObject({ code: 'aborted' });
@@ -241,7 +293,9 @@ describe('a 401', () => {
   test('asks for the access token once more, saying that the last one was refused', async () => {
     const service = new Service();
     service.override = ({ headers }) =>
-      headers['Authorization'] === 'Bearer fresh' ? undefined : service.problem(401, 'unauthenticated');
+      headers['Authorization'] === 'Bearer fresh'
+        ? undefined
+        : service.problem(401, 'unauthenticated');
     const accessToken = vi.fn(({ refresh }: { refresh: boolean }) => (refresh ? 'fresh' : 'stale'));
     await settled(service.roomkey({ accessToken }).livekitToken(room));
     expect(accessToken.mock.calls).toEqual([[{ refresh: false }], [{ refresh: true }]]);
@@ -271,7 +325,10 @@ describe('a 401', () => {
     const roomkey = service.roomkey({ accessToken: () => `bearer-${(number += 1)}` });
     await settled(roomkey.livekitToken(room));
     await settled(roomkey.livekitToken(room));
-    expect(service.seen.map(({ headers }) => headers['Authorization'])).toEqual(['Bearer bearer-1', 'Bearer bearer-2']);
+    expect(service.seen.map(({ headers }) => headers['Authorization'])).toEqual([
+      'Bearer bearer-1',
+      'Bearer bearer-2',
+    ]);
   });
 
   test('is not what a failing sign-in of the app is', async () => {
@@ -279,7 +336,9 @@ describe('a 401', () => {
     const accessToken = (): never => {
       throw new Error('interaction_required');
     };
-    expect(await rejection(service.roomkey({ accessToken }).livekitToken(room))).toMatchObject({ code: 'access_token_failed' });
+    expect(await rejection(service.roomkey({ accessToken }).livekitToken(room))).toMatchObject({
+      code: 'access_token_failed',
+    });
     expect(service.seen.length).toBe(0);
   });
 });
@@ -288,7 +347,8 @@ describe('an error', () => {
   test('has what the service says', async () => {
     const service = new Service();
     const errors = [{ field: 'roomName', message: 'must be 1 to 128 letters' }];
-    service.override = () => service.problem(400, 'invalid_request', { errors, remediation: 'Do this.' });
+    service.override = () =>
+      service.problem(400, 'invalid_request', { errors, remediation: 'Do this.' });
     const error = (await rejection(service.roomkey().livekitToken(room))) as RoomkeyError;
     expect(error).toBeInstanceOf(RoomkeyError);
     expect(error).toBeInstanceOf(Error);
@@ -316,31 +376,55 @@ describe('an error', () => {
   ])('is invalid_response where the answer is %s', async (_, response) => {
     const service = new Service();
     service.override = () => response;
-    expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({ code: 'invalid_response', retryable: false });
+    expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({
+      code: 'invalid_response',
+      retryable: false,
+    });
     expect(service.seen.length).toBe(1);
   });
 
-  test.each([-1, 0])('is invalid_response where a token expires %i ms after it was issued', async (life) => {
-    const service = new Service();
-    service.override = () => {
-      const [issuedAt, expiresAt] = [0, life].map((offset) => new Date(service.now() + offset).toISOString());
-      return service.json(200, { provider: 'openai', token: 'ek_x', issuedAt, expiresAt, webrtcUrl: 'https://p.test/' });
-    };
-    const request = service.roomkey().realtimeSecret({ provider: 'openai' });
-    expect(await rejection(request)).toMatchObject({ code: 'invalid_response' });
-  });
+  test.each([-1, 0])(
+    'is invalid_response where a token expires %i ms after it was issued',
+    async (life) => {
+      const service = new Service();
+      service.override = () => {
+        const [issuedAt, expiresAt] = [0, life].map((offset) =>
+          new Date(service.now() + offset).toISOString(),
+        );
+        return service.json(200, {
+          provider: 'openai',
+          token: 'ek_x',
+          issuedAt,
+          expiresAt,
+          webrtcUrl: 'https://p.test/',
+        });
+      };
+      const request = service.roomkey().realtimeSecret({ provider: 'openai' });
+      expect(await rejection(request)).toMatchObject({ code: 'invalid_response' });
+    },
+  );
 
   test('names a redirect to a sign-in page for what it is', async () => {
     const service = new Service();
-    service.override = () => new Response(null, { status: 302, headers: { location: 'https://login.test' } });
-    expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({ code: 'redirected', status: 302 });
+    service.override = () =>
+      new Response(null, { status: 302, headers: { location: 'https://login.test' } });
+    expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({
+      code: 'redirected',
+      status: 302,
+    });
   });
 
-  test.each(['not an object', 17, null, { errors: 'x' }, { errors: [null, 5, { field: 1 }] }])('survives a problem that is %j', async (body) => {
-    const service = new Service();
-    service.override = () => service.json(400, body as object);
-    expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({ status: 400, code: 'http_error' });
-  });
+  test.each(['not an object', 17, null, { errors: 'x' }, { errors: [null, 5, { field: 1 }] }])(
+    'survives a problem that is %j',
+    async (body) => {
+      const service = new Service();
+      service.override = () => service.json(400, body as object);
+      expect(await rejection(service.roomkey().livekitToken(room))).toMatchObject({
+        status: 400,
+        code: 'http_error',
+      });
+    },
+  );
 });
 
 describe('a token source', () => {
@@ -348,12 +432,21 @@ describe('a token source', () => {
     const service = new Service();
     service.life = 600;
     const source = service.roomkey().tokenSource();
-    const options = { roomName: 'standup-42', participantName: 'Alice', agentName: 'notes', agentMetadata: 'm' };
+    const options = {
+      roomName: 'standup-42',
+      participantName: 'Alice',
+      agentName: 'notes',
+      agentMetadata: 'm',
+    };
     const first = await settled(source.fetch(options), 100);
     expect(first.serverUrl).toBe('wss://livekit.test');
     expect(service.seen[0]).toMatchObject({
       url: 'https://service.test/api/connection-details',
-      body: { room_name: 'standup-42', participant_name: 'Alice', room_config: { agents: [{ agent_name: 'notes', metadata: 'm' }] } },
+      body: {
+        room_name: 'standup-42',
+        participant_name: 'Alice',
+        room_config: { agents: [{ agent_name: 'notes', metadata: 'm' }] },
+      },
     });
     // Other objects with the same members are the same options.
     expect(await settled(source.fetch({ ...options }), 588_000)).toEqual(first);
@@ -368,14 +461,19 @@ describe('a token source', () => {
   test('gives one answer to all who ask at once', async () => {
     const service = new Service();
     const source = service.roomkey().tokenSource();
-    const all = await settled(Promise.all(Array.from({ length: 20 }, () => source.fetch({ roomName: 'r' }))), 100);
+    const all = await settled(
+      Promise.all(Array.from({ length: 20 }, () => source.fetch({ roomName: 'r' }))),
+      100,
+    );
     expect(new Set(all.map(({ participantToken }) => participantToken)).size).toBe(1);
     expect(service.seen.length).toBe(1);
   });
 
   test('refuses what belongs to an agent without a name of one', async () => {
     const source = new Service().roomkey().tokenSource();
-    expect(await rejection(source.fetch({ agentMetadata: 'm' }), 1)).toMatchObject({ code: 'invalid_request' });
+    expect(await rejection(source.fetch({ agentMetadata: 'm' }), 1)).toMatchObject({
+      code: 'invalid_request',
+    });
   });
 });
 
@@ -390,7 +488,14 @@ describe('a diagnosis', () => {
     expect(diagnosis).toMatchObject({ ok: true, version: '1.2.3' });
     expect(diagnosis.clockSkewMs).toBeCloseTo(3 * 60 * minute, -4);
     const states = Object.fromEntries(diagnosis.checks.map(({ name, state }) => [name, state]));
-    expect(states).toEqual({ secure_context: 'ok', webrtc: 'ok', microphone: 'unknown', reachable: 'ok', clock: 'warning', ready: 'ok' });
+    expect(states).toEqual({
+      secure_context: 'ok',
+      webrtc: 'ok',
+      microphone: 'unknown',
+      reachable: 'ok',
+      clock: 'warning',
+      ready: 'ok',
+    });
     expect(service.mints).toBe(0);
     expect(service.seen.every(({ headers }) => !headers['Authorization'])).toBe(true);
   });
@@ -410,15 +515,19 @@ describe('a diagnosis', () => {
     service.override = gone;
     const { ok, checks } = await settled(service.roomkey().diagnose(), minute);
     expect(ok).toBe(false);
-    expect(checks.filter(({ state }) => state === 'failed').map(({ name }) => name)).toEqual([failed]);
-    if (failed === 'cors') expect(JSON.stringify(checks)).toContain('Add https://page.test to cors.allowedOrigins');
+    expect(checks.filter(({ state }) => state === 'failed').map(({ name }) => name)).toEqual([
+      failed,
+    ]);
+    if (failed === 'cors')
+      expect(JSON.stringify(checks)).toContain('Add https://page.test to cors.allowedOrigins');
   });
 
   test('tells that the service is not ready', async () => {
     vi.stubGlobal('isSecureContext', true);
     vi.stubGlobal('RTCPeerConnection', class {});
     const service = new Service();
-    service.override = ({ url }) => (url.endsWith('ready') ? service.json(503, { status: 'waiting' }) : undefined);
+    service.override = ({ url }) =>
+      url.endsWith('ready') ? service.json(503, { status: 'waiting' }) : undefined;
     const { checks } = await settled(service.roomkey().diagnose(), minute);
     expect(checks.find(({ name }) => name === 'ready')).toMatchObject({ state: 'failed' });
   });
@@ -427,7 +536,10 @@ describe('a diagnosis', () => {
     const service = new Service();
     service.override = () => 'hang';
     const abort = new AbortController();
-    const end = service.roomkey().diagnose({ signal: abort.signal }).catch((error: unknown) => error);
+    const end = service
+      .roomkey()
+      .diagnose({ signal: abort.signal })
+      .catch((error: unknown) => error);
     await vi.advanceTimersByTimeAsync(50);
     abort.abort();
     expect(await end).toMatchObject({ code: 'aborted' });
@@ -435,6 +547,13 @@ describe('a diagnosis', () => {
 });
 
 test('a token is what its name says', async () => {
-  const token: LivekitToken = await settled(new Service().roomkey().livekitToken({ ...room, participantIdentity: 'alice' }));
-  expect(token).toMatchObject({ provider: 'livekit', roomName: 'standup-42', participantIdentity: 'alice', serverUrl: 'wss://livekit.test' });
+  const token: LivekitToken = await settled(
+    new Service().roomkey().livekitToken({ ...room, participantIdentity: 'alice' }),
+  );
+  expect(token).toMatchObject({
+    provider: 'livekit',
+    roomName: 'standup-42',
+    participantIdentity: 'alice',
+    serverUrl: 'wss://livekit.test',
+  });
 });

@@ -8,7 +8,11 @@ const pass = (milliseconds: number): Promise<unknown> => vi.advanceTimersByTimeA
 const livekit = { kind: 'livekit', roomName: 'standup-42' } as const;
 
 /** Counts the events of a lease. */
-function heard(lease: Pick<Lease<RealtimeSecret>, 'on'>): { renewed: number; expired: number; errors: RoomkeyError[] } {
+function heard(lease: Pick<Lease<RealtimeSecret>, 'on'>): {
+  renewed: number;
+  expired: number;
+  errors: RoomkeyError[];
+} {
   const counts = { renewed: 0, expired: 0, errors: [] as RoomkeyError[] };
   lease.on('renewed', () => (counts.renewed += 1));
   lease.on('expired', () => (counts.expired += 1));
@@ -35,35 +39,41 @@ describe('renewal', () => {
     lease.close();
   });
 
-  test.each([-5, 7, 30 * 24])('is the same when the clock of the machine is %i hours off', async (skew) => {
-    vi.setSystemTime(Date.now() + skew * hour);
-    const service = new Service();
-    const lease = service.roomkey().lease(livekit);
-    const { expired } = heard(lease);
-    const token = await settled(lease.ready, 100);
-    expect(token.secondsRemaining()).toBe(3599);
-    await pass(3_589_000);
-    expect(service.mints).toBe(1);
-    await pass(2000);
-    expect(service.mints).toBe(2);
-    expect(expired).toBe(0);
-    lease.close();
-  });
+  test.each([-5, 7, 30 * 24])(
+    'is the same when the clock of the machine is %i hours off',
+    async (skew) => {
+      vi.setSystemTime(Date.now() + skew * hour);
+      const service = new Service();
+      const lease = service.roomkey().lease(livekit);
+      const { expired } = heard(lease);
+      const token = await settled(lease.ready, 100);
+      expect(token.secondsRemaining()).toBe(3599);
+      await pass(3_589_000);
+      expect(service.mints).toBe(1);
+      await pass(2000);
+      expect(service.mints).toBe(2);
+      expect(expired).toBe(0);
+      lease.close();
+    },
+  );
 
-  test.each([-3, 3])('survives a clock that is set %i hours forward in the middle', async (step) => {
-    const service = new Service();
-    const lease = service.roomkey().lease(livekit);
-    await settled(lease.ready, 100);
-    await pass(10 * minute);
-    vi.setSystemTime(Date.now() + step * hour);
-    await pass(minute);
-    // Forward looks like sleep: one more token. Back changes nothing.
-    expect(service.mints).toBe(step > 0 ? 2 : 1);
-    expect(lease.isValid()).toBe(true);
-    await pass(2 * hour);
-    expect(service.mints).toBe(step > 0 ? 4 : 3);
-    lease.close();
-  });
+  test.each([-3, 3])(
+    'survives a clock that is set %i hours forward in the middle',
+    async (step) => {
+      const service = new Service();
+      const lease = service.roomkey().lease(livekit);
+      await settled(lease.ready, 100);
+      await pass(10 * minute);
+      vi.setSystemTime(Date.now() + step * hour);
+      await pass(minute);
+      // Forward looks like sleep: one more token. Back changes nothing.
+      expect(service.mints).toBe(step > 0 ? 2 : 1);
+      expect(lease.isValid()).toBe(true);
+      await pass(2 * hour);
+      expect(service.mints).toBe(step > 0 ? 4 : 3);
+      lease.close();
+    },
+  );
 
   test('reads the issue time from the answer, the JWT, and the Date header, in this order', async () => {
     const service = new Service();
@@ -104,20 +114,23 @@ describe('renewal', () => {
     lease.close();
   });
 
-  test.each(['visibilitychange', 'online', 'pageshow'])('catches up at once when the page wakes with %s', async (event) => {
-    const page = new Page();
-    const service = new Service();
-    const lease = service.roomkey().lease(livekit);
-    await settled(lease.ready, 100);
-    await pass(2000);
-    vi.setSystemTime(Date.now() + 8 * hour);
-    service.pass(8 * hour);
-    (event === 'visibilitychange' ? page.document : page.window).dispatchEvent(new Event(event));
-    await pass(service.latencyMs);
-    expect(lease.isValid()).toBe(true);
-    expect(service.mints).toBe(2);
-    lease.close();
-  });
+  test.each(['visibilitychange', 'online', 'pageshow'])(
+    'catches up at once when the page wakes with %s',
+    async (event) => {
+      const page = new Page();
+      const service = new Service();
+      const lease = service.roomkey().lease(livekit);
+      await settled(lease.ready, 100);
+      await pass(2000);
+      vi.setSystemTime(Date.now() + 8 * hour);
+      service.pass(8 * hour);
+      (event === 'visibilitychange' ? page.document : page.window).dispatchEvent(new Event(event));
+      await pass(service.latencyMs);
+      expect(lease.isValid()).toBe(true);
+      expect(service.mints).toBe(2);
+      lease.close();
+    },
+  );
 
   test('never shows an expired value though timers are throttled to one a minute', async () => {
     const service = new Service();
@@ -233,10 +246,19 @@ describe('an outage', () => {
 
 describe('no hot loop is possible', () => {
   const broken: [string, (service: Service) => object][] = [
-    ['a refreshAt in the past', (service) => ({ refreshAt: new Date(service.now() - hour).toISOString() })],
+    [
+      'a refreshAt in the past',
+      (service) => ({ refreshAt: new Date(service.now() - hour).toISOString() }),
+    ],
     ['a refreshAt that is no time', () => ({ refreshAt: 'soon' })],
-    ['a life of ten milliseconds', (service) => ({ expiresAt: new Date(service.now() + 10).toISOString() })],
-    ['an expiresAt in the past', (service) => ({ expiresAt: new Date(service.now() - hour).toISOString() })],
+    [
+      'a life of ten milliseconds',
+      (service) => ({ expiresAt: new Date(service.now() + 10).toISOString() }),
+    ],
+    [
+      'an expiresAt in the past',
+      (service) => ({ expiresAt: new Date(service.now() - hour).toISOString() }),
+    ],
     ['no expiresAt', () => ({ expiresAt: undefined })],
     ['no token', () => ({ token: '' })],
   ];
@@ -245,10 +267,18 @@ describe('no hot loop is possible', () => {
     service.override = () => {
       const now = service.now();
       const text = (time: number): string => new Date(time).toISOString();
-      const good = { provider: 'openai', token: 'ek_x', issuedAt: text(now), expiresAt: text(now + 60_000), webrtcUrl: 'https://p.test/' };
+      const good = {
+        provider: 'openai',
+        token: 'ek_x',
+        issuedAt: text(now),
+        expiresAt: text(now + 60_000),
+        webrtcUrl: 'https://p.test/',
+      };
       return service.json(200, { ...good, ...change(service) });
     };
-    const lease = service.roomkey().lease({ kind: 'realtime', provider: 'openai', renewal: 'always' });
+    const lease = service
+      .roomkey()
+      .lease({ kind: 'realtime', provider: 'openai', renewal: 'always' });
     await pass(minute);
     expect(service.mints).toBeGreaterThan(0);
     expect(service.mints).toBeLessThanOrEqual(61);
@@ -260,10 +290,21 @@ describe('no hot loop is possible', () => {
     service.life = 60;
     service.override = () => {
       const [now, text] = [service.now(), (time: number): string => new Date(time).toISOString()];
-      const times = { issuedAt: text(now), refreshAt: text(now + 1), expiresAt: text(now + 60_000) };
-      return service.json(200, { provider: 'openai', token: 'ek_x', ...times, webrtcUrl: 'https://p.test/' });
+      const times = {
+        issuedAt: text(now),
+        refreshAt: text(now + 1),
+        expiresAt: text(now + 60_000),
+      };
+      return service.json(200, {
+        provider: 'openai',
+        token: 'ek_x',
+        ...times,
+        webrtcUrl: 'https://p.test/',
+      });
     };
-    const lease = service.roomkey().lease({ kind: 'realtime', provider: 'openai', renewal: 'always' });
+    const lease = service
+      .roomkey()
+      .lease({ kind: 'realtime', provider: 'openai', renewal: 'always' });
     await pass(10 * minute);
     expect(service.mints).toBeGreaterThanOrEqual(20);
     expect(service.mints).toBeLessThanOrEqual(21);
@@ -348,7 +389,9 @@ describe('a budget', () => {
   test('with renewal never is one secret for each time that one is needed', async () => {
     const service = new Service();
     service.life = 60;
-    const lease = service.roomkey().lease({ kind: 'realtime', provider: 'openai', renewal: 'never' });
+    const lease = service
+      .roomkey()
+      .lease({ kind: 'realtime', provider: 'openai', renewal: 'never' });
     await settled(lease.ready, hour);
     await settled(lease.ready, hour);
     expect(service.mints).toBe(2);
@@ -360,7 +403,10 @@ describe('ready', () => {
   test('is one mint for all who ask at once', async () => {
     const service = new Service();
     const lease = service.roomkey().lease({ kind: 'realtime', provider: 'openai' });
-    const all = await settled(Promise.all([lease.ready, lease.ready, lease.renew(), lease.ready]), 100);
+    const all = await settled(
+      Promise.all([lease.ready, lease.ready, lease.renew(), lease.ready]),
+      100,
+    );
     expect(new Set(all).size).toBe(1);
     expect(service.mints).toBe(1);
     lease.close();
@@ -379,7 +425,10 @@ describe('ready', () => {
     const service = new Service();
     service.override = gone;
     const lease = service.roomkey().lease(livekit);
-    expect(await rejection(lease.ready, minute)).toMatchObject({ code: 'network', retryable: true });
+    expect(await rejection(lease.ready, minute)).toMatchObject({
+      code: 'network',
+      retryable: true,
+    });
     lease.close();
   });
 });
@@ -387,7 +436,10 @@ describe('ready', () => {
 describe('the end', () => {
   test('leaves no timer, no listener and no value, and aborts what is under way', async () => {
     const page = new Page();
-    const removed = [vi.spyOn(page.document, 'removeEventListener'), vi.spyOn(page.window, 'removeEventListener')];
+    const removed = [
+      vi.spyOn(page.document, 'removeEventListener'),
+      vi.spyOn(page.window, 'removeEventListener'),
+    ];
     const service = new Service();
     service.override = () => 'hang';
     const lease = service.roomkey().lease(livekit);

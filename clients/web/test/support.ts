@@ -57,7 +57,8 @@ export class Service {
   #answer({ url, body }: Seen): Response {
     const { pathname } = new URL(url, 'http://page.test');
     if (pathname === '/api/health') return this.json(200, { status: 'ok', version: '1.2.3' });
-    if (pathname === '/api/health/ready') return this.json(200, { status: 'ready', dependencies: [] });
+    if (pathname === '/api/health/ready')
+      return this.json(200, { status: 'ready', dependencies: [] });
     const [issuedAt, expiresAt] = [this.now(), this.now() + this.life * 1000];
     const refreshAt = Math.max(issuedAt + this.life * 500, expiresAt - 10_000);
     const text = (time: number): string => new Date(time).toISOString();
@@ -73,7 +74,14 @@ export class Service {
     if (body['provider'] === 'livekit') {
       const { roomName, participantIdentity = 'guest-1' } = body;
       const token = this.jwt(issuedAt, expiresAt);
-      return this.json(200, { provider: 'livekit', token, ...times, roomName, participantIdentity, serverUrl: 'wss://livekit.test' });
+      return this.json(200, {
+        provider: 'livekit',
+        token,
+        ...times,
+        roomName,
+        participantIdentity,
+        serverUrl: 'wss://livekit.test',
+      });
     }
     return this.json(200, {
       provider: body['provider'],
@@ -90,18 +98,39 @@ export class Service {
   /** A JWT whose every part names the canary. */
   jwt(iat: number, exp: number): string {
     const part = (value: object): string => btoa(JSON.stringify(value)).replaceAll('=', '');
-    const claims = { iat: Math.floor(iat / 1000), exp: Math.floor(iat / 1000) + Math.round((exp - iat) / 1000), jti: canary };
+    const claims = {
+      iat: Math.floor(iat / 1000),
+      exp: Math.floor(iat / 1000) + Math.round((exp - iat) / 1000),
+      jti: canary,
+    };
     return `${part({ alg: 'HS256', typ: 'JWT', kid: canary })}.${part(claims)}.${canary}${this.seen.length}`;
   }
 
   json(status: number, body: object, headers: Record<string, string> = {}): Response {
     const date = this.showsDate ? { date: new Date(this.now()).toUTCString() } : undefined;
-    return new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json', ...date, ...headers } });
+    return new Response(JSON.stringify(body), {
+      status,
+      headers: { 'content-type': 'application/json', ...date, ...headers },
+    });
   }
 
-  problem(status: number, code: string, members: object = {}, headers: Record<string, string> = {}): Response {
+  problem(
+    status: number,
+    code: string,
+    members: object = {},
+    headers: Record<string, string> = {},
+  ): Response {
     const retryable = [429, 503, 504].includes(status) || code === 'upstream_error';
-    const body = { type: `urn:roomkey:error:${code}`, title: 'A title.', status, detail: 'A detail.', code, requestId: 'req-1', retryable, ...members };
+    const body = {
+      type: `urn:roomkey:error:${code}`,
+      title: 'A title.',
+      status,
+      detail: 'A detail.',
+      code,
+      requestId: 'req-1',
+      retryable,
+      ...members,
+    };
     return this.json(status, body, headers);
   }
 
@@ -159,7 +188,10 @@ export async function settled<T>(promise: Promise<T>, milliseconds = 10 * minute
 }
 
 /** Returns what a promise rejects with. */
-export async function rejection(promise: Promise<unknown>, milliseconds?: number): Promise<unknown> {
+export async function rejection(
+  promise: Promise<unknown>,
+  milliseconds?: number,
+): Promise<unknown> {
   try {
     await settled(promise, milliseconds);
   } catch (error) {

@@ -5,8 +5,12 @@ import { Roomkey, type Lease, type LivekitToken, type RealtimeSecret } from '../
 test('the types are those that livekit-client and an editor expect', () => {
   const roomkey = new Roomkey();
   expectTypeOf(roomkey.tokenSource()).toExtend<TokenSourceConfigurable>();
-  expectTypeOf(() => roomkey.lease({ kind: 'livekit', roomName: 'r' })).returns.toEqualTypeOf<Lease<LivekitToken>>();
-  expectTypeOf(() => roomkey.lease({ kind: 'realtime' })).returns.toEqualTypeOf<Lease<RealtimeSecret>>();
+  expectTypeOf(() => roomkey.lease({ kind: 'livekit', roomName: 'r' })).returns.toEqualTypeOf<
+    Lease<LivekitToken>
+  >();
+  expectTypeOf(() => roomkey.lease({ kind: 'realtime' })).returns.toEqualTypeOf<
+    Lease<RealtimeSecret>
+  >();
   // @ts-expect-error a room has a name
   expectTypeOf(() => roomkey.livekitToken({})).toBeFunction();
   // @ts-expect-error roles are two
