@@ -9,7 +9,7 @@ import { createServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { createSocket } from 'node:dgram';
 import { tmpdir } from 'node:os';
-import { dirname, extname, join, normalize } from 'node:path';
+import { delimiter, dirname, extname, join, normalize } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -261,11 +261,15 @@ export function sentence(text, pauseSeconds = 1.5) {
   return path;
 }
 
+const inPath = (program) =>
+  process.env.PATH.split(delimiter)
+    .map((folder) => join(folder, program))
+    .find((path) => existsSync(path));
+
 /** Starts Chromium with a microphone that plays a file, and with no way to any other machine. */
 export async function launch({ microphone, deny = false } = {}) {
-  const executablePath = process.env.CHROME_BIN ?? '/usr/bin/chromium';
-  if (!existsSync(executablePath))
-    throw new Error('chromium is missing: scripts/tools clients installs it');
+  const executablePath = process.env.CHROME_BIN ?? inPath('chromium');
+  if (!executablePath) throw new Error('chromium is missing: scripts/tools browser installs it');
   const browser = await chromium.launch({
     executablePath,
     args: [
