@@ -93,6 +93,8 @@ class FakeSdk {
   /** Failures of the next attempts to connect, and of the microphone. */
   readonly failures: unknown[] = [];
   microphoneFailure: unknown;
+  /** What the browser's question about the microphone ends with. */
+  microphone: Promise<FakeTrack> | undefined;
 
   readonly module = {
     Room: class {
@@ -112,6 +114,9 @@ class FakeSdk {
     },
     setLogLevel: () => undefined,
     createLocalAudioTrack: () => {
+      if (this.microphone) {
+        return this.microphone;
+      }
       if (this.microphoneFailure) {
         return Promise.reject(this.microphoneFailure as Error);
       }
@@ -311,6 +316,29 @@ describe('a voice room', () => {
     sdk.microphoneFailure = undefined;
     await room.unmute();
     expect([room.error(), room.isMuted()]).toEqual([undefined, false]);
+  });
+
+  it('does not wait for a question about the microphone that nobody answered', async () => {
+    sdk.microphone = new Promise(() => undefined);
+    const room = makeRoom();
+    void room.join({ roomName: 'standup-42' });
+    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    sdk.microphone = undefined;
+    await room.join({ roomName: 'standup-43' });
+    expect(room.participants()[0]?.isMuted).toBe(false);
+  });
+
+  it('closes the microphone that is allowed after the user has left', async () => {
+    const track = new FakeTrack();
+    let allow = (_: FakeTrack): void => undefined;
+    sdk.microphone = new Promise((resolve) => (allow = resolve));
+    const room = makeRoom();
+    const joined = room.join({ roomName: 'standup-42' });
+    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    await room.leave();
+    allow(track);
+    await joined;
+    expect(track.isStopped).toBe(true);
   });
 
   it('is left by leave() also while it is joined', async () => {

@@ -269,6 +269,8 @@ export class LivekitVoiceRoom implements VoiceRoom {
   async #disconnect(): Promise<void> {
     const connection = this.#connection;
     this.#connection = undefined;
+    // The next connection does not wait for a question of the browser that nobody has answered.
+    this.#microphone = Promise.resolve();
     this.#participants.set([]);
     this.#canSpeak.set(false);
     this.#isAudioBlocked.set(false);
