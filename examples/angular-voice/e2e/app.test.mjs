@@ -46,6 +46,11 @@ async function problem(page, code) {
   return shown;
 }
 
+/** Does what the interceptor of a sign-in library does. */
+const sendBearer = (page, bearer) =>
+  page.route('**/api/**', (route) =>
+    route.continue({ headers: { ...route.request().headers(), authorization: `Bearer ${bearer}` } }));
+
 test('nothing of livekit-client is in the first load', () => {
   const folder = join(root, 'examples/angular-voice/dist/angular-voice/browser');
   const read = (name) => readFileSync(join(folder, name), 'utf8');
@@ -88,6 +93,7 @@ test('two people hear each other, and nothing of who is muted', async () => {
   await ada.getByText('Nobody else is here yet').waitFor();
   await grace.getByRole('heading', { name: 'Talk to your team' }).waitFor();
   for (const page of [ada, grace]) {
+    assert.equal(page.asked, 1, 'one token for one stay');
     assert.deepEqual(page.console.filter((line) => /eyJ|access_token=|uncaught/.test(line)), []);
     await page.context().close();
   }
@@ -163,9 +169,7 @@ test('403 says that the room is not open to this user, and another one is', asyn
   });
   const bearer = await signIn({ sub: 'ada', rooms: ['team-*'] });
   const page = await openPage(browser, url);
-  // What the interceptor of a sign-in library does.
-  await page.route('**/api/**', (route) =>
-    route.continue({ headers: { ...route.request().headers(), authorization: `Bearer ${bearer}` } }));
+  await sendBearer(page, bearer);
   await askToJoin(page, { room: 'standup-42' });
   await problem(page, 'room_forbidden');
   await show(page, 'error-403');
@@ -174,6 +178,24 @@ test('403 says that the room is not open to this user, and another one is', asyn
   await page.getByRole('button', { name: 'Leave' }).waitFor();
   assert.equal(await page.locator('app-problem').count(), 0);
   await page.context().close();
+});
+
+test('a second tab of one user takes the place of the first, which says so and stays out', async () => {
+  const { issuer, signIn } = await startOpenIdProvider();
+  const { url } = await appWith({
+    ROOMKEY_CALLER_AUTH: 'oidc', ROOMKEY_OIDC_ISSUER: issuer, ROOMKEY_OIDC_AUDIENCE: 'api://roomkey',
+  });
+  const bearer = await signIn({ sub: 'ada' });
+  const [first, second] = [await openPage(browser, url), await openPage(browser, url)];
+  for (const page of [first, second]) {
+    await sendBearer(page, bearer);
+    await enter(page, { room: 'one-user' });
+  }
+  await problem(first, 'joined_elsewhere');
+  await show(first, 'error-joined-elsewhere');
+  await second.getByText('Nobody else is here yet').waitFor();
+  assert.deepEqual([first.asked, second.asked], [1, 1]);
+  await Promise.all([first.context().close(), second.context().close()]);
 });
 
 test('400 names the field that the service does not take', async () => {
@@ -196,11 +218,10 @@ test('429 shows the wait, and lets nobody ask before it is over', async () => {
   const retry = shown.getByRole('button', { name: /^Try again in \d+:\d\d/ });
   assert.ok(await retry.isDisabled());
   await show(page, 'error-429');
-  const asked = [];
-  page.on('request', (request) => asked.push(request.url()));
+  assert.equal(page.asked, 2);
   await page.getByRole('button', { name: 'Join the room' }).click();
   await until('the countdown goes on', async () => /in (59:5[0-7]|\d\d?:\d\d)/.test(await retry.innerText()));
-  assert.deepEqual(asked.filter((one) => one.includes('/api/')), []);
+  assert.equal(page.asked, 2, 'nothing was asked before the time');
   await page.context().close();
 });
 
@@ -239,6 +260,7 @@ test('a lost connection is shown, and the voice comes back when the media server
   await until('Grace hears Ada again', async () => (await loudness(grace, 300)) > heard, 60_000);
   figures.push(`from the media server's restart to sound: ${Math.round(performance.now() - back)} ms`);
   await grace.getByTestId('reconnecting').waitFor({ state: 'detached' });
+  assert.deepEqual([ada.asked, grace.asked], [1, 1], 'the token of the join was enough');
   await Promise.all([ada.context().close(), grace.context().close()]);
 });
 
@@ -254,6 +276,7 @@ test('the assistant is heard, its words are written, and hanging up closes the m
     };
   });
   await show(page, 'assistant-idle');
+  assert.equal(page.asked, 0, 'an open page costs nothing');
   const clicked = performance.now();
   await page.getByRole('button', { name: 'Start talking' }).click();
   await page.getByRole('button', { name: 'Hang up' }).waitFor();

@@ -41,6 +41,9 @@ export async function openPage(browser, url, path = '/room') {
   const page = await context.newPage();
   page.console = [];
   page.on('console', (message) => page.console.push(message.text()));
+  /** Requests for tokens so far. */
+  page.asked = 0;
+  page.on('request', (request) => (page.asked += new URL(request.url()).pathname === '/api/token' ? 1 : 0));
   page.on('pageerror', (error) => page.console.push(`uncaught: ${error.message}`));
   await page.goto(url + path);
   return page;

@@ -270,6 +270,22 @@ describe('a voice room', () => {
     expect(room.renewals()).toBe(1);
   });
 
+  it('fetches nothing while the media server is away, and another token when it refuses this one', async () => {
+    const room = makeRoom();
+    await room.join({ roomName: 'standup-42' });
+    sdk.failures.push(new Error('unreachable'), new Error('unreachable'));
+    sdk.last.emit('Disconnected', undefined);
+    await vi.waitFor(() => expect(sdk.connects.length).toBe(4));
+    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    expect([tokens.length, room.renewals()]).toEqual([1, 0]);
+
+    sdk.failures.push(Object.assign(new Error('unauthorized'), { status: 401 }));
+    sdk.last.emit('Disconnected', undefined);
+    await vi.waitFor(() => expect(sdk.connects.length).toBe(6));
+    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    expect([tokens.length, room.renewals()]).toEqual([2, 1]);
+  });
+
   it('goes on trying while the network is away, and stops where trying is no use', async () => {
     const room = makeRoom();
     await room.join({ roomName: 'standup-42' });

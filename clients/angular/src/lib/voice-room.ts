@@ -137,10 +137,12 @@ export class LivekitVoiceRoom implements VoiceRoom {
     });
     try {
       await connection.connect(token.serverUrl, token.token);
-    } catch (error) {
-      // Also where the status is unknown, another token is the better guess for the next attempt.
-      this.#issued = undefined;
-      throw connectError(error);
+    } catch (cause) {
+      const error = connectError(cause);
+      if (error.code === 'livekit_refused') {
+        this.#issued = undefined;
+      }
+      throw error;
     }
     if (stay.aborted) {
       await connection.disconnect();
