@@ -10,6 +10,7 @@ mod dispatch;
 pub mod edge;
 pub mod error;
 mod guard;
+mod head;
 mod health;
 mod host;
 mod metrics;

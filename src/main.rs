@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use roomkey::app::App;
@@ -32,6 +33,9 @@ Usage: roomkey [--check | --help | --version]
 Settings come from the environment. With none it starts in dev mode on http://127.0.0.1:7071.
 docs/settings.md lists them all.
 ";
+
+/// How long the end waits for work on other threads.
+const SHUTDOWN: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     process::forbid_core_dumps();
@@ -74,7 +78,12 @@ fn serve() -> ExitCode {
     let lines = LastLines(telemetry::start(config.log_level, format));
     telemetry::log_panics();
     let runtime = Builder::new_multi_thread().enable_all().build();
-    let served = runtime.map_err(Failed::from).and_then(|runtime| runtime.block_on(run(listener, config, format, lines.0, parent)));
+    let served = runtime.map_err(Failed::from).and_then(|runtime| {
+        let served = runtime.block_on(run(listener, config, format, lines.0, parent));
+        // A name that is being resolved may take a resolver many seconds, and nobody waits for it any more.
+        runtime.shutdown_timeout(SHUTDOWN);
+        served
+    });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Setting(fault)) => {

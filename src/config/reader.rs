@@ -48,6 +48,23 @@ fn canonical(name: String) -> String {
     if name.replace(':', "__").eq_ignore_ascii_case(ROUTE_PREFIX) { ROUTE_PREFIX.to_owned() } else { name }
 }
 
+/// Whether Kubernetes has set a variable for a Service whose name begins with `roomkey`, as it does in every pod beside it.
+///
+/// # Source
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
+fn is_service_link(name: &str) -> bool {
+    let of_port = |rest: &str| {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        ["", "_TCP", "_UDP", "_SCTP"]
+            .iter()
+            .any(|protocol| rest.strip_prefix(protocol).is_some_and(|part| ["", "_PROTO", "_PORT", "_ADDR"].contains(&part)))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.rmatch_indices("_PORT_").any(|(at, found)| name.get(at + found.len()..).is_some_and(of_port))
+}
+
 fn is_ours(name: &str) -> bool {
     SETTINGS.iter().any(|setting| match name.strip_prefix(setting.name) {
         Some("") => true,
@@ -118,7 +135,9 @@ impl<'e> Reader<'e> {
 
     /// Refuses every `ROOMKEY_*` name that does not exist, so that a typo never silently becomes a default.
     pub fn refuse_unknown(&mut self) {
-        for name in self.environment.0.keys().filter(|name| name.starts_with("ROOMKEY_") && !is_ours(name)) {
+        let in_kubernetes = self.environment.holds("KUBERNETES_SERVICE_HOST");
+        let is_foreign = |name: &&String| in_kubernetes && is_service_link(name);
+        for name in self.environment.0.keys().filter(|name| name.starts_with("ROOMKEY_") && !is_ours(name) && !is_foreign(name)) {
             let remedy = match nearest(name) {
                 Some(known) => format!("is not a setting of this version; did you mean {known}?"),
                 None => "is not a setting of this version; docs/settings.md lists them".to_owned(),

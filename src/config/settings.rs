@@ -164,7 +164,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     a_secret(
         "ROOMKEY_ADMIN_KEYS",
-        "Keys for the operators' routes, each of 32 visible ASCII characters or more, separated by commas. None: nobody can show one.",
+        "Keys for the operators' routes, each of 32 visible ASCII characters or more, separated by commas. None: nobody can show one, but \
+         in dev mode, where each start makes one and prints it.",
     ),
     plain(
         "ROOMKEY_RATE_LIMIT",

@@ -111,6 +111,7 @@ impl Config {
         let keys = match &self.admin_keys {
             AdminKeySource::InVault(name) => format!("keys in Key Vault, secret {name}"),
             AdminKeySource::Given(keys) => match keys.ids().map(|id| id.to_string()).collect::<Vec<_>>().as_slice() {
+                [] if self.dev_mode => "a key made at each start".to_owned(),
                 [] => "no key".to_owned(),
                 ids => format!("keys {}", ids.join(", ")),
             },

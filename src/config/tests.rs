@@ -351,6 +351,29 @@ fn an_unencrypted_address_that_the_public_reaches_is_said_loudly() {
 }
 
 #[test]
+fn variables_that_kubernetes_sets_for_a_service_are_no_typos() {
+    let service = [
+        "ROOMKEY_SERVICE_HOST",
+        "ROOMKEY_SERVICE_PORT",
+        "ROOMKEY_SERVICE_PORT_HTTP",
+        "ROOMKEY_PORT",
+        "ROOMKEY_PORT_7071_TCP",
+        "ROOMKEY_PORT_7071_TCP_PROTO",
+        "ROOMKEY_PORT_7071_TCP_PORT",
+        "ROOMKEY_PORT_7071_TCP_ADDR",
+        "ROOMKEY_CANARY_SERVICE_HOST",
+        "ROOMKEY_CANARY_PORT_80_UDP_ADDR",
+    ];
+    for name in service {
+        assert!(read(&with_all(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), (name, "tcp://10.0.0.7:7071")])).is_ok(), "{name}");
+        assert_eq!(faulty(&with((name, "tcp://10.0.0.7:7071"))), [name], "elsewhere it is one");
+    }
+    for name in ["ROOMKEY_PORTS", "ROOMKEY_PORT_7071_TCP_CANARY", "ROOMKEY_RATE_LIMITS"] {
+        assert_eq!(faulty(&with_all(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), (name, "x")])), [name]);
+    }
+}
+
+#[test]
 fn a_value_in_quotes_is_a_fault_wherever_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quoted");

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::edge::Edge;
 use crate::app::App;
@@ -261,6 +261,7 @@ impl AsyncWrite for PacedStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        self.long_head = None;
         let Some(until) = self.connection.lingers_until() else { return Poll::Ready(Ok(())) };
         let mut scratch = [MaybeUninit::uninit(); READ];
         while self.lingered < LINGER_BYTES && self.connection.life.elapsed() < until {
@@ -269,9 +270,13 @@ impl AsyncWrite for PacedStream {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.lingered += buffer.filled().len(),
                 Poll::Ready(_) => break,
                 Poll::Pending => {
-                    let at = Instant::from_std(self.connection.life.moment(until));
-                    ready!(self.writing.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(context));
-                    break;
+                    // A second at a time, so that a stop does not wait for a client that stays.
+                    let left = until.saturating_sub(self.connection.life.elapsed()).min(LINGER);
+                    ready!(self.writing.get_or_insert_with(|| Box::pin(sleep(left))).as_mut().poll(context));
+                    self.writing = None;
+                    if self.connection.edge.is_stopping() {
+                        break;
+                    }
                 }
             }
         }

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::cors;
 use super::edge::Edge;
 use super::error::ApiError;
-use super::host::HostFault;
+use super::head::HeadRefusal;
 use super::rate_limit_headers;
 use super::record::{ABANDONED, Record};
 use super::reply::Reply;
@@ -43,12 +43,12 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional())
         .and(warp::body::stream())
-        .then(|connection: Arc<Connection>, method: Method, path: FullPath, headers: HeaderMap, host_fault, body| async move {
-            let answer = answer(&connection, &method, path.as_str(), &headers, host_fault, body);
+        .then(|connection: Arc<Connection>, method: Method, path: FullPath, headers: HeaderMap, refusal, body| async move {
+            let answer = answer(&connection, &method, path.as_str(), &headers, refusal, body);
             match AssertUnwindSafe(answer).catch_unwind().await {
                 Ok(reply) => reply,
                 // Outside of what `bounded` catches. Without an answer the Functions host would send the request again and again.
-                Err(_panic) => panicked(&connection),
+                Err(_panic) => panicked(&connection, &headers),
             }
         })
         .recover(move |_: Rejection| {
@@ -58,11 +58,14 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
         })
 }
 
-fn panicked(connection: &Connection) -> Reply {
-    connection.app.metrics.panicked();
+fn panicked(connection: &Connection, headers: &HeaderMap) -> Reply {
+    let app = &connection.app;
+    app.metrics.panicked();
+    let request_id = request::request_id(headers, &*app.entropy);
+    let mut reply = complete(ApiError::Internal(A_PANIC).into_reply(request_id), request_id);
+    cors::add_headers(&app.cors, headers, reply.headers_mut());
     connection.end_request();
-    let request_id = connection.app.entropy.uuid();
-    complete(ApiError::Internal(A_PANIC).into_reply(request_id), request_id)
+    reply
 }
 
 async fn answer(
@@ -70,7 +73,7 @@ async fn answer(
     method: &Method,
     path: &str,
     headers: &HeaderMap,
-    host_fault: Option<HostFault>,
+    refusal: Option<HeadRefusal>,
     mut body: impl BodyStream,
 ) -> Reply {
     let app = &*connection.app;
@@ -88,8 +91,8 @@ async fn answer(
         record: Record::default(),
         is_given: false,
     };
-    let outcome = match (host_fault, target) {
-        (Some(fault), _) => Err(fault.into()),
+    let outcome = match (refusal, target) {
+        (Some(refusal), _) => Err(refusal.into()),
         (None, Target::Route(route)) => {
             let request = Request { headers, body: &mut body, peer: connection.peer, record: &mut account.record };
             bounded(connection, route, request).await
@@ -104,12 +107,13 @@ async fn answer(
         rate_limit_headers::add(reply.headers_mut(), decision, budget, *now);
     }
     cors::add_headers(&app.cors, headers, reply.headers_mut());
-    // Whoever waits for "go on" is sent none after an answer, and sends nothing that would have to be read.
+    // Whoever waits for "go on" is sent none after an answer, and need not send what would have to be thrown away.
     let sends_nothing = request::waits_to_continue(headers) && !account.record.has_read_body;
     if connection.is_refused || sends_nothing || !request::is_over(&mut body) {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if reply.headers().contains_key(CONNECTION) && !sends_nothing {
+    // Also after that: a client that has waited for "go on" for a while sends its body without it.
+    if reply.headers().contains_key(CONNECTION) {
         connection.linger();
     }
     connection.end_request();

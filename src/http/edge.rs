@@ -45,6 +45,8 @@ impl Default for Bounds {
 
 /// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is served within a millisecond.
 const LONG_HEADS: usize = 512;
+/// Requests with many header fields that are held at once, about 20 MB of them.
+const MANY_FIELDS: usize = 512;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct Edge {
     /// Heads longer than most that are held at once; the others wait within the time that a head may take. With up to 36 KiB each,
     /// one for each connection would take more memory than everything else together.
     pub long_heads: Arc<Semaphore>,
+    /// Requests with many header fields that are held at once; the others are refused.
+    pub many_fields: Arc<Semaphore>,
     /// Requests that leave no log lines of their own.
     pub unlogged: UnloggedRefusals,
     stopping: AtomicBool,
@@ -76,6 +80,7 @@ impl Edge {
             refusals: Seats::new(bounds.connections / 16 + 1),
             requests: Seats::new(bounds.requests),
             long_heads: Arc::new(Semaphore::new(LONG_HEADS)),
+            many_fields: Arc::new(Semaphore::new(MANY_FIELDS)),
             unlogged: UnloggedRefusals::default(),
             stopping: AtomicBool::new(false),
         }

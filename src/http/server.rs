@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Connection, PacedStream};
 use super::dispatch;
 use super::edge::{Bounds, Edge};
-use super::host;
+use super::head;
 use crate::app::App;
 
 /// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking at once would only spin.
@@ -120,22 +120,21 @@ async fn serve_connection(stream: TcpStream, peer: IpAddr, app: Arc<App>, edge: 
     let connection = Arc::new(Connection::new(app, edge, peer, seat.is_none()));
     let filter = TowerToHyperService::new(warp::service(dispatch::filter(Arc::clone(&connection))));
     let loopback_only = connection.app.loopback_hosts_only;
+    let served = Arc::clone(&connection);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads nowhere.
         if request.uri().path_and_query().is_none() {
             *request.uri_mut() = Uri::from_static("*");
         }
-        if let Some(fault) = host::check(&request, loopback_only) {
-            request.extensions_mut().insert(fault);
-        }
+        head::check(&mut request, &served.edge, loopback_only);
         filter.call(request)
     });
     let stream = TokioIo::new(PacedStream::new(stream, connection));
-    let served = http1::Builder::new()
+    let serving = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEAD_FIELDS)
         .serve_connection(stream, service);
     // It ends with an error when its client breaks the protocol, is too slow or goes away: not ours to report.
-    let _ = watcher.watch(served).await;
+    let _ = watcher.watch(serving).await;
 }

@@ -118,10 +118,13 @@ impl Shared {
             std::mem::swap(&mut waiting.lines, &mut batch);
             waiting.is_writing = true;
             drop(waiting);
-            write_all(&mut output, &batch);
+            let lost = write_all(&mut output, &batch);
             batch.clear();
             batch.shrink_to(KEPT_BYTES);
-            let unreported = std::mem::take(&mut self.lock().unreported);
+            let mut waiting = self.lock();
+            waiting.dropped += lost;
+            let unreported = std::mem::take(&mut waiting.unreported);
+            drop(waiting);
             if unreported > 0 {
                 report(self.stream, unreported);
             }
@@ -135,9 +138,21 @@ impl Shared {
     }
 }
 
-/// Writes a batch. A reader that went away is no reason to stop: its lines are lost.
-fn write_all(output: &mut impl Write, batch: &[u8]) {
-    let _: io::Result<()> = output.write_all(batch).and_then(|()| output.flush());
+/// Writes a batch and returns how many lines were lost. A reader that went away is no reason to stop; a stream that does not block,
+/// because another process has set it so, is waited for.
+fn write_all(output: &mut impl Write, batch: &[u8]) -> u64 {
+    let mut rest = batch;
+    while !rest.is_empty() {
+        match output.write(rest) {
+            Ok(0) => break,
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(COLLECT),
+            Err(_) => break,
+        }
+    }
+    let _: io::Result<()> = output.flush();
+    rest.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
 #[cfg(test)]
@@ -197,13 +212,44 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_stops_nobody() {
+    fn a_reader_that_went_away_stops_nobody_and_its_lines_are_counted() {
         let (queue, permit, _) = stuck(|_, _| {});
         drop(permit);
         for _ in 0..100 {
             queue.push(b"line\n");
             assert!(queue.drain(PATIENCE));
         }
-        assert_eq!(queue.dropped(), 0);
+        assert_eq!((queue.dropped(), queue.take_unreported()), (100, 0));
+    }
+
+    /// Takes three bytes at every other call, as a pipe does that does not block and whose reader is slow.
+    #[derive(Clone, Default)]
+    struct NonBlocking(Arc<Mutex<(bool, Vec<u8>)>>);
+
+    impl Write for NonBlocking {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (is_full, written) = &mut *self.0.lock().unwrap();
+            *is_full = !*is_full;
+            if *is_full {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let taken = bytes.len().min(3);
+            written.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stream_that_does_not_block_gets_every_line_in_the_end() {
+        let output = NonBlocking::default();
+        let queue = Queue::start("stdout", MAX_BYTES, output.clone(), |_, _| {});
+        queue.push(b"first\n");
+        queue.push(b"second\n");
+        assert!(queue.drain(PATIENCE));
+        assert_eq!((output.0.lock().unwrap().1.as_slice(), queue.dropped()), (&b"first\nsecond\n"[..], 0));
     }
 }

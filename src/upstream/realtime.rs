@@ -138,6 +138,8 @@ impl Realtime {
     /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
     pub async fn mint_permit(self: &Arc<Self>, model: &Choice, now: SystemTime) -> Result<MintPermit, MintError> {
         self.credential.header(self.provider, now).await.ok_or(MintError::NoCredential)?;
+        // Before the breaker, which must not count what is no fault of the upstream's.
+        self.client().await?;
         let places = Arc::clone(&self.shared.permits);
         let place = places.try_acquire_owned().map_err(|_| MintError::Full)?;
         let admitted_at = self.shared.clock.now();
@@ -199,7 +201,12 @@ impl Realtime {
             }
         };
         let repeated = self.attempt(&client, ask, &credential, body, id).await;
-        repeated.map_err(|failure| failure.error)
+        repeated.map_err(|failure| {
+            if matches!(failure.repeat, Repeat::WithOtherCredential) {
+                self.credential.request_another();
+            }
+            failure.error
+        })
     }
 
     /// Returns how long the preparation of another attempt may take.

@@ -85,7 +85,7 @@ impl Refresher {
         let mut failures = 0_u32;
         let mut logged = None;
         loop {
-            let requested = self.progress.borrow().requested;
+            let requested = self.begin_fetch();
             let fetched = source.fetch().await;
             let [random] = entropy.bytes();
             let pause = match fetched {
@@ -156,6 +156,20 @@ impl Refresher {
             Ok(Ok(_)) => Ok(()),
             _ => Err(NotRefreshed::TooSlow),
         }
+    }
+
+    /// Returns how many requests the fetch that begins now serves; a deferred one is among them.
+    fn begin_fetch(&self) -> u64 {
+        let now = self.since_start.elapsed();
+        let mut requested = 0;
+        self.progress.send_if_modified(|progress| {
+            if progress.is_deferred {
+                progress.begin_request(now, self.cooldown);
+            }
+            requested = progress.requested;
+            false
+        });
+        requested
     }
 
     async fn sleep_until_due(&self, progress: &mut watch::Receiver<Progress>, due_at: Duration) {

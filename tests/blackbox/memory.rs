@@ -33,11 +33,14 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
             .into_bytes()
     };
     let long = format!("x-long: {}\r\n", "y".repeat(35 * 1_024));
+    let fields = (0..120).map(|number| format!("x{number}: \r\n")).collect::<Vec<_>>().concat();
+    let many_fields = format!("GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n{fields}\r\n").into_bytes();
     let token = [post("", 16), br#"{"roomName":"r"}"#.to_vec()].concat();
     vec![
         ("20 pipelined GET /api/openapi.json", b"GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20)),
         ("2,000 pipelined tokens", token.repeat(2_000)),
         ("8,000 pipelined GET /", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8_000)),
+        ("pipelined requests of 120 fields", many_fields.repeat(20)),
         ("heads of 36 KiB without an end", format!("GET /api/health HTTP/1.1\r\nhost: x\r\n{long}").into_bytes()),
         ("bodies of 16 KiB without an end", [post("", 16_384), vec![b' '; 16_383]].concat()),
         ("both", [post(&long, 16_384), vec![b' '; 16_383]].concat()),

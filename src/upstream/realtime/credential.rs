@@ -39,10 +39,22 @@ impl Credential {
     /// Returns the header that carries it, and waits where its first fetch has not finished yet.
     /// `None` where it is not there or has expired.
     pub(super) async fn header(&self, provider: Provider, now: SystemTime) -> Option<CredentialHeader> {
-        if let Some(refresher) = self.refresher().filter(|_| self.is_missing()) {
+        let present = self.present_header(provider, now);
+        let Some(refresher) = self.refresher().filter(|_| present.is_none()) else { return present };
+        if self.is_missing() {
             refresher.first_fetch().await;
+        } else {
+            // It has expired: the clock of timers stands still while a machine is frozen.
+            let _ = refresher.refresh().await;
         }
         self.present_header(provider, now)
+    }
+
+    /// Requests another credential for the next mint.
+    pub(super) fn request_another(&self) {
+        if let Some(refresher) = self.refresher() {
+            refresher.request();
+        }
     }
 
     /// Returns the header of another credential than the one that was refused, where the source of

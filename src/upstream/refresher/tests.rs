@@ -211,6 +211,24 @@ async fn a_requested_refresh_is_waited_for_and_the_next_one_has_to_cool_down() {
     assert_eq!(refresher.refresh().await, Err(NotRefreshed::Cooldown));
 }
 
+#[tokio::test]
+async fn a_deferred_request_causes_one_fetch_when_the_cooldown_ends() {
+    let source = Controlled::new(|_| Ok(at(600)));
+    let refresher = Arc::new(Refresher::new(Duration::from_millis(50)));
+    let (running, fetching) = (Arc::clone(&refresher), source.clone());
+    let _task = tokio::spawn(async move { running.run(fetching, &Epoch, &Zeros).await });
+    source.permits.add_permits(100);
+    assert!(refresher.refresh().await.is_ok());
+    let before = source.began();
+    assert_eq!(refresher.request(), None, "it has to cool down");
+    until(|| source.began() > before).await;
+    // What follows at once would be begun by now: the loop runs on this thread.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(source.began(), before + 1);
+}
+
 /// Whether a future is ready without waiting.
 fn at_once(future: impl Future<Output = ()>) -> bool {
     futures_util::FutureExt::now_or_never(future).is_some()
