@@ -10,9 +10,11 @@
 
 use std::borrow::Cow;
 
-use url::{Host, Url};
+use url::Url;
+use uuid::Uuid;
 
 use crate::domain::fields::Rule;
+use crate::domain::network_host::is_loopback;
 
 /// Entra's hosts, public and sovereign, each with what its version 1 tokens begin with.
 const ENTRA: [(&str, &str); 3] = [
@@ -20,6 +22,8 @@ const ENTRA: [(&str, &str); 3] = [
     ("login.microsoftonline.us", "https://sts.windows.net/"),
     ("login.partner.microsoftonline.cn", "https://sts.chinacloudapi.cn/"),
 ];
+/// The only version of Entra's endpoints that an issuer of version 2 names.
+const VERSION_2: &str = "v2.0";
 /// Stand in Entra's addresses for the tenant, and mean any of a kind.
 const ANY_TENANT: [&str; 3] = ["common", "organizations", "consumers"];
 /// What Entra's discovery document has in the place of the tenant where any may sign in.
@@ -45,8 +49,14 @@ impl Issuer {
     /// Reads the address, in its normal form since it is compared as text.
     ///
     /// # Errors
-    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds user, query or fragment.
+    /// The rule, when it is not `https://…` (`http://…` on a loopback address), holds user, query or fragment, or can be in no
+    /// token.
     pub fn parse(text: &str) -> Result<Self, Rule> {
+        if text.contains("/.well-known/") {
+            return Err("is the address of a document; write what stands before /.well-known/ (the document's own address belongs in \
+                        ROOMKEY_OIDC_DISCOVERY_URL)"
+                .into());
+        }
         let rule = || Rule::from("must be an address like https://id.example.com/path, or http:// on a loopback address");
         let url = Url::parse(text).ok().filter(|url| is_fetchable(url) && url.query().is_none()).ok_or_else(rule)?;
         // `https://id.example` and `https://id.example/` are one address and two issuers: the text as it stands counts.
@@ -54,7 +64,7 @@ impl Issuer {
         if normal != text && normal.strip_suffix('/') != Some(text) {
             return Err(rule());
         }
-        Ok(Self { configured: text.to_owned(), accepted: accepted(&url, text), discovery: None })
+        Ok(Self { configured: text.to_owned(), accepted: accepted(&url, text)?, discovery: None })
     }
 
     /// The same issuer, whose discovery document is at this address, as with Azure AD B2C, which has the policy in the query.
@@ -62,10 +72,18 @@ impl Issuer {
     /// # Errors
     /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a fragment.
     pub fn with_discovery_at(self, address: &str) -> Result<Self, Rule> {
-        let url = Url::parse(address).ok().filter(is_fetchable);
-        let url =
-            url.ok_or("must be an address like https://id.example.com/.well-known/openid-configuration, or http:// on a loopback address")?;
-        Ok(Self { discovery: Some(url.into()), ..self })
+        Ok(Self { discovery: Some(Self::discovery_address(address)?), ..self })
+    }
+
+    /// Reads the address of a discovery document, whoever the issuer is.
+    ///
+    /// # Errors
+    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a fragment.
+    pub fn discovery_address(text: &str) -> Result<String, Rule> {
+        let url = Url::parse(text).ok().filter(is_fetchable);
+        url.map(String::from).ok_or_else(|| {
+            "must be an address like https://id.example.com/.well-known/openid-configuration, or http:// on a loopback address".into()
+        })
     }
 
     /// Whether tokens of several tenants come from here, so that the operator must list them.
@@ -120,26 +138,44 @@ impl Issuer {
 }
 
 fn is_fetchable(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => return false,
-    };
+    let Some(host) = url.host() else { return false };
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    plain && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+    plain && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&host)))
 }
 
-fn accepted(url: &Url, text: &str) -> Accepted {
+/// Returns what `iss` may be.
+///
+/// # Errors
+/// The rule, where the address is one of Entra's and no token of Entra's can follow from it.
+fn accepted(url: &Url, text: &str) -> Result<Accepted, Rule> {
     let exactly = || Accepted::Exactly(text.to_owned());
-    let Some((host, version_1)) = ENTRA.into_iter().find(|(host, _)| url.host_str() == Some(host)) else { return exactly() };
-    let mut path = url.path().trim_matches('/').split('/');
-    match (path.next(), path.next(), path.next()) {
-        (Some(tenant), Some("v2.0"), None) if ANY_TENANT.contains(&tenant) => Accepted::PerTenant(format!("https://{host}/"), "/v2.0"),
-        (Some(tenant), None, None) if ANY_TENANT.contains(&tenant) => Accepted::PerTenant(version_1.to_owned(), "/"),
-        (Some(tenant), None, None) if !tenant.is_empty() => Accepted::Exactly(format!("{version_1}{tenant}/")),
-        _ => exactly(),
+    let Some((host, version_1)) = ENTRA.into_iter().find(|(host, _)| url.host_str() == Some(host)) else { return Ok(exactly()) };
+    let path = url.path().strip_prefix('/').unwrap_or(url.path());
+    let (tenant, rest) = path.split_once('/').map_or((path, None), |(tenant, rest)| (tenant, Some(rest)));
+    let is_any_tenant = ANY_TENANT.contains(&tenant);
+    if !is_any_tenant && !is_tenant_id(tenant) {
+        return Err(format!(
+            "must hold the tenant's id in lower case (or organizations, common or consumers) behind the host; write it like \
+             https://{host}/11111111-2222-3333-4444-555555555555/{VERSION_2}"
+        )
+        .into());
     }
+    match rest {
+        Some(VERSION_2) if is_any_tenant => Ok(Accepted::PerTenant(format!("https://{host}/"), "/v2.0")),
+        Some(VERSION_2) => Ok(exactly()),
+        None | Some("") if is_any_tenant => Ok(Accepted::PerTenant(version_1.to_owned(), "/")),
+        None | Some("") => Ok(Accepted::Exactly(format!("{version_1}{tenant}/"))),
+        Some(_) => Err(format!(
+            "must end with /{VERSION_2} without a slash at its end, or with the tenant for tokens of version 1; write it like \
+             https://{host}/11111111-2222-3333-4444-555555555555/{VERSION_2}"
+        )
+        .into()),
+    }
+}
+
+/// Whether this is a tenant's id as Entra writes it into tokens, which are compared as text.
+fn is_tenant_id(text: &str) -> bool {
+    Uuid::try_parse(text).is_ok_and(|id| id.hyphenated().to_string() == text)
 }
 
 #[cfg(test)]
@@ -174,6 +210,30 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_that_no_token_can_have_is_refused_with_a_hint() {
+        let upper = TENANT.replace("1111", "AAAA");
+        for (text, hint) in [
+            ("https://id.example.com/realms/x/.well-known/openid-configuration", "before /.well-known/"),
+            ("https://id.example.com/.well-known/openid-configuration?p=B2C_1_x", "ROOMKEY_OIDC_DISCOVERY_URL"),
+            (&format!("https://login.microsoftonline.com/{TENANT}/v2.0/"), "/v2.0 without a slash at its end"),
+            (&format!("https://login.microsoftonline.com/{TENANT}/V2.0"), "/v2.0 without a slash at its end"),
+            (&format!("https://login.microsoftonline.com/{TENANT}/oauth2/v2.0"), "/v2.0 without a slash at its end"),
+            (&format!("https://login.microsoftonline.us/{TENANT}/v2.0/x"), "/v2.0 without a slash at its end"),
+            (&format!("https://login.microsoftonline.com/{TENANT}//"), "/v2.0 without a slash at its end"),
+            ("https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0", "the tenant's id in lower case"),
+            ("https://login.microsoftonline.com/contoso.onmicrosoft.com", "the tenant's id in lower case"),
+            ("https://login.partner.microsoftonline.cn/contoso/v2.0", "the tenant's id in lower case"),
+            ("https://login.microsoftonline.com/Common/v2.0", "the tenant's id in lower case"),
+            (&format!("https://login.microsoftonline.com/{upper}/v2.0"), "the tenant's id in lower case"),
+            ("https://login.microsoftonline.com", "the tenant's id in lower case"),
+            ("https://login.microsoftonline.com/v2.0", "the tenant's id in lower case"),
+        ] {
+            let rule = Issuer::parse(text).unwrap_err();
+            assert!(rule.contains(hint), "{text}: {rule}");
+        }
+    }
+
+    #[test]
     fn each_setting_has_its_issuer() {
         let v2 = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
         let v1 = format!("https://sts.windows.net/{TENANT}/");
@@ -185,6 +245,7 @@ mod tests {
             ("http://127.0.0.1:1234", "http://127.0.0.1:1234", false),
             ("http://[::1]:1234", "http://[::1]:1234", false),
             ("http://localhost:1234", "http://localhost:1234", false),
+            ("http://id.localhost:8080", "http://id.localhost:8080", false),
             (&v2, &v2, false),
             (&v1, &v1, false),
             (&external, &external, false),
