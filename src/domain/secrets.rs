@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::admin_key::{AdminKeys, MIN_CHARACTERS};
 use super::fields::Rule;
+use super::participant_name::is_invisible;
 use super::setting_text;
 
 /// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below that.
@@ -166,6 +167,9 @@ pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
     if setting_text::is_in_quotes(value) {
         return Err(IN_QUOTES.into());
     }
+    if value.contains(is_invisible) {
+        return Err("has an invisible character in it, such as a byte order mark; write the value alone".into());
+    }
     if setting_text::is_placeholder(value) {
         return Err("is a placeholder; put the real value there".into());
     }
@@ -211,6 +215,22 @@ mod tests {
         }
         assert_eq!(livekit_secret(&"32-bytes-is-exactly-long-enough!".into()), Ok(()));
         assert_eq!(livekit_key(&"APIkey".into()), Ok(()));
+    }
+
+    #[test]
+    fn an_invisible_character_is_refused_in_every_secret() {
+        for value in [
+            "\u{feff}canary-secret-of-at-least-32-bytes",
+            "canary-secret-of-at-least-32-bytes\u{200b}",
+            "canary-secret\u{2060}-of-at-least-32-bytes",
+            "\u{feff}",
+        ] {
+            let admin: Check = |value| admin_keys(value).map(drop);
+            for check in [livekit_key, livekit_secret, api_key, hash_key, admin] {
+                let rule = check(&value.into()).unwrap_err();
+                assert!(rule.contains("an invisible character") && !rule.contains("canary"), "{value:?}: {rule}");
+            }
+        }
     }
 
     #[test]
