@@ -162,9 +162,12 @@ impl SessionExtra {
         if let Some((name, place)) = OF_THE_BETA.iter().find(|(name, _)| session.get(name).is_some()) {
             return Err(format!("must not hold {name}, which only the API's beta had; write {place}").into());
         }
+        if session.get("temperature").is_some() {
+            return Err("must not hold temperature, which the generally available API does not have; leave it out".into());
+        }
         let is_object = |pointer| session.pointer(pointer).is_none_or(Value::is_object);
-        if !(is_object("/audio") && is_object("/audio/output")) {
-            return Err("must have objects for audio and audio.output, if any".into());
+        if !(is_object("/audio") && is_object("/audio/input") && is_object("/audio/output")) {
+            return Err("must have objects for audio, audio.input and audio.output, if any".into());
         }
         match session {
             Value::Object(members) => Ok(Self(members)),
@@ -356,7 +359,10 @@ mod tests {
             r#"{"instructions":"x"}"#,
             r#"{"audio":{"output":{"voice":"alloy"}}}"#,
             r#"{"audio":{"output":null}}"#,
+            r#"{"audio":{"input":null}}"#,
+            r#"{"audio":{"input":"x"}}"#,
             r#"{"audio":7}"#,
+            r#"{"temperature":0.8}"#,
             large.as_str(),
         ] {
             assert!(SessionExtra::parse(text).is_err(), "{text:.40}");
