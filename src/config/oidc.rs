@@ -9,6 +9,8 @@ use crate::domain::fields::Rule;
 const ADMIN_ROLE: &str = "Roomkey.Admin";
 /// Longest claim, scope, role or audience in bytes.
 const MAX_WORD_BYTES: usize = 256;
+/// Quotes and brackets, which come from a placeholder or a JSON list and are part of no claim, scope, role or audience.
+const NEVER_IN_WORD: [char; 8] = ['"', '`', '<', '>', '[', ']', '{', '}'];
 
 const ISSUER: &str = "ROOMKEY_OIDC_ISSUER";
 const DISCOVERY_URL: &str = "ROOMKEY_OIDC_DISCOVERY_URL";
@@ -31,7 +33,9 @@ pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
     let has_many_tenants = issuer.as_ref().is_some_and(Issuer::has_many_tenants);
     let issuer = match issuer {
         Some(issuer) if reader.holds(DISCOVERY_URL) => reader.parsed(DISCOVERY_URL, |text| issuer.with_discovery_at(text)),
-        issuer => issuer,
+        Some(issuer) => Some(issuer),
+        // All faults at once: a wrong address is named also where there is no issuer that it could belong to.
+        None => reader.parsed(DISCOVERY_URL, Issuer::discovery_address).and(None),
     };
     let audiences = reader.parsed(AUDIENCE, |text| list(text, word));
     let tenants = if !reader.holds(TENANTS) && has_many_tenants {
@@ -46,7 +50,7 @@ pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
 
 /// Reads what holds for every signed-in caller, by token or by Easy Auth. `None` means that a fault was noted.
 pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
-    let required_scope = reader.parsed_or(SCOPE, None, |text| word(text).map(Some));
+    let required_scope = reader.parsed_or(SCOPE, None, |text| scope(text).map(Some));
     let identity_claim = reader.parsed_or(IDENTITY_CLAIM, "sub".to_owned(), word);
     let rooms_claim = reader.parsed_or(ROOMS_CLAIM, None, |text| word(text).map(Some));
     let roles_claim = reader.parsed_or(ROLES_CLAIM, None, |text| word(text).map(Some));
@@ -81,7 +85,15 @@ fn list(text: &str, item: fn(&str) -> Result<String, Rule>) -> Result<Vec<String
     text.split(',').map(|part| item(part.trim())).collect()
 }
 
+/// Reads the one scope or role that callers need.
+fn scope(text: &str) -> Result<String, Rule> {
+    if text.contains(',') { Err("must be one scope or role only; write it without commas".into()) } else { word(text) }
+}
+
 fn word(text: &str) -> Result<String, Rule> {
+    if text.contains(NEVER_IN_WORD) || text.starts_with('\'') || text.ends_with('\'') {
+        return Err("must be the value alone, without quotes or brackets".into());
+    }
     if (1..=MAX_WORD_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
@@ -152,6 +164,31 @@ mod tests {
                 );
                 assert!(!faults[0].contains("canary") && !faults[0].to_lowercase().contains("warn"), "{}", faults[0]);
             }
+        }
+    }
+
+    #[test]
+    fn quotes_and_brackets_are_refused_and_honest_values_pass() {
+        for name in [AUDIENCE, SCOPE, IDENTITY_CLAIM, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING] {
+            for value in ["<canary>", "api://<canary>", r#"["canary"]"#, "{canary}", "canary\"", "`canary", "'canary", "canary'", "can[0]"]
+            {
+                let faults = read_all(&with(&[(name, value)])).1;
+                assert!(faults.len() == 1 && faults[0].contains("without quotes or brackets"), "{name}={value} {faults:?}");
+            }
+            for value in ["api://roomkey", "https://id.example.com/rooms", "urn:roomkey:x", "a.b|c", "cognito:groups", "o'clock", "a(b)"] {
+                assert_eq!(read_all(&with(&[(name, value)])).1, Vec::<String>::new(), "{name}={value}");
+            }
+        }
+        let faults = read_all(&with(&[(SCOPE, "a,b")])).1;
+        assert!(faults.len() == 1 && faults[0].contains("one scope or role only"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_wrong_discovery_address_is_named_also_without_a_right_issuer() {
+        let discovery = (DISCOVERY_URL, "http://canary.example");
+        for settings in [&with(&[(ISSUER, "canary"), discovery])[..], &[BASE[1], discovery]] {
+            let faults = read_all(settings).1;
+            assert!(faults.len() == 2 && faults.iter().any(|fault| fault.starts_with(DISCOVERY_URL)), "{faults:?}");
         }
     }
 
