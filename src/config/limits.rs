@@ -151,11 +151,11 @@ mod tests {
             "redis://127.0.0.1:6379/15",
             "redis://[::1]:6379/0",
             "redis://:p%40ss%2Fw%25rd=@cache.example.com",
-            "redis://user:password@cache.example.com:6379",
-            "rediss://:password@cache.example.com:6380",
+            "redis://user:canary-password@cache.example.com:6379",
+            "rediss://:canary-password@cache.example.com:6380",
             "rediss://cache",
             "redis://a:b:c@h",
-            "redis://:ä%C3%A4@h",
+            "redis://:ä%C3%BC@h",
         ] {
             let (limiting, faults) = read_all(&[HASH, (REDIS_URL, url)]);
             assert!(faults.is_empty(), "{url} {faults:?}");

@@ -5,6 +5,7 @@ use url::Url;
 
 use super::fields::Rule;
 use super::secrets;
+use super::setting_text;
 
 const EXAMPLE: &str = "write an address like rediss://:password@my-cache.example.com:6380 or redis://localhost:6379/0";
 const ENCODE: &str = "holds a character that must be percent-encoded in a user or password: / as %2F, # as %23, ? as %3F, @ as %40, : as \
@@ -33,6 +34,10 @@ pub fn check(value: &SecretString) -> Result<(), Rule> {
     if credentials.is_some_and(|credentials| !is_encoded(credentials)) {
         return Err(ENCODE.into());
     }
+    let password = credentials.and_then(|credentials| credentials.split_once(':')).and_then(|(_user, password)| decoded(password));
+    if password.is_some_and(|password| setting_text::is_placeholder(&password)) {
+        return Err("has a placeholder in the place of the password; put the real password there, percent-encoded".into());
+    }
     let url = Url::parse(text).map_err(|_| format!("is not an address after {scheme}://; {EXAMPLE}"))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("must not hold a query or a fragment; {EXAMPLE}").into());
@@ -49,18 +54,21 @@ pub fn check(value: &SecretString) -> Result<(), Rule> {
     Ok(())
 }
 
-/// Whether nothing in a user and a password would be read as the end of them, each `%` begins a byte, and the whole is UTF-8 once
-/// decoded, as the client library wants it.
+/// Whether nothing in a user and a password would be read as the end of them, and the whole can be decoded.
 fn is_encoded(credentials: &str) -> bool {
-    let mut parts = credentials.split('%');
+    !credentials.contains(['/', '#', '?', '@', '[', ']', ' ', '\\']) && decoded(credentials).is_some()
+}
+
+/// Decodes percent-encoded text. `None`: a `%` begins no byte, or the whole is not UTF-8, as the client library wants it.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
         let byte = part.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        let Some(byte) = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else { return false };
-        decoded.push(byte);
+        decoded.push(u8::from_str_radix(byte?, 16).ok()?);
         decoded.extend(part.bytes().skip(2));
     }
-    !credentials.contains(['/', '#', '?', '@', '[', ']', ' ', '\\']) && String::from_utf8(decoded).is_ok()
+    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]
@@ -103,6 +111,10 @@ mod tests {
             ("redis://canary:0", "must name a host"),
             ("\"redis://canary\"", "is in quotes"),
             ("<canary>", "is a placeholder"),
+            ("rediss://:<password>@canary:6380", "a placeholder in the place of the password"),
+            ("rediss://:%3Cpassword%3E@canary:6380", "a placeholder in the place of the password"),
+            ("rediss://:password@canary:6380", "a placeholder in the place of the password"),
+            ("redis://user:xxxxxxxx@canary", "a placeholder in the place of the password"),
         ] {
             let rule = check(&text.into()).unwrap_err();
             assert!(rule.contains(hint), "{text}: {rule}");
@@ -112,7 +124,7 @@ mod tests {
             "redis://localhost",
             "rediss://:p%2Fw%23%3f%40%25=+!*@cache.example.com:6380/15",
             "redis://user:a:b@[::1]:6379",
-            "redis://:ä%C3%A4@h",
+            "redis://:ä%C3%BC@h",
         ] {
             assert_eq!(check(&text.into()), Ok(()), "{text}");
         }

@@ -10,6 +10,9 @@ const QUOTES: [(char, char); 7] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“',
 /// What encloses the name of a value that was never filled in.
 const BRACKETS: [(&str, &str); 7] = [("<", ">"), ("${", "}"), ("$(", ")"), ("{{", "}}"), ("#{", "}#"), ("%{", "}"), ("[[", "]]")];
 
+/// What keys of OpenAI's and LiveKit's begin with, and placeholders for them too.
+const KEY_PREFIXES: [&str; 3] = ["sk-", "sk-proj-", "API"];
+
 /// What Azure replaces by a value before the process starts, unless it cannot.
 const REFERENCES: [&str; 2] = ["@microsoft.keyvault(", "@microsoft.appconfiguration("];
 
@@ -35,9 +38,13 @@ pub fn is_unresolved_reference(text: &str) -> bool {
 }
 
 /// Returns whether the value only stands for one: any spelling of `changeme`, `replace…`, `your…`, `example…`, `password`, a name
-/// in brackets, a masked copy, or a short text repeated.
+/// in brackets, a masked copy, or a short text repeated; also behind what a vendor's keys begin with.
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
+    stands_for_a_value(text) || KEY_PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(stands_for_a_value))
+}
+
+fn stands_for_a_value(text: &str) -> bool {
     let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let first_word = letters.trim_end_matches(|c: char| c.is_ascii_digit());
     letters.contains("changeme")
@@ -122,6 +129,12 @@ mod tests {
             "password-password-password-password",
             "secret-secret-secret-secret-secret",
             "sk-****************abcd",
+            "sk-your-openai-api-key",
+            "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
+            "sk-proj-xxxxxxxxxxxxxxxxxxxx",
+            "sk-proj-<your key>",
+            "sk-...",
+            "APIxxxxxxxxxx",
             "••••••••",
         ] {
             assert!(is_placeholder(text), "{text}");
@@ -129,6 +142,8 @@ mod tests {
         for text in [
             "APIkey",
             "APIwRxJ4zBBTnYz",
+            "APIabc123",
+            "sk-canary-openai-key-0123",
             "canary-secret-of-at-least-32-bytes",
             "rediss://:password@cache.example.com:6380",
             "redis://127.0.0.1:6379/",
