@@ -139,14 +139,14 @@ fn choices(reader: &mut Reader<'_>) -> Choices {
     if let Some(models) = reader.parsed("ROOMKEY_REALTIME_MODELS", list) {
         choices.models = models;
     }
-    if let Some(voices) = reader.parsed(VOICES, |text| voice_alone(text).and_then(|()| list(text))) {
-        choices.voices = voices;
-    }
-    if let Some(voice) = reader.parsed(VOICE, voice) {
-        choices.voice = voice;
-    }
-    if !choices.voices.contains(&choices.voice) {
-        reader.fault(VOICE, format!("must be on the list {VOICES} (its default is {})", Choices::VOICE));
+    let voices = reader.parsed_or(VOICES, choices.voices.clone(), |text| voice_alone(text).and_then(|()| list(text)));
+    let voice = reader.parsed_or(VOICE, choices.voice.clone(), voice);
+    // Where one of them is wrong, nothing can be said of the other.
+    if let (Some(voices), Some(voice)) = (voices, voice) {
+        if !voices.contains(&voice) {
+            reader.fault(VOICE, format!("must be on the list {VOICES} (its default is {})", Choices::VOICE));
+        }
+        choices = Choices { voices, voice, ..choices };
     }
     choices
 }
@@ -282,6 +282,14 @@ mod tests {
         assert_eq!(realtime.options.rate_limit, None);
         let (_, faults) = read_all(&[OPENAI[0], (VOICES, "alloy,ash")]);
         assert!(faults.len() == 1 && faults[0].starts_with(VOICE), "marin is not on it: {faults:?}");
+    }
+
+    #[test]
+    fn a_wrong_list_or_voice_is_one_fault() {
+        for (voices, voice, faulted) in [("canary canary", "ash-2", VOICES), ("alloy", "canary canary", VOICE), ("alloy", "ash", VOICE)] {
+            let (_, faults) = read_all(&[OPENAI[0], (VOICES, voices), (VOICE, voice)]);
+            assert!(faults.len() == 1 && faults[0].starts_with(&format!("{faulted}: ")), "{faults:?}");
+        }
     }
 
     #[test]
