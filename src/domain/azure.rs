@@ -4,6 +4,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::fields::Rule;
+use super::network_host::describe_parse_error;
 
 /// The address of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,11 @@ impl VaultUrl {
     /// The rule, for anything else.
     pub fn parse(text: &str) -> Result<Self, Rule> {
         let wrong = |what: &str| Err(Rule::from(format!("{what}; write the vault's address like https://my-vault.vault.azure.net")));
-        let (Ok(url), true) = (Url::parse(text), text.contains("://")) else { return wrong("must begin with https://") };
+        let url = match Url::parse(text) {
+            Ok(url) if text.contains("://") => url,
+            Ok(_) => return wrong("must begin with https://"),
+            Err(error) => return wrong(describe_parse_error(text, error)),
+        };
         if url.scheme() != "https" || !url.has_host() {
             return wrong("must begin with https://");
         }
@@ -80,6 +85,21 @@ mod tests {
             ("https://kv.vault.localhost:8443", "https://kv.vault.localhost:8443"),
         ] {
             assert_eq!(VaultUrl::parse(text).unwrap().as_str(), normal);
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_address_is_refused_with_a_hint() {
+        for (text, hint) in [
+            ("https://<vault>.vault.azure.net", "a character that no host name has"),
+            ("https://my vault.vault.azure.net", "a character that no host name has"),
+            ("https://", "must name a host"),
+            ("https://v.example:port", "its port"),
+            ("http://<vault>.vault.azure.net", "must begin with https://"),
+            ("my-vault", "must begin with https://"),
+        ] {
+            let rule = VaultUrl::parse(text).unwrap_err();
+            assert!(rule.contains(hint), "{text}: {rule}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which hosts of a URL are this machine, and which belong to a private network.
 
-use url::Host;
+use url::{Host, ParseError};
 
 /// Last labels of names that no public resolver answers for: RFC 6761, RFC 6762, RFC 8375, ICANN's `internal`, and those that
 /// home routers and Kubernetes use.
@@ -29,6 +29,17 @@ pub fn is_private(host: &Host<&str>) -> bool {
         }
         Host::Ipv4(ip) => is_private_v4(*ip),
         Host::Ipv6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.to_ipv4_mapped().is_some_and(is_private_v4),
+    }
+}
+
+/// Returns what is wrong with a text that the URL parser refuses and that must be an `https://` address.
+#[must_use]
+pub fn describe_parse_error(text: &str, error: ParseError) -> &'static str {
+    match error {
+        _ if !text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) => "must begin with https://",
+        ParseError::EmptyHost => "must name a host",
+        ParseError::InvalidPort => "is not an address: its port is not a number from 0 to 65535",
+        _ => "is not an address: it holds a character that no host name has, such as < or a space",
     }
 }
 

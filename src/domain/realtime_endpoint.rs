@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::fields::Rule;
-use super::network_host::is_loopback;
+use super::network_host::{describe_parse_error, is_loopback};
 
 /// The path below a resource of Azure OpenAI.
 const AZURE_API: &str = "/openai/v1";
@@ -86,7 +86,13 @@ impl Endpoint {
 fn address(text: &str, example: &str) -> Result<Url, Rule> {
     let wrong = |what: &str| Err(Rule::from(format!("{what}; write an address like {example}")));
     // `my-resource.openai.azure.com:443` would be read as a scheme of its own.
-    let (Ok(url), true) = (Url::parse(text), text.contains("://")) else { return wrong("must begin with https://") };
+    if !text.contains("://") {
+        return wrong("must begin with https://");
+    }
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => return wrong(describe_parse_error(text, error)),
+    };
     let Some(host) = url.host() else { return wrong("must name a host") };
     match url.scheme() {
         "https" => {}
@@ -176,6 +182,10 @@ mod tests {
             ("https://r.services.ai.azure.com/api/projects/p", "leave out its path"),
             ("https://r.openai.azure.com/openai/v2", "leave out its path"),
             ("https://u:p@r.openai.azure.com", "user"),
+            ("https://<resource>.openai.azure.com", "a character that no host name has"),
+            ("https://my resource.openai.azure.com", "a character that no host name has"),
+            ("https://", "must name a host"),
+            ("https://r.openai.azure.com:port", "its port"),
         ] {
             let rule = Endpoint::azure(text).unwrap_err();
             assert!(rule.contains(hint) && rule.contains("https://my-resource.openai.azure.com"), "{text}: {rule}");
