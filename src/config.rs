@@ -194,7 +194,7 @@ fn why_not_dev(reader: &Reader<'_>, environment: &Environment, address: Option<S
     if let Some(marker) = surroundings::orchestrator_marker(environment) {
         return Some(format!("{marker} is set: this is a cluster"));
     }
-    if address.is_some_and(|address| !address.ip().is_loopback()) {
+    if address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
         return Some("ROOMKEY_BIND is not a loopback address".to_owned());
     }
     let set = |name: &'static str| reader.holds(name).then_some(name);

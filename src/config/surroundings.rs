@@ -26,7 +26,7 @@ pub fn read(reader: &Reader<'_>, address: Option<SocketAddr>, in_azure: bool) ->
     let started_by_host = reader.holds(WORKER_ID);
     // A host of the operator's own hands on the public name; Core Tools is called by this machine only.
     let behind_own_host = started_by_host && reader.raw(HOST_ENVIRONMENT) != Some("Development");
-    let is_loopback = address.is_none_or(|address| address.ip().is_loopback());
+    let is_loopback = address.is_none_or(|address| address.ip().to_canonical().is_loopback());
     let has_proxies = reader.holds("ROOMKEY_TRUSTED_PROXIES");
     Surroundings { started_by_host, loopback_hosts_only: is_loopback && !has_proxies && !in_azure && !behind_own_host }
 }
@@ -73,6 +73,7 @@ mod tests {
         for settings in [&[][..], &core_tools, &core_tools[1..]] {
             assert!(hosts_only("127.0.0.1:1", false, settings), "{settings:?}");
             assert!(hosts_only("[::1]:1", false, settings), "{settings:?}");
+            assert!(hosts_only("[::ffff:127.0.0.1]:1", false, settings), "{settings:?}");
             assert!(!hosts_only("0.0.0.0:1", false, settings), "{settings:?}");
             assert!(!hosts_only("127.0.0.1:1", true, settings), "{settings:?}");
         }
