@@ -156,10 +156,21 @@ fn documents_openapi_refuses_what_the_code_refuses() {
     ] {
         refused("TokenRequest", body);
     }
-    for body in
-        [json!({ "room_name": "a b" }), json!({ "room_config": { "egress": {} } }), json!({ "participant_attributes": { "lk.x": "y" } })]
-    {
+    let agent = |member: &str, value: Value| json!({ "room_config": { "agents": [{ "agent_name": "a", member: value }] } });
+    for body in [
+        json!({ "room_name": "a b" }),
+        json!({ "room_config": { "egress": {} } }),
+        json!({ "participant_attributes": { "lk.x": "y" } }),
+        json!({ "participant_attributes": { "x": "\u{1b}" } }),
+        json!({ "participant_attributes": { "\u{1b}": "x" } }),
+        json!({ "participant_metadata": "\u{85}" }),
+        agent("metadata", json!("\u{1b}")),
+        agent("attributes", json!({ "x": "\u{7f}" })),
+    ] {
         refused("ConnectionRequest", body);
+    }
+    for body in [json!({ "participant_metadata": "a\tb\r\nc" }), agent("metadata", json!("a\tb\r\nc"))] {
+        assert!(is_valid(&json!({ "$ref": "#/components/schemas/ConnectionRequest" }), &body), "{body}");
     }
 }
 
