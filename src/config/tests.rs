@@ -242,7 +242,9 @@ fn dev_mode_needs_loopback_no_azure_and_no_key_of_the_operators() {
     let dev_pair = DEV_PAIR;
     assert!(read(&[]).unwrap().dev_mode);
     assert!(read(&dev_pair).unwrap().dev_mode);
-    assert!(read(&[("ROOMKEY_BIND", "::1"), ANONYMOUS]).unwrap().dev_mode);
+    for address in ["::1", "::ffff:127.0.0.1"] {
+        assert!(read(&[("ROOMKEY_BIND", address), ANONYMOUS]).unwrap().dev_mode, "{address}");
+    }
     assert_eq!(server_url(&[]), "ws://localhost:7880");
     assert_eq!(server_url(&[dev_pair[0], dev_pair[1], ("LIVEKIT_URL", "ws://127.0.0.1:17880/")]), "ws://127.0.0.1:17880");
     for (text, normal) in [("wss:h", "wss://h"), ("WSS://H.example/", "wss://h.example"), ("wss://h/a b", "wss://h/a%20b")] {
