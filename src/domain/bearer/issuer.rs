@@ -149,6 +149,16 @@ fn is_fetchable(url: &Url) -> bool {
 /// The rule, where the address is one of Entra's and no token of Entra's can follow from it.
 fn accepted(url: &Url, text: &str) -> Result<Accepted, Rule> {
     let exactly = || Accepted::Exactly(text.to_owned());
+    let of_version_1 = ENTRA.into_iter().find_map(|(_, version_1)| text.strip_prefix(version_1).map(|tenant| (version_1, tenant)));
+    if let Some((version_1, tenant)) = of_version_1
+        && !tenant.strip_suffix('/').is_some_and(is_tenant_id)
+    {
+        return Err(format!(
+            "must hold the tenant's id in lower case and a slash at its end; write it like \
+             {version_1}11111111-2222-3333-4444-555555555555/"
+        )
+        .into());
+    }
     let Some((host, version_1)) = ENTRA.into_iter().find(|(host, _)| url.host_str() == Some(host)) else { return Ok(exactly()) };
     let path = url.path().strip_prefix('/').unwrap_or(url.path());
     let (tenant, rest) = path.split_once('/').map_or((path, None), |(tenant, rest)| (tenant, Some(rest)));
@@ -226,6 +236,9 @@ mod tests {
             ("https://login.microsoftonline.com/Common/v2.0", "the tenant's id in lower case"),
             (&format!("https://login.microsoftonline.com/{upper}/v2.0"), "the tenant's id in lower case"),
             ("https://login.microsoftonline.com", "the tenant's id in lower case"),
+            (&format!("https://sts.windows.net/{TENANT}"), "a slash at its end"),
+            (&format!("https://sts.windows.net/{TENANT}/v2.0"), "a slash at its end"),
+            ("https://sts.chinacloudapi.cn/contoso/", "a slash at its end"),
             ("https://login.microsoftonline.com/v2.0", "the tenant's id in lower case"),
         ] {
             let rule = Issuer::parse(text).unwrap_err();
