@@ -83,7 +83,7 @@ fn metadata(text: &str) -> Result<String, Rule> {
     if text.len() <= MAX_ATTACHMENT_BYTES && is_plain(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("must be at most {MAX_ATTACHMENT_BYTES} bytes, without control characters save tabs and line breaks").into())
+        Err(format!("must be at most {MAX_ATTACHMENT_BYTES} bytes, without control characters except tabs and line breaks").into())
     }
 }
 
