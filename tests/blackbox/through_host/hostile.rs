@@ -52,7 +52,8 @@ async fn no_hostile_body_ends_the_process(mode: Mode) {
         b"null".to_vec(),
         b"-".to_vec(),
     ];
-    for path in ["/api/token", "/api/connection-details", "/api/v1/token"] {
+    // Where there is no Realtime provider, `/api/v1/token` is 404 before any body is read.
+    for path in ["/api/token", "/api/connection-details"] {
         for body in &bodies {
             let head =
                 format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
