@@ -73,6 +73,7 @@ mod tests {
             "http://my-vault.vault.azure.net",
             "https://",
             "https://u:p@v.example",
+            "https://u@v.example",
             "https://v.example/secrets",
             "https://v.example?x",
             "https://v.example/#x",
