@@ -31,10 +31,15 @@ pub fn check<B>(request: &Request<B>, loopback_only: bool) -> Option<HostFault> 
     // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2). Without either no browser has sent the request.
     let is_here = match (request.uri().authority(), host) {
         (Some(authority), _) => is_loopback(authority),
-        (None, Some(host)) => Authority::try_from(host.as_bytes()).is_ok_and(|authority| is_loopback(&authority)),
+        (None, Some(host)) => names_loopback(host.as_bytes()),
         (None, None) => true,
     };
     (!is_here).then_some(HostFault::Elsewhere)
+}
+
+/// Returns whether a host with its port, as `Host` and `Origin` have it, is of the loopback interface.
+pub fn names_loopback(text: &[u8]) -> bool {
+    Authority::try_from(text).is_ok_and(|authority| is_loopback(&authority))
 }
 
 /// Whether a name is of the loopback interface: `localhost` and what is below it (RFC 6761 §6.3), or an address.

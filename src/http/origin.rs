@@ -10,6 +10,7 @@
 use http::HeaderMap;
 use http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
 
+use super::host::names_loopback;
 use crate::config::host_json::{Cors, Origins};
 
 /// The public name where a proxy, or the Functions host in proxying mode, put its own into `Host`.
@@ -37,7 +38,7 @@ fn is_listed(cors: &Cors, origin: &str, headers: &HeaderMap) -> bool {
 fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let host = if let Some(host) = origin.strip_prefix("https://") {
         host
-    } else if let Some(host) = origin.strip_prefix("http://").filter(|host| is_loopback(host)) {
+    } else if let Some(host) = origin.strip_prefix("http://").filter(|host| names_loopback(host.as_bytes())) {
         host
     } else {
         return false;
@@ -51,7 +52,7 @@ fn is_own(origin: &str, headers: &HeaderMap) -> bool {
 fn authority(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    (scheme.eq_ignore_ascii_case("https") || is_loopback(authority)).then_some(authority)
+    (scheme.eq_ignore_ascii_case("https") || names_loopback(authority.as_bytes())).then_some(authority)
 }
 
 /// The last value of a header: what is nearest to us has written it.
@@ -62,11 +63,6 @@ fn last<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 fn without_default_port(host: &str) -> &str {
     host.strip_suffix(":443").unwrap_or(host)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
-    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
 }
 
 #[cfg(test)]
