@@ -80,8 +80,14 @@ pub struct EasyAuth {
 impl EasyAuth {
     /// Says once that a setting which needs claims finds none behind Static Web Apps.
     pub fn warn_of_missing_claims(&self) {
-        let Rules { rooms_claim, roles_claim, .. } = &self.rules;
-        if (rooms_claim.is_some() || roles_claim.is_some()) && !self.has_warned.swap(true, Ordering::Relaxed) {
+        let Rules {
+            rooms_claim,
+            roles_claim,
+            ..
+        } = &self.rules;
+        if (rooms_claim.is_some() || roles_claim.is_some())
+            && !self.has_warned.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 cause = "no_claims",
                 "Static Web Apps hands on no claims: with ROOMKEY_ROOMS_CLAIM its callers may enter no room, and ROOMKEY_ROLES_CLAIM adds no role"
@@ -107,8 +113,8 @@ pub struct Budgets {
     pub tokens: Option<Budget>,
     /// Realtime client secrets, for each caller; `None` where the operator wants no limit.
     pub mints: Option<Budget>,
-    /// Bearer tokens that are refused, for each address. Past it they are still refused as before, but leave no log line and cause no
-    /// look-up of keys.
+    /// Bearer tokens that are refused, for each address. Past it they are still refused as before,
+    /// but leave no log line and cause no look-up of keys.
     pub refused_bearers: Budget,
     /// Operators' keys that are wrong, for each address.
     pub wrong_keys: Budget,
@@ -126,22 +132,43 @@ pub const WRONG_ADMIN_KEY: &str = "admin_key";
 pub const UNPROVEN_PRINCIPAL: &str = "principal";
 
 impl App {
-    /// Wires the parts as the operator wants them, and begins to fetch what they need from outside. Must be called inside a Tokio
-    /// runtime; waits for nothing.
+    /// Wires the parts as the operator wants them, and begins to fetch what they need from outside.
+    /// Must be called inside a Tokio runtime; waits for nothing.
     ///
     /// # Errors
     /// A [`Fault`] in a setting that only the part which uses it can find.
-    pub fn new(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, Fault> {
+    pub fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, Fault> {
         let callers = match config.caller_auth {
             CallerAuth::Anonymous => Callers::Anonymous,
-            CallerAuth::Oidc(policy) => Callers::Oidc(Box::new(Oidc::new(policy, &clock, &entropy))),
-            CallerAuth::EasyAuth(rules) => Callers::EasyAuth(EasyAuth { rules, has_warned: AtomicBool::new(false) }),
+            CallerAuth::Oidc(policy) => {
+                Callers::Oidc(Box::new(Oidc::new(policy, &clock, &entropy)))
+            }
+            CallerAuth::EasyAuth(rules) => Callers::EasyAuth(EasyAuth {
+                rules,
+                has_warned: AtomicBool::new(false),
+            }),
         };
         let budgets = Budgets {
-            tokens: config.limiting.rate_limit.map(|limit| Budget { name: TOKENS, limit }),
-            mints: config.realtime.rate_limit.map(|limit| Budget { name: MINTS, limit }),
-            refused_bearers: Budget { name: "refused-bearer", limit: RateLimit::REFUSED_BEARERS },
-            wrong_keys: Budget { name: "wrong-key", limit: RateLimit::WRONG_KEYS },
+            tokens: config.limiting.rate_limit.map(|limit| Budget {
+                name: TOKENS,
+                limit,
+            }),
+            mints: config
+                .realtime
+                .rate_limit
+                .map(|limit| Budget { name: MINTS, limit }),
+            refused_bearers: Budget {
+                name: "refused-bearer",
+                limit: RateLimit::REFUSED_BEARERS,
+            },
+            wrong_keys: Budget {
+                name: "wrong-key",
+                limit: RateLimit::WRONG_KEYS,
+            },
         };
         let (counters, redis) = match config.limiting.redis_url {
             None => (Counters::in_memory(), None),
@@ -158,10 +185,16 @@ impl App {
             }
         };
         let is_hash_key_ours = config.limiting.hash_key.is_none();
-        let (server_url, livekit) = config.livekit.map(|livekit| (livekit.server_url, livekit.pair)).unzip();
+        let (server_url, livekit) = config
+            .livekit
+            .map(|livekit| (livekit.server_url, livekit.pair))
+            .unzip();
         let secrets = Secrets::new(Sources {
             livekit,
-            azure_openai_key: config.azure_openai.as_ref().and_then(|azure| azure.api_key.clone()),
+            azure_openai_key: config
+                .azure_openai
+                .as_ref()
+                .and_then(|azure| azure.api_key.clone()),
             openai_key: config.openai.as_ref().map(|openai| openai.api_key.clone()),
             admin_keys: config.admin_keys,
             hash_key: config.limiting.hash_key,
@@ -173,25 +206,49 @@ impl App {
         if let Some(vault) = config.key_vault {
             secrets.read_from(vault, config.identity.clone(), &clock, &entropy);
         }
-        let reasons: Vec<_> = Rejected::ALL.map(Rejected::as_str).into_iter().chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]).collect();
-        let providers: Vec<_> =
-            config.limits.providers.configured().iter().map(|provider| provider.as_str()).chain([NO_PROVIDER]).collect();
-        let realtime: Vec<_> =
-            Provider::REALTIME.into_iter().filter(|provider| config.limits.providers.has(*provider)).map(Provider::as_str).collect();
+        let reasons: Vec<_> = Rejected::ALL
+            .map(Rejected::as_str)
+            .into_iter()
+            .chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL])
+            .collect();
+        let providers: Vec<_> = config
+            .limits
+            .providers
+            .configured()
+            .iter()
+            .map(|provider| provider.as_str())
+            .chain([NO_PROVIDER])
+            .collect();
+        let realtime: Vec<_> = Provider::REALTIME
+            .into_iter()
+            .filter(|provider| config.limits.providers.has(*provider))
+            .map(Provider::as_str)
+            .collect();
         let known = Known {
-            budgets: &[TOKENS, MINTS, budgets.refused_bearers.name, budgets.wrong_keys.name],
+            budgets: &[
+                TOKENS,
+                MINTS,
+                budgets.refused_bearers.name,
+                budgets.wrong_keys.name,
+            ],
             reasons: &reasons,
             providers: &providers,
             upstreams: &realtime,
         };
-        let configured = Configured { azure_openai: config.azure_openai, openai: config.openai, options: config.realtime };
+        let configured = Configured {
+            azure_openai: config.azure_openai,
+            openai: config.openai,
+            options: config.realtime,
+        };
         let upstreams = Upstreams::new(configured, config.identity, &secrets, &clock, &entropy);
         Ok(Self {
             metrics: Metrics::new(clock.now(), &known),
             callers,
             secrets,
             proxies: if config.in_azure {
-                Proxies::Azure { signs_in: config.platform_signs_in }
+                Proxies::Azure {
+                    signs_in: config.platform_signs_in,
+                }
             } else {
                 Proxies::Own(config.limiting.trusted_proxies)
             },
@@ -207,9 +264,12 @@ impl App {
         })
     }
 
-    /// What is known of each secret that comes from outside: those in Key Vault, and the token that opens Azure `OpenAI`.
+    /// What is known of each secret that comes from outside: those in Key Vault, and the token that
+    /// opens Azure `OpenAI`.
     pub fn secret_statuses(&self, now: SystemTime) -> impl Iterator<Item = SecretStatus> + '_ {
-        self.secrets.statuses().chain(self.upstreams.token_status(now))
+        self.secrets
+            .statuses()
+            .chain(self.upstreams.token_status(now))
     }
 
     /// What a scrape of the metrics asks of the other parts.
@@ -219,8 +279,15 @@ impl App {
             Callers::Anonymous | Callers::EasyAuth(_) => None,
             Callers::Oidc(oidc) => Some(oidc.keys_seen(now)),
         };
-        let secrets = self.secret_statuses(now).map(|seen| (seen.name, seen.state.as_str())).collect();
-        let breakers = self.upstreams.all().map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now)))).collect();
+        let secrets = self
+            .secret_statuses(now)
+            .map(|seen| (seen.name, seen.state.as_str()))
+            .collect();
+        let breakers = self
+            .upstreams
+            .all()
+            .map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now))))
+            .collect();
         Scrape {
             rate_limit_degraded: self.counters.is_degraded(),
             oidc_keys,

@@ -1,10 +1,12 @@
-//! The only place that asks what time it is. Everything else is handed the answer, so that tests can fix it.
+//! The only place that asks what time it is. Everything else is handed the answer, so that tests
+//! can fix it.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// Where the time of day comes from.
 pub trait Clock: Send + Sync {
-    /// The present moment. A request reads it once and derives every time in its answer from that one value.
+    /// The present moment. A request reads it once and derives every time in its answer from that
+    /// one value.
     fn now(&self) -> SystemTime;
 }
 

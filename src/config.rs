@@ -1,7 +1,8 @@
-//! The environment and `host.json` become a [`Config`] here, all faults at once; nothing else reads either.
+//! The environment and `host.json` become a [`Config`] here, all faults at once; nothing else reads
+//! either.
 //!
-//! A fault names a setting and what it must be, never its value. What each setting means: [`settings::SETTINGS`], from which
-//! `docs/settings.md` is written.
+//! A fault names a setting and what it must be, never its value. What each setting means:
+//! [`settings::SETTINGS`], from which `docs/settings.md` is written.
 
 pub mod admin;
 pub mod callers;
@@ -137,13 +138,27 @@ impl Config {
         let mints = realtime::is_on(&reader);
         let dev_mode = not_dev.is_none() && !mints && livekit::is_dev(&reader, &pair);
         // Beside a provider that mints, LiveKit may be absent.
-        let livekit = livekit::read(&mut reader, pair, dev_mode, not_dev.as_deref().filter(|_| !mints));
-        let Realtime { azure_openai, openai, options, choices } = realtime::read(&mut reader);
+        let livekit = livekit::read(
+            &mut reader,
+            pair,
+            dev_mode,
+            not_dev.as_deref().filter(|_| !mints),
+        );
+        let Realtime {
+            azure_openai,
+            openai,
+            options,
+            choices,
+        } = realtime::read(&mut reader);
         let providers = providers(&mut reader, dev_mode);
         let limits = Limits {
             room_pattern: reader.parsed("ROOMKEY_ROOM_PATTERN", RoomPattern::parse),
-            ceiling: reader.parsed("ROOMKEY_MAX_TOKEN_SECONDS", Ceiling::parse).unwrap_or_default(),
-            agents: reader.parsed("ROOMKEY_AGENTS", AllowedAgents::parse).unwrap_or_default(),
+            ceiling: reader
+                .parsed("ROOMKEY_MAX_TOKEN_SECONDS", Ceiling::parse)
+                .unwrap_or_default(),
+            agents: reader
+                .parsed("ROOMKEY_AGENTS", AllowedAgents::parse)
+                .unwrap_or_default(),
             providers,
             choices,
         };
@@ -152,10 +167,15 @@ impl Config {
         let admin_keys = admin::read(&mut reader);
         let limiting = limits::read(&mut reader);
         if azure_marker.is_some() && reader.holds("ROOMKEY_TRUSTED_PROXIES") {
-            reader.fault("ROOMKEY_TRUSTED_PROXIES", "has no effect in Azure, whose front end says where a caller comes from; unset it");
+            reader.fault(
+                "ROOMKEY_TRUSTED_PROXIES",
+                "has no effect in Azure, whose front end says where a caller comes from; unset it",
+            );
         }
         let surroundings = surroundings::read(&reader, address, azure_marker.is_some());
-        let log_level = reader.parsed("ROOMKEY_LOG", log_level).unwrap_or(Level::INFO);
+        let log_level = reader
+            .parsed("ROOMKEY_LOG", log_level)
+            .unwrap_or(Level::INFO);
         let log_format = reader.parsed("ROOMKEY_LOG_FORMAT", log_format);
         reader.refuse_unknown();
         let faults = reader.into_faults();
@@ -185,9 +205,13 @@ impl Config {
     }
 }
 
-/// Returns what says that this is a deployment, or reachable from elsewhere, which ends dev mode. LiveKit's own settings and those of
-/// the other providers are judged apart.
-fn why_not_dev(reader: &Reader<'_>, environment: &Environment, address: Option<SocketAddr>) -> Option<String> {
+/// Returns what says that this is a deployment, or reachable from elsewhere, which ends dev mode.
+/// LiveKit's own settings and those of the other providers are judged apart.
+fn why_not_dev(
+    reader: &Reader<'_>,
+    environment: &Environment,
+    address: Option<SocketAddr>,
+) -> Option<String> {
     if let Some(marker) = surroundings::azure_marker(environment) {
         return Some(format!("{marker} says so: this is Azure"));
     }
@@ -201,22 +225,31 @@ fn why_not_dev(reader: &Reader<'_>, environment: &Environment, address: Option<S
     let secret = |name: &'static str| secret::is_set(reader, name).then_some(name);
     let setting = set(key_vault::URL)
         .or_else(|| callers::authenticated_by(reader))
-        .or_else(|| [limits::REDIS_URL, limits::HASH_KEY, admin::KEYS].into_iter().find_map(secret));
+        .or_else(|| {
+            [limits::REDIS_URL, limits::HASH_KEY, admin::KEYS]
+                .into_iter()
+                .find_map(secret)
+        });
     setting.map(|name| format!("{name} is set"))
 }
 
 fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     let port = reader.parsed_or("FUNCTIONS_CUSTOMHANDLER_PORT", DEFAULT_PORT, |text| {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
-        text.parse().ok().filter(|_| digits).ok_or("must be a port: 1 to 65535, or 0 for any free one".into())
+        text.parse()
+            .ok()
+            .filter(|_| digits)
+            .ok_or("must be a port: 1 to 65535, or 0 for any free one".into())
     });
     let ip = reader.parsed_or("ROOMKEY_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| {
-        text.parse().map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".into())
+        text.parse()
+            .map_err(|_| "must be an IP address, such as 127.0.0.1 or 0.0.0.0".into())
     });
     Some(SocketAddr::new(ip?, port?))
 }
 
-/// Those of which a setting is there. A wrong setting is a fault of its own and must not make its provider unknown.
+/// Those of which a setting is there. A wrong setting is a fault of its own and must not make its
+/// provider unknown.
 fn providers(reader: &mut Reader<'_>, dev_mode: bool) -> Providers {
     let is_on = |provider: &Provider| match provider {
         Provider::LiveKit => dev_mode || livekit::is_on(reader),
@@ -235,7 +268,8 @@ fn log_level(text: &str) -> Result<Level, Rule> {
         "warn" => Ok(Level::WARN),
         "info" => Ok(Level::INFO),
         "debug" => Ok(Level::DEBUG),
-        // Without their names: the Functions host takes a line on stderr that holds "warn" for a mere warning.
+        // Without their names: the Functions host takes a line on stderr that holds "warn" for a
+        // mere warning.
         _ => Err("must be one of the four levels in docs/settings.md".into()),
     }
 }

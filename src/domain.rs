@@ -1,4 +1,5 @@
-//! The rules: who may have which key, and what is in it. Nothing here does I/O, reads a clock or knows HTTP.
+//! The rules: who may have which key, and what is in it. Nothing here does I/O, reads a clock or
+//! knows HTTP.
 
 pub mod access_token;
 pub mod admin_key;

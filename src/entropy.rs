@@ -1,4 +1,5 @@
-//! The only source of randomness. Everything else is handed an [`Entropy`], so that tests can seed it.
+//! The only source of randomness. Everything else is handed an [`Entropy`], so that tests can seed
+//! it.
 
 use rand::Rng;
 use uuid::{Builder, Uuid};
@@ -20,8 +21,9 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// Lets the TLS library gather what its own generator begins with. It would do so within the first handshake, for some 25 ms of
-/// CPU on a thread that serves; whoever is about to connect calls this on another.
+/// Lets the TLS library gather what its own generator begins with. It would do so within the first
+/// handshake, for some 25 ms of CPU on a thread that serves; whoever is about to connect calls this
+/// on another.
 pub fn prepare_for_tls() {
     // Should it fail, the handshake fails too and is reported there.
     let _ = aws_lc_rs::rand::fill(&mut [0]);

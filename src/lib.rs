@@ -1,10 +1,10 @@
 //! roomkey gives a browser that wants to speak one short-lived key.
 //!
-//! The map of the house, in the order in which a start walks through it: [`config`] turns the environment and `host.json`
-//! into a [`config::Config`]; [`app`] wires the parts once; [`http`] is the edge and calls the rules in [`domain`];
-//! [`upstream`] asks the outside world, [`store`] counts callers, [`metrics`] and [`telemetry`] tell the operator, [`process`] asks the
-//! operating system for what it does itself.
-//! `ARCHITECTURE.md` walks one request through these rooms.
+//! The map of the house, in the order in which a start walks through it: [`config`] turns the
+//! environment and `host.json` into a [`config::Config`]; [`app`] wires the parts once; [`http`] is
+//! the edge and calls the rules in [`domain`]; [`upstream`] asks the outside world, [`store`]
+//! counts callers, [`metrics`] and [`telemetry`] tell the operator, [`process`] asks the operating
+//! system for what it does itself. `ARCHITECTURE.md` walks one request through these rooms.
 
 pub mod app;
 pub mod clock;

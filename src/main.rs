@@ -39,8 +39,16 @@ const SHUTDOWN: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     process::forbid_core_dumps();
-    let arguments: Vec<_> = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let arguments: Vec<_> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [] => serve(),
         ["--check"] => check(),
         ["--help" | "-h"] => say(HELP.lines()),
@@ -65,8 +73,15 @@ fn serve() -> ExitCode {
     let parent = Parent::current();
     let config = match Config::read(&environment) {
         Ok(config) => config,
-        Err(Faults { mut faults, address }) => {
-            faults.extend(address.and_then(|address| server::bind(address).err()).map(|error| bind_fault(&error)));
+        Err(Faults {
+            mut faults,
+            address,
+        }) => {
+            faults.extend(
+                address
+                    .and_then(|address| server::bind(address).err())
+                    .map(|error| bind_fault(&error)),
+            );
             return refuse(&faults);
         }
     };
@@ -80,7 +95,8 @@ fn serve() -> ExitCode {
     let runtime = Builder::new_multi_thread().enable_all().build();
     let served = runtime.map_err(Failed::from).and_then(|runtime| {
         let served = runtime.block_on(run(listener, config, format, lines.0, parent));
-        // A name that is being resolved may take a resolver many seconds, and nobody waits for it any more.
+        // A name that is being resolved may take a resolver many seconds, and nobody waits for it
+        // any more.
         runtime.shutdown_timeout(SHUTDOWN);
         served
     });
@@ -118,10 +134,19 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-async fn run(listener: std::net::TcpListener, mut config: Config, format: LogFormat, out: &Lines, parent: Parent) -> Result<(), Failed> {
+async fn run(
+    listener: std::net::TcpListener,
+    mut config: Config,
+    format: LogFormat,
+    out: &Lines,
+    parent: Parent,
+) -> Result<(), Failed> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     // Before the first line is written: whoever reads it may send a signal at once.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let mut signals = async || {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -129,9 +154,15 @@ async fn run(listener: std::net::TcpListener, mut config: Config, format: LogFor
         }
     };
     let started_by_host = config.surroundings.started_by_host;
-    let (mut lines, warning) = (config.start_lines(listener.local_addr()?), config.start_warning());
+    let (mut lines, warning) = (
+        config.start_lines(listener.local_addr()?),
+        config.start_warning(),
+    );
     lines.extend(dev_admin_key(&mut config));
-    let app = Arc::new(App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy)).map_err(Failed::Setting)?);
+    let app = Arc::new(
+        App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy))
+            .map_err(Failed::Setting)?,
+    );
     announce(&lines, warning.as_deref(), format, out);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = server::serve(listener, app, Bounds::default(), async {
@@ -152,13 +183,16 @@ async fn run(listener: std::net::TcpListener, mut config: Config, format: LogFor
     Ok(())
 }
 
-/// Makes an admin key for this start in dev mode, which configures none, and returns the line that shows it.
+/// Makes an admin key for this start in dev mode, which configures none, and returns the line that
+/// shows it.
 fn dev_admin_key(config: &mut Config) -> Option<String> {
     let entropy: &dyn Entropy = &SystemEntropy;
     let key = BASE64URL_NOPAD.encode(&entropy.bytes::<32>());
     let keys = AdminKeys::parse(&key).ok().filter(|_| config.dev_mode)?;
     config.admin_keys = AdminKeySource::Given(keys);
-    Some(format!("Admin key of this start, for the header X-Admin-API-Key: {key}"))
+    Some(format!(
+        "Admin key of this start, for the header X-Admin-API-Key: {key}"
+    ))
 }
 
 fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &Lines) {
@@ -184,11 +218,20 @@ fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &Li
 
 fn bind_fault(error: &std::io::Error) -> Fault {
     let (setting, remedy) = match error.kind() {
-        ErrorKind::AddrInUse => ("FUNCTIONS_CUSTOMHANDLER_PORT", "the port is in use; stop the other program or choose another port"),
-        ErrorKind::PermissionDenied => ("FUNCTIONS_CUSTOMHANDLER_PORT", "this port needs more rights; choose one from 1024 up"),
+        ErrorKind::AddrInUse => (
+            "FUNCTIONS_CUSTOMHANDLER_PORT",
+            "the port is in use; stop the other program or choose another port",
+        ),
+        ErrorKind::PermissionDenied => (
+            "FUNCTIONS_CUSTOMHANDLER_PORT",
+            "this port needs more rights; choose one from 1024 up",
+        ),
         _ => ("ROOMKEY_BIND", "this machine cannot listen on this address"),
     };
-    Fault { setting: setting.to_owned(), remedy: remedy.into() }
+    Fault {
+        setting: setting.to_owned(),
+        remedy: remedy.into(),
+    }
 }
 
 fn refuse(faults: &[Fault]) -> ExitCode {
@@ -196,7 +239,8 @@ fn refuse(faults: &[Fault]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes lines to stdout and waits for their reader, who asked for nothing else. One that went away is no reason to stop.
+/// Writes lines to stdout and waits for their reader, who asked for nothing else. One that went
+/// away is no reason to stop.
 fn say<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> ExitCode {
     for line in lines {
         let _ = writeln!(std::io::stdout(), "{}", line.as_ref());

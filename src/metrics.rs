@@ -1,7 +1,9 @@
-//! Counts what happens, for the operator. What there is, and what to do when it moves: [`catalogue`].
+//! Counts what happens, for the operator. What there is, and what to do when it moves:
+//! [`catalogue`].
 //!
-//! A label is a word of ours, never a client's, so their number is bounded and none of them is personal. Text format 0.0.4 of
-//! Prometheus (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+//! A label is a word of ours, never a client's, so their number is bounded and none of them is
+//! personal. Text format 0.0.4 of Prometheus
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 pub mod catalogue;
 
@@ -9,21 +11,29 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+};
 
 use self::catalogue::{
-    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, Metric, OIDC_KEY_FETCHES, OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE,
-    PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED, REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
+    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, Metric, OIDC_KEY_FETCHES,
+    OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED,
+    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
     UPSTREAM_DURATION,
 };
 
 /// The media type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Upper bounds in seconds: most answers take less than a tenth of a millisecond, and at 10 s the edge gives up.
-const DURATION_BUCKETS: [f64; 16] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds in seconds: most answers take less than a tenth of a millisecond, and at 10 s the
+/// edge gives up.
+const DURATION_BUCKETS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
-/// Label values that are known before they happen. Each begins at 0, so that its first time is seen as a rise.
+/// Label values that are known before they happen. Each begins at 0, so that its first time is seen
+/// as a rise.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Known<'a> {
     /// The names of all budgets.
@@ -84,7 +94,8 @@ pub struct Metrics {
     scraped: Mutex<Scraped>,
 }
 
-/// Values that a scrape sets; under one lock, so that two scrapes at once cannot count the same fetch twice.
+/// Values that a scrape sets; under one lock, so that two scrapes at once cannot count the same
+/// fetch twice.
 struct Scraped {
     degraded: GaugeVec,
     keys_age: GaugeVec,
@@ -139,16 +150,30 @@ impl Metrics {
             metrics.mints.with_label_values(&[*upstream, "minted"]);
         }
         metrics.panics.with_label_values(NO_LABELS);
-        gauges(&metrics.registry, &BUILD_INFO).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        gauges(&metrics.registry, &BUILD_INFO)
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
         let started_at = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        gauges(&metrics.registry, &START_TIME).with_label_values(NO_LABELS).set(started_at.as_secs_f64());
+        gauges(&metrics.registry, &START_TIME)
+            .with_label_values(NO_LABELS)
+            .set(started_at.as_secs_f64());
         metrics
     }
 
     /// Counts one answer. `status` is one of HTTP's, as three digits.
-    pub fn request(&self, route: &'static str, status: &str, code: Option<&'static str>, duration: Duration) {
-        self.requests.with_label_values(&[route, status, code.unwrap_or("none")]).inc();
-        self.request_duration.with_label_values(&[route]).observe(duration.as_secs_f64());
+    pub fn request(
+        &self,
+        route: &'static str,
+        status: &str,
+        code: Option<&'static str>,
+        duration: Duration,
+    ) {
+        self.requests
+            .with_label_values(&[route, status, code.unwrap_or("none")])
+            .inc();
+        self.request_duration
+            .with_label_values(&[route])
+            .observe(duration.as_secs_f64());
     }
 
     /// Counts a request that a used-up budget refused.
@@ -166,12 +191,14 @@ impl Metrics {
         self.auth_rejected.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a Realtime client secret that was asked for at an upstream; `outcome` is `minted` or an error's code. `duration` is
-    /// there where the upstream was asked at all.
+    /// Counts a Realtime client secret that was asked for at an upstream; `outcome` is `minted` or
+    /// an error's code. `duration` is there where the upstream was asked at all.
     pub fn mint(&self, provider: &'static str, outcome: &'static str, duration: Option<Duration>) {
         self.mints.with_label_values(&[provider, outcome]).inc();
         if let Some(duration) = duration {
-            self.upstream_duration.with_label_values(&[provider]).observe(duration.as_secs_f64());
+            self.upstream_duration
+                .with_label_values(&[provider])
+                .observe(duration.as_secs_f64());
         }
     }
 
@@ -187,27 +214,51 @@ impl Metrics {
     pub fn render(&self, scrape: &Scrape) -> Result<String, CannotRender> {
         let scraped = self.scraped.lock().unwrap_or_else(PoisonError::into_inner);
         scraped.set(scrape);
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|_| CannotRender)
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .map_err(|_| CannotRender)
     }
 }
 
 impl Scraped {
     fn set(&self, scrape: &Scrape) {
-        self.degraded.with_label_values(NO_LABELS).set(f64::from(u8::from(scrape.rate_limit_degraded)));
-        set_or_remove(&self.keys_age, scrape.oidc_keys.and_then(|keys| keys.age).map(|age| age.as_secs_f64()));
-        let unreadable = scrape.oidc_keys.and_then(|keys| keys.unreadable).and_then(|entries| u32::try_from(entries).ok());
+        self.degraded
+            .with_label_values(NO_LABELS)
+            .set(f64::from(u8::from(scrape.rate_limit_degraded)));
+        set_or_remove(
+            &self.keys_age,
+            scrape
+                .oidc_keys
+                .and_then(|keys| keys.age)
+                .map(|age| age.as_secs_f64()),
+        );
+        let unreadable = scrape
+            .oidc_keys
+            .and_then(|keys| keys.unreadable)
+            .and_then(|entries| u32::try_from(entries).ok());
         set_or_remove(&self.keys_unreadable, unreadable.map(f64::from));
         set_or_remove(&self.memory, resident_memory_bytes());
         for (provider, state) in &scrape.breakers {
             self.breakers.with_label_values(&[*provider]).set(*state);
         }
-        if let Some(OidcKeys { fetched, failed, .. }) = scrape.oidc_keys {
-            raise_to(&self.key_fetches, [("fetched", fetched), ("failed", failed)]);
+        if let Some(OidcKeys {
+            fetched, failed, ..
+        }) = scrape.oidc_keys
+        {
+            raise_to(
+                &self.key_fetches,
+                [("fetched", fetched), ("failed", failed)],
+            );
         }
-        raise_to(&self.lines_dropped, scrape.log_lines_dropped.iter().copied());
+        raise_to(
+            &self.lines_dropped,
+            scrape.log_lines_dropped.iter().copied(),
+        );
         self.secret_state.reset();
         for (secret, state) in &scrape.secrets {
-            self.secret_state.with_label_values(&[*secret, *state]).set(1.0);
+            self.secret_state
+                .with_label_values(&[*secret, *state])
+                .set(1.0);
         }
         if !scrape.secrets.is_empty() {
             let (read, failed) = scrape.secret_reads;
@@ -237,8 +288,15 @@ fn set_or_remove(gauges: &GaugeVec, value: Option<f64>) {
 /// `VmRSS` of proc(5), which stands in kB.
 fn resident_memory_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
-    kilobytes.parse::<u32>().ok().map(|kilobytes| f64::from(kilobytes) * 1024.0)
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?
+        .trim()
+        .strip_suffix(" kB")?;
+    kilobytes
+        .parse::<u32>()
+        .ok()
+        .map(|kilobytes| f64::from(kilobytes) * 1024.0)
 }
 
 fn counters(registry: &Registry, metric: &Metric) -> IntCounterVec {
@@ -258,10 +316,18 @@ fn options(metric: &Metric) -> Opts {
     Opts::new(metric.name, metric.help)
 }
 
-#[expect(clippy::expect_used, reason = "names and labels are constants; the tests register every one of them")]
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+#[expect(
+    clippy::expect_used,
+    reason = "names and labels are constants; the tests register every one of them"
+)]
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> C {
     let collector = made.expect("the metric's name and labels are valid");
-    registry.register(Box::new(collector.clone())).expect("the metric's name is its own");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("the metric's name is its own");
     collector
 }
 
@@ -278,7 +344,12 @@ mod tests {
     fn metrics() -> Metrics {
         Metrics::new(
             UNIX_EPOCH + STARTED,
-            &Known { budgets: &["token"], reasons: &["expired"], providers: &["livekit"], upstreams: &["openai"] },
+            &Known {
+                budgets: &["token"],
+                reasons: &["expired"],
+                providers: &["livekit"],
+                upstreams: &["openai"],
+            },
         )
     }
 
@@ -286,22 +357,46 @@ mod tests {
     fn busy() -> (Metrics, Scrape) {
         let metrics = metrics();
         metrics.request("/api/token", "200", None, Duration::from_micros(300));
-        metrics.request("/api/token", "429", Some("rate_limited"), Duration::from_micros(20));
+        metrics.request(
+            "/api/token",
+            "429",
+            Some("rate_limited"),
+            Duration::from_micros(20),
+        );
         metrics.rate_limited("token");
         metrics.token("livekit", "issued");
         metrics.auth_rejected("expired");
         metrics.mint("openai", "minted", Some(Duration::from_millis(90)));
         metrics.mint("openai", "upstream_unavailable", None);
         metrics.panicked();
-        let oidc_keys = Some(OidcKeys { age: Some(Duration::from_millis(1_500)), fetched: 2, failed: 1, unreadable: Some(3) });
+        let oidc_keys = Some(OidcKeys {
+            age: Some(Duration::from_millis(1_500)),
+            fetched: 2,
+            failed: 1,
+            unreadable: Some(3),
+        });
         let secrets = vec![("livekit-api-key", "fresh"), ("openai-api-key", "missing")];
-        let (breakers, log_lines_dropped) = (vec![("openai", 2.0)], vec![("stdout", 7), ("stderr", 0)]);
-        (metrics, Scrape { rate_limit_degraded: true, oidc_keys, secrets, secret_reads: (5, 3), breakers, log_lines_dropped })
+        let (breakers, log_lines_dropped) =
+            (vec![("openai", 2.0)], vec![("stdout", 7), ("stderr", 0)]);
+        (
+            metrics,
+            Scrape {
+                rate_limit_degraded: true,
+                oidc_keys,
+                secrets,
+                secret_reads: (5, 3),
+                breakers,
+                log_lines_dropped,
+            },
+        )
     }
 
     /// Samples by name and labels, after a check of the format's grammar line by line.
     fn samples(text: &str) -> BTreeMap<String, f64> {
-        let sample = regex::Regex::new(r#"^([a-z_]+)(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? ([0-9.e+-]+|\+Inf)$"#).unwrap();
+        let sample = regex::Regex::new(
+            r#"^([a-z_]+)(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? ([0-9.e+-]+|\+Inf)$"#,
+        )
+        .unwrap();
         let (mut samples, mut family) = (BTreeMap::new(), String::new());
         assert!(text.ends_with('\n'));
         for line in text.lines() {
@@ -310,14 +405,22 @@ mod tests {
                 let (name, rest) = rest.split_once(' ').unwrap();
                 match word {
                     "HELP" => name.clone_into(&mut family),
-                    "TYPE" => assert!(name == family && ["counter", "gauge", "histogram"].contains(&rest), "{line}"),
+                    "TYPE" => assert!(
+                        name == family && ["counter", "gauge", "histogram"].contains(&rest),
+                        "{line}"
+                    ),
                     _ => panic!("{line}"),
                 }
                 continue;
             }
             assert!(sample.is_match(line) && line.starts_with(&family), "{line}");
             let (key, value) = line.rsplit_once(' ').unwrap();
-            assert!(samples.insert(key.to_owned(), value.parse().unwrap()).is_none(), "twice: {key}");
+            assert!(
+                samples
+                    .insert(key.to_owned(), value.parse().unwrap())
+                    .is_none(),
+                "twice: {key}"
+            );
         }
         samples
     }
@@ -330,15 +433,38 @@ mod tests {
     fn what_is_rendered_is_what_the_table_lists() {
         let (metrics, scrape) = busy();
         let text = metrics.render(&scrape).unwrap();
-        let types: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
-        let listed: BTreeSet<_> = METRICS.iter().map(|metric| format!("{} {}", metric.name, metric.kind.as_str())).collect();
+        let types: BTreeSet<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(str::to_owned)
+            .collect();
+        let listed: BTreeSet<_> = METRICS
+            .iter()
+            .map(|metric| format!("{} {}", metric.name, metric.kind.as_str()))
+            .collect();
         assert_eq!(types, listed);
         for metric in METRICS {
-            let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
+            let suffix = if metric.kind == Kind::Histogram {
+                "_count"
+            } else {
+                ""
+            };
             let start = format!("{}{suffix}", metric.name);
-            let line = text.lines().find(|line| line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' ']))).unwrap();
+            let line = text
+                .lines()
+                .find(|line| {
+                    line.strip_prefix(&start)
+                        .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                })
+                .unwrap();
             assert_eq!(line.matches("=\"").count(), metric.labels.len(), "{line}");
-            assert!(metric.labels.iter().all(|label| line.contains(&format!("{label}=\""))), "{line}");
+            assert!(
+                metric
+                    .labels
+                    .iter()
+                    .all(|label| line.contains(&format!("{label}=\""))),
+                "{line}"
+            );
             assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)));
         }
     }
@@ -347,33 +473,85 @@ mod tests {
     fn a_busy_server_is_written_down_exactly() {
         let samples = read(&busy());
         for (key, value) in [
-            (r#"roomkey_requests_total{code="none",route="/api/token",status="200"}"#, 1.0),
-            (r#"roomkey_requests_total{code="rate_limited",route="/api/token",status="429"}"#, 1.0),
-            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.0001"}"#, 1.0),
-            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.00025"}"#, 1.0),
-            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.0005"}"#, 2.0),
-            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="10"}"#, 2.0),
-            (r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="+Inf"}"#, 2.0),
-            (r#"roomkey_request_duration_seconds_count{route="/api/token"}"#, 2.0),
+            (
+                r#"roomkey_requests_total{code="none",route="/api/token",status="200"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_requests_total{code="rate_limited",route="/api/token",status="429"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.0001"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.00025"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="0.0005"}"#,
+                2.0,
+            ),
+            (
+                r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="10"}"#,
+                2.0,
+            ),
+            (
+                r#"roomkey_request_duration_seconds_bucket{route="/api/token",le="+Inf"}"#,
+                2.0,
+            ),
+            (
+                r#"roomkey_request_duration_seconds_count{route="/api/token"}"#,
+                2.0,
+            ),
             (r#"roomkey_rate_limited_total{budget="token"}"#, 1.0),
             ("roomkey_rate_limit_degraded", 1.0),
-            (r#"roomkey_tokens_total{outcome="issued",provider="livekit"}"#, 1.0),
+            (
+                r#"roomkey_tokens_total{outcome="issued",provider="livekit"}"#,
+                1.0,
+            ),
             (r#"roomkey_auth_rejected_total{reason="expired"}"#, 1.0),
             ("roomkey_oidc_keys_age_seconds", 1.5),
-            (r#"roomkey_secret_state{secret="livekit-api-key",state="fresh"}"#, 1.0),
-            (r#"roomkey_secret_state{secret="openai-api-key",state="missing"}"#, 1.0),
+            (
+                r#"roomkey_secret_state{secret="livekit-api-key",state="fresh"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_secret_state{secret="openai-api-key",state="missing"}"#,
+                1.0,
+            ),
             (r#"roomkey_secret_reads_total{outcome="read"}"#, 5.0),
             (r#"roomkey_secret_reads_total{outcome="failed"}"#, 3.0),
             (r#"roomkey_oidc_key_fetches_total{outcome="fetched"}"#, 2.0),
             (r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#, 1.0),
-            (r#"roomkey_mints_total{outcome="minted",provider="openai"}"#, 1.0),
-            (r#"roomkey_mints_total{outcome="upstream_unavailable",provider="openai"}"#, 1.0),
-            (r#"roomkey_upstream_duration_seconds_bucket{provider="openai",le="0.1"}"#, 1.0),
-            (r#"roomkey_upstream_duration_seconds_count{provider="openai"}"#, 1.0),
+            (
+                r#"roomkey_mints_total{outcome="minted",provider="openai"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_mints_total{outcome="upstream_unavailable",provider="openai"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_upstream_duration_seconds_bucket{provider="openai",le="0.1"}"#,
+                1.0,
+            ),
+            (
+                r#"roomkey_upstream_duration_seconds_count{provider="openai"}"#,
+                1.0,
+            ),
             (r#"roomkey_breaker_state{provider="openai"}"#, 2.0),
             ("roomkey_panics_total", 1.0),
             (r#"roomkey_log_lines_dropped_total{stream="stdout"}"#, 7.0),
-            (concat!(r#"roomkey_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
+            (
+                concat!(
+                    r#"roomkey_build_info{version=""#,
+                    env!("CARGO_PKG_VERSION"),
+                    r#""}"#
+                ),
+                1.0,
+            ),
             ("process_start_time_seconds", STARTED.as_secs_f64()),
         ] {
             assert_eq!(samples.get(key), Some(&value), "{key}");
@@ -396,17 +574,35 @@ mod tests {
         ] {
             assert_eq!(samples.get(key), Some(&0.0), "{key}");
         }
-        assert!(!samples.keys().any(|key| key.contains("oidc")), "no provider, no keys, no age");
-        assert!(!samples.keys().any(|key| key.contains("secret")), "no vault, no secrets");
+        assert!(
+            !samples.keys().any(|key| key.contains("oidc")),
+            "no provider, no keys, no age"
+        );
+        assert!(
+            !samples.keys().any(|key| key.contains("secret")),
+            "no vault, no secrets"
+        );
     }
 
     #[test]
     fn a_secret_is_in_one_state_at_a_time() {
         let (metrics, scrape) = busy();
         metrics.render(&scrape).unwrap();
-        let samples = read(&(metrics, Scrape { secrets: vec![("livekit-api-key", "stale")], ..scrape }));
-        let states: Vec<_> = samples.keys().filter(|key| key.starts_with("roomkey_secret_state")).collect();
-        assert_eq!(states, [r#"roomkey_secret_state{secret="livekit-api-key",state="stale"}"#]);
+        let samples = read(&(
+            metrics,
+            Scrape {
+                secrets: vec![("livekit-api-key", "stale")],
+                ..scrape
+            },
+        ));
+        let states: Vec<_> = samples
+            .keys()
+            .filter(|key| key.starts_with("roomkey_secret_state"))
+            .collect();
+        assert_eq!(
+            states,
+            [r#"roomkey_secret_state{secret="livekit-api-key",state="stale"}"#]
+        );
     }
 
     #[test]
@@ -421,17 +617,31 @@ mod tests {
                 });
             }
         });
-        assert_eq!(read(&(metrics, scrape)).get(r#"roomkey_oidc_key_fetches_total{outcome="fetched"}"#), Some(&2.0));
+        assert_eq!(
+            read(&(metrics, scrape)).get(r#"roomkey_oidc_key_fetches_total{outcome="fetched"}"#),
+            Some(&2.0)
+        );
     }
 
     #[test]
     fn an_age_that_is_no_longer_known_is_left_out_again() {
         let (metrics, scrape) = busy();
         metrics.render(&scrape).unwrap();
-        let lost = Scrape { oidc_keys: Some(OidcKeys { age: None, fetched: 2, failed: 9, unreadable: None }), ..Scrape::default() };
+        let lost = Scrape {
+            oidc_keys: Some(OidcKeys {
+                age: None,
+                fetched: 2,
+                failed: 9,
+                unreadable: None,
+            }),
+            ..Scrape::default()
+        };
         let samples = read(&(metrics, lost));
         assert_eq!(samples.get("roomkey_oidc_keys_age_seconds"), None);
-        assert_eq!(samples[r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#].to_bits(), 9.0_f64.to_bits());
+        assert_eq!(
+            samples[r#"roomkey_oidc_key_fetches_total{outcome="failed"}"#].to_bits(),
+            9.0_f64.to_bits()
+        );
         assert_eq!(samples["roomkey_rate_limit_degraded"].to_bits(), 0);
     }
 }

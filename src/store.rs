@@ -1,5 +1,5 @@
-//! What outlasts a request: how much of each budget every caller has used, in memory or shared through Redis, and which tokens
-//! were checked before.
+//! What outlasts a request: how much of each budget every caller has used, in memory or shared
+//! through Redis, and which tokens were checked before.
 //!
 //! What leaves the process is a keyed hash and a number; nothing there names a caller.
 

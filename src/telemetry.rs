@@ -1,7 +1,8 @@
 //! Log lines: one access line a request, and few others.
 //!
-//! The Functions host takes stdout as information and stderr as an error, or as a warning where the line holds "warn"; so WARN
-//! and ERROR go to stderr and the level stands in each line. Fields hold our own words, numbers and checked ids only.
+//! The Functions host takes stdout as information and stderr as an error, or as a warning where the
+//! line holds "warn"; so WARN and ERROR go to stderr and the level stands in each line. Fields hold
+//! our own words, numbers and checked ids only.
 
 mod json;
 mod lines;
@@ -77,8 +78,26 @@ pub struct Access {
 
 /// Writes the access line: a fault of ours as ERROR, another 5xx as WARN, all else as INFO.
 pub fn access(access: &Access) {
-    let Access { ids: Ids { request_id, trace_id }, method, route, status, code, cause, caller, provider, upstream_id, duration } = access;
-    let (trace_id, caller, upstream_id) = (trace_id.map(display), caller.map(display), upstream_id.as_ref().map(display));
+    let Access {
+        ids: Ids {
+            request_id,
+            trace_id,
+        },
+        method,
+        route,
+        status,
+        code,
+        cause,
+        caller,
+        provider,
+        upstream_id,
+        duration,
+    } = access;
+    let (trace_id, caller, upstream_id) = (
+        trace_id.map(display),
+        caller.map(display),
+        upstream_id.as_ref().map(display),
+    );
     let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {
         ($level:expr) => {
@@ -92,11 +111,26 @@ pub fn access(access: &Access) {
     }
 }
 
-/// Writes the audit line of a key that was issued or refused, whatever the level: who wants fewer lines still wants these.
+/// Writes the audit line of a key that was issued or refused, whatever the level: who wants fewer
+/// lines still wants these.
 pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
-    let AuditEvent { actor, action, provider, target, outcome, occurred_at } = event;
-    let Ids { request_id, trace_id } = ids;
-    let (room_name, jti, session_id) = (target.map(RoomName::as_str), outcome.jti().map(display), outcome.session_id().map(display));
+    let AuditEvent {
+        actor,
+        action,
+        provider,
+        target,
+        outcome,
+        occurred_at,
+    } = event;
+    let Ids {
+        request_id,
+        trace_id,
+    } = ids;
+    let (room_name, jti, session_id) = (
+        target.map(RoomName::as_str),
+        outcome.jti().map(display),
+        outcome.session_id().map(display),
+    );
     tracing::info!(
         target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(),
         provider = provider.map(Provider::as_str), "target" = room_name,
@@ -107,11 +141,18 @@ pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
 /// The format in force: on a terminal a person reads along.
 #[must_use]
 pub fn format(wanted: Option<LogFormat>) -> LogFormat {
-    wanted.unwrap_or_else(|| if std::io::stdout().is_terminal() { LogFormat::Text } else { LogFormat::Json })
+    wanted.unwrap_or_else(|| {
+        if std::io::stdout().is_terminal() {
+            LogFormat::Text
+        } else {
+            LogFormat::Json
+        }
+    })
 }
 
-/// Writes one line for the requests that a used-up budget refused since the last such line, in place of two lines for each of
-/// them. It stands for their audit lines too, so it is written whatever the level.
+/// Writes one line for the requests that a used-up budget refused since the last such line, in
+/// place of two lines for each of them. It stands for their audit lines too, so it is written
+/// whatever the level.
 pub fn unlogged_refusals(budget: &'static str, requests: u64) {
     tracing::info!(target: AUDIT, budget, requests, "requests refused without lines of their own");
 }
@@ -119,8 +160,8 @@ pub fn unlogged_refusals(budget: &'static str, requests: u64) {
 /// The streams of this process, once lines are written to them.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never written. Whoever ends the process
-/// must call [`Lines::finish`].
+/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never
+/// written. Whoever ends the process must call [`Lines::finish`].
 pub fn start(level: Level, format: LogFormat) -> &'static Lines {
     let lines = LINES.get_or_init(Lines::start);
     // Fails only if it was started before, and then lines are written already.
@@ -128,33 +169,51 @@ pub fn start(level: Level, format: LogFormat) -> &'static Lines {
     lines
 }
 
-/// Returns the number of lines that were dropped since the start because nobody read them, by stream.
+/// Returns the number of lines that were dropped since the start because nobody read them, by
+/// stream.
 #[must_use]
 pub fn lines_dropped() -> [(&'static str, u64); 2] {
-    LINES.get().map_or([("stdout", 0), ("stderr", 0)], Lines::dropped)
+    LINES
+        .get()
+        .map_or([("stdout", 0), ("stderr", 0)], Lines::dropped)
 }
 
 /// Writes where a panic happened, and not what it said: its message may hold a client's text.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
+        let (file, line) = panic
+            .location()
+            .map_or(("", 0), |place| (place.file(), place.line()));
         tracing::error!(file, line, "a panic");
     }));
 }
 
 /// What [`start`] starts, for any writer.
-pub fn subscriber<W>(level: Level, format: LogFormat, writer: W) -> impl tracing::Subscriber + Send + Sync
+pub fn subscriber<W>(
+    level: Level,
+    format: LogFormat,
+    writer: W,
+) -> impl tracing::Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Json => lines.event_format(json::Json).boxed(),
-        LogFormat::Text => lines.with_timer(Time).with_target(false).with_ansi(false).boxed(),
+        LogFormat::Text => lines
+            .with_timer(Time)
+            .with_target(false)
+            .with_ansi(false)
+            .boxed(),
     };
     // What a start says, its warnings above all, and the audit log are written whatever the level.
     Registry::default().with(
-        lines.with_filter(Targets::new().with_target("roomkey", level).with_target(START, Level::INFO).with_target(AUDIT, Level::INFO)),
+        lines.with_filter(
+            Targets::new()
+                .with_target("roomkey", level)
+                .with_target(START, Level::INFO)
+                .with_target(AUDIT, Level::INFO),
+        ),
     )
 }
 

@@ -1,4 +1,5 @@
-//! The outside world: what roomkey asks of others, each with a deadline, a size limit and no redirects.
+//! The outside world: what roomkey asks of others, each with a deadline, a size limit and no
+//! redirects.
 
 pub mod client;
 pub mod entra;

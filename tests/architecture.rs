@@ -1,4 +1,5 @@
-//! The house holds: who may call whom, who may name what, and how large a file may grow. `ARCHITECTURE.md` says why.
+//! The house holds: who may call whom, who may name what, and how large a file may grow.
+//! `ARCHITECTURE.md` says why.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeSet;
@@ -8,10 +9,53 @@ use regex::Regex;
 
 /// Each room, and the rooms of ours that it may name.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("main", &["app", "clock", "config", "domain", "entropy", "http", "process", "telemetry"]),
-    ("lib", &["app", "clock", "config", "domain", "entropy", "http", "metrics", "process", "store", "telemetry", "upstream"]),
-    ("app", &["clock", "config", "domain", "entropy", "metrics", "store", "upstream"]),
-    ("http", &["app", "clock", "config", "domain", "entropy", "metrics", "telemetry"]),
+    (
+        "main",
+        &[
+            "app",
+            "clock",
+            "config",
+            "domain",
+            "entropy",
+            "http",
+            "process",
+            "telemetry",
+        ],
+    ),
+    (
+        "lib",
+        &[
+            "app",
+            "clock",
+            "config",
+            "domain",
+            "entropy",
+            "http",
+            "metrics",
+            "process",
+            "store",
+            "telemetry",
+            "upstream",
+        ],
+    ),
+    (
+        "app",
+        &[
+            "clock", "config", "domain", "entropy", "metrics", "store", "upstream",
+        ],
+    ),
+    (
+        "http",
+        &[
+            "app",
+            "clock",
+            "config",
+            "domain",
+            "entropy",
+            "metrics",
+            "telemetry",
+        ],
+    ),
     ("telemetry", &["clock", "config", "domain"]),
     ("process", &["config"]),
     ("metrics", &[]),
@@ -27,13 +71,22 @@ const ROOMS: &[(&str, &[&str])] = &[
 const HOMES: &[(&str, &[&str])] = &[
     (r"\bwarp\b", &["http"]),
     (r"\bhyper(_util)?::", &["http"]),
-    (r"\bhttp::(Method|HeaderMap|StatusCode|Response|header)\b", &["http"]),
+    (
+        r"\bhttp::(Method|HeaderMap|StatusCode|Response|header)\b",
+        &["http"],
+    ),
     (r"\breqwest\b", &["upstream"]),
-    (r"\bazure_(core|identity|security_keyvault_secrets)\b", &["upstream"]),
+    (
+        r"\bazure_(core|identity|security_keyvault_secrets)\b",
+        &["upstream"],
+    ),
     (r"\bjsonwebtoken\b", &["domain"]),
     (r"\bprometheus\b", &["metrics"]),
     (r"\bredis::(aio|Client)\b|\bquick_cache\b", &["store"]),
-    (r"\bexpose_secret\(", &["config", "domain", "store", "upstream"]),
+    (
+        r"\bexpose_secret\(",
+        &["config", "domain", "store", "upstream"],
+    ),
     (r"\benv::(var|vars)", &["config"]),
     (r"\bSystemTime::now|\bInstant::now", &["clock"]),
     (r"\brand::", &["entropy"]),
@@ -60,11 +113,26 @@ fn files() -> Vec<File> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let relative = path.strip_prefix(&src).unwrap().to_owned();
-                let room = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+                let room = relative
+                    .iter()
+                    .next()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .trim_end_matches(".rs")
+                    .to_owned();
                 let text = std::fs::read_to_string(&path).unwrap();
                 let without_tests = text.split("#[cfg(test)]").next().unwrap();
-                let code = without_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-                files.push(File { path: relative, room, code });
+                let code = without_tests
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"))
+                    .collect::<Vec<_>>()
+                    .join("\n");
+                files.push(File {
+                    path: relative,
+                    room,
+                    code,
+                });
             }
         }
     }
@@ -75,9 +143,15 @@ fn files() -> Vec<File> {
 
 /// The rooms that a file names, by `crate::`, or in the program by `roomkey::`.
 fn named_rooms(file: &File) -> BTreeSet<String> {
-    let path = if file.room == "main" { r"\broomkey::(\w+)" } else { r"\bcrate::(\w+)" };
+    let path = if file.room == "main" {
+        r"\broomkey::(\w+)"
+    } else {
+        r"\bcrate::(\w+)"
+    };
     let path = Regex::new(path).unwrap();
-    path.captures_iter(&file.code).map(|found| found.get(1).unwrap().as_str().to_owned()).collect()
+    path.captures_iter(&file.code)
+        .map(|found| found.get(1).unwrap().as_str().to_owned())
+        .collect()
 }
 
 #[test]
@@ -88,7 +162,11 @@ fn architecture_rooms_name_only_the_rooms_that_they_may() {
             .find(|(room, _)| *room == file.room)
             .unwrap_or_else(|| panic!("{} is a new room: say what it may name", file.room));
         for named in named_rooms(&file) {
-            assert!(named == file.room || allowed.contains(&named.as_str()), "{} names {named}", file.path.display());
+            assert!(
+                named == file.room || allowed.contains(&named.as_str()),
+                "{} names {named}",
+                file.path.display()
+            );
         }
     }
 }
@@ -104,7 +182,10 @@ fn architecture_each_thing_has_its_home() {
             assert!(at_home || !found, "{} names {pattern}", file.path.display());
             found_at_home |= at_home && found;
         }
-        assert!(found_at_home, "{pattern} is found nowhere: the rule checks nothing");
+        assert!(
+            found_at_home,
+            "{pattern} is found nowhere: the rule checks nothing"
+        );
     }
 }
 
@@ -112,20 +193,48 @@ fn architecture_each_thing_has_its_home() {
 fn architecture_paths_are_written_so_that_they_can_be_checked() {
     let grouped = Regex::new(r"\b(crate|roomkey)::\{|\buse (crate|roomkey);").unwrap();
     for file in files() {
-        // From a room's own file `super` leads out of the room, from a file inside it only `super::super` does.
-        let leads_out = if file.path.components().count() == 1 { "super::" } else { "super::super::" };
-        assert!(!grouped.is_match(&file.code), "{} groups rooms in one `use`", file.path.display());
-        assert!(!file.code.contains(leads_out), "{} names a room by {leads_out}", file.path.display());
+        // From a room's own file `super` leads out of the room, from a file inside it only
+        // `super::super` does.
+        let leads_out = if file.path.components().count() == 1 {
+            "super::"
+        } else {
+            "super::super::"
+        };
+        assert!(
+            !grouped.is_match(&file.code),
+            "{} groups rooms in one `use`",
+            file.path.display()
+        );
+        assert!(
+            !file.code.contains(leads_out),
+            "{} names a room by {leads_out}",
+            file.path.display()
+        );
     }
 }
 
 #[test]
 fn architecture_files_are_small_and_named_for_what_they_hold() {
     for file in files() {
-        let lines = file.code.lines().filter(|line| !line.trim().is_empty()).count();
-        assert!(lines <= MAX_CODE_LINES, "{} has {lines} code lines", file.path.display());
+        let lines = file
+            .code
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .count();
+        assert!(
+            lines <= MAX_CODE_LINES,
+            "{} has {lines} code lines",
+            file.path.display()
+        );
         let name = file.path.file_stem().unwrap().to_str().unwrap();
-        assert!(!["mod", "utils", "util", "helpers", "common", "manager", "misc"].contains(&name), "{}", file.path.display());
+        assert!(
+            ![
+                "mod", "utils", "util", "helpers", "common", "manager", "misc"
+            ]
+            .contains(&name),
+            "{}",
+            file.path.display()
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Forged tokens: each is a good one with one thing broken. Shared by the tests of the rules and those of the whole service.
+//! Forged tokens: each is a good one with one thing broken. Shared by the tests of the rules and
+//! those of the whole service.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -28,7 +29,8 @@ pub struct Terms {
 pub struct Forgery {
     /// What is broken.
     pub name: &'static str,
-    /// The word under which the log must have it, so that a forgery is not refused for another reason than its own.
+    /// The word under which the log must have it, so that a forgery is not refused for another
+    /// reason than its own.
     pub reason: &'static str,
     /// What stands behind `Bearer `.
     pub token: String,
@@ -45,7 +47,11 @@ impl Forge {
     /// Makes new keys.
     pub fn new() -> Self {
         let key = || KeyPair::generate(KeySize::Rsa2048).unwrap();
-        Self { good: key(), other: key(), attacker: key() }
+        Self {
+            good: key(),
+            other: key(),
+            attacker: key(),
+        }
     }
 
     /// What the provider publishes.
@@ -68,7 +74,8 @@ impl Forge {
         self.sign(&header(), &claims(terms))
     }
 
-    /// Every forgery. `terms` must be those that the verifier holds tokens against, with a list of tenants.
+    /// Every forgery. `terms` must be those that the verifier holds tokens against, with a list of
+    /// tenants.
     pub fn forgeries(&self, terms: &Terms) -> Vec<Forgery> {
         let mut forgeries = self.in_the_header(terms);
         forgeries.extend(self.in_the_signature(terms));
@@ -80,36 +87,96 @@ impl Forge {
     fn in_the_header(&self, terms: &Terms) -> Vec<Forgery> {
         let claims = claims(terms);
         let attacker = jwk(&self.attacker, KEY_ID);
-        let signed = |name, reason, change: Value| Forgery { name, reason, token: self.sign(&changed(&header(), change), &claims) };
+        let signed = |name, reason, change: Value| Forgery {
+            name,
+            reason,
+            token: self.sign(&changed(&header(), change), &claims),
+        };
         // The attacker signs and brings or names the key that would fit.
         let brought = |name, change: Value| Forgery {
             name,
             reason: "signature",
             token: signed_by(&self.attacker, &changed(&header(), change), &claims),
         };
-        let in_text = |name, reason, header: &str| Forgery { name, reason, token: self.sign_text(header, &claims.to_string()) };
+        let in_text = |name, reason, header: &str| Forgery {
+            name,
+            reason,
+            token: self.sign_text(header, &claims.to_string()),
+        };
         let mut forgeries = vec![
-            signed("alg is none, signature kept", "algorithm", json!({ "alg": "none" })),
+            signed(
+                "alg is none, signature kept",
+                "algorithm",
+                json!({ "alg": "none" }),
+            ),
             signed("alg is missing", "algorithm", json!({ "alg": null })),
-            signed("alg is in lower case", "algorithm", json!({ "alg": "rs256" })),
+            signed(
+                "alg is in lower case",
+                "algorithm",
+                json!({ "alg": "rs256" }),
+            ),
             signed("alg is a number", "algorithm", json!({ "alg": 256 })),
             signed("alg is a list", "algorithm", json!({ "alg": ["RS256"] })),
             signed("alg is unknown", "algorithm", json!({ "alg": "RS1" })),
-            signed("alg is another one of the same key", "signature", json!({ "alg": "RS512" })),
-            signed("alg is PSS, signature is not", "signature", json!({ "alg": "PS256" })),
-            signed("alg is of another kind of key", "key", json!({ "alg": "ES256" })),
+            signed(
+                "alg is another one of the same key",
+                "signature",
+                json!({ "alg": "RS512" }),
+            ),
+            signed(
+                "alg is PSS, signature is not",
+                "signature",
+                json!({ "alg": "PS256" }),
+            ),
+            signed(
+                "alg is of another kind of key",
+                "key",
+                json!({ "alg": "ES256" }),
+            ),
             signed("typ is empty", "type", json!({ "typ": "" })),
-            signed("typ is an empty media type", "type", json!({ "typ": "application/" })),
+            signed(
+                "typ is an empty media type",
+                "type",
+                json!({ "typ": "application/" }),
+            ),
             signed("typ is JWE", "type", json!({ "typ": "JWE" })),
-            signed("typ is of a logout token", "type", json!({ "typ": "logout+jwt" })),
-            signed("typ is of an ID token's cousin", "type", json!({ "typ": "dpop+jwt" })),
-            signed("typ is another media type", "type", json!({ "typ": "text/jwt" })),
+            signed(
+                "typ is of a logout token",
+                "type",
+                json!({ "typ": "logout+jwt" }),
+            ),
+            signed(
+                "typ is of an ID token's cousin",
+                "type",
+                json!({ "typ": "dpop+jwt" }),
+            ),
+            signed(
+                "typ is another media type",
+                "type",
+                json!({ "typ": "text/jwt" }),
+            ),
             signed("typ is a list", "type", json!({ "typ": ["at+jwt"] })),
-            signed("crit names an unknown extension", "critical", json!({ "crit": ["x"], "x": 1 })),
+            signed(
+                "crit names an unknown extension",
+                "critical",
+                json!({ "crit": ["x"], "x": 1 }),
+            ),
             signed("crit is empty", "critical", json!({ "crit": [] })),
-            signed("b64 is false", "critical", json!({ "b64": false, "crit": ["b64"] })),
-            signed("b64 is false without crit", "critical", json!({ "b64": false })),
-            signed("kid is another key of the provider's", "signature", json!({ "kid": OTHER_KEY_ID })),
+            signed(
+                "b64 is false",
+                "critical",
+                json!({ "b64": false, "crit": ["b64"] }),
+            ),
+            signed(
+                "b64 is false without crit",
+                "critical",
+                json!({ "b64": false }),
+            ),
+            signed(
+                "kid is another key of the provider's",
+                "signature",
+                json!({ "kid": OTHER_KEY_ID }),
+            ),
             signed("kid is unknown", "key", json!({ "kid": "k3" })),
             signed("kid is empty", "key", json!({ "kid": "" })),
             signed("kid is a path", "key", json!({ "kid": "../../dev/null" })),
@@ -119,26 +186,56 @@ impl Forge {
             Forgery {
                 name: "kid is missing and the key is nobody's",
                 reason: "signature",
-                token: signed_by(&self.attacker, &changed(&header(), json!({ "kid": null })), &claims),
+                token: signed_by(
+                    &self.attacker,
+                    &changed(&header(), json!({ "kid": null })),
+                    &claims,
+                ),
             },
             brought("the key comes along as jwk", json!({ "jwk": attacker })),
-            brought("the key lies at jku", json!({ "jku": "http://127.0.0.1:9/keys" })),
-            brought("the certificate lies at x5u", json!({ "x5u": "http://127.0.0.1:9/cert" })),
-            brought("the certificate comes along as x5c", json!({ "x5c": ["MIIB"] })),
+            brought(
+                "the key lies at jku",
+                json!({ "jku": "http://127.0.0.1:9/keys" }),
+            ),
+            brought(
+                "the certificate lies at x5u",
+                json!({ "x5u": "http://127.0.0.1:9/cert" }),
+            ),
+            brought(
+                "the certificate comes along as x5c",
+                json!({ "x5c": ["MIIB"] }),
+            ),
             in_text("the header is a list", "form", r#"["RS256"]"#),
             in_text("the header is a text", "form", r#""RS256""#),
-            in_text("the header names alg twice", "form", r#"{"alg":"none","alg":"RS256","typ":"at+jwt","kid":"k1"}"#),
+            in_text(
+                "the header names alg twice",
+                "form",
+                r#"{"alg":"none","alg":"RS256","typ":"at+jwt","kid":"k1"}"#,
+            ),
             in_text("the header is not JSON", "form", "{alg:RS256}"),
             in_text("the header is empty", "form", ""),
         ];
-        for (name, alg) in [("HS256 with the public key as secret, in PEM", true), ("HS256 with the public key as secret, in DER", false)] {
+        for (name, alg) in [
+            ("HS256 with the public key as secret, in PEM", true),
+            ("HS256 with the public key as secret, in DER", false),
+        ] {
             let der = self.good.public_key().as_ref();
-            let pem = format!("-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n", data_encoding::BASE64.encode(der));
+            let pem = format!(
+                "-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n",
+                data_encoding::BASE64.encode(der)
+            );
             let key = hmac::Key::new(hmac::HMAC_SHA256, if alg { pem.as_bytes() } else { der });
-            let message = message(&changed(&header(), json!({ "alg": "HS256" })).to_string(), &claims.to_string());
+            let message = message(
+                &changed(&header(), json!({ "alg": "HS256" })).to_string(),
+                &claims.to_string(),
+            );
             let signature = hmac::sign(&key, message.as_bytes());
             let token = format!("{message}.{}", BASE64URL_NOPAD.encode(signature.as_ref()));
-            forgeries.push(Forgery { name, reason: "algorithm", token });
+            forgeries.push(Forgery {
+                name,
+                reason: "algorithm",
+                token,
+            });
         }
         forgeries
     }
@@ -148,7 +245,12 @@ impl Forge {
         let good = self.sign(&header, &claims);
         let (message_of_good, signature) = good.rsplit_once('.').unwrap();
         let mallory = changed(&claims, json!({ "sub": "mallory" }));
-        let signature_of_another = self.sign(&header, &mallory).rsplit_once('.').unwrap().1.to_owned();
+        let signature_of_another = self
+            .sign(&header, &mallory)
+            .rsplit_once('.')
+            .unwrap()
+            .1
+            .to_owned();
         let with_signature = |name, bytes: &[u8]| Forgery {
             name,
             reason: "signature",
@@ -157,19 +259,54 @@ impl Forge {
         let bytes = BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
         let mut flipped = bytes.clone();
         flipped[100] ^= 1;
-        let plain = |name, reason, token| Forgery { name, reason, token };
-        let none = message(&json!({ "alg": "none", "typ": "JWT" }).to_string(), &claims.to_string());
+        let plain = |name, reason, token| Forgery {
+            name,
+            reason,
+            token,
+        };
+        let none = message(
+            &json!({ "alg": "none", "typ": "JWT" }).to_string(),
+            &claims.to_string(),
+        );
         vec![
-            plain("a perfect token of the wrong key", "signature", signed_by(&self.attacker, &header, &claims)),
+            plain(
+                "a perfect token of the wrong key",
+                "signature",
+                signed_by(&self.attacker, &header, &claims),
+            ),
             plain(
                 "signed with PSS, alg says RS256",
                 "signature",
-                signed(&self.good, &RSA_PSS_SHA256, &header.to_string(), &claims.to_string()),
+                signed(
+                    &self.good,
+                    &RSA_PSS_SHA256,
+                    &header.to_string(),
+                    &claims.to_string(),
+                ),
             ),
-            plain("the payload is swapped", "signature", format!("{}.{signature}", message(&header.to_string(), &mallory.to_string()))),
-            plain("the signature of another token", "signature", format!("{message_of_good}.{signature_of_another}")),
-            plain("the signature is stripped", "signature", format!("{message_of_good}.")),
-            plain("alg is none, signature stripped", "algorithm", format!("{none}.")),
+            plain(
+                "the payload is swapped",
+                "signature",
+                format!(
+                    "{}.{signature}",
+                    message(&header.to_string(), &mallory.to_string())
+                ),
+            ),
+            plain(
+                "the signature of another token",
+                "signature",
+                format!("{message_of_good}.{signature_of_another}"),
+            ),
+            plain(
+                "the signature is stripped",
+                "signature",
+                format!("{message_of_good}."),
+            ),
+            plain(
+                "alg is none, signature stripped",
+                "algorithm",
+                format!("{none}."),
+            ),
             with_signature("one bit of the signature is flipped", &flipped),
             with_signature("the signature is cut", &bytes[..255]),
             with_signature("the signature is longer", &[&bytes[..], &[0]].concat()),
@@ -181,12 +318,24 @@ impl Forge {
     fn in_the_claims(&self, terms: &Terms) -> Vec<Forgery> {
         let (header, claims) = (header(), claims(terms));
         let (now, issuer, audience) = (terms.now, terms.issuer.as_str(), terms.audience.as_str());
-        let signed = |name, reason, change: Value| Forgery { name, reason, token: self.sign(&header, &changed(&claims, change)) };
-        let in_text = |name, claims: &str| Forgery { name, reason: "claims", token: self.sign_text(&header.to_string(), claims) };
+        let signed = |name, reason, change: Value| Forgery {
+            name,
+            reason,
+            token: self.sign(&header, &changed(&claims, change)),
+        };
+        let in_text = |name, claims: &str| Forgery {
+            name,
+            reason: "claims",
+            token: self.sign_text(&header.to_string(), claims),
+        };
         let doubled = claims.to_string().replacen('{', r#"{"sub":"mallory","#, 1);
         vec![
             signed("exp is missing", "claims", json!({ "exp": null })),
-            signed("exp is text", "claims", json!({ "exp": (now + 600).to_string() })),
+            signed(
+                "exp is text",
+                "claims",
+                json!({ "exp": (now + 600).to_string() }),
+            ),
             signed("exp is below zero", "claims", json!({ "exp": -1 })),
             signed("exp is true", "claims", json!({ "exp": true })),
             signed("exp is a list", "claims", json!({ "exp": [now + 600] })),
@@ -197,41 +346,117 @@ impl Forge {
                 json!({ "exp": serde_json::from_str::<Value>(&format!("{}.5", now - 61)).unwrap() }),
             ),
             signed("exp is zero", "expired", json!({ "exp": 0 })),
-            signed("exp is in milliseconds", "claims", json!({ "exp": (now + 600) * 1_000 })),
-            signed("exp lies past the year 9999", "claims", json!({ "exp": 253_402_300_800_u64 })),
-            signed("exp is the largest number", "claims", json!({ "exp": u64::MAX })),
+            signed(
+                "exp is in milliseconds",
+                "claims",
+                json!({ "exp": (now + 600) * 1_000 }),
+            ),
+            signed(
+                "exp lies past the year 9999",
+                "claims",
+                json!({ "exp": 253_402_300_800_u64 }),
+            ),
+            signed(
+                "exp is the largest number",
+                "claims",
+                json!({ "exp": u64::MAX }),
+            ),
             signed("exp has no end", "claims", json!({ "exp": 1e300 })),
-            signed("nbf lies 61 s ahead", "too_early", json!({ "nbf": now + 61 })),
+            signed(
+                "nbf lies 61 s ahead",
+                "too_early",
+                json!({ "nbf": now + 61 }),
+            ),
             signed("nbf is text", "claims", json!({ "nbf": now.to_string() })),
-            signed("iat lies 61 s ahead", "too_early", json!({ "iat": now + 61 })),
+            signed(
+                "iat lies 61 s ahead",
+                "too_early",
+                json!({ "iat": now + 61 }),
+            ),
             signed("iat is text", "claims", json!({ "iat": now.to_string() })),
             signed("iss is missing", "issuer", json!({ "iss": null })),
-            signed("iss is another", "issuer", json!({ "iss": "https://evil.example" })),
-            signed("iss has one slash more", "issuer", json!({ "iss": format!("{issuer}/") })),
-            signed("iss has one slash less", "issuer", json!({ "iss": issuer.replacen("//", "/", 1) })),
-            signed("iss has another case", "issuer", json!({ "iss": issuer.to_uppercase() })),
-            signed("iss is a longer one", "issuer", json!({ "iss": format!("{issuer}.evil.example") })),
+            signed(
+                "iss is another",
+                "issuer",
+                json!({ "iss": "https://evil.example" }),
+            ),
+            signed(
+                "iss has one slash more",
+                "issuer",
+                json!({ "iss": format!("{issuer}/") }),
+            ),
+            signed(
+                "iss has one slash less",
+                "issuer",
+                json!({ "iss": issuer.replacen("//", "/", 1) }),
+            ),
+            signed(
+                "iss has another case",
+                "issuer",
+                json!({ "iss": issuer.to_uppercase() }),
+            ),
+            signed(
+                "iss is a longer one",
+                "issuer",
+                json!({ "iss": format!("{issuer}.evil.example") }),
+            ),
             signed("iss is a list", "issuer", json!({ "iss": [issuer] })),
             signed("iss is empty", "issuer", json!({ "iss": "" })),
-            signed("iss is Entra's version 1", "issuer", json!({ "iss": format!("https://sts.windows.net/{}/", terms.tenant) })),
+            signed(
+                "iss is Entra's version 1",
+                "issuer",
+                json!({ "iss": format!("https://sts.windows.net/{}/", terms.tenant) }),
+            ),
             signed("tid is missing", "tenant", json!({ "tid": null })),
-            signed("tid is another tenant", "tenant", json!({ "tid": "99999999-2222-3333-4444-555555555555" })),
-            signed("tid has another case", "tenant", json!({ "tid": terms.tenant.to_uppercase() })),
+            signed(
+                "tid is another tenant",
+                "tenant",
+                json!({ "tid": "99999999-2222-3333-4444-555555555555" }),
+            ),
+            signed(
+                "tid has another case",
+                "tenant",
+                json!({ "tid": terms.tenant.to_uppercase() }),
+            ),
             signed("tid is a list", "tenant", json!({ "tid": [terms.tenant] })),
             signed("aud is missing", "audience", json!({ "aud": null })),
             signed("aud is another", "audience", json!({ "aud": "other" })),
-            signed("aud is a longer one", "audience", json!({ "aud": format!("{audience}/") })),
+            signed(
+                "aud is a longer one",
+                "audience",
+                json!({ "aud": format!("{audience}/") }),
+            ),
             signed("aud is an empty list", "audience", json!({ "aud": [] })),
-            signed("aud is a list without ours", "audience", json!({ "aud": ["a", "b"] })),
-            signed("aud is a list with more than texts", "audience", json!({ "aud": [audience, 5] })),
-            signed("aud holds ours among words", "audience", json!({ "aud": format!("other {audience}") })),
-            signed("aud is an object", "audience", json!({ "aud": { "aud": audience } })),
+            signed(
+                "aud is a list without ours",
+                "audience",
+                json!({ "aud": ["a", "b"] }),
+            ),
+            signed(
+                "aud is a list with more than texts",
+                "audience",
+                json!({ "aud": [audience, 5] }),
+            ),
+            signed(
+                "aud holds ours among words",
+                "audience",
+                json!({ "aud": format!("other {audience}") }),
+            ),
+            signed(
+                "aud is an object",
+                "audience",
+                json!({ "aud": { "aud": audience } }),
+            ),
             signed("sub is missing", "claims", json!({ "sub": null })),
             signed("sub is empty", "claims", json!({ "sub": "" })),
             signed("sub is a number", "claims", json!({ "sub": 5 })),
             signed("sub is a list", "claims", json!({ "sub": ["alice"] })),
             signed("sub holds a NUL", "claims", json!({ "sub": "alice\0" })),
-            signed("sub is too long", "claims", json!({ "sub": "a".repeat(256) })),
+            signed(
+                "sub is too long",
+                "claims",
+                json!({ "sub": "a".repeat(256) }),
+            ),
             in_text("a claim stands twice", &doubled),
             in_text("the claims are a list", &format!("[{claims}]")),
             in_text("the claims are a text", r#""alice""#),
@@ -244,7 +469,11 @@ impl Forge {
     fn in_the_form(&self, terms: &Terms) -> Vec<Forgery> {
         let good = self.good(terms);
         let [header, claims, signature] = [0, 1, 2].map(|part| good.split('.').nth(part).unwrap());
-        let plain = |name, reason, token| Forgery { name, reason, token };
+        let plain = |name, reason, token| Forgery {
+            name,
+            reason,
+            token,
+        };
         // 256 bytes make 342 characters, of which the last carries four bits that mean nothing.
         let loose_end = if good.ends_with('A') { "B" } else { "_" };
         vec![
@@ -252,17 +481,45 @@ impl Forge {
             plain("one part", "form", header.to_owned()),
             plain("two parts", "form", format!("{header}.{claims}")),
             plain("four parts", "form", format!("{good}.{signature}")),
-            plain("five parts, as an encrypted one has", "form", format!("{header}.{claims}.{claims}.{claims}.{signature}")),
+            plain(
+                "five parts, as an encrypted one has",
+                "form",
+                format!("{header}.{claims}.{claims}.{claims}.{signature}"),
+            ),
             plain("an empty header", "form", format!(".{claims}.{signature}")),
-            plain("an empty payload", "signature", format!("{header}..{signature}")),
+            plain(
+                "an empty payload",
+                "signature",
+                format!("{header}..{signature}"),
+            ),
             plain("padding behind the signature", "form", format!("{good}==")),
-            plain("padding behind the header", "form", format!("{header}=.{claims}.{signature}")),
-            plain("base64 with + in place of base64url", "form", format!("{header}.{claims}.+{}", &signature[1..])),
-            plain("bits that mean nothing at the end", "form", format!("{}{loose_end}", &good[..good.len() - 1])),
-            plain("a space inside", "credentials", format!("{header}. {claims}.{signature}")),
+            plain(
+                "padding behind the header",
+                "form",
+                format!("{header}=.{claims}.{signature}"),
+            ),
+            plain(
+                "base64 with + in place of base64url",
+                "form",
+                format!("{header}.{claims}.+{}", &signature[1..]),
+            ),
+            plain(
+                "bits that mean nothing at the end",
+                "form",
+                format!("{}{loose_end}", &good[..good.len() - 1]),
+            ),
+            plain(
+                "a space inside",
+                "credentials",
+                format!("{header}. {claims}.{signature}"),
+            ),
             plain("a tab at the end", "credentials", format!("{good}\t")),
             plain("two tokens", "credentials", format!("{good} {good}")),
-            plain("two tokens with a comma", "credentials", format!("{good},{good}")),
+            plain(
+                "two tokens with a comma",
+                "credentials",
+                format!("{good},{good}"),
+            ),
             plain("quoted", "credentials", format!("\"{good}\"")),
             plain("the scheme twice", "credentials", format!("Bearer {good}")),
             plain("larger than 16 KiB", "too_long", "a".repeat(16 * 1024 + 1)),
@@ -285,7 +542,9 @@ pub fn claims(terms: &Terms) -> Value {
 
 /// `base` with members set; null takes one away.
 pub fn changed(base: &Value, change: Value) -> Value {
-    let (mut changed, Value::Object(change)) = (base.clone(), change) else { panic!("not an object") };
+    let (mut changed, Value::Object(change)) = (base.clone(), change) else {
+        panic!("not an object")
+    };
     for (member, value) in change {
         let members = changed.as_object_mut().unwrap();
         match value {
@@ -298,22 +557,40 @@ pub fn changed(base: &Value, change: Value) -> Value {
 
 fn jwk(key: &KeyPair, key_id: &str) -> Value {
     let key = key.public_key();
-    let [n, e] = [key.modulus().big_endian_without_leading_zero(), key.exponent().big_endian_without_leading_zero()]
-        .map(|bytes| BASE64URL_NOPAD.encode(bytes));
+    let [n, e] = [
+        key.modulus().big_endian_without_leading_zero(),
+        key.exponent().big_endian_without_leading_zero(),
+    ]
+    .map(|bytes| BASE64URL_NOPAD.encode(bytes));
     json!({ "kty": "RSA", "use": "sig", "kid": key_id, "n": n, "e": e })
 }
 
 fn message(header: &str, claims: &str) -> String {
-    format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(claims.as_bytes()))
+    format!(
+        "{}.{}",
+        BASE64URL_NOPAD.encode(header.as_bytes()),
+        BASE64URL_NOPAD.encode(claims.as_bytes())
+    )
 }
 
 fn signed_by(key: &KeyPair, header: &Value, claims: &Value) -> String {
-    signed(key, &RSA_PKCS1_SHA256, &header.to_string(), &claims.to_string())
+    signed(
+        key,
+        &RSA_PKCS1_SHA256,
+        &header.to_string(),
+        &claims.to_string(),
+    )
 }
 
 fn signed(key: &KeyPair, encoding: &'static dyn RsaEncoding, header: &str, claims: &str) -> String {
     let message = message(header, claims);
     let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(encoding, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+    key.sign(
+        encoding,
+        &SystemRandom::new(),
+        message.as_bytes(),
+        &mut signature,
+    )
+    .unwrap();
     format!("{message}.{}", BASE64URL_NOPAD.encode(&signature))
 }

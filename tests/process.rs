@@ -1,4 +1,5 @@
-//! Runs the program as an operator or the Functions host would: a process with an environment of its own.
+//! Runs the program as an operator or the Functions host would: a process with an environment of
+//! its own.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -36,15 +37,26 @@ pub struct Ended {
 /// The program with nothing in its environment but the given settings.
 pub fn command(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(folder).env_clear().envs(settings.iter().copied()).stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .env_clear()
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null());
     command
 }
 
 /// Runs the program to its end.
 pub fn run(program: &Path, folder: &Path, settings: &[(&str, &str)], arguments: &[&str]) -> Ended {
-    let output = command(program, folder, settings).args(arguments).output().unwrap();
+    let output = command(program, folder, settings)
+        .args(arguments)
+        .output()
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ended {
+        status: output.status,
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 /// A client that talks to the program and to no proxy in between.
@@ -60,12 +72,24 @@ impl Roomkey {
 
     /// As [`Roomkey::start`], for a command that a test has made.
     pub fn started(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let mut roomkey = Self { child, url: String::new(), stdout: Collected::new(stdout), stderr: Collected::new(stderr) };
-        let Some(line) = roomkey.stdout.until("listens on ") else { panic!("it did not start: {}", roomkey.stderr.rest()) };
+        let mut roomkey = Self {
+            child,
+            url: String::new(),
+            stdout: Collected::new(stdout),
+            stderr: Collected::new(stderr),
+        };
+        let Some(line) = roomkey.stdout.until("listens on ") else {
+            panic!("it did not start: {}", roomkey.stderr.rest())
+        };
         let (_, url) = line.split_once("listens on ").unwrap();
-        url.trim_end_matches(['\n', '}', '"']).clone_into(&mut roomkey.url);
+        url.trim_end_matches(['\n', '}', '"'])
+            .clone_into(&mut roomkey.url);
         roomkey
     }
 
@@ -82,19 +106,31 @@ impl Roomkey {
     /// Waits for a line on stdout and returns it.
     pub fn wait_for(&mut self, part: &str) -> String {
         let line = self.stdout.until(part);
-        line.unwrap_or_else(|| panic!("it ended without a line that holds {part}: {}", self.stdout.seen))
+        line.unwrap_or_else(|| {
+            panic!(
+                "it ended without a line that holds {part}: {}",
+                self.stdout.seen
+            )
+        })
     }
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args(["-s", signal, &self.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &self.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
     /// Waits for the end.
     pub fn ended(mut self) -> Ended {
         let (stdout, stderr) = (self.stdout.rest(), self.stderr.rest());
-        Ended { status: self.child.wait().unwrap(), stdout, stderr }
+        Ended {
+            status: self.child.wait().unwrap(),
+            stdout,
+            stderr,
+        }
     }
 
     /// Sends a signal and waits for the end.
@@ -118,9 +154,14 @@ impl Collected {
         std::thread::spawn(move || {
             let mut source = BufReader::new(source);
             let mut line = String::new();
-            while source.read_line(&mut line).is_ok_and(|read| read > 0) && sink.send(std::mem::take(&mut line)).is_ok() {}
+            while source.read_line(&mut line).is_ok_and(|read| read > 0)
+                && sink.send(std::mem::take(&mut line)).is_ok()
+            {}
         });
-        Self { coming, seen: String::new() }
+        Self {
+            coming,
+            seen: String::new(),
+        }
     }
 
     /// The next line that holds a text; nothing when the program closed its output before.

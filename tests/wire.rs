@@ -37,7 +37,8 @@ pub async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// A request in flight: the server says "go on" only once the handler waits for the body, [`POST_BODY`].
+/// A request in flight: the server says "go on" only once the handler waits for the body,
+/// [`POST_BODY`].
 pub async fn in_flight(address: SocketAddr) -> TcpStream {
     let mut stream = connect(address).await;
     let head =

@@ -1,5 +1,5 @@
-//! The first token of an instance: how long it takes where something has to be fetched first, and how
-//! many requests are refused before it.
+//! The first token of an instance: how long it takes where something has to be fetched first, and
+//! how many requests are refused before it.
 
 use std::fmt;
 use std::time::Duration;
@@ -42,18 +42,33 @@ pub struct ColdStart {
 impl ColdStart {
     /// Measures each once.
     pub fn measure(stage: &Stage, cores: Cores) -> Self {
-        let secrets = [("livekit-api-key", exchange::API_KEY), ("livekit-api-secret", exchange::API_SECRET), ("azure-openai-key", API_KEY)];
+        let secrets = [
+            ("livekit-api-key", exchange::API_KEY),
+            ("livekit-api-secret", exchange::API_SECRET),
+            ("azure-openai-key", API_KEY),
+        ];
         let vault = Vault::start(&secrets, VAULT_TAKES, IDENTITY_TAKES);
         let upstream = Upstream::start();
         let url = upstream.url();
-        let azure = [("AZURE_OPENAI_ENDPOINT", url.as_str()), ("AZURE_OPENAI_DEPLOYMENT", DEPLOYMENT)];
-        let identity: Vec<_> = vault.settings().into_iter().filter(|(name, _)| *name != "KEY_VAULT_URL").collect();
+        let azure = [
+            ("AZURE_OPENAI_ENDPOINT", url.as_str()),
+            ("AZURE_OPENAI_DEPLOYMENT", DEPLOYMENT),
+        ];
+        let identity: Vec<_> = vault
+            .settings()
+            .into_iter()
+            .filter(|(name, _)| *name != "KEY_VAULT_URL")
+            .collect();
         let key = [("AZURE_OPENAI_API_KEY_SECRET_NAME", "azure-openai-key")];
         // An empty value takes a setting away.
         let no_pair = [("LIVEKIT_API_KEY", ""), ("LIVEKIT_API_SECRET", "")];
 
-        let token = |settings: &[(&str, &str)]| first(|| Server::start_with(&PEERS[0], settings, &exchange::request(), cores));
-        let mint = |settings: &[(&str, &str)]| first(|| Server::start_with(&ROOMKEY_MINT, settings, &exchange::mint_request(), cores));
+        let token = |settings: &[(&str, &str)]| {
+            first(|| Server::start_with(&PEERS[0], settings, &exchange::request(), cores))
+        };
+        let mint = |settings: &[(&str, &str)]| {
+            first(|| Server::start_with(&ROOMKEY_MINT, settings, &exchange::mint_request(), cores))
+        };
         Self {
             nothing: token(&[]),
             vault: token(&[&vault.settings()[..], &no_pair].concat()),
@@ -66,18 +81,30 @@ impl ColdStart {
 
 /// The median of some starts, after one that does not count.
 fn first(start: impl Fn() -> Server) -> First {
-    // The fakes share the core of the program that asks, and their first handshake would be counted.
+    // The fakes share the core of the program that asks, and their first handshake would be
+    // counted.
     start();
     let starts: Vec<_> = (0..STARTS).map(|_| start()).collect();
     First {
-        ms: report::median(starts.iter().map(|server| server.first_token.as_secs_f64() * 1e3).collect()),
+        ms: report::median(
+            starts
+                .iter()
+                .map(|server| server.first_token.as_secs_f64() * 1e3)
+                .collect(),
+        ),
         refused: starts.iter().map(|server| server.refused).max().unwrap(),
     }
 }
 
 impl fmt::Display for ColdStart {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nothing, vault, key, entra, oidc } = self;
+        let Self {
+            nothing,
+            vault,
+            key,
+            entra,
+            oidc,
+        } = self;
         let (nothing, oidc) = (nothing.ms, oidc.ms);
         let (vault, key, entra) = (vault.ms, key.ms, entra.ms);
         write!(

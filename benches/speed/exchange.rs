@@ -44,16 +44,27 @@ pub fn mint_request() -> Vec<u8> {
 /// # Errors
 /// What is wrong with it: not a 200, or without a length.
 pub fn extent(received: &[u8]) -> Result<Option<(usize, usize)>, String> {
-    let Some(head) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return Ok(None) };
+    let Some(head) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        return Ok(None);
+    };
     let lines = received[..head].split(|byte| *byte == b'\n');
     let length = lines.clone().find_map(|line| {
         let (name, value) = line.split_at_checked("content-length:".len())?;
-        name.eq_ignore_ascii_case(b"content-length:")
-            .then(|| value.trim_ascii().iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
+        name.eq_ignore_ascii_case(b"content-length:").then(|| {
+            value
+                .trim_ascii()
+                .iter()
+                .fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'))
+        })
     });
     match length {
-        Some(length) if received.starts_with(b"HTTP/1.1 200 ") => Ok(Some((head + 4, head + 4 + length))),
-        _ => Err(format!("not a 200 with a length: {}", String::from_utf8_lossy(received))),
+        Some(length) if received.starts_with(b"HTTP/1.1 200 ") => {
+            Ok(Some((head + 4, head + 4 + length)))
+        }
+        _ => Err(format!(
+            "not a 200 with a length: {}",
+            String::from_utf8_lossy(received)
+        )),
     }
 }
 
@@ -69,14 +80,34 @@ pub fn check_token(body: &[u8]) -> Result<(), String> {
     validation.validate_nbf = true;
     let key = DecodingKey::from_secret(API_SECRET.as_bytes());
     let token = answer["token"].as_str().unwrap_or_default();
-    let claims: Value = jsonwebtoken::decode(token, &key, &validation).map_err(|error| error.to_string())?.claims;
-    let lifetime = claims["exp"].as_u64().zip(claims["nbf"].as_u64()).map(|(exp, nbf)| exp - nbf);
+    let claims: Value = jsonwebtoken::decode(token, &key, &validation)
+        .map_err(|error| error.to_string())?
+        .claims;
+    let lifetime = claims["exp"]
+        .as_u64()
+        .zip(claims["nbf"].as_u64())
+        .map(|(exp, nbf)| exp - nbf);
     let video = &claims["video"];
     let found = json!([
-        [answer["provider"], answer["roomName"], answer["participantIdentity"], answer["serverUrl"]],
-        [answer["expiresAt"].as_str().map(str::len), answer["refreshAt"].as_str().map(str::len)],
+        [
+            answer["provider"],
+            answer["roomName"],
+            answer["participantIdentity"],
+            answer["serverUrl"]
+        ],
+        [
+            answer["expiresAt"].as_str().map(str::len),
+            answer["refreshAt"].as_str().map(str::len)
+        ],
         [claims["sub"], claims["name"], lifetime],
-        [video["room"], video["roomJoin"], video["canPublish"], video["canSubscribe"], video["canPublishData"], video["canPublishSources"]],
+        [
+            video["room"],
+            video["roomJoin"],
+            video["canPublish"],
+            video["canSubscribe"],
+            video["canPublishData"],
+            video["canPublishSources"]
+        ],
     ]);
     let expected = json!([
         ["livekit", ROOM, IDENTITY, SERVER_URL],
@@ -84,7 +115,11 @@ pub fn check_token(body: &[u8]) -> Result<(), String> {
         [IDENTITY, "Alice", LIFETIME],
         [ROOM, true, true, true, false, ["microphone"]],
     ]);
-    if found == expected { Ok(()) } else { Err(format!("{found} instead of {expected}")) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("{found} instead of {expected}"))
+    }
 }
 
 /// Checks the answer of a server that mints.
@@ -93,9 +128,18 @@ pub fn check_token(body: &[u8]) -> Result<(), String> {
 /// The answer, when it is another.
 pub fn check_mint(body: &[u8]) -> Result<(), String> {
     let answer: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let begins = |name: &str, with: &str| answer[name].as_str().is_some_and(|text| text.starts_with(with));
-    let is_whole = begins("token", "ek_") && begins("sessionId", "sess_") && begins("webrtcUrl", "http://");
-    if is_whole && answer["voice"] == "marin" { Ok(()) } else { Err(answer.to_string()) }
+    let begins = |name: &str, with: &str| {
+        answer[name]
+            .as_str()
+            .is_some_and(|text| text.starts_with(with))
+    };
+    let is_whole =
+        begins("token", "ek_") && begins("sessionId", "sess_") && begins("webrtcUrl", "http://");
+    if is_whole && answer["voice"] == "marin" {
+        Ok(())
+    } else {
+        Err(answer.to_string())
+    }
 }
 
 /// Checks the answer of the server that echoes.

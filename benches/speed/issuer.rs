@@ -1,4 +1,5 @@
-//! An issuer of bearer tokens, as small as can be: its key set over HTTP, and tokens signed ahead of the measurement.
+//! An issuer of bearer tokens, as small as can be: its key set over HTTP, and tokens signed ahead
+//! of the measurement.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -54,7 +55,11 @@ impl Issuer {
 
     /// Tokens of one caller that differ in nothing but their id.
     pub fn tokens(&self, count: usize) -> impl Iterator<Item = String> {
-        let issued_at = SystemClock.now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let issued_at = SystemClock
+            .now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         (0..count).map(move |id| self.token(id, issued_at))
     }
 
@@ -67,7 +72,14 @@ impl Issuer {
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let signed = format!("{}.{}", part(&header), part(&claims));
         let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+        self.key
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                signed.as_bytes(),
+                &mut signature,
+            )
+            .unwrap();
         format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))
     }
 }
@@ -77,7 +89,12 @@ fn answer(mut stream: TcpStream, discovery: &Value, keys: &Value) -> std::io::Re
     while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
         request.extend(byte);
     }
-    let document = if request.starts_with(b"GET /jwks ") { keys } else { discovery }.to_string();
+    let document = if request.starts_with(b"GET /jwks ") {
+        keys
+    } else {
+        discovery
+    }
+    .to_string();
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ";
     write!(stream, "{head}{}\r\n\r\n{document}", document.len())
 }

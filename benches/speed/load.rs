@@ -48,30 +48,47 @@ pub struct Times {
 impl Requests {
     /// The same request for as long as it is wanted.
     pub fn same(request: Vec<u8>) -> Self {
-        Self { list: [request].into(), next: Arc::default(), is_endless: true }
+        Self {
+            list: [request].into(),
+            next: Arc::default(),
+            is_endless: true,
+        }
     }
 
     /// Each request once.
     pub fn each_once(list: &Arc<[Vec<u8>]>) -> Self {
-        Self { list: Arc::clone(list), next: Arc::default(), is_endless: false }
+        Self {
+            list: Arc::clone(list),
+            next: Arc::default(),
+            is_endless: false,
+        }
     }
 
     fn next(&self) -> Option<&[u8]> {
         if self.is_endless {
             return self.list.first().map(Vec::as_slice);
         }
-        self.list.get(self.next.fetch_add(1, Ordering::Relaxed)).map(Vec::as_slice)
+        self.list
+            .get(self.next.fetch_add(1, Ordering::Relaxed))
+            .map(Vec::as_slice)
     }
 }
 
 impl Clients {
     pub fn connect(address: SocketAddr, connections: usize, requests: Requests) -> Self {
         let runtime = Builder::new_current_thread().enable_io().build().unwrap();
-        let connections = (0..connections).map(|_| runtime.block_on(connect(address))).collect();
-        Self { runtime, connections, requests }
+        let connections = (0..connections)
+            .map(|_| runtime.block_on(connect(address)))
+            .collect();
+        Self {
+            runtime,
+            connections,
+            requests,
+        }
     }
 
-    /// Sends requests on all connections until the end is reached; a request that is under way then still counts.
+    /// Sends requests on all connections until the end is reached; a request that is under way then
+    /// still counts.
     pub fn run(&mut self, until: Until) -> Times {
         let left = Arc::new(AtomicU64::new(match until {
             Until::Elapsed(_) => u64::MAX,
@@ -81,7 +98,10 @@ impl Clients {
         let mut tasks = JoinSet::new();
         for stream in self.connections.drain(..) {
             let left = Arc::clone(&left);
-            tasks.spawn_on(drive(stream, self.requests.clone(), stopwatch, until, left), self.runtime.handle());
+            tasks.spawn_on(
+                drive(stream, self.requests.clone(), stopwatch, until, left),
+                self.runtime.handle(),
+            );
         }
         let done = self.runtime.block_on(tasks.join_all());
         let elapsed = stopwatch.elapsed();
@@ -94,13 +114,17 @@ impl Clients {
         Times { sorted, elapsed }
     }
 
-    /// Sends some requests on each connection, one after the other, and hands each answer's body to a check.
+    /// Sends some requests on each connection, one after the other, and hands each answer's body to
+    /// a check.
     pub fn verify(&mut self, requests: usize, check: fn(&[u8]) -> Result<(), String>) {
         let mut answer = Vec::with_capacity(4096);
         for stream in &mut self.connections {
             for _ in 0..requests {
                 let request = self.requests.next().unwrap();
-                let body = self.runtime.block_on(ask(stream, request, &mut answer)).unwrap();
+                let body = self
+                    .runtime
+                    .block_on(ask(stream, request, &mut answer))
+                    .unwrap();
                 check(&answer[body..]).unwrap();
             }
         }
@@ -139,10 +163,14 @@ async fn drive(
     let (mut answer, mut times) = (Vec::with_capacity(4096), Vec::with_capacity(1 << 16));
     let mut sent_at = stopwatch.elapsed();
     while may_go_on(until, sent_at, &left) {
-        let Some(request) = requests.next() else { break };
+        let Some(request) = requests.next() else {
+            break;
+        };
         ask(&mut stream, request, &mut answer).await.unwrap();
         let answered_at = stopwatch.elapsed();
-        times.push(u32::try_from(answered_at.saturating_sub(sent_at).as_nanos()).unwrap_or(u32::MAX));
+        times.push(
+            u32::try_from(answered_at.saturating_sub(sent_at).as_nanos()).unwrap_or(u32::MAX),
+        );
         sent_at = answered_at;
     }
     (stream, times)
@@ -151,12 +179,20 @@ async fn drive(
 fn may_go_on(until: Until, elapsed: Duration, left: &AtomicU64) -> bool {
     match until {
         Until::Elapsed(limit) => elapsed < limit,
-        Until::Requests(_) => left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok(),
+        Until::Requests(_) => left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok(),
     }
 }
 
 /// Sends the request and reads the whole answer; says where its body begins.
-async fn ask(stream: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>) -> Result<usize, String> {
+async fn ask(
+    stream: &mut TcpStream,
+    request: &[u8],
+    answer: &mut Vec<u8>,
+) -> Result<usize, String> {
     let failed = |error: std::io::Error| error.to_string();
     stream.write_all(request).await.map_err(failed)?;
     answer.clear();

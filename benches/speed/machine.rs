@@ -1,4 +1,5 @@
-//! The machine: who gets which core, what else ran meanwhile, and whether it was quiet enough to believe the numbers.
+//! The machine: who gets which core, what else ran meanwhile, and whether it was quiet enough to
+//! believe the numbers.
 
 use std::fs;
 use std::hint::black_box;
@@ -6,10 +7,12 @@ use std::hint::black_box;
 use roomkey::clock::Stopwatch;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// A tick of `/proc` in seconds (`USER_HZ` is 100 on Linux, for every architecture that roomkey is packaged for).
+/// A tick of `/proc` in seconds (`USER_HZ` is 100 on Linux, for every architecture that roomkey is
+/// packaged for).
 const TICK: f64 = 0.01;
 
-/// Two cores: one for the server that is measured, one for this program, which sends the requests and drains the logs.
+/// Two cores: one for the server that is measured, one for this program, which sends the requests
+/// and drains the logs.
 #[derive(Debug, Clone, Copy)]
 pub struct Cores {
     pub server: usize,
@@ -17,12 +20,15 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// The last and the first that we may use: never two threads of one core, unless there is only one.
+    /// The last and the first that we may use: never two threads of one core, unless there is only
+    /// one.
     pub fn pick() -> Self {
         let allowed = sched_getaffinity(None).unwrap();
         let mut usable = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         let load = usable.next().unwrap();
-        let server = usable.next_back().expect("two cores are needed: one for the server, one for the requests");
+        let server = usable
+            .next_back()
+            .expect("two cores are needed: one for the server, one for the requests");
         Self { server, load }
     }
 }
@@ -36,14 +42,21 @@ pub fn stay_on(core: usize) {
 
 /// The CPU time in seconds that a process and its descendants have used so far.
 fn cpu_seconds(process: u32) -> f64 {
-    family(process).iter().map(|process| ticks_of(*process)).sum::<f64>() * TICK
+    family(process)
+        .iter()
+        .map(|process| ticks_of(*process))
+        .sum::<f64>()
+        * TICK
 }
 
 /// A memory line of a process and its descendants, such as `VmRSS`, in MB (10⁶ bytes).
 pub fn memory_mb(process: u32, line: &str) -> f64 {
     let kib = |process: &u32| -> f64 {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-        let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        let value = status
+            .lines()
+            .find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))
+            .unwrap();
         value.trim().trim_end_matches(" kB").parse().unwrap()
     };
     family(process).iter().map(kib).sum::<f64>() * 1024.0 / 1e6
@@ -52,25 +65,43 @@ pub fn memory_mb(process: u32, line: &str) -> f64 {
 fn family(process: u32) -> Vec<u32> {
     let mut found = vec![process];
     for thread in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
-        let children = fs::read_to_string(thread.unwrap().path().join("children")).unwrap_or_default();
-        found.extend(children.split_whitespace().flat_map(|child| family(child.parse().unwrap())));
+        let children =
+            fs::read_to_string(thread.unwrap().path().join("children")).unwrap_or_default();
+        found.extend(
+            children
+                .split_whitespace()
+                .flat_map(|child| family(child.parse().unwrap())),
+        );
     }
     found
 }
 
-/// User and system time: fields 14 and 15 of proc(5)'s `stat`, counted from behind the name, which may hold spaces.
+/// User and system time: fields 14 and 15 of proc(5)'s `stat`, counted from behind the name, which
+/// may hold spaces.
 fn ticks_of(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();
-    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum()
+    fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<f64>().unwrap())
+        .sum()
 }
 
-/// What the two cores did for others, in seconds: user, nice, system and stolen time of `/proc/stat`.
+/// What the two cores did for others, in seconds: user, nice, system and stolen time of
+/// `/proc/stat`.
 fn busy_seconds(cores: Cores) -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap();
     let busy = |core: usize| -> f64 {
-        let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} "))).unwrap();
-        let ticks: Vec<f64> = line.split_whitespace().map(|ticks| ticks.parse().unwrap()).collect();
+        let line = stat
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("cpu{core} ")))
+            .unwrap();
+        let ticks: Vec<f64> = line
+            .split_whitespace()
+            .map(|ticks| ticks.parse().unwrap())
+            .collect();
         ticks[0] + ticks[1] + ticks[2] + ticks[7]
     };
     (busy(cores.server) + busy(cores.load)) * TICK
@@ -91,7 +122,13 @@ pub struct Cost {
 /// Runs something and says what it cost.
 pub fn cost_of<T>(cores: Cores, server: u32, work: impl FnOnce() -> T) -> (T, Cost) {
     let ours = std::process::id();
-    let now = || (cpu_seconds(server), ticks_of(ours) * TICK, busy_seconds(cores));
+    let now = || {
+        (
+            cpu_seconds(server),
+            ticks_of(ours) * TICK,
+            busy_seconds(cores),
+        )
+    };
     let stopwatch = Stopwatch::start();
     let before = now();
     let done = work();
@@ -99,7 +136,15 @@ pub fn cost_of<T>(cores: Cores, server: u32, work: impl FnOnce() -> T) -> (T, Co
     let seconds = stopwatch.elapsed().as_secs_f64();
     let (server, load) = (after.0 - before.0, after.1 - before.1);
     let others = ((after.2 - before.2 - server - load) / (2.0 * seconds)).max(0.0);
-    (done, Cost { server, load, others, seconds })
+    (
+        done,
+        Cost {
+            server,
+            load,
+            others,
+            seconds,
+        },
+    )
 }
 
 /// How quiet the machine was.
@@ -111,8 +156,9 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// The slowest run of the fixed loop may take this much longer than the fastest of the same round. A machine that is slower for all
-    /// of a round is slower for all servers, and takes nothing from the ratios.
+    /// The slowest run of the fixed loop may take this much longer than the fastest of the same
+    /// round. A machine that is slower for all of a round is slower for all servers, and takes
+    /// nothing from the ratios.
     pub const MAX_SPREAD: f64 = 0.10;
     /// The largest share of both cores that others may take during any one measurement.
     pub const MAX_OTHERS: f64 = 0.03;
@@ -128,9 +174,16 @@ impl Quiet {
         let stopwatch = Stopwatch::start();
         let mut state = 1_u64;
         for _ in 0..50_000_000 {
-            state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+            state = black_box(
+                state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1),
+            );
         }
-        self.calibrations.last_mut().unwrap().push(stopwatch.elapsed().as_secs_f64());
+        self.calibrations
+            .last_mut()
+            .unwrap()
+            .push(stopwatch.elapsed().as_secs_f64());
         stay_on(cores.load);
     }
 

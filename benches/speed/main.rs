@@ -1,7 +1,9 @@
-//! Measures roomkey beside other servers, on this machine, and writes `docs/benchmarks.md`: `make bench`.
+//! Measures roomkey beside other servers, on this machine, and writes `docs/benchmarks.md`:
+//! `make bench`.
 //!
-//! Every server has one core and the program that asks has another. Rounds visit the servers in turn, so that what slows the
-//! machine for a while slows them all; only ratios within a round are compared.
+//! Every server has one core and the program that asks has another. Rounds visit the servers in
+//! turn, so that what slows the machine for a while slows them all; only ratios within a round are
+//! compared.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +11,10 @@
     clippy::indexing_slicing,
     reason = "a measurement stops at the first surprise"
 )]
-#![expect(clippy::disallowed_methods, reason = "servers are started with an environment of their own")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "servers are started with an environment of their own"
+)]
 
 mod callers;
 mod cold_start;
@@ -51,8 +56,13 @@ const FULL: (usize, u64) = (5, 5);
 
 fn main() {
     // Cargo adds an option of its own.
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
-    let rounds = numbers.next().map_or(FULL.0, |rounds| usize::try_from(rounds).unwrap()).max(1);
+    let mut numbers = std::env::args()
+        .skip(1)
+        .filter_map(|argument| argument.parse::<u64>().ok());
+    let rounds = numbers
+        .next()
+        .map_or(FULL.0, |rounds| usize::try_from(rounds).unwrap())
+        .max(1);
     let seconds = numbers.next().unwrap_or(FULL.1).max(1);
 
     let cores = Cores::pick();
@@ -76,14 +86,25 @@ fn main() {
         for (peer, turns) in PEERS.iter().zip(&mut report.turns) {
             report.quiet.calibrate(cores);
             let turn = measure(peer, cores, Duration::from_secs(seconds), &mut report.quiet);
-            println!("Round {round}/{rounds}  {:<10} {:>8.0} requests/s", peer.name, turn.requests_per_second);
+            println!(
+                "Round {round}/{rounds}  {:<10} {:>8.0} requests/s",
+                peer.name, turn.requests_per_second
+            );
             turns.push(turn);
         }
         report.quiet.calibrate(cores);
-        report.callers.push(Callers::measure(&stage, Duration::from_secs(seconds), &mut report.quiet));
+        report.callers.push(Callers::measure(
+            &stage,
+            Duration::from_secs(seconds),
+            &mut report.quiet,
+        ));
         report.quiet.calibrate(cores);
         println!("Round {round}/{rounds}  {}", report.callers[round - 1]);
-        report.realtime.push(Realtime::measure(cores, Duration::from_secs(seconds), &mut report.quiet));
+        report.realtime.push(Realtime::measure(
+            cores,
+            Duration::from_secs(seconds),
+            &mut report.quiet,
+        ));
         report.quiet.calibrate(cores);
         println!("Round {round}/{rounds}  {}", report.realtime[round - 1]);
         report.cold_starts.push(ColdStart::measure(&stage, cores));
@@ -99,11 +120,17 @@ fn main() {
 }
 
 fn measure(peer: &Peer, cores: Cores, span: Duration, quiet: &mut Quiet) -> Turn {
-    let mut starts: Vec<f64> = (1..STARTS).map(|_| first_token_ms(&Server::start(peer, cores))).collect();
+    let mut starts: Vec<f64> = (1..STARTS)
+        .map(|_| first_token_ms(&Server::start(peer, cores)))
+        .collect();
     let server = Server::start(peer, cores);
     starts.push(first_token_ms(&server));
 
-    let mut clients = Clients::connect(server.address, CONNECTIONS, Requests::same(exchange::request()));
+    let mut clients = Clients::connect(
+        server.address,
+        CONNECTIONS,
+        Requests::same(exchange::request()),
+    );
     clients.verify(VERIFIED, peer.check);
     clients.run(Until::Elapsed(WARM_UP.min(span)));
     let (times, cost) = machine::cost_of(cores, server.id(), || clients.run(Until::Elapsed(span)));
@@ -128,7 +155,11 @@ fn first_token_ms(server: &Server) -> f64 {
 /// Resident memory in MB of one process, before any load and after each step.
 fn endurance(peer: &Peer, cores: Cores) -> Vec<f64> {
     let server = Server::start(peer, cores);
-    let mut clients = Clients::connect(server.address, CONNECTIONS, Requests::same(exchange::request()));
+    let mut clients = Clients::connect(
+        server.address,
+        CONNECTIONS,
+        Requests::same(exchange::request()),
+    );
     clients.verify(VERIFIED, peer.check);
     let mut resident = vec![machine::memory_mb(server.id(), "VmRSS")];
     for _ in 0..STEPS {

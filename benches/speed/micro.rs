@@ -40,7 +40,10 @@ pub struct Step {
 pub fn run() -> Vec<Step> {
     let body = exchange::body().to_string();
     let limits = Limits::default();
-    let TokenRequest::LiveKit(wanted) = TokenRequest::parse(body.as_bytes(), &limits).unwrap() else { unreachable!() };
+    let TokenRequest::LiveKit(wanted) = TokenRequest::parse(body.as_bytes(), &limits).unwrap()
+    else {
+        unreachable!()
+    };
     let validity = Validity::starting_at(SystemClock.now(), wanted.lifetime);
     let grant = JoinGrant {
         room_name: wanted.room_name,
@@ -52,7 +55,10 @@ pub fn run() -> Vec<Step> {
     let signer = Signer::new(exchange::API_KEY.into(), &exchange::API_SECRET.into());
     let entropy: &dyn Entropy = &SystemEntropy;
     let caller = HashKey::new(exchange::API_SECRET.as_bytes()).hash("caller", b"127.0.0.1");
-    let ids = Ids { request_id: entropy.uuid(), trace_id: None };
+    let ids = Ids {
+        request_id: entropy.uuid(),
+        trace_id: None,
+    };
     let room_name = grant.room_name.clone();
     let issued = Issued::Token(entropy.uuid());
     let event = AuditEvent {
@@ -63,8 +69,13 @@ pub fn run() -> Vec<Step> {
         outcome: Outcome::Issued(&issued),
         occurred_at: SystemClock.now(),
     };
-    let Counters::Memory(counters) = Counters::in_memory() else { unreachable!() };
-    let budget = Budget { name: "token", limit: RateLimit::parse(WIDE_LIMIT).unwrap() };
+    let Counters::Memory(counters) = Counters::in_memory() else {
+        unreachable!()
+    };
+    let budget = Budget {
+        name: "token",
+        limit: RateLimit::parse(WIDE_LIMIT).unwrap(),
+    };
     let access = Access {
         ids,
         method: "POST",
@@ -77,14 +88,35 @@ pub fn run() -> Vec<Step> {
         upstream_id: None,
         duration: Duration::from_micros(21),
     };
-    let _lines = tracing::subscriber::set_default(telemetry::subscriber(Level::INFO, LogFormat::Json, std::io::sink));
+    let _lines = tracing::subscriber::set_default(telemetry::subscriber(
+        Level::INFO,
+        LogFormat::Json,
+        std::io::sink,
+    ));
 
     let mut steps: [(&str, &dyn Fn()); 6] = [
-        ("parse: the strict JSON pass", &|| drop(black_box(Fields::read(black_box(body.as_bytes()))))),
-        ("parse and validate every field", &|| drop(black_box(TokenRequest::parse(black_box(body.as_bytes()), &limits)))),
-        ("sign, with a fresh `jti`", &|| drop(black_box(signer.sign(black_box(&grant), validity, entropy.uuid())))),
-        ("write the access line, to nowhere", &|| telemetry::access(black_box(&access))),
-        ("write the audit line, to nowhere", &|| telemetry::audit(ids, black_box(&event))),
+        ("parse: the strict JSON pass", &|| {
+            drop(black_box(Fields::read(black_box(body.as_bytes()))))
+        }),
+        ("parse and validate every field", &|| {
+            drop(black_box(TokenRequest::parse(
+                black_box(body.as_bytes()),
+                &limits,
+            )))
+        }),
+        ("sign, with a fresh `jti`", &|| {
+            drop(black_box(signer.sign(
+                black_box(&grant),
+                validity,
+                entropy.uuid(),
+            )))
+        }),
+        ("write the access line, to nowhere", &|| {
+            telemetry::access(black_box(&access))
+        }),
+        ("write the audit line, to nowhere", &|| {
+            telemetry::audit(ids, black_box(&event))
+        }),
         (LIMITER, &|| {
             black_box(counters.decide(&budget, black_box(caller), SystemClock.now(), Cost::One));
         }),
@@ -99,5 +131,12 @@ pub fn run() -> Vec<Step> {
             times.push(stopwatch.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
         }
     }
-    steps.iter().zip(batches).map(|((name, _), times)| Step { name, nanoseconds: crate::report::median(times) }).collect()
+    steps
+        .iter()
+        .zip(batches)
+        .map(|((name, _), times)| Step {
+            name,
+            nanoseconds: crate::report::median(times),
+        })
+        .collect()
 }

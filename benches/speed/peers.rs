@@ -31,7 +31,13 @@ pub const PEERS: [Peer; 6] = [
         arguments: &[],
         folder: "dist/roomkey",
         check: exchange::check_token,
-        versions: || format!("{}, {}", said("dist/roomkey/handler", &["--version"]), rust()),
+        versions: || {
+            format!(
+                "{}, {}",
+                said("dist/roomkey/handler", &["--version"]),
+                rust()
+            )
+        },
     },
     Peer {
         name: CEILING,
@@ -56,7 +62,11 @@ pub const PEERS: [Peer; 6] = [
         folder: ".",
         check: exchange::check_token,
         versions: || {
-            let pins = pins("benches/peers/fastify/package.json", |line| line.split_once("\": \""), &["fastify", "livekit-server-sdk"]);
+            let pins = pins(
+                "benches/peers/fastify/package.json",
+                |line| line.split_once("\": \""),
+                &["fastify", "livekit-server-sdk"],
+            );
             format!("{pins}, Node.js {}", said("node", &["--version"]))
         },
     },
@@ -72,7 +82,10 @@ pub const PEERS: [Peer; 6] = [
                 |line| line.split_once("=="),
                 &["fastapi", "uvicorn[standard]", "livekit-api"],
             );
-            format!("{pins}, {}", said("target/tools/bench-venv/bin/python", &["--version"]))
+            format!(
+                "{pins}, {}",
+                said("target/tools/bench-venv/bin/python", &["--version"])
+            )
         },
     },
     Peer {
@@ -82,9 +95,15 @@ pub const PEERS: [Peer; 6] = [
         folder: ".",
         check: exchange::check_token,
         versions: || {
-            let pins =
-                pins("benches/peers/go/go.mod", |line| line.strip_prefix("require ")?.split_once(" v"), &["github.com/livekit/protocol"]);
-            format!("{pins}, {}", said("go", &["version"]).replace("go version ", ""))
+            let pins = pins(
+                "benches/peers/go/go.mod",
+                |line| line.strip_prefix("require ")?.split_once(" v"),
+                &["github.com/livekit/protocol"],
+            );
+            format!(
+                "{pins}, {}",
+                said("go", &["version"]).replace("go version ", "")
+            )
         },
     },
 ];
@@ -97,13 +116,21 @@ pub const FASTIFY_JOSE: Peer = Peer {
     folder: ".",
     check: exchange::check_token,
     versions: || {
-        let pins = pins("benches/peers/fastify/package.json", |line| line.split_once("\": \""), &["fastify", "jose", "livekit-server-sdk"]);
+        let pins = pins(
+            "benches/peers/fastify/package.json",
+            |line| line.split_once("\": \""),
+            &["fastify", "jose", "livekit-server-sdk"],
+        );
         format!("{pins}, Node.js {}", said("node", &["--version"]))
     },
 };
 
 /// roomkey once more, for client secrets.
-pub const ROOMKEY_MINT: Peer = Peer { name: "roomkey, mint", check: exchange::check_mint, ..PEERS[0] };
+pub const ROOMKEY_MINT: Peer = Peer {
+    name: "roomkey, mint",
+    check: exchange::check_mint,
+    ..PEERS[0]
+};
 
 /// warp and reqwest, which mint and do nothing else.
 pub const WARP_MINT: Peer = Peer {
@@ -119,13 +146,25 @@ pub const WARP_MINT: Peer = Peer {
 pub const WIDE_LIMIT: &str = "1000000/100s";
 
 impl Peer {
-    /// The command that starts it on a port. Nothing of our environment reaches it but the way to its programs.
+    /// The command that starts it on a port. Nothing of our environment reaches it but the way to
+    /// its programs.
     pub fn command(&self, port: u16) -> Command {
         let is_path = self.program.contains('/');
-        let program = if is_path { std::path::absolute(self.program).unwrap() } else { self.program.into() };
+        let program = if is_path {
+            std::path::absolute(self.program).unwrap()
+        } else {
+            self.program.into()
+        };
         let mut command = Command::new(program);
-        command.args(self.arguments).current_dir(self.folder).env_clear();
-        command.envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command
+            .args(self.arguments)
+            .current_dir(self.folder)
+            .env_clear();
+        command.envs(
+            ["PATH", "HOME"]
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
         let port = port.to_string();
         command.envs([
             ("LIVEKIT_URL", exchange::SERVER_URL),
@@ -148,7 +187,11 @@ impl Peer {
 
 fn rust() -> String {
     let rustc = said("rustc", &["--version"]);
-    format!("{}, {}", rustc.split(" (").next().unwrap_or_default(), said("getconf", &["GNU_LIBC_VERSION"]))
+    format!(
+        "{}, {}",
+        rustc.split(" (").next().unwrap_or_default(),
+        said("getconf", &["GNU_LIBC_VERSION"])
+    )
 }
 
 fn warp() -> String {
@@ -158,7 +201,9 @@ fn warp() -> String {
 /// The version of a crate of the bare servers.
 fn locked(name: &str) -> String {
     let lock = fs::read_to_string("benches/peers/warp/Cargo.lock").unwrap();
-    let (_, package) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
+    let (_, package) = lock
+        .split_once(&format!("name = \"{name}\"\nversion = \""))
+        .unwrap();
     format!("{name} {}", package.split('"').next().unwrap())
 }
 
@@ -167,13 +212,18 @@ fn pins(file: &str, split: fn(&str) -> Option<(&str, &str)>, names: &[&str]) -> 
     let text = fs::read_to_string(file).unwrap();
     let pin = |name: &&str| {
         let mut pairs = text.lines().filter_map(|line| split(line.trim()));
-        let (_, version) = pairs.find(|(found, _)| found.trim_matches('"') == *name).unwrap();
+        let (_, version) = pairs
+            .find(|(found, _)| found.trim_matches('"') == *name)
+            .unwrap();
         format!("{name} {}", version.trim_end_matches([',', '"']))
     };
     names.iter().map(pin).collect::<Vec<_>>().join(", ")
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }

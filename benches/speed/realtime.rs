@@ -1,4 +1,5 @@
-//! Minting: what roomkey adds to the upstream's time, what many mints in flight hold, and a start while the vault is slow.
+//! Minting: what roomkey adds to the upstream's time, what many mints in flight hold, and a start
+//! while the vault is slow.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub struct Realtime {
     /// Connections that roomkey opened to the upstream, and mints that went over them.
     pub connections: u64,
     pub mints: usize,
-    /// Most resident memory with very many mints in flight, in MB: of roomkey, and of bare warp and reqwest.
+    /// Most resident memory with very many mints in flight, in MB: of roomkey, and of bare warp and
+    /// reqwest.
     pub roomkey_mb: f64,
     pub warp_mb: f64,
     /// Start to first `LiveKit` token while the vault is slow, in ms.
@@ -49,23 +51,45 @@ impl Realtime {
         upstream.take(UPSTREAM_TAKES);
         let warm_up = Until::Elapsed(WARM_UP.min(span));
 
-        let mut clients = Clients::connect(upstream.address, CALLERS, Requests::same(upstream.request()));
+        let mut clients = Clients::connect(
+            upstream.address,
+            CALLERS,
+            Requests::same(upstream.request()),
+        );
         clients.run(warm_up);
         let bare_ms = percentiles(&clients.run(Until::Elapsed(span)));
         drop(clients);
 
         let before = upstream.connections();
         let server = start(&ROOMKEY_MINT, &upstream, cores);
-        let mut clients = Clients::connect(server.address, CALLERS, Requests::same(exchange::mint_request()));
+        let mut clients = Clients::connect(
+            server.address,
+            CALLERS,
+            Requests::same(exchange::mint_request()),
+        );
         let warm = clients.run(warm_up).count();
-        let (times, cost) = machine::cost_of(cores, server.id(), || clients.run(Until::Elapsed(span)));
+        let (times, cost) =
+            machine::cost_of(cores, server.id(), || clients.run(Until::Elapsed(span)));
         quiet.note(&cost);
-        let (through, connections, mints) = (percentiles(&times), upstream.connections() - before, warm + times.count());
+        let (through, connections, mints) = (
+            percentiles(&times),
+            upstream.connections() - before,
+            warm + times.count(),
+        );
         drop((clients, server));
 
-        let [roomkey_mb, warp_mb] = [&ROOMKEY_MINT, &WARP_MINT].map(|peer| memory_in_flight(peer, &upstream, cores));
+        let [roomkey_mb, warp_mb] =
+            [&ROOMKEY_MINT, &WARP_MINT].map(|peer| memory_in_flight(peer, &upstream, cores));
         let first_token_ms = first_token_ms(&upstream, cores);
-        Self { bare_ms, roomkey_ms: through, connections, mints, roomkey_mb, warp_mb, first_token_ms }
+        Self {
+            bare_ms,
+            roomkey_ms: through,
+            connections,
+            mints,
+            roomkey_mb,
+            warp_mb,
+            first_token_ms,
+        }
     }
 
     /// What roomkey added, in ms: to the p50 and to the p99.
@@ -85,7 +109,10 @@ fn settings(upstream: &Upstream) -> [(&'static str, String); 4] {
 
 fn start(peer: &Peer, upstream: &Upstream, cores: Cores) -> Server {
     let settings = settings(upstream);
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     Server::start_with(peer, &settings, &exchange::mint_request(), cores)
 }
 
@@ -97,14 +124,22 @@ fn memory_in_flight(peer: &Peer, upstream: &Upstream, cores: Cores) -> f64 {
     upstream.take(UPSTREAM_TAKES);
     let server = start(peer, upstream, cores);
     upstream.take(UPSTREAM_HOLDS);
-    let mut clients = Clients::connect(server.address, IN_FLIGHT, Requests::same(exchange::mint_request()));
+    let mut clients = Clients::connect(
+        server.address,
+        IN_FLIGHT,
+        Requests::same(exchange::mint_request()),
+    );
     clients.run(Until::Requests(2 * u64::try_from(IN_FLIGHT).unwrap()));
     upstream.take(UPSTREAM_TAKES);
     machine::memory_mb(server.id(), "VmHWM")
 }
 
 fn first_token_ms(upstream: &Upstream, cores: Cores) -> f64 {
-    let vault = Vault::start(&[("azure-openai-key", API_KEY)], VAULT_TAKES, Duration::ZERO);
+    let vault = Vault::start(
+        &[("azure-openai-key", API_KEY)],
+        VAULT_TAKES,
+        Duration::ZERO,
+    );
     let url = upstream.url();
     let azure = [
         ("AZURE_OPENAI_ENDPOINT", url.as_str()),
@@ -112,8 +147,14 @@ fn first_token_ms(upstream: &Upstream, cores: Cores) -> f64 {
         ("AZURE_OPENAI_API_KEY_SECRET_NAME", "azure-openai-key"),
     ];
     let settings = [&vault.settings()[..], &azure].concat();
-    let start = || Server::start_with(&PEERS[0], &settings, &exchange::request(), cores).first_token.as_secs_f64() * 1e3;
-    // Uncounted: the vault shares the core of the program that asks, and its own first handshake would hold that up.
+    let start = || {
+        Server::start_with(&PEERS[0], &settings, &exchange::request(), cores)
+            .first_token
+            .as_secs_f64()
+            * 1e3
+    };
+    // Uncounted: the vault shares the core of the program that asks, and its own first handshake
+    // would hold that up.
     start();
     report::median((0..STARTS).map(|_| start()).collect())
 }
@@ -121,11 +162,21 @@ fn first_token_ms(upstream: &Upstream, cores: Cores) -> f64 {
 impl fmt::Display for Realtime {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [p50, p99] = self.added_ms();
-        let Self { connections, mints, roomkey_mb, warp_mb, first_token_ms, .. } = self;
+        let Self {
+            connections,
+            mints,
+            roomkey_mb,
+            warp_mb,
+            first_token_ms,
+            ..
+        } = self;
         write!(
             formatter,
             "minting adds {p50:.2} ms to the p50 and {p99:.2} ms to the p99, {mints} mints over {connections} connections, "
         )?;
-        write!(formatter, "{roomkey_mb:.1} and {warp_mb:.1} MB in flight, first token beside a slow vault {first_token_ms:.1} ms")
+        write!(
+            formatter,
+            "{roomkey_mb:.1} and {warp_mb:.1} MB in flight, first token beside a slow vault {first_token_ms:.1} ms"
+        )
     }
 }

@@ -22,7 +22,16 @@ impl Redis {
     pub fn start() -> Self {
         let address = free_address();
         let child = Command::new("redis-server")
-            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &address.port().to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -30,7 +39,10 @@ impl Redis {
         let redis = Self { child, address };
         let stopwatch = Stopwatch::start();
         while redis.scripts_run().is_none() {
-            assert!(stopwatch.elapsed() < PATIENCE, "redis-server does not answer");
+            assert!(
+                stopwatch.elapsed() < PATIENCE,
+                "redis-server does not answer"
+            );
             thread::sleep(Duration::from_millis(1));
         }
         redis
@@ -48,9 +60,13 @@ impl Redis {
         stream.read_to_string(&mut answer).ok()?;
         let calls = |line: &str| -> Option<u64> {
             let (command, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            ["eval", "evalsha"].contains(&command).then(|| rest.split(',').next()?.parse().ok())?
+            ["eval", "evalsha"]
+                .contains(&command)
+                .then(|| rest.split(',').next()?.parse().ok())?
         };
-        answer.contains("# Commandstats").then(|| answer.lines().filter_map(calls).sum())
+        answer
+            .contains("# Commandstats")
+            .then(|| answer.lines().filter_map(calls).sum())
     }
 }
 

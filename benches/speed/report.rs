@@ -40,14 +40,38 @@ struct Column {
     of: fn(&Turn) -> f64,
 }
 
-const REQUESTS: Column = Column { title: "requests/s", digits: 0, of: |turn| turn.requests_per_second };
-const RESIDENT: Column = Column { title: "resident, MB", digits: 1, of: |turn| turn.resident_mb };
-const CPU: Column = Column { title: "CPU per 10,000 requests, ms", digits: 0, of: |turn| turn.cpu_ms };
+const REQUESTS: Column = Column {
+    title: "requests/s",
+    digits: 0,
+    of: |turn| turn.requests_per_second,
+};
+const RESIDENT: Column = Column {
+    title: "resident, MB",
+    digits: 1,
+    of: |turn| turn.resident_mb,
+};
+const CPU: Column = Column {
+    title: "CPU per 10,000 requests, ms",
+    digits: 0,
+    of: |turn| turn.cpu_ms,
+};
 const COLUMNS: [Column; 6] = [
     REQUESTS,
-    Column { title: "p50, ms", digits: 2, of: |turn| turn.p50_ms },
-    Column { title: "p99, ms", digits: 2, of: |turn| turn.p99_ms },
-    Column { title: "start to first token, ms", digits: 1, of: |turn| turn.first_token_ms },
+    Column {
+        title: "p50, ms",
+        digits: 2,
+        of: |turn| turn.p50_ms,
+    },
+    Column {
+        title: "p99, ms",
+        digits: 2,
+        of: |turn| turn.p99_ms,
+    },
+    Column {
+        title: "start to first token, ms",
+        digits: 1,
+        of: |turn| turn.first_token_ms,
+    },
     RESIDENT,
     CPU,
 ];
@@ -96,7 +120,11 @@ impl Report {
 
     /// Writes the document, or beside the build where the run was only a trial.
     pub fn publish(&self, is_full: bool) {
-        let file = if is_full { "docs/benchmarks.md" } else { "target/benchmarks.md" };
+        let file = if is_full {
+            "docs/benchmarks.md"
+        } else {
+            "target/benchmarks.md"
+        };
         let text = self.text();
         fs::write(file, &text).unwrap();
         println!("\n{text}\nWritten to {file}.");
@@ -106,7 +134,11 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let verdict = if self.quiet.is_quiet() { "quiet enough" } else { "TOO BUSY TO BELIEVE" };
+        let verdict = if self.quiet.is_quiet() {
+            "quiet enough"
+        } else {
+            "TOO BUSY TO BELIEVE"
+        };
         format!(
             "# Benchmarks\n\nWritten by `make bench ROUNDS={rounds} SECONDS={seconds}` on {date}, on {cores} cores of {processor}, \
              Linux {kernel}.\n\n\
@@ -125,10 +157,18 @@ impl Report {
              ## How it is measured\n\n{method}",
             rounds = self.rounds,
             seconds = self.seconds,
-            date = Rfc3339::of(SystemClock.now()).to_string().split('T').next().unwrap(),
+            date = Rfc3339::of(SystemClock.now())
+                .to_string()
+                .split('T')
+                .next()
+                .unwrap(),
             cores = cores(),
             processor = processor(),
-            kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().split('-').next().unwrap(),
+            kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap()
+                .split('-')
+                .next()
+                .unwrap(),
             spread = self.quiet.spread() * 100.0,
             max_spread = Quiet::MAX_SPREAD * 100.0,
             others = self.quiet.others() * 100.0,
@@ -152,7 +192,13 @@ impl Report {
         for (peer, turns) in PEERS.iter().zip(&self.turns) {
             write!(table, "| {} |", peer.name).unwrap();
             for column in &COLUMNS {
-                write!(table, " {:.*} |", column.digits, median(turns.iter().map(column.of).collect())).unwrap();
+                write!(
+                    table,
+                    " {:.*} |",
+                    column.digits,
+                    median(turns.iter().map(column.of).collect())
+                )
+                .unwrap();
             }
             table.push('\n');
         }
@@ -165,8 +211,18 @@ impl Report {
             write!(table, "| {} |", peer.name).unwrap();
             for column in &COLUMNS {
                 let ratios = self.ratios_to(peer.name, column);
-                let (low, high) = (ratios.iter().copied().fold(f64::MAX, f64::min), ratios.iter().copied().fold(0.0, f64::max));
-                write!(table, " {} ({}–{}) |", short(median(ratios)), short(low), short(high)).unwrap();
+                let (low, high) = (
+                    ratios.iter().copied().fold(f64::MAX, f64::min),
+                    ratios.iter().copied().fold(0.0, f64::max),
+                );
+                write!(
+                    table,
+                    " {} ({}–{}) |",
+                    short(median(ratios)),
+                    short(low),
+                    short(high)
+                )
+                .unwrap();
             }
             table.push('\n');
         }
@@ -174,41 +230,97 @@ impl Report {
     }
 
     fn turns_of(&self, name: &str) -> &[Turn] {
-        PEERS.iter().zip(&self.turns).find_map(|(peer, turns)| (peer.name == name).then_some(turns)).unwrap()
+        PEERS
+            .iter()
+            .zip(&self.turns)
+            .find_map(|(peer, turns)| (peer.name == name).then_some(turns))
+            .unwrap()
     }
 
     fn ratios_to(&self, name: &str, column: &Column) -> Vec<f64> {
-        self.turns_of(ROOMKEY).iter().zip(self.turns_of(name)).map(|(ours, theirs)| (column.of)(ours) / (column.of)(theirs)).collect()
+        self.turns_of(ROOMKEY)
+            .iter()
+            .zip(self.turns_of(name))
+            .map(|(ours, theirs)| (column.of)(ours) / (column.of)(theirs))
+            .collect()
     }
 
     fn targets(&self) -> String {
         let mut table = "| target | measured | |\n|---|---|---|\n".to_owned();
         let mut row = |target: &str, measured: &str, is_met: bool| {
-            writeln!(table, "| {target} | {measured} | {} |", if is_met { "met" } else { "**missed**" }).unwrap();
+            writeln!(
+                table,
+                "| {target} | {measured} | {} |",
+                if is_met { "met" } else { "**missed**" }
+            )
+            .unwrap();
         };
         for (other, least) in [(CEILING, 0.75), (GO, 1.8), (FASTIFY, 6.0), (FASTAPI, 17.0)] {
             let ratio = median(self.ratios_to(other, &REQUESTS));
-            row(&format!("at least {least} × the requests/s of {other}"), &format!("{ratio:.2} ×"), ratio >= least);
+            row(
+                &format!("at least {least} × the requests/s of {other}"),
+                &format!("{ratio:.2} ×"),
+                ratio >= least,
+            );
         }
         let ratio = median(self.ratios_to(CEILING, &CPU));
-        row(&format!("at most 1.6 × the CPU per request of {CEILING}"), &format!("{ratio:.2} ×"), ratio <= 1.6);
+        row(
+            &format!("at most 1.6 × the CPU per request of {CEILING}"),
+            &format!("{ratio:.2} ×"),
+            ratio <= 1.6,
+        );
         for other in [GO, FASTIFY, FASTAPI] {
             let is_behind = |column: &&Column| {
                 let ratio = median(self.ratios_to(other, column));
-                if column.title == REQUESTS.title { ratio <= 1.0 } else { ratio >= 1.0 }
+                if column.title == REQUESTS.title {
+                    ratio <= 1.0
+                } else {
+                    ratio >= 1.0
+                }
             };
-            let behind: Vec<_> = COLUMNS.iter().filter(is_behind).map(|column| column.title).collect();
-            let measured = if behind.is_empty() { "in all".to_owned() } else { format!("behind in {}", behind.join("; ")) };
-            row(&format!("ahead of {other} in every column"), &measured, behind.is_empty());
+            let behind: Vec<_> = COLUMNS
+                .iter()
+                .filter(is_behind)
+                .map(|column| column.title)
+                .collect();
+            let measured = if behind.is_empty() {
+                "in all".to_owned()
+            } else {
+                format!("behind in {}", behind.join("; "))
+            };
+            row(
+                &format!("ahead of {other} in every column"),
+                &measured,
+                behind.is_empty(),
+            );
         }
-        for (target, measured, is_met) in self.callers_targets().into_iter().chain(self.realtime_targets()).chain(self.cold_start_targets())
+        for (target, measured, is_met) in self
+            .callers_targets()
+            .into_iter()
+            .chain(self.realtime_targets())
+            .chain(self.cold_start_targets())
         {
             row(&target, &measured, is_met);
         }
-        let resident = self.turns_of(ROOMKEY).iter().map(RESIDENT.of).fold(0.0, f64::max);
-        row(&format!("under 10 MB resident at {CONNECTIONS} connections"), &format!("{resident:.1} MB at most"), resident < 10.0);
+        let resident = self
+            .turns_of(ROOMKEY)
+            .iter()
+            .map(RESIDENT.of)
+            .fold(0.0, f64::max);
+        row(
+            &format!("under 10 MB resident at {CONNECTIONS} connections"),
+            &format!("{resident:.1} MB at most"),
+            resident < 10.0,
+        );
         let growth = self.growth();
-        row(&format!("memory flat over {} requests", thousands(STEPS * REQUESTS_PER_STEP)), &format!("{growth:+.2} MB"), growth <= FLAT_MB);
+        row(
+            &format!(
+                "memory flat over {} requests",
+                thousands(STEPS * REQUESTS_PER_STEP)
+            ),
+            &format!("{growth:+.2} MB"),
+            growth <= FLAT_MB,
+        );
         table
     }
 
@@ -229,15 +341,35 @@ impl Report {
     fn memory(&self) -> String {
         let mut table = "| requests | resident, MB |\n|---|---|\n".to_owned();
         for (step, resident) in (0..).zip(&self.memory) {
-            writeln!(table, "| {} | {resident:.2} |", thousands(step * REQUESTS_PER_STEP)).unwrap();
+            writeln!(
+                table,
+                "| {} | {resident:.2} |",
+                thousands(step * REQUESTS_PER_STEP)
+            )
+            .unwrap();
         }
-        writeln!(table, "\nFlat means: past the first {} it grows by at most {FLAT_MB} MB.", thousands(REQUESTS_PER_STEP)).unwrap();
+        writeln!(
+            table,
+            "\nFlat means: past the first {} it grows by at most {FLAT_MB} MB.",
+            thousands(REQUESTS_PER_STEP)
+        )
+        .unwrap();
         table
     }
 
     fn method(&self) -> String {
-        let busiest = self.turns.iter().flatten().map(|turn| turn.load_share).fold(0.0, f64::max) * 100.0;
-        let limit = if busiest < 90.0 { "it limited nobody" } else { "it may have limited the fastest" };
+        let busiest = self
+            .turns
+            .iter()
+            .flatten()
+            .map(|turn| turn.load_share)
+            .fold(0.0, f64::max)
+            * 100.0;
+        let limit = if busiest < 90.0 {
+            "it limited nobody"
+        } else {
+            "it may have limited the fastest"
+        };
         let warm_up = WARM_UP.as_secs();
         let mut text = format!(
             "- Every server is one process on one core; no stack uses clustering or several workers. The program that sends the \
@@ -272,17 +404,28 @@ impl Report {
 
 fn header(first: &str) -> String {
     let titles: Vec<_> = COLUMNS.iter().map(|column| column.title).collect();
-    format!("| {first} | {} |\n|---{}|\n", titles.join(" | "), "|---".repeat(COLUMNS.len()))
+    format!(
+        "| {first} | {} |\n|---{}|\n",
+        titles.join(" | "),
+        "|---".repeat(COLUMNS.len())
+    )
 }
 
 fn cores() -> usize {
-    fs::read_to_string("/proc/cpuinfo").unwrap().lines().filter(|line| line.starts_with("processor")).count()
+    fs::read_to_string("/proc/cpuinfo")
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count()
 }
 
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap();
-    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or("an unnamed processor", |(_, name)| name).to_owned()
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or("an unnamed processor", |(_, name)| name)
+        .to_owned()
 }
 
 /// Two digits that matter, at least.
@@ -299,7 +442,12 @@ fn short(ratio: f64) -> String {
 
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    let groups: Vec<_> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(String::from_utf8_lossy)
+        .collect();
     groups.join(",")
 }
 
@@ -308,5 +456,9 @@ pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_unstable_by(f64::total_cmp);
     let middle = numbers.len() / 2;
     let upper = numbers[middle];
-    if numbers.len() % 2 == 1 { upper } else { f64::midpoint(numbers[middle - 1], upper) }
+    if numbers.len() % 2 == 1 {
+        upper
+    } else {
+        f64::midpoint(numbers[middle - 1], upper)
+    }
 }

@@ -26,14 +26,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it. Its stdout is a pipe that a thread on the other core drains, as the Functions host would.
+    /// Starts it. Its stdout is a pipe that a thread on the other core drains, as the Functions
+    /// host would.
     pub fn start(peer: &Peer, cores: Cores) -> Self {
         Self::start_with(peer, &[], &exchange::request(), cores)
     }
 
-    /// Starts it with further settings, of which an empty one takes another away, and asks for its first token with a request of
-    /// one's own.
-    pub fn start_with(peer: &Peer, settings: &[(&str, &str)], request: &[u8], cores: Cores) -> Self {
+    /// Starts it with further settings, of which an empty one takes another away, and asks for its
+    /// first token with a request of one's own.
+    pub fn start_with(
+        peer: &Peer,
+        settings: &[(&str, &str)],
+        request: &[u8],
+        cores: Cores,
+    ) -> Self {
         let address = free_address();
         let mut command = peer.command(address.port());
         for (name, value) in settings {
@@ -46,11 +52,21 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         machine::stay_on(cores.server);
         let stopwatch = Stopwatch::start();
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", peer.name));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", peer.name));
         machine::stay_on(cores.load);
         let mut stdout = child.stdout.take().unwrap();
-        let log = Some(thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()).unwrap()));
-        let mut server = Self { child, log, address, first_token: Duration::ZERO, refused: 0 };
+        let log = Some(thread::spawn(move || {
+            std::io::copy(&mut stdout, &mut std::io::sink()).unwrap()
+        }));
+        let mut server = Self {
+            child,
+            log,
+            address,
+            first_token: Duration::ZERO,
+            refused: 0,
+        };
         let answer = server.first_answer(request, stopwatch);
         (peer.check)(&answer).unwrap_or_else(|fault| panic!("{} answers {fault}", peer.name));
         server.first_token = stopwatch.elapsed();
@@ -93,7 +109,8 @@ impl Drop for Server {
     }
 }
 
-/// The answer to a request; none while the server says that it cannot serve yet, as one that still fetches keys does.
+/// The answer to a request; none while the server says that it cannot serve yet, as one that still
+/// fetches keys does.
 fn ask(stream: &mut TcpStream, request: &[u8]) -> Result<Option<Vec<u8>>, String> {
     let failed = |error: std::io::Error| error.to_string();
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
@@ -115,5 +132,8 @@ fn ask(stream: &mut TcpStream, request: &[u8]) -> Result<Option<Vec<u8>>, String
 
 /// A port that was free a moment ago.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }

@@ -1,4 +1,5 @@
-//! A Realtime upstream, as small as can be, that takes as long as it is told; on the core of whoever asks.
+//! A Realtime upstream, as small as can be, that takes as long as it is told; on the core of
+//! whoever asks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ pub const DEPLOYMENT: &str = "voice-deployment";
 pub const API_KEY: &str = "a-key-for-benchmarks-only-0123456789";
 /// In seconds; longer than any run.
 const LIFETIME: u64 = 7_200;
-/// Connections that may wait to be accepted: the default would keep some of those who come at once waiting for a second.
+/// Connections that may wait to be accepted: the default would keep some of those who come at once
+/// waiting for a second.
 const BACKLOG: u32 = 4_096;
 
 /// A running upstream; it ends with the program.
@@ -48,7 +50,11 @@ impl Upstream {
                 }
             });
         });
-        Self { address, connections, delay_ms }
+        Self {
+            address,
+            connections,
+            delay_ms,
+        }
     }
 
     /// `http://…`, as the setting has it.
@@ -58,7 +64,8 @@ impl Upstream {
 
     /// Takes so long for an answer from now on.
     pub fn take(&self, delay: Duration) {
-        self.delay_ms.store(delay.as_millis().try_into().unwrap(), Ordering::Relaxed);
+        self.delay_ms
+            .store(delay.as_millis().try_into().unwrap(), Ordering::Relaxed);
     }
 
     /// Connections so far.
@@ -73,8 +80,14 @@ impl Upstream {
             "session": { "type": "realtime", "model": DEPLOYMENT, "audio": { "output": { "voice": "marin" } } },
         });
         let (body, host) = (body.to_string(), self.address);
-        let head = format!("POST /openai/v1/realtime/client_secrets HTTP/1.1\r\nHost: {host}\r\napi-key: {API_KEY}\r\n");
-        format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        let head = format!(
+            "POST /openai/v1/realtime/client_secrets HTTP/1.1\r\nHost: {host}\r\napi-key: {API_KEY}\r\n"
+        );
+        format!(
+            "{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
     }
 }
 
@@ -96,7 +109,10 @@ async fn serve(mut stream: TcpStream, delay_ms: Arc<AtomicU64>) -> Option<()> {
             "session": { "id": format!("sess_{number:024x}"), "object": "realtime.session", "model": DEPLOYMENT },
         });
         let body = body.to_string();
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(answer.as_bytes()).await.ok()?;
     }
     None
@@ -104,8 +120,13 @@ async fn serve(mut stream: TcpStream, delay_ms: Arc<AtomicU64>) -> Option<()> {
 
 /// Whether a head has arrived, and as much after it as it says.
 fn is_whole(received: &[u8]) -> bool {
-    let Some(head) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return false };
+    let Some(head) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        return false;
+    };
     let text = String::from_utf8_lossy(&received[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+        .unwrap_or(0);
     received.len() >= head + 4 + length
 }

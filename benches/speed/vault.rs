@@ -20,21 +20,45 @@ pub struct Vault {
 
 impl Vault {
     /// Starts one that holds secrets and takes so long for each, and so long for a token.
-    pub fn start(secrets: &[(&str, &str)], vault_takes: Duration, identity_takes: Duration) -> Self {
+    pub fn start(
+        secrets: &[(&str, &str)],
+        vault_takes: Duration,
+        identity_takes: Duration,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("node");
-        command.arg("tests/real/peers/js/fake_azure.mjs").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("node: {error}"));
+        command
+            .arg("tests/real/peers/js/fake_azure.mjs")
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("node: {error}"));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().unwrap().unwrap();
         let (url, identity, authority, controls) = (line(), line(), line(), line());
         for (name, value) in secrets {
-            control(&controls, "set", &json!({ "name": name, "value": value }).to_string());
+            control(
+                &controls,
+                "set",
+                &json!({ "name": name, "value": value }).to_string(),
+            );
         }
         for (part, takes) in [("vault", vault_takes), ("identity", identity_takes)] {
-            control(&controls, part, &json!({ "delayMs": u64::try_from(takes.as_millis()).unwrap() }).to_string());
+            control(
+                &controls,
+                part,
+                &json!({ "delayMs": u64::try_from(takes.as_millis()).unwrap() }).to_string(),
+            );
         }
-        Self { child, url, identity, authority, _folder: folder }
+        Self {
+            child,
+            url,
+            identity,
+            authority,
+            _folder: folder,
+        }
     }
 
     /// The settings by which roomkey reads it.

@@ -33,10 +33,18 @@ pub enum Unproven {
 impl Oidc {
     /// Begins to fetch the keys, in a task of the Tokio runtime that this is called in.
     pub(super) fn new(policy: Policy, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> Self {
-        let keys = Arc::new(KeyCache::new(policy.issuer.clone(), Arc::clone(clock), Arc::clone(entropy)));
+        let keys = Arc::new(KeyCache::new(
+            policy.issuer.clone(),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+        ));
         let fetching = Arc::clone(&keys);
         tokio::spawn(async move { fetching.run().await });
-        Self { policy, keys, verified: VerifiedTokens::new() }
+        Self {
+            policy,
+            keys,
+            verified: VerifiedTokens::new(),
+        }
     }
 
     /// Finds out whose token this is, with the keys that are held.
@@ -44,49 +52,76 @@ impl Oidc {
     /// # Errors
     /// [`Unproven`].
     pub async fn caller(&self, token: &str, now: SystemTime) -> Result<Arc<Caller>, Unproven> {
-        // Read before the key is: if new keys come in between, what the old one proved is not remembered for them.
+        // Read before the key is: if new keys come in between, what the old one proved is not
+        // remembered for them.
         let keys_of = self.keys.serving_since(now);
         let digest = TokenDigest::of(token);
-        if let Some(caller) = keys_of.and_then(|keys_of| self.verified.caller(&digest, keys_of, now)) {
+        if let Some(caller) =
+            keys_of.and_then(|keys_of| self.verified.caller(&digest, keys_of, now))
+        {
             return Ok(caller);
         }
-        let verified = self.verify(token, now).await.map_err(|unproven| match unproven {
-            Unproven::Rejected(_) | Unproven::UnknownKey(_) if bearer::is_of_azure_front_end(token) => Rejected::Platform.into(),
-            unproven => unproven,
-        })?;
+        let verified = self
+            .verify(token, now)
+            .await
+            .map_err(|unproven| match unproven {
+                Unproven::Rejected(_) | Unproven::UnknownKey(_)
+                    if bearer::is_of_azure_front_end(token) =>
+                {
+                    Rejected::Platform.into()
+                }
+                unproven => unproven,
+            })?;
         let caller = Arc::new(verified.caller);
         if let Some(keys_of) = keys_of {
-            self.verified.remember(digest, keys_of, &caller, verified.good_until);
+            self.verified
+                .remember(digest, keys_of, &caller, verified.good_until);
         }
         Ok(caller)
     }
 
-    /// Finds out whose token this is that the keys which were held did not prove: waits for newer keys first.
+    /// Finds out whose token this is that the keys which were held did not prove: waits for newer
+    /// keys first.
     ///
     /// # Errors
     /// [`Unproven`], but not [`Unproven::UnknownKey`].
-    pub async fn caller_with_newer_keys(&self, token: &str, now: SystemTime) -> Result<Arc<Caller>, Unproven> {
+    pub async fn caller_with_newer_keys(
+        &self,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<Arc<Caller>, Unproven> {
         self.keys.refreshed().await?;
-        self.caller(token, now).await.map_err(|unproven| match unproven {
-            Unproven::UnknownKey(rejected) => rejected.into(),
-            unproven => unproven,
-        })
+        self.caller(token, now)
+            .await
+            .map_err(|unproven| match unproven {
+                Unproven::UnknownKey(rejected) => rejected.into(),
+                unproven => unproven,
+            })
     }
 
     async fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Unproven> {
         let unverified = UnverifiedToken::parse(token)?;
-        let keys = self.keys.find(unverified.key_id(), unverified.algorithm(), now).await?;
-        unverified.verify(keys.iter(), &self.policy, now).map_err(|rejected| match rejected {
-            // Without names, only the signature tells whether the key is among those that are held.
-            Rejected::Signature if !keys.are_named => Unproven::UnknownKey(rejected),
-            rejected => rejected.into(),
-        })
+        let keys = self
+            .keys
+            .find(unverified.key_id(), unverified.algorithm(), now)
+            .await?;
+        unverified
+            .verify(keys.iter(), &self.policy, now)
+            .map_err(|rejected| match rejected {
+                // Without names, only the signature tells whether the key is among those that are
+                // held.
+                Rejected::Signature if !keys.are_named => Unproven::UnknownKey(rejected),
+                rejected => rejected.into(),
+            })
     }
 
     /// What a scrape asks of the keys.
     pub(super) fn keys_seen(&self, now: SystemTime) -> OidcKeys {
         OidcKeys {
-            age: self.keys.fetched_at().map(|at| now.duration_since(at).unwrap_or_default()),
+            age: self
+                .keys
+                .fetched_at()
+                .map(|at| now.duration_since(at).unwrap_or_default()),
             fetched: self.keys.status().succeeded,
             failed: self.keys.status().failed,
             unreadable: self.keys.unreadable(),

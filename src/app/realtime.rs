@@ -34,10 +34,14 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Begins to set up the HTTP client, and to ask for tokens of Entra ID where they open an upstream, in tasks of the Tokio
-    /// runtime that this is called in.
+    /// Begins to set up the HTTP client, and to ask for tokens of Entra ID where they open an
+    /// upstream, in tasks of the Tokio runtime that this is called in.
     pub(super) fn new(
-        Configured { azure_openai, openai, options }: Configured,
+        Configured {
+            azure_openai,
+            openai,
+            options,
+        }: Configured,
         identity: Identity,
         secrets: &Secrets,
         clock: &Arc<dyn Clock>,
@@ -58,22 +62,43 @@ impl Upstreams {
         let entra = azure_openai
             .as_ref()
             .filter(|azure| azure.api_key.is_none())
-            .map(|_| EntraToken::fetched_from(Entra::new(identity, options.entra_scope), clock, entropy));
+            .map(|_| {
+                EntraToken::fetched_from(Entra::new(identity, options.entra_scope), clock, entropy)
+            });
         let azure_openai = azure_openai.map(|azure| {
             let credential = match &entra {
                 Some(entra) => Credential::Entra(Arc::clone(&entra.token)),
                 None => Credential::ApiKey(Arc::clone(&secrets.azure_openai_key)),
             };
-            let plan = SessionPlan { transcription_model: azure.transcription_model, ..options.plan.clone() };
+            let plan = SessionPlan {
+                transcription_model: azure.transcription_model,
+                ..options.plan.clone()
+            };
             let shared = shared.clone();
-            Arc::new(Realtime::new(Provider::AzureOpenAi, azure.endpoint, credential, plan, shared))
+            Arc::new(Realtime::new(
+                Provider::AzureOpenAi,
+                azure.endpoint,
+                credential,
+                plan,
+                shared,
+            ))
         });
         let openai = openai.map(|openai| {
             let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key));
             let (endpoint, plan) = (openai.endpoint, options.plan);
-            Arc::new(Realtime::new(Provider::OpenAi, endpoint, credential, plan, shared))
+            Arc::new(Realtime::new(
+                Provider::OpenAi,
+                endpoint,
+                credential,
+                plan,
+                shared,
+            ))
         });
-        Self { azure_openai, openai, entra }
+        Self {
+            azure_openai,
+            openai,
+            entra,
+        }
     }
 
     /// The upstream of a provider.
@@ -91,11 +116,18 @@ impl Upstreams {
     pub fn token_status(&self, now: SystemTime) -> Option<SecretStatus> {
         let entra = self.entra.as_ref()?;
         let (state, read_at) = (entra.state(now), entra.fetched_at());
-        Some(SecretStatus { name: entra::NAME, state, read_at, needed: true })
+        Some(SecretStatus {
+            name: entra::NAME,
+            state,
+            read_at,
+            needed: true,
+        })
     }
 
     /// All that there are.
     pub fn all(&self) -> impl Iterator<Item = (Provider, &Arc<Realtime>)> {
-        Provider::REALTIME.into_iter().filter_map(|provider| Some((provider, self.of(provider)?)))
+        Provider::REALTIME
+            .into_iter()
+            .filter_map(|provider| Some((provider, self.of(provider)?)))
     }
 }

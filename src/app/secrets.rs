@@ -25,7 +25,8 @@ use crate::upstream::key_vault::{LazyKeyVault, Unread, Vault};
 use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;
 
-/// The names under which an operator sees secrets in readiness, log lines and metrics: their settings', in lower case.
+/// The names under which an operator sees secrets in readiness, log lines and metrics: their
+/// settings', in lower case.
 const LIVEKIT_API_KEY: &str = "livekit-api-key";
 const LIVEKIT_API_SECRET: &str = "livekit-api-secret";
 const AZURE_OPENAI_API_KEY: &str = "azure-openai-api-key";
@@ -85,23 +86,62 @@ impl Secrets {
         let mut in_vault = Vec::new();
         let livekit = livekit_pair(sources.livekit, &mut in_vault);
         let azure = Part::new(AZURE_OPENAI_API_KEY, secrets::api_key);
-        let azure_openai_key = single(azure, sources.azure_openai_key, SecretString::from, &mut in_vault);
+        let azure_openai_key = single(
+            azure,
+            sources.azure_openai_key,
+            SecretString::from,
+            &mut in_vault,
+        );
         let openai = Part::new(OPENAI_API_KEY, secrets::api_key);
-        let openai_key = single(openai, sources.openai_key, SecretString::from, &mut in_vault);
+        let openai_key = single(
+            openai,
+            sources.openai_key,
+            SecretString::from,
+            &mut in_vault,
+        );
         let admin_keys = operators(sources.admin_keys, &mut in_vault);
         let hash = Part::new(HASH_KEY, secrets::hash_key);
         let hash_key = single(hash, sources.hash_key, HashKey::from, &mut in_vault);
-        in_vault.extend(sources.redis.map(|(secret, redis)| shared_counters(secret, redis)));
+        in_vault.extend(
+            sources
+                .redis
+                .map(|(secret, redis)| shared_counters(secret, redis)),
+        );
         let in_vault = in_vault.into_iter().map(Arc::new).collect();
-        Self { livekit, azure_openai_key, openai_key, admin_keys, hash_key, in_vault }
+        Self {
+            livekit,
+            azure_openai_key,
+            openai_key,
+            admin_keys,
+            hash_key,
+            in_vault,
+        }
     }
 
-    /// Begins to read what stands in the vault, in tasks of the Tokio runtime that this is called in.
-    pub fn read_from(&self, KeyVault { url, refresh }: KeyVault, identity: Identity, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) {
-        self.read_with(&Arc::new(LazyKeyVault::new(url, identity)), refresh, clock, entropy);
+    /// Begins to read what stands in the vault, in tasks of the Tokio runtime that this is called
+    /// in.
+    pub fn read_from(
+        &self,
+        KeyVault { url, refresh }: KeyVault,
+        identity: Identity,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) {
+        self.read_with(
+            &Arc::new(LazyKeyVault::new(url, identity)),
+            refresh,
+            clock,
+            entropy,
+        );
     }
 
-    fn read_with(&self, vault: &Arc<impl Vault + 'static>, refresh: Duration, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) {
+    fn read_with(
+        &self,
+        vault: &Arc<impl Vault + 'static>,
+        refresh: Duration,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) {
         for secret in &self.in_vault {
             secret.read_from(Arc::clone(vault), refresh, clock, entropy);
         }
@@ -116,7 +156,9 @@ impl Secrets {
     #[must_use]
     pub fn reads(&self) -> (u64, u64) {
         let reads = self.in_vault.iter().map(|secret| secret.reads());
-        reads.fold((0, 0), |(all, all_failed), (read, failed)| (all + read, all_failed + failed))
+        reads.fold((0, 0), |(all, all_failed), (read, failed)| {
+            (all + read, all_failed + failed)
+        })
     }
 }
 
@@ -124,10 +166,15 @@ impl Secrets {
 fn livekit_pair(source: Option<PairSource>, in_vault: &mut Vec<VaultSecret>) -> Arc<Slot<Signer>> {
     let (key, secret) = match source {
         None => return Arc::default(),
-        Some(PairSource::Given(key, secret)) => return Arc::new(Slot::holding(Signer::new(key, &secret))),
+        Some(PairSource::Given(key, secret)) => {
+            return Arc::new(Slot::holding(Signer::new(key, &secret)));
+        }
         Some(PairSource::InVault(key, secret)) => (key, secret),
     };
-    let parts = [Part::new(LIVEKIT_API_KEY, secrets::livekit_key)(key), Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret)(secret)];
+    let parts = [
+        Part::new(LIVEKIT_API_KEY, secrets::livekit_key)(key),
+        Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret)(secret),
+    ];
     let (refresher, slot) = fetched();
     let filled = Arc::clone(&slot);
     let publish = move |key, secret: SecretString| filled.put(Signer::new(key, &secret));
@@ -135,8 +182,8 @@ fn livekit_pair(source: Option<PairSource>, in_vault: &mut Vec<VaultSecret>) -> 
     slot
 }
 
-/// The same for a secret that changes by itself. `make` makes what requests need of a value that has
-/// passed the check.
+/// The same for a secret that changes by itself. `make` makes what requests need of a value that
+/// has passed the check.
 fn single<T: Send + Sync + 'static>(
     part: impl Fn(SecretName) -> Part,
     source: Option<Source>,
@@ -150,10 +197,15 @@ fn single<T: Send + Sync + 'static>(
     };
     let (refresher, slot) = fetched();
     let filled = Arc::clone(&slot);
-    in_vault.push(VaultSecret::one(part(secret), true, refresher, move |value| {
-        filled.put(make(value));
-        Ok(())
-    }));
+    in_vault.push(VaultSecret::one(
+        part(secret),
+        true,
+        refresher,
+        move |value| {
+            filled.put(make(value));
+            Ok(())
+        },
+    ));
     slot
 }
 
@@ -164,9 +216,16 @@ fn shared_counters(secret: SecretName, redis: Arc<Redis>) -> VaultSecret {
     let refused: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
         requested.request();
     });
-    VaultSecret::one(Part::new(REDIS_URL, redis_url::check)(secret), false, refresher, move |url| {
-        redis.connect(url, Some(Arc::clone(&refused))).map_err(|_| Unread::Unusable)
-    })
+    VaultSecret::one(
+        Part::new(REDIS_URL, redis_url::check)(secret),
+        false,
+        refresher,
+        move |url| {
+            redis
+                .connect(url, Some(Arc::clone(&refused)))
+                .map_err(|_| Unread::Unusable)
+        },
+    )
 }
 
 /// Nobody's token depends on these.
@@ -178,10 +237,15 @@ fn operators(source: AdminKeySource, in_vault: &mut Vec<VaultSecret>) -> Arc<Slo
     };
     let (refresher, slot) = fetched();
     let filled = Arc::clone(&slot);
-    in_vault.push(VaultSecret::one(Part::new(ADMIN_KEYS, CHECK)(secret), false, refresher, move |value| {
-        filled.put(secrets::admin_keys(&value).map_err(|_| Unread::Unusable)?);
-        Ok(())
-    }));
+    in_vault.push(VaultSecret::one(
+        Part::new(ADMIN_KEYS, CHECK)(secret),
+        false,
+        refresher,
+        move |value| {
+            filled.put(secrets::admin_keys(&value).map_err(|_| Unread::Unusable)?);
+            Ok(())
+        },
+    ));
     slot
 }
 

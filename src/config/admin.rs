@@ -21,12 +21,16 @@ pub enum AdminKeySource {
 pub fn read(reader: &mut Reader<'_>) -> AdminKeySource {
     match secret::read(reader, KEYS) {
         None => AdminKeySource::Given(AdminKeys::default()),
-        Some(Found { source: Source::InVault(name), .. }) => AdminKeySource::InVault(name),
-        Some(Found { setting, source: Source::Given(value) }) => {
-            AdminKeySource::Given(secrets::admin_keys(&value).unwrap_or_else(|rule| {
-                reader.fault(&setting, rule);
-                AdminKeys::default()
-            }))
-        }
+        Some(Found {
+            source: Source::InVault(name),
+            ..
+        }) => AdminKeySource::InVault(name),
+        Some(Found {
+            setting,
+            source: Source::Given(value),
+        }) => AdminKeySource::Given(secrets::admin_keys(&value).unwrap_or_else(|rule| {
+            reader.fault(&setting, rule);
+            AdminKeys::default()
+        })),
     }
 }

@@ -29,11 +29,17 @@ enum Kind {
 #[must_use]
 pub fn authenticated_by(reader: &Reader<'_>) -> Option<&'static str> {
     let is_anonymous = reader.raw(CALLER_AUTH) == Some("anonymous");
-    (reader.holds(CALLER_AUTH) && !is_anonymous).then_some(CALLER_AUTH).or_else(|| oidc::first_set(reader))
+    (reader.holds(CALLER_AUTH) && !is_anonymous)
+        .then_some(CALLER_AUTH)
+        .or_else(|| oidc::first_set(reader))
 }
 
 /// Reads the setting and those that belong to it. `None` means that a fault was noted.
-pub fn read(reader: &mut Reader<'_>, dev_mode: bool, sign_in: PlatformSignIn) -> Option<CallerAuth> {
+pub fn read(
+    reader: &mut Reader<'_>,
+    dev_mode: bool,
+    sign_in: PlatformSignIn,
+) -> Option<CallerAuth> {
     if !reader.holds(CALLER_AUTH) && !dev_mode {
         reader.fault(
             CALLER_AUTH,

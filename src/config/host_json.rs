@@ -1,8 +1,10 @@
-//! The `cors` block of `host.json`: the one list of web pages that may call. And its route prefix, which must be the usual one.
+//! The `cors` block of `host.json`: the one list of web pages that may call. And its route prefix,
+//! which must be the usual one.
 //!
-//! The Functions host itself ignores that block, so the handler makes it true. The same file configures the host, so the rest is left
-//! alone, and the file is read as the host reads it (Newtonsoft's `JObject.Parse`, then .NET's configuration): comments, trailing
-//! commas and single quotes are fine, names match in any case.
+//! The Functions host itself ignores that block, so the handler makes it true. The same file
+//! configures the host, so the rest is left alone, and the file is read as the host reads it
+//! (Newtonsoft's `JObject.Parse`, then .NET's configuration): comments, trailing commas and single
+//! quotes are fine, names match in any case.
 //!
 //! # Source
 //! `HostJsonFileConfigurationSource.cs` of Azure/azure-functions-host.
@@ -47,8 +49,16 @@ pub fn read(reader: &mut Reader<'_>) -> Cors {
     let folder = reader.text("FUNCTIONS_APP_ROOT_PATH").unwrap_or_default();
     let read = regular_file::read(&Path::new(folder).join("host.json"), MAX_BYTES);
     let parsed = match read {
-        Err(Unreadable::Missing) => Ok(HostJson { cors: Cors { origins: Origins::NoFile, credentials: false }, route_prefix: None }),
-        Err(Unreadable::NotRegular) => Err("is a folder, pipe or device; it must be a regular file".into()),
+        Err(Unreadable::Missing) => Ok(HostJson {
+            cors: Cors {
+                origins: Origins::NoFile,
+                credentials: false,
+            },
+            route_prefix: None,
+        }),
+        Err(Unreadable::NotRegular) => {
+            Err("is a folder, pipe or device; it must be a regular file".into())
+        }
         Err(Unreadable::TooLarge) => Err(format!("has more than {MAX_BYTES} bytes").into()),
         Err(Unreadable::Failed) => Err("cannot be read by this process".into()),
         Ok(bytes) => parse(&bytes),
@@ -63,7 +73,11 @@ pub fn read(reader: &mut Reader<'_>) -> Cors {
         None => ("host.json", route_prefix),
     };
     if prefix.is_some_and(|prefix| !prefix.eq_ignore_ascii_case(PREFIX)) {
-        let what = if name == "host.json" { "extensions.http.routePrefix " } else { "" };
+        let what = if name == "host.json" {
+            "extensions.http.routePrefix "
+        } else {
+            ""
+        };
         reader.fault(
             name,
             format!("{what}must be {PREFIX}, since every path of roomkey begins with /{PREFIX}; write {PREFIX} or leave it out"),
@@ -74,7 +88,10 @@ pub fn read(reader: &mut Reader<'_>) -> Cors {
 
 fn parse(bytes: &[u8]) -> Result<HostJson, Rule> {
     let text = text(bytes).ok_or("is not text in UTF-8")?;
-    let options = ParseOptions { allow_missing_commas: false, ..ParseOptions::default() };
+    let options = ParseOptions {
+        allow_missing_commas: false,
+        ..ParseOptions::default()
+    };
     let parsed = parse_to_ast(&text, &CollectOptions::default(), &options);
     let Ok(Some(Value::Object(root))) = parsed.map(|parsed| parsed.value) else {
         return Err("is not one JSON object (comments and trailing commas are fine)".into());
@@ -88,11 +105,20 @@ fn parse(bytes: &[u8]) -> Result<HostJson, Rule> {
     Ok(HostJson { cors, route_prefix })
 }
 
-/// Decodes as .NET's `File.ReadAllText` does: UTF-8, or what a byte order mark says, which editors on Windows write.
+/// Decodes as .NET's `File.ReadAllText` does: UTF-8, or what a byte order mark says, which editors
+/// on Windows write.
 fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let wide = |bytes: &[u8], of: fn([u8; 2]) -> u16| {
-        let units: Vec<_> = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(of)).collect();
-        bytes.len().is_multiple_of(2).then(|| String::from_utf16(&units).ok()).flatten().map(Cow::Owned)
+        let units: Vec<_> = bytes
+            .chunks_exact(2)
+            .filter_map(|pair| pair.try_into().ok().map(of))
+            .collect();
+        bytes
+            .len()
+            .is_multiple_of(2)
+            .then(|| String::from_utf16(&units).ok())
+            .flatten()
+            .map(Cow::Owned)
     };
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest).ok().map(Cow::Borrowed),
@@ -102,26 +128,36 @@ fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The member of this name in any case, or an error where there is more than one: the host would take the last, and whoever wrote the
-/// first believes that it counts.
+/// The member of this name in any case, or an error where there is more than one: the host would
+/// take the last, and whoever wrote the first believes that it counts.
 fn only<'a, 'b>(object: &'b Object<'a>, name: &str) -> Result<Option<&'b Value<'a>>, ()> {
-    let mut found = object.properties.iter().filter(|property| property.name.as_str().eq_ignore_ascii_case(name));
+    let mut found = object
+        .properties
+        .iter()
+        .filter(|property| property.name.as_str().eq_ignore_ascii_case(name));
     match (found.next(), found.next()) {
         (one, None) => Ok(one.map(|property| &property.value)),
         (_, Some(_)) => Err(()),
     }
 }
 
-/// Joins the names on the way with `:`, as .NET's configuration does, so that `"extensions:http"` is found too. The last one counts.
+/// Joins the names on the way with `:`, as .NET's configuration does, so that `"extensions:http"`
+/// is found too. The last one counts.
 fn find_route_prefix(object: &Object<'_>, above: &str, found: &mut Option<String>) {
     for property in &object.properties {
         let path = format!("{above}{}", property.name.as_str());
         match &property.value {
-            Value::Object(inner) if path.len() < ROUTE_PREFIX_PATH.len() => find_route_prefix(inner, &format!("{path}:"), found),
+            Value::Object(inner) if path.len() < ROUTE_PREFIX_PATH.len() => {
+                find_route_prefix(inner, &format!("{path}:"), found)
+            }
             _ if !path.eq_ignore_ascii_case(ROUTE_PREFIX_PATH) => {}
             Value::StringLit(text) => *found = Some(text.value.clone().into_owned()),
             // Bound to the host's text option as an empty or odd text; none of them is the prefix.
-            Value::NumberLit(_) | Value::BooleanLit(_) | Value::NullKeyword(_) | Value::Object(_) | Value::Array(_) => {
+            Value::NumberLit(_)
+            | Value::BooleanLit(_)
+            | Value::NullKeyword(_)
+            | Value::Object(_)
+            | Value::Array(_) => {
                 *found = Some(String::new());
             }
         }
@@ -130,7 +166,9 @@ fn find_route_prefix(object: &Object<'_>, above: &str, found: &mut Option<String
 
 fn cors(block: &Value<'_>) -> Result<Cors, Rule> {
     const RULE: &str = "may only hold allowedOrigins (a list of texts) and supportCredentials (true or false), each once";
-    let Value::Object(block) = block else { return Err("must be an object".into()) };
+    let Value::Object(block) = block else {
+        return Err("must be an object".into());
+    };
     let listed = only(block, "allowedOrigins").map_err(|()| RULE)?;
     let credentials = only(block, "supportCredentials").map_err(|()| RULE)?;
     let known = usize::from(listed.is_some()) + usize::from(credentials.is_some());
@@ -139,9 +177,12 @@ fn cors(block: &Value<'_>) -> Result<Cors, Rule> {
     }
     let origins = match listed {
         None => Origins::default(),
-        Some(Value::Array(items)) => {
-            Origins::parse(items.elements.iter().map(|item| item.as_string_lit().map(|text| text.value.as_ref())))?
-        }
+        Some(Value::Array(items)) => Origins::parse(
+            items
+                .elements
+                .iter()
+                .map(|item| item.as_string_lit().map(|text| text.value.as_ref())),
+        )?,
         Some(_) => return Err(RULE.into()),
     };
     let credentials = match credentials {
@@ -150,9 +191,15 @@ fn cors(block: &Value<'_>) -> Result<Cors, Rule> {
         Some(_) => return Err(RULE.into()),
     };
     if origins == Origins::Any && credentials {
-        return Err("must not join * with supportCredentials: any page could then act as its visitor".into());
+        return Err(
+            "must not join * with supportCredentials: any page could then act as its visitor"
+                .into(),
+        );
     }
-    Ok(Cors { origins, credentials })
+    Ok(Cors {
+        origins,
+        credentials,
+    })
 }
 
 #[cfg(test)]
@@ -195,26 +242,53 @@ mod tests {
     }
 
     fn listed(origins: &[&str], credentials: bool) -> Cors {
-        Cors { origins: Origins::Listed(origins.iter().map(|&o| o.to_owned()).collect()), credentials }
+        Cors {
+            origins: Origins::Listed(origins.iter().map(|&o| o.to_owned()).collect()),
+            credentials,
+        }
     }
 
     #[test]
     fn the_block_is_read_as_it_stands() {
         let cors = |text: &[u8]| parse(text).unwrap().cors;
         assert_eq!(cors(b"{}"), listed(&[], false));
-        assert_eq!(cors(b"\xef\xbb\xbf{\"version\":\"2.0\"}"), listed(&[], false));
+        assert_eq!(
+            cors(b"\xef\xbb\xbf{\"version\":\"2.0\"}"),
+            listed(&[], false)
+        );
         let text = br#"{"cors":{"allowedOrigins":["http://localhost:4200","https://app.example.com"],"supportCredentials":true}}"#;
-        assert_eq!(cors(text), listed(&["http://localhost:4200", "https://app.example.com"], true));
-        assert_eq!(cors(br#"{"cors":{"allowedOrigins":["*"]}}"#), Cors { origins: Origins::Any, credentials: false });
+        assert_eq!(
+            cors(text),
+            listed(&["http://localhost:4200", "https://app.example.com"], true)
+        );
+        assert_eq!(
+            cors(br#"{"cors":{"allowedOrigins":["*"]}}"#),
+            Cors {
+                origins: Origins::Any,
+                credentials: false
+            }
+        );
     }
 
     #[test]
     fn the_file_is_read_as_the_host_reads_it() {
         let text = "// the app\n{ /* one */ 'version': \"2.0\", Cors: { \"AllowedOrigins\": [ \"http://localhost:4200\", // dev\n ], \
                     \"supportcredentials\": true, }, } // end";
-        let wide = |of: fn(u16) -> [u8; 2]| -> Vec<u8> { std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(of).collect() };
-        for bytes in [text.as_bytes().to_vec(), wide(u16::to_le_bytes), wide(u16::to_be_bytes)] {
-            assert_eq!(parse(&bytes).unwrap().cors, listed(&["http://localhost:4200"], true));
+        let wide = |of: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            std::iter::once(0xfeff)
+                .chain(text.encode_utf16())
+                .flat_map(of)
+                .collect()
+        };
+        for bytes in [
+            text.as_bytes().to_vec(),
+            wide(u16::to_le_bytes),
+            wide(u16::to_be_bytes),
+        ] {
+            assert_eq!(
+                parse(&bytes).unwrap().cors,
+                listed(&["http://localhost:4200"], true)
+            );
         }
     }
 
@@ -225,16 +299,32 @@ mod tests {
             (r#"{"extensions":{"http":{}}}"#, None),
             (r#"{"routePrefix":"v1"}"#, None),
             (r#"{"http":{"routePrefix":"v1"}}"#, None),
-            (r#"{"extensions":{"http":{"routePrefix":"api"}}}"#, Some("api")),
-            (r#"{"extensions":{"http":{"routePrefix":"v1"}}}"#, Some("v1")),
-            (r#"{"Extensions":{"HTTP":{"RoutePrefix":"v1"}}}"#, Some("v1")),
+            (
+                r#"{"extensions":{"http":{"routePrefix":"api"}}}"#,
+                Some("api"),
+            ),
+            (
+                r#"{"extensions":{"http":{"routePrefix":"v1"}}}"#,
+                Some("v1"),
+            ),
+            (
+                r#"{"Extensions":{"HTTP":{"RoutePrefix":"v1"}}}"#,
+                Some("v1"),
+            ),
             (r#"{"extensions:http":{"routePrefix":"v1"}}"#, Some("v1")),
             (r#"{"extensions:http:routePrefix":"v1"}"#, Some("v1")),
-            (r#"{"extensions":{"http":{"routePrefix":"v1","routePrefix":"api"}}}"#, Some("api")),
+            (
+                r#"{"extensions":{"http":{"routePrefix":"v1","routePrefix":"api"}}}"#,
+                Some("api"),
+            ),
             (r#"{"extensions":{"http":{"routePrefix":""}}}"#, Some("")),
             (r#"{"extensions":{"http":{"routePrefix":null}}}"#, Some("")),
         ] {
-            assert_eq!(parse(text.as_bytes()).unwrap().route_prefix.as_deref(), prefix, "{text}");
+            assert_eq!(
+                parse(text.as_bytes()).unwrap().route_prefix.as_deref(),
+                prefix,
+                "{text}"
+            );
         }
     }
 
@@ -245,16 +335,22 @@ mod tests {
         let environment: Environment = [root].iter().chain(settings).copied().collect();
         let mut reader = Reader::new(&environment);
         read(&mut reader);
-        reader.into_faults().into_iter().map(|fault| fault.to_string()).collect()
+        reader
+            .into_faults()
+            .into_iter()
+            .map(|fault| fault.to_string())
+            .collect()
     }
 
     #[test]
     fn another_route_prefix_is_a_fault_that_names_it() {
-        let with = |prefix: &str| format!(r#"{{"extensions":{{"http":{{"routePrefix":"{prefix}"}}}}}}"#);
+        let with =
+            |prefix: &str| format!(r#"{{"extensions":{{"http":{{"routePrefix":"{prefix}"}}}}}}"#);
         for prefix in ["", "v1", "canary/api", "/api", "api/", "apis", " api"] {
             let faults = faults(&with(prefix), &[]);
             assert!(
-                faults.len() == 1 && faults[0].starts_with("host.json: extensions.http.routePrefix must be api"),
+                faults.len() == 1
+                    && faults[0].starts_with("host.json: extensions.http.routePrefix must be api"),
                 "{prefix:?} {faults:?}"
             );
             assert!(!faults[0].contains("canary"));
@@ -270,12 +366,18 @@ mod tests {
             for prefix in ["", "canary"] {
                 let faults = faults(&with("api"), &[(name, prefix)]);
                 assert!(
-                    faults.len() == 1 && faults[0].starts_with(&format!("{}: must be api", settings::ROUTE_PREFIX)),
+                    faults.len() == 1
+                        && faults[0]
+                            .starts_with(&format!("{}: must be api", settings::ROUTE_PREFIX)),
                     "{name} {faults:?}"
                 );
                 assert!(!faults[0].contains("canary"));
             }
-            assert_eq!(faults(&with("v1"), &[(name, "api")]), [""; 0], "the setting wins over the file");
+            assert_eq!(
+                faults(&with("v1"), &[(name, "api")]),
+                [""; 0],
+                "the setting wins over the file"
+            );
         }
     }
 
@@ -283,9 +385,15 @@ mod tests {
     fn a_host_json_that_is_no_regular_file_is_a_fault_and_not_awaited() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("host.json")).unwrap();
-        let environment: Environment = [("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap())].into_iter().collect();
+        let environment: Environment =
+            [("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap())]
+                .into_iter()
+                .collect();
         let mut reader = Reader::new(&environment);
         read(&mut reader);
-        assert_eq!(reader.into_faults()[0].to_string(), "host.json: is a folder, pipe or device; it must be a regular file");
+        assert_eq!(
+            reader.into_faults()[0].to_string(),
+            "host.json: is a folder, pipe or device; it must be a regular file"
+        );
     }
 }

@@ -12,7 +12,8 @@ use crate::domain::fields::Rule;
 pub const URL: &str = "KEY_VAULT_URL";
 const REFRESH: &str = "ROOMKEY_SECRET_REFRESH_SECONDS";
 const CLIENT_ID: &str = "AZURE_CLIENT_ID";
-/// Set by App Service and Functions where the app has an identity. Its value is read by the client library.
+/// Set by App Service and Functions where the app has an identity. Its value is read by the client
+/// library.
 const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
 
 /// Microsoft asks readers to keep values for hours; a rotation should not take that long.
@@ -38,20 +39,32 @@ pub fn read(reader: &mut Reader<'_>) -> Option<KeyVault> {
     }
     let refresh = reader.parsed_or(REFRESH, DEFAULT_REFRESH, refresh);
     let url = reader.parsed(URL, VaultUrl::parse);
-    Some(KeyVault { url: url?, refresh: refresh? })
+    Some(KeyVault {
+        url: url?,
+        refresh: refresh?,
+    })
 }
 
-/// Reads who asks Entra ID for tokens: whoever names an identity wants that one, wherever this runs. A client id that is wrong is
-/// noted and left out.
+/// Reads who asks Entra ID for tokens: whoever names an identity wants that one, wherever this
+/// runs. A client id that is wrong is noted and left out.
 pub fn identity(reader: &mut Reader<'_>, in_azure: bool) -> Identity {
     let client_id = reader.parsed(CLIENT_ID, client_id);
-    if in_azure || client_id.is_some() || reader.holds(IDENTITY_ENDPOINT) { Identity::Managed(client_id) } else { Identity::Developer }
+    if in_azure || client_id.is_some() || reader.holds(IDENTITY_ENDPOINT) {
+        Identity::Managed(client_id)
+    } else {
+        Identity::Developer
+    }
 }
 
 fn refresh(text: &str) -> Result<Duration, Rule> {
-    let seconds = text.parse().ok().filter(|seconds| (MIN_REFRESH_SECONDS..=MAX_REFRESH_SECONDS).contains(seconds));
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (MIN_REFRESH_SECONDS..=MAX_REFRESH_SECONDS).contains(seconds));
     let seconds = seconds.filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
-    seconds.map(Duration::from_secs).ok_or(format!("must be whole seconds, {MIN_REFRESH_SECONDS} to {MAX_REFRESH_SECONDS}").into())
+    seconds.map(Duration::from_secs).ok_or(
+        format!("must be whole seconds, {MIN_REFRESH_SECONDS} to {MAX_REFRESH_SECONDS}").into(),
+    )
 }
 
 fn client_id(text: &str) -> Result<Uuid, Rule> {

@@ -19,7 +19,8 @@ pub struct Limiting {
     pub rate_limit: Option<RateLimit>,
     /// Whose word on a caller's address is taken, outside Azure.
     pub trusted_proxies: TrustedProxies,
-    /// The key of hashed callers; `None`: random ones at start will do, which is never so with Redis.
+    /// The key of hashed callers; `None`: random ones at start will do, which is never so with
+    /// Redis.
     pub hash_key: Option<Source>,
     /// Where instances share their counts; the URL may hold a password.
     pub redis_url: Option<Source>,
@@ -31,7 +32,9 @@ impl Limiting {
     pub fn summary(&self) -> String {
         match (self.rate_limit, &self.redis_url) {
             (None, _) => "off (ROOMKEY_RATE_LIMIT)".to_owned(),
-            (Some(limit), None) => format!("{limit} for each caller; limits are per instance ({REDIS_URL} would share them)"),
+            (Some(limit), None) => format!(
+                "{limit} for each caller; limits are per instance ({REDIS_URL} would share them)"
+            ),
             (Some(limit), Some(_)) => format!("{limit} for each caller, shared through Redis"),
         }
     }
@@ -39,14 +42,32 @@ impl Limiting {
 
 /// Reads the settings. What is wrong is noted and left out of the result.
 pub fn read(reader: &mut Reader<'_>) -> Limiting {
-    let rate_limit = reader.parsed_or("ROOMKEY_RATE_LIMIT", Some(RateLimit::default()), RateLimit::parse_or_off).flatten();
-    let trusted_proxies = reader.parsed("ROOMKEY_TRUSTED_PROXIES", TrustedProxies::parse).unwrap_or_default();
+    let rate_limit = reader
+        .parsed_or(
+            "ROOMKEY_RATE_LIMIT",
+            Some(RateLimit::default()),
+            RateLimit::parse_or_off,
+        )
+        .flatten();
+    let trusted_proxies = reader
+        .parsed("ROOMKEY_TRUSTED_PROXIES", TrustedProxies::parse)
+        .unwrap_or_default();
     let hash_key = secret::checked(reader, HASH_KEY, secrets::hash_key);
     let redis_url = secret::checked(reader, REDIS_URL, redis_url::check);
     if secret::is_set(reader, REDIS_URL) && !secret::is_set(reader, HASH_KEY) {
-        reader.fault(HASH_KEY, format!("must be set with {REDIS_URL}: all instances must count a caller under one hash"));
+        reader.fault(
+            HASH_KEY,
+            format!(
+                "must be set with {REDIS_URL}: all instances must count a caller under one hash"
+            ),
+        );
     }
-    Limiting { rate_limit, trusted_proxies, hash_key, redis_url }
+    Limiting {
+        rate_limit,
+        trusted_proxies,
+        hash_key,
+        redis_url,
+    }
 }
 
 #[cfg(test)]
@@ -54,24 +75,46 @@ mod tests {
     use super::*;
 
     const HASH: (&str, &str) = (HASH_KEY, "canary-hash-key-of-at-least-32-bytes");
-    const REDIS: (&str, &str) = (REDIS_URL, "rediss://:canary%20password@cache.example.com:6380");
+    const REDIS: (&str, &str) = (
+        REDIS_URL,
+        "rediss://:canary%20password@cache.example.com:6380",
+    );
 
     fn read_all(settings: &[(&str, &str)]) -> (Limiting, Vec<String>) {
         let environment = settings.iter().copied().collect();
         let mut reader = Reader::new(&environment);
         let limiting = read(&mut reader);
-        (limiting, reader.into_faults().into_iter().map(|fault| fault.to_string()).collect())
+        (
+            limiting,
+            reader
+                .into_faults()
+                .into_iter()
+                .map(|fault| fault.to_string())
+                .collect(),
+        )
     }
 
     #[test]
     fn each_bad_value_is_refused_by_name_and_not_repeated() {
         let repeated = "x".repeat(64);
         for (name, values) in [
-            ("ROOMKEY_RATE_LIMIT", &["", "canary", "100", "0/15m", "100/15", "OFF"][..]),
-            ("ROOMKEY_TRUSTED_PROXIES", &["", "canary", "10.0.0.0/8,", "0.0.0.0/0", "10.0.0.1/8"]),
+            (
+                "ROOMKEY_RATE_LIMIT",
+                &["", "canary", "100", "0/15m", "100/15", "OFF"][..],
+            ),
+            (
+                "ROOMKEY_TRUSTED_PROXIES",
+                &["", "canary", "10.0.0.0/8,", "0.0.0.0/0", "10.0.0.1/8"],
+            ),
             (
                 HASH_KEY,
-                &["", "canary-canary", "changeme-changeme-changeme-changeme", &repeated, "@Microsoft.KeyVault(SecretUri=https://canary)"],
+                &[
+                    "",
+                    "canary-canary",
+                    "changeme-changeme-changeme-changeme",
+                    &repeated,
+                    "@Microsoft.KeyVault(SecretUri=https://canary)",
+                ],
             ),
             (
                 REDIS_URL,
@@ -107,10 +150,17 @@ mod tests {
             ),
         ] {
             for value in values {
-                let settings: Vec<_> = [HASH].into_iter().filter(|(other, _)| *other != name).chain([(name, *value)]).collect();
+                let settings: Vec<_> = [HASH]
+                    .into_iter()
+                    .filter(|(other, _)| *other != name)
+                    .chain([(name, *value)])
+                    .collect();
                 let (_, faults) = read_all(&settings);
                 assert_eq!(faults.len(), 1, "{name}={value:?} {faults:?}");
-                assert!(faults[0].starts_with(&format!("{name}: ")) && !faults[0].contains("canary"), "{faults:?}");
+                assert!(
+                    faults[0].starts_with(&format!("{name}: ")) && !faults[0].contains("canary"),
+                    "{faults:?}"
+                );
             }
         }
     }
@@ -120,8 +170,15 @@ mod tests {
         let (limiting, faults) = read_all(&[]);
         assert!(faults.is_empty());
         assert_eq!(limiting.rate_limit, Some(RateLimit::default()));
-        assert!(limiting.trusted_proxies.is_empty() && limiting.hash_key.is_none() && limiting.redis_url.is_none());
-        assert_eq!(limiting.summary(), "100/15m for each caller; limits are per instance (ROOMKEY_REDIS_URL would share them)");
+        assert!(
+            limiting.trusted_proxies.is_empty()
+                && limiting.hash_key.is_none()
+                && limiting.redis_url.is_none()
+        );
+        assert_eq!(
+            limiting.summary(),
+            "100/15m for each caller; limits are per instance (ROOMKEY_REDIS_URL would share them)"
+        );
     }
 
     #[test]
@@ -135,10 +192,16 @@ mod tests {
     fn redis_needs_a_hash_key() {
         let (_, faults) = read_all(&[REDIS]);
         assert_eq!(faults.len(), 1);
-        assert!(faults[0].starts_with("ROOMKEY_HASH_KEY: must be set"), "{faults:?}");
+        assert!(
+            faults[0].starts_with("ROOMKEY_HASH_KEY: must be set"),
+            "{faults:?}"
+        );
         let (limiting, faults) = read_all(&[REDIS, HASH, ("ROOMKEY_RATE_LIMIT", "5/1s")]);
         assert!(faults.is_empty() && limiting.hash_key.is_some() && limiting.redis_url.is_some());
-        assert_eq!(limiting.summary(), "5/1s for each caller, shared through Redis");
+        assert_eq!(
+            limiting.summary(),
+            "5/1s for each caller, shared through Redis"
+        );
         assert!(!format!("{limiting:?}").contains("canary"), "{limiting:?}");
     }
 
@@ -159,7 +222,9 @@ mod tests {
         ] {
             let (limiting, faults) = read_all(&[HASH, (REDIS_URL, url)]);
             assert!(faults.is_empty(), "{url} {faults:?}");
-            let Some(Source::Given(url)) = limiting.redis_url else { panic!("{url}") };
+            let Some(Source::Given(url)) = limiting.redis_url else {
+                panic!("{url}")
+            };
             assert!(crate::store::counters::Counters::shared(url).is_ok());
         }
     }

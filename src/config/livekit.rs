@@ -31,10 +31,13 @@ pub struct LiveKit {
 }
 
 impl LiveKit {
-    /// Returns whether browsers send tokens to this server over the public Internet without encryption.
+    /// Returns whether browsers send tokens to this server over the public Internet without
+    /// encryption.
     #[must_use]
     pub fn is_unencrypted_in_public(&self) -> bool {
-        Url::parse(&self.server_url).is_ok_and(|url| url.scheme() == "ws" && url.host().is_some_and(|host| !is_private(&host)))
+        Url::parse(&self.server_url).is_ok_and(|url| {
+            url.scheme() == "ws" && url.host().is_some_and(|host| !is_private(&host))
+        })
     }
 }
 
@@ -56,7 +59,10 @@ pub enum Pair {
 /// Whether any setting of LiveKit's is there.
 #[must_use]
 pub fn is_on(reader: &Reader<'_>) -> bool {
-    reader.holds(URL) || [KEY, SECRET].into_iter().any(|name| secret::is_set(reader, name))
+    reader.holds(URL)
+        || [KEY, SECRET]
+            .into_iter()
+            .any(|name| secret::is_set(reader, name))
 }
 
 /// Reads the pair.
@@ -65,51 +71,83 @@ pub fn pair(reader: &mut Reader<'_>) -> Pair {
     match (reader.holds(URL), set) {
         (false, [false, false]) => return Pair::Absent,
         (true, [false, false]) if reader.holds(key_vault::URL) => {
-            let [api_key, api_secret] = [(KEY, DEFAULT_NAMES.0), (SECRET, DEFAULT_NAMES.1)].map(in_vault);
-            return Pair::Own { api_key, api_secret };
+            let [api_key, api_secret] =
+                [(KEY, DEFAULT_NAMES.0), (SECRET, DEFAULT_NAMES.1)].map(in_vault);
+            return Pair::Own {
+                api_key,
+                api_secret,
+            };
         }
         _ => {}
     }
     let (api_key, api_secret) = (secret::read(reader, KEY), secret::read(reader, SECRET));
     match (&api_key, &api_secret) {
-        (Some(Found { source: Source::Given(key), .. }), Some(Found { source: Source::Given(secret), .. }))
-            if (key.expose_secret(), secret.expose_secret()) == DEV_PAIR =>
-        {
-            Pair::Dev
-        }
-        _ => Pair::Own { api_key, api_secret },
+        (
+            Some(Found {
+                source: Source::Given(key),
+                ..
+            }),
+            Some(Found {
+                source: Source::Given(secret),
+                ..
+            }),
+        ) if (key.expose_secret(), secret.expose_secret()) == DEV_PAIR => Pair::Dev,
+        _ => Pair::Own {
+            api_key,
+            api_secret,
+        },
     }
 }
 
 fn in_vault((setting, name): (&str, &str)) -> Option<Found> {
-    SecretName::parse(name).ok().map(|name| Found { setting: setting.to_owned(), source: Source::InVault(name) })
+    SecretName::parse(name).ok().map(|name| Found {
+        setting: setting.to_owned(),
+        source: Source::InVault(name),
+    })
 }
 
-/// Returns whether the settings are those of LiveKit's own dev server on this machine, or none at all.
+/// Returns whether the settings are those of LiveKit's own dev server on this machine, or none at
+/// all.
 #[must_use]
 pub fn is_dev(reader: &Reader<'_>, pair: &Pair) -> bool {
     match pair {
         Pair::Absent => true,
         // What is no address is a fault of its own.
-        Pair::Dev => {
-            reader.raw(URL).and_then(|text| Url::parse(text).ok()).is_none_or(|url| url.host().is_some_and(|host| is_loopback(&host)))
-        }
+        Pair::Dev => reader
+            .raw(URL)
+            .and_then(|text| Url::parse(text).ok())
+            .is_none_or(|url| url.host().is_some_and(|host| is_loopback(&host))),
         Pair::Own { .. } => false,
     }
 }
 
-/// Reads the rest and checks the whole. `only_provider` says why LiveKit's settings cannot be left out. `None`: they are, or a fault
-/// was noted.
-pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: Option<&str>) -> Option<LiveKit> {
+/// Reads the rest and checks the whole. `only_provider` says why LiveKit's settings cannot be left
+/// out. `None`: they are, or a fault was noted.
+pub fn read(
+    reader: &mut Reader<'_>,
+    pair: Pair,
+    dev_mode: bool,
+    only_provider: Option<&str>,
+) -> Option<LiveKit> {
     let server_url = reader.parsed(URL, server_url);
     match pair {
         Pair::Absent | Pair::Dev if dev_mode => {
-            let server_url = if reader.holds(URL) { server_url? } else { DEV_SERVER_URL.to_owned() };
-            Some(LiveKit { server_url, pair: PairSource::Given(DEV_PAIR.0.into(), DEV_PAIR.1.into()) })
+            let server_url = if reader.holds(URL) {
+                server_url?
+            } else {
+                DEV_SERVER_URL.to_owned()
+            };
+            Some(LiveKit {
+                server_url,
+                pair: PairSource::Given(DEV_PAIR.0.into(), DEV_PAIR.1.into()),
+            })
         }
         Pair::Absent => {
             let why = only_provider?;
-            reader.fault(URL, format!("must be set, with {KEY} and {SECRET}: dev mode is off ({why})"));
+            reader.fault(
+                URL,
+                format!("must be set, with {KEY} and {SECRET}: dev mode is off ({why})"),
+            );
             None
         }
         Pair::Dev => {
@@ -121,8 +159,13 @@ pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: 
             );
             None
         }
-        Pair::Own { api_key, api_secret } => {
-            let others = format!("must be set: other settings of LiveKit's are ({URL}, {KEY}, {SECRET} belong together)");
+        Pair::Own {
+            api_key,
+            api_secret,
+        } => {
+            let others = format!(
+                "must be set: other settings of LiveKit's are ({URL}, {KEY}, {SECRET} belong together)"
+            );
             if !reader.holds(URL) {
                 reader.fault(URL, others.clone());
             }
@@ -131,24 +174,47 @@ pub fn read(reader: &mut Reader<'_>, pair: Pair, dev_mode: bool, only_provider: 
             let pair = match (api_key?, api_secret?) {
                 (Source::Given(key), Source::Given(secret)) => PairSource::Given(key, secret),
                 (Source::InVault(key), Source::InVault(secret)) => PairSource::InVault(key, secret),
-                (Source::Given(_), Source::InVault(_)) => return in_two_places(reader, KEY, SECRET),
-                (Source::InVault(_), Source::Given(_)) => return in_two_places(reader, SECRET, KEY),
+                (Source::Given(_), Source::InVault(_)) => {
+                    return in_two_places(reader, KEY, SECRET);
+                }
+                (Source::InVault(_), Source::Given(_)) => {
+                    return in_two_places(reader, SECRET, KEY);
+                }
             };
-            Some(LiveKit { server_url: server_url?, pair })
+            Some(LiveKit {
+                server_url: server_url?,
+                pair,
+            })
         }
     }
 }
 
-/// A half that is given stays until a restart, so that a rotation of the other would break the pair.
+/// A half that is given stays until a restart, so that a rotation of the other would break the
+/// pair.
 fn in_two_places(reader: &mut Reader<'_>, given: &str, in_vault: &str) -> Option<LiveKit> {
-    reader.fault(given, format!("must stand where {in_vault} does, in Key Vault: the two change together"));
+    reader.fault(
+        given,
+        format!("must stand where {in_vault} does, in Key Vault: the two change together"),
+    );
     None
 }
 
-fn own(reader: &mut Reader<'_>, name: &str, found: Option<Found>, check: Check, others: &str) -> Option<Source> {
+fn own(
+    reader: &mut Reader<'_>,
+    name: &str,
+    found: Option<Found>,
+    check: Check,
+    others: &str,
+) -> Option<Source> {
     match found {
-        Some(Found { source: Source::InVault(name), .. }) => return Some(Source::InVault(name)),
-        Some(Found { setting, source: Source::Given(value) }) => match check(&value) {
+        Some(Found {
+            source: Source::InVault(name),
+            ..
+        }) => return Some(Source::InVault(name)),
+        Some(Found {
+            setting,
+            source: Source::Given(value),
+        }) => match check(&value) {
             Ok(()) => return Some(Source::Given(value)),
             Err(rule) => reader.fault(&setting, rule),
         },
@@ -158,23 +224,37 @@ fn own(reader: &mut Reader<'_>, name: &str, found: Option<Found>, check: Check, 
     None
 }
 
-/// Reads the server's address and brings it into its normal form: a parser forgives much that the browsers' clients, which get it as
-/// text, may not.
+/// Reads the server's address and brings it into its normal form: a parser forgives much that the
+/// browsers' clients, which get it as text, may not.
 fn server_url(text: &str) -> Result<String, Rule> {
     const EXAMPLES: &str = "like wss://my-project.livekit.cloud or ws://localhost:7880";
     let lower = text.to_ascii_lowercase();
     if lower.starts_with("https:") || lower.starts_with("http:") {
-        return Err(format!("must begin with wss:// in place of https://, or ws:// in place of http://, {EXAMPLES}").into());
+        return Err(format!(
+            "must begin with wss:// in place of https://, or ws:// in place of http://, {EXAMPLES}"
+        )
+        .into());
     }
-    let Some(url) = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "ws" | "wss") && url.has_host()) else {
-        return Err(format!("must be an address that begins with wss:// or ws://, {EXAMPLES}").into());
+    let Some(url) = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "ws" | "wss") && url.has_host())
+    else {
+        return Err(
+            format!("must be an address that begins with wss:// or ws://, {EXAMPLES}").into(),
+        );
     };
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
     if !plain {
         return Err(format!("must not hold a user, a password, a query or a fragment; it must be an address {EXAMPLES}").into());
     }
     let path = url.path().trim_end_matches('/');
-    let of_clients = path.split('/').skip(1).find(|segment| matches!(*segment, "rtc" | "twirp" | ""));
+    let of_clients = path
+        .split('/')
+        .skip(1)
+        .find(|segment| matches!(*segment, "rtc" | "twirp" | ""));
     if of_clients.is_some() {
         return Err(
             format!("must not hold /rtc, /twirp or a second //, since clients add such paths; it must be an address {EXAMPLES}").into()

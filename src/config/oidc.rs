@@ -9,7 +9,8 @@ use crate::domain::fields::Rule;
 const ADMIN_ROLE: &str = "Roomkey.Admin";
 /// Longest claim, scope, role or audience in bytes.
 const MAX_WORD_BYTES: usize = 256;
-/// Quotes and brackets, which come from a placeholder or a JSON list and are part of no claim, scope, role or audience.
+/// Quotes and brackets, which come from a placeholder or a JSON list and are part of no claim,
+/// scope, role or audience.
 const NEVER_IN_WORD: [char; 8] = ['"', '`', '<', '>', '[', ']', '{', '}'];
 
 const ISSUER: &str = "ROOMKEY_OIDC_ISSUER";
@@ -32,23 +33,37 @@ pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
     let issuer = reader.parsed(ISSUER, Issuer::parse);
     let has_many_tenants = issuer.as_ref().is_some_and(Issuer::has_many_tenants);
     let issuer = match issuer {
-        Some(issuer) if reader.holds(DISCOVERY_URL) => reader.parsed(DISCOVERY_URL, |text| issuer.with_discovery_at(text)),
+        Some(issuer) if reader.holds(DISCOVERY_URL) => {
+            reader.parsed(DISCOVERY_URL, |text| issuer.with_discovery_at(text))
+        }
         Some(issuer) => Some(issuer),
-        // All faults at once: a wrong address is named also where there is no issuer that it could belong to.
-        None => reader.parsed(DISCOVERY_URL, Issuer::discovery_address).and(None),
+        // All faults at once: a wrong address is named also where there is no issuer that it could
+        // belong to.
+        None => reader
+            .parsed(DISCOVERY_URL, Issuer::discovery_address)
+            .and(None),
     };
     let audiences = reader.parsed(AUDIENCE, |text| list(text, word));
     let tenants = if !reader.holds(TENANTS) && has_many_tenants {
-        reader.fault(TENANTS, "must list the tenants: from this issuer anyone with a Microsoft account has a token");
+        reader.fault(
+            TENANTS,
+            "must list the tenants: from this issuer anyone with a Microsoft account has a token",
+        );
         None
     } else {
         reader.parsed_or(TENANTS, Vec::new(), |text| list(text, tenant))
     };
     let rules = rules(reader);
-    Some(Policy { issuer: issuer?, tenants: tenants?, audiences: audiences?, rules: rules? })
+    Some(Policy {
+        issuer: issuer?,
+        tenants: tenants?,
+        audiences: audiences?,
+        rules: rules?,
+    })
 }
 
-/// Reads what holds for every signed-in caller, by token or by Easy Auth. `None` means that a fault was noted.
+/// Reads what holds for every signed-in caller, by token or by Easy Auth. `None` means that a fault
+/// was noted.
 pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
     let required_scope = reader.parsed_or(SCOPE, None, |text| scope(text).map(Some));
     let identity_claim = reader.parsed_or(IDENTITY_CLAIM, "sub".to_owned(), word);
@@ -67,14 +82,20 @@ pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
 /// Returns a setting of the identity provider that is set, if any.
 #[must_use]
 pub fn first_set(reader: &Reader<'_>) -> Option<&'static str> {
-    [ISSUER, AUDIENCE, SCOPE, TENANTS].into_iter().find(|name| reader.holds(name))
+    [ISSUER, AUDIENCE, SCOPE, TENANTS]
+        .into_iter()
+        .find(|name| reader.holds(name))
 }
 
-/// Refuses the settings that another way to tell callers apart has no use for: whoever set them believes that they protect.
+/// Refuses the settings that another way to tell callers apart has no use for: whoever set them
+/// believes that they protect.
 pub fn refuse_unused(reader: &mut Reader<'_>, easy_auth: bool) {
     let of_tokens = [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM];
     let of_sign_in = [SCOPE, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
-    for name in of_tokens.into_iter().chain(of_sign_in.into_iter().filter(|_| !easy_auth)) {
+    for name in of_tokens
+        .into_iter()
+        .chain(of_sign_in.into_iter().filter(|_| !easy_auth))
+    {
         if reader.holds(name) {
             reader.fault(name, "has no effect with this ROOMKEY_CALLER_AUTH; unset it, or set ROOMKEY_CALLER_AUTH to oidc");
         }
@@ -87,7 +108,11 @@ fn list(text: &str, item: fn(&str) -> Result<String, Rule>) -> Result<Vec<String
 
 /// Reads the one scope or role that callers need.
 fn scope(text: &str) -> Result<String, Rule> {
-    if text.contains(',') { Err("must be one scope or role only; write it without commas".into()) } else { word(text) }
+    if text.contains(',') {
+        Err("must be one scope or role only; write it without commas".into())
+    } else {
+        word(text)
+    }
 }
 
 fn word(text: &str) -> Result<String, Rule> {
@@ -103,9 +128,12 @@ fn word(text: &str) -> Result<String, Rule> {
 
 /// In lower case, as Entra writes it into tokens.
 fn tenant(text: &str) -> Result<String, Rule> {
-    let id = uuid::Uuid::try_parse(text).ok().map(|id| id.hyphenated().to_string());
-    id.filter(|id| id.eq_ignore_ascii_case(text))
-        .ok_or("must be tenant ids like 11111111-2222-3333-4444-555555555555, separated by commas".into())
+    let id = uuid::Uuid::try_parse(text)
+        .ok()
+        .map(|id| id.hyphenated().to_string());
+    id.filter(|id| id.eq_ignore_ascii_case(text)).ok_or(
+        "must be tenant ids like 11111111-2222-3333-4444-555555555555, separated by commas".into(),
+    )
 }
 
 #[cfg(test)]
@@ -114,10 +142,15 @@ mod tests {
     use crate::config::settings::Environment;
 
     const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
-    const BASE: [(&str, &str); 2] = [(ISSUER, "https://id.example.com"), (AUDIENCE, "api://roomkey")];
+    const BASE: [(&str, &str); 2] = [
+        (ISSUER, "https://id.example.com"),
+        (AUDIENCE, "api://roomkey"),
+    ];
 
     fn with<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let kept = BASE.iter().filter(|(name, _)| settings.iter().all(|(other, _)| other != name));
+        let kept = BASE
+            .iter()
+            .filter(|(name, _)| settings.iter().all(|(other, _)| other != name));
         kept.chain(settings).copied().collect()
     }
 
@@ -125,7 +158,14 @@ mod tests {
         let environment: Environment = settings.iter().copied().collect();
         let mut reader = Reader::new(&environment);
         let policy = read(&mut reader);
-        (policy, reader.into_faults().into_iter().map(|fault| fault.to_string()).collect())
+        (
+            policy,
+            reader
+                .into_faults()
+                .into_iter()
+                .map(|fault| fault.to_string())
+                .collect(),
+        )
     }
 
     #[test]
@@ -134,7 +174,14 @@ mod tests {
         for (name, values) in [
             (
                 ISSUER,
-                &["", "canary", "http://canary.example", "https://canary.example?x", "HTTPS://canary.example", "https://u:p@canary"][..],
+                &[
+                    "",
+                    "canary",
+                    "http://canary.example",
+                    "https://canary.example?x",
+                    "HTTPS://canary.example",
+                    "https://u:p@canary",
+                ][..],
             ),
             (
                 DISCOVERY_URL,
@@ -149,9 +196,22 @@ mod tests {
                 ],
             ),
             (ROLES_CLAIM, &["", "canary canary", &long]),
-            (AUDIENCE, &["", ",", "canary,", "canary canary", &long, "canäry"]),
+            (
+                AUDIENCE,
+                &["", ",", "canary,", "canary canary", &long, "canäry"],
+            ),
             (SCOPE, &["", "canary canary", &long]),
-            (TENANTS, &["", "canary", "aaaaaaaa222233334444555555555555", "{aaaaaaaa-2222-3333-4444-555555555555}", "common", ","]),
+            (
+                TENANTS,
+                &[
+                    "",
+                    "canary",
+                    "aaaaaaaa222233334444555555555555",
+                    "{aaaaaaaa-2222-3333-4444-555555555555}",
+                    "common",
+                    ",",
+                ],
+            ),
             (IDENTITY_CLAIM, &["", "canary canary", &long]),
             (ROOMS_CLAIM, &["", "canary canary"]),
             (ADMIN_ROLE_SETTING, &["", "canary canary"]),
@@ -159,36 +219,82 @@ mod tests {
             for value in values {
                 let (policy, faults) = read_all(&with(&[(name, value)]));
                 assert!(
-                    policy.is_none() && faults.len() == 1 && faults[0].starts_with(&format!("{name}: ")),
+                    policy.is_none()
+                        && faults.len() == 1
+                        && faults[0].starts_with(&format!("{name}: ")),
                     "{name}={value:?} {faults:?}"
                 );
-                assert!(!faults[0].contains("canary") && !faults[0].to_lowercase().contains("warn"), "{}", faults[0]);
+                assert!(
+                    !faults[0].contains("canary") && !faults[0].to_lowercase().contains("warn"),
+                    "{}",
+                    faults[0]
+                );
             }
         }
     }
 
     #[test]
     fn quotes_and_brackets_are_refused_and_honest_values_pass() {
-        for name in [AUDIENCE, SCOPE, IDENTITY_CLAIM, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING] {
-            for value in ["<canary>", "api://<canary>", r#"["canary"]"#, "{canary}", "canary\"", "`canary", "'canary", "canary'", "can[0]"]
-            {
+        for name in [
+            AUDIENCE,
+            SCOPE,
+            IDENTITY_CLAIM,
+            ROOMS_CLAIM,
+            ROLES_CLAIM,
+            ADMIN_ROLE_SETTING,
+        ] {
+            for value in [
+                "<canary>",
+                "api://<canary>",
+                r#"["canary"]"#,
+                "{canary}",
+                "canary\"",
+                "`canary",
+                "'canary",
+                "canary'",
+                "can[0]",
+            ] {
                 let faults = read_all(&with(&[(name, value)])).1;
-                assert!(faults.len() == 1 && faults[0].contains("without quotes or brackets"), "{name}={value} {faults:?}");
+                assert!(
+                    faults.len() == 1 && faults[0].contains("without quotes or brackets"),
+                    "{name}={value} {faults:?}"
+                );
             }
-            for value in ["api://roomkey", "https://id.example.com/rooms", "urn:roomkey:x", "a.b|c", "cognito:groups", "o'clock", "a(b)"] {
-                assert_eq!(read_all(&with(&[(name, value)])).1, Vec::<String>::new(), "{name}={value}");
+            for value in [
+                "api://roomkey",
+                "https://id.example.com/rooms",
+                "urn:roomkey:x",
+                "a.b|c",
+                "cognito:groups",
+                "o'clock",
+                "a(b)",
+            ] {
+                assert_eq!(
+                    read_all(&with(&[(name, value)])).1,
+                    Vec::<String>::new(),
+                    "{name}={value}"
+                );
             }
         }
         let faults = read_all(&with(&[(SCOPE, "a,b")])).1;
-        assert!(faults.len() == 1 && faults[0].contains("one scope or role only"), "{faults:?}");
+        assert!(
+            faults.len() == 1 && faults[0].contains("one scope or role only"),
+            "{faults:?}"
+        );
     }
 
     #[test]
     fn a_wrong_discovery_address_is_named_also_without_a_right_issuer() {
         let discovery = (DISCOVERY_URL, "http://canary.example");
-        for settings in [&with(&[(ISSUER, "canary"), discovery])[..], &[BASE[1], discovery]] {
+        for settings in [
+            &with(&[(ISSUER, "canary"), discovery])[..],
+            &[BASE[1], discovery],
+        ] {
             let faults = read_all(settings).1;
-            assert!(faults.len() == 2 && faults.iter().any(|fault| fault.starts_with(DISCOVERY_URL)), "{faults:?}");
+            assert!(
+                faults.len() == 2 && faults.iter().any(|fault| fault.starts_with(DISCOVERY_URL)),
+                "{faults:?}"
+            );
         }
     }
 
@@ -201,31 +307,74 @@ mod tests {
 
     #[test]
     fn an_issuer_of_many_tenants_needs_their_list() {
-        let many = (ISSUER, "https://login.microsoftonline.com/organizations/v2.0");
+        let many = (
+            ISSUER,
+            "https://login.microsoftonline.com/organizations/v2.0",
+        );
         let (policy, faults) = read_all(&with(&[many]));
-        assert!(policy.is_none() && faults.len() == 1 && faults[0].starts_with(TENANTS), "{faults:?}");
+        assert!(
+            policy.is_none() && faults.len() == 1 && faults[0].starts_with(TENANTS),
+            "{faults:?}"
+        );
         let upper = TENANT.to_uppercase();
-        let policy = read_all(&with(&[many, (TENANTS, &format!("{upper}, 22222222-2222-3333-4444-555555555555"))])).0.unwrap();
-        assert_eq!(policy.tenants, [TENANT, "22222222-2222-3333-4444-555555555555"]);
+        let policy = read_all(&with(&[
+            many,
+            (
+                TENANTS,
+                &format!("{upper}, 22222222-2222-3333-4444-555555555555"),
+            ),
+        ]))
+        .0
+        .unwrap();
+        assert_eq!(
+            policy.tenants,
+            [TENANT, "22222222-2222-3333-4444-555555555555"]
+        );
     }
 
     #[test]
     fn the_discovery_document_may_be_elsewhere_and_the_issuer_stays() {
         let b2c = "https://contoso.b2clogin.com/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration?p=B2C_1_signin";
         let issuer = "https://contoso.b2clogin.com/11111111-2222-3333-4444-555555555555/v2.0/";
-        let policy = read_all(&with(&[(ISSUER, issuer), (DISCOVERY_URL, b2c)])).0.unwrap();
-        assert_eq!((policy.issuer.discovery_url().as_str(), policy.issuer.published().as_ref()), (b2c, issuer));
-        let local = read_all(&with(&[(DISCOVERY_URL, "http://127.0.0.1:8080/discovery")])).0.unwrap().issuer;
+        let policy = read_all(&with(&[(ISSUER, issuer), (DISCOVERY_URL, b2c)]))
+            .0
+            .unwrap();
+        assert_eq!(
+            (
+                policy.issuer.discovery_url().as_str(),
+                policy.issuer.published().as_ref()
+            ),
+            (b2c, issuer)
+        );
+        let local = read_all(&with(&[(DISCOVERY_URL, "http://127.0.0.1:8080/discovery")]))
+            .0
+            .unwrap()
+            .issuer;
         assert_eq!(local.discovery_url(), "http://127.0.0.1:8080/discovery");
-        assert_eq!(read_all(&BASE).0.unwrap().issuer.discovery_url(), "https://id.example.com/.well-known/openid-configuration");
+        assert_eq!(
+            read_all(&BASE).0.unwrap().issuer.discovery_url(),
+            "https://id.example.com/.well-known/openid-configuration"
+        );
     }
 
     #[test]
     fn what_is_not_set_has_the_narrow_default() {
         let policy = read_all(&BASE).0.unwrap();
-        assert_eq!((policy.audiences.as_slice(), policy.tenants.len()), (&["api://roomkey".to_owned()][..], 0));
-        let Rules { required_scope, admin_role, identity_claim, rooms_claim, roles_claim } = policy.rules;
-        assert_eq!((required_scope, admin_role.as_str(), identity_claim.as_str()), (None, "Roomkey.Admin", "sub"));
+        assert_eq!(
+            (policy.audiences.as_slice(), policy.tenants.len()),
+            (&["api://roomkey".to_owned()][..], 0)
+        );
+        let Rules {
+            required_scope,
+            admin_role,
+            identity_claim,
+            rooms_claim,
+            roles_claim,
+        } = policy.rules;
+        assert_eq!(
+            (required_scope, admin_role.as_str(), identity_claim.as_str()),
+            (None, "Roomkey.Admin", "sub")
+        );
         assert_eq!((rooms_claim, roles_claim), (None, None));
         let set = [
             (SCOPE, "s"),
@@ -243,19 +392,39 @@ mod tests {
             rooms_claim: Some("rooms".into()),
             roles_claim: Some("realm_access.roles".into()),
         };
-        assert_eq!((policy.rules, policy.audiences), (rules, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            (policy.rules, policy.audiences),
+            (rules, vec!["a".to_owned(), "b".to_owned()])
+        );
     }
 
     #[test]
     fn settings_that_would_protect_nothing_are_refused() {
-        let all = [ISSUER, DISCOVERY_URL, AUDIENCE, SCOPE, TENANTS, IDENTITY_CLAIM, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
+        let all = [
+            ISSUER,
+            DISCOVERY_URL,
+            AUDIENCE,
+            SCOPE,
+            TENANTS,
+            IDENTITY_CLAIM,
+            ROOMS_CLAIM,
+            ROLES_CLAIM,
+            ADMIN_ROLE_SETTING,
+        ];
         let refused = |easy_auth| {
             let environment: Environment = all.iter().map(|name| (*name, "x")).collect();
             let mut reader = Reader::new(&environment);
             refuse_unused(&mut reader, easy_auth);
-            reader.into_faults().into_iter().map(|fault| fault.setting).collect::<Vec<_>>()
+            reader
+                .into_faults()
+                .into_iter()
+                .map(|fault| fault.setting)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(refused(true), [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM]);
+        assert_eq!(
+            refused(true),
+            [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM]
+        );
         assert_eq!(refused(false), all);
     }
 }

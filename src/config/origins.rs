@@ -9,7 +9,17 @@ use crate::domain::fields::Rule;
 /// Longest host of an app's own origin; a browser extension's has 32 to 36 characters.
 const MAX_HOST_BYTES: usize = 255;
 /// Schemes that no page's `Origin` has: browsers write `null` for them, or they are not for pages.
-const WITHOUT_ORIGIN: [&str; 9] = ["about", "blob", "data", "file", "filesystem", "ftp", "javascript", "ws", "wss"];
+const WITHOUT_ORIGIN: [&str; 9] = [
+    "about",
+    "blob",
+    "data",
+    "file",
+    "filesystem",
+    "ftp",
+    "javascript",
+    "ws",
+    "wss",
+];
 
 /// A list of origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,23 +64,33 @@ impl Origins {
     }
 }
 
-/// Only the exact form can ever equal an `Origin` header, so anything else is a mistake that would stay unnoticed.
+/// Only the exact form can ever equal an `Origin` header, so anything else is a mistake that would
+/// stay unnoticed.
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
     match scheme {
-        "http" | "https" => !text.contains('*') && Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text),
+        "http" | "https" => {
+            !text.contains('*')
+                && Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
+        }
         _ => is_app_scheme(scheme) && is_app_authority(authority),
     }
 }
 
-/// A scheme that an app registers with its web view, in the lower case that browsers write (RFC 3986 §3.1).
+/// A scheme that an app registers with its web view, in the lower case that browsers write (RFC
+/// 3986 §3.1).
 fn is_app_scheme(scheme: &str) -> bool {
     scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
         && !WITHOUT_ORIGIN.contains(&scheme)
 }
 
-/// A host as the app named it, which browsers do not change: Safari's extensions have upper-case letters. And a port, if any.
+/// A host as the app named it, which browsers do not change: Safari's extensions have upper-case
+/// letters. And a port, if any.
 fn is_app_authority(authority: &str) -> bool {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => (host, Some(port)),
@@ -78,7 +98,9 @@ fn is_app_authority(authority: &str) -> bool {
     };
     let is_port = |port: &str| !port.starts_with(['0', '+']) && port.parse::<NonZeroU16>().is_ok();
     (1..=MAX_HOST_BYTES).contains(&host.len())
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
         && port.is_none_or(is_port)
 }
 
@@ -134,7 +156,10 @@ mod tests {
             "wss://a.example",
             "javascript://x",
         ] {
-            assert!(Origins::parse([Some(text)].into_iter()).is_err(), "{text:?}");
+            assert!(
+                Origins::parse([Some(text)].into_iter()).is_err(),
+                "{text:?}"
+            );
         }
         assert!(Origins::parse([None].into_iter()).is_err());
     }
@@ -168,7 +193,13 @@ mod tests {
         ];
         let listed = Origins::parse(origins.into_iter().map(Some)).unwrap();
         assert_eq!(listed, Origins::Listed(origins.map(str::to_owned).into()));
-        assert_eq!(Origins::parse(["https://a.example", "*"].into_iter().map(Some)), Ok(Origins::Any));
-        assert_eq!(Origins::parse(std::iter::empty()), Ok(Origins::Listed(Vec::new())));
+        assert_eq!(
+            Origins::parse(["https://a.example", "*"].into_iter().map(Some)),
+            Ok(Origins::Any)
+        );
+        assert_eq!(
+            Origins::parse(std::iter::empty()),
+            Ok(Origins::Listed(Vec::new()))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Secrets in the settings: where they may stand. What their values must be says [`crate::domain::secrets`].
+//! Secrets in the settings: where they may stand. What their values must be says
+//! [`crate::domain::secrets`].
 
 use std::path::Path;
 
@@ -29,33 +30,60 @@ pub struct Found {
 /// Whether the secret's setting is there in any form.
 #[must_use]
 pub fn is_set(reader: &Reader<'_>, name: &str) -> bool {
-    SUFFIXES.iter().any(|suffix| reader.holds(&format!("{name}{suffix}")))
+    SUFFIXES
+        .iter()
+        .any(|suffix| reader.holds(&format!("{name}{suffix}")))
 }
 
-/// Takes a secret from its setting, from the file that `<name>_FILE` names, or the name that it has in Key Vault; standing in two
-/// of them is a fault.
+/// Takes a secret from its setting, from the file that `<name>_FILE` names, or the name that it has
+/// in Key Vault; standing in two of them is a fault.
 pub fn read(reader: &mut Reader<'_>, name: &str) -> Option<Found> {
     let [_, file, in_vault] = SUFFIXES.map(|suffix| format!("{name}{suffix}"));
-    if [name, &file, &in_vault].into_iter().filter(|setting| reader.holds(setting)).count() > 1 {
-        reader.fault(name, format!("stands in two places; keep one of {name}, {file} and {in_vault}"));
+    if [name, &file, &in_vault]
+        .into_iter()
+        .filter(|setting| reader.holds(setting))
+        .count()
+        > 1
+    {
+        reader.fault(
+            name,
+            format!("stands in two places; keep one of {name}, {file} and {in_vault}"),
+        );
         return None;
     }
     if let Some(value) = reader.text(name) {
-        return Some(Found { setting: name.to_owned(), source: Source::Given(value.into()) });
+        return Some(Found {
+            setting: name.to_owned(),
+            source: Source::Given(value.into()),
+        });
     }
     if let Some(value) = reader.parsed(&file, read_file) {
-        return Some(Found { setting: file, source: Source::Given(value) });
+        return Some(Found {
+            setting: file,
+            source: Source::Given(value),
+        });
     }
     let secret_name = reader.parsed(&in_vault, SecretName::parse)?;
     if !reader.holds(key_vault::URL) {
-        reader.fault(&in_vault, format!("names a secret in Key Vault; set {} too", key_vault::URL));
+        reader.fault(
+            &in_vault,
+            format!("names a secret in Key Vault; set {} too", key_vault::URL),
+        );
         return None;
     }
-    Some(Found { setting: in_vault, source: Source::InVault(secret_name) })
+    Some(Found {
+        setting: in_vault,
+        source: Source::InVault(secret_name),
+    })
 }
 
-/// Takes a secret and checks its value if that is here already. `None`: there is none, or a fault was noted.
-pub fn checked(reader: &mut Reader<'_>, name: &str, check: impl Fn(&SecretString) -> Result<(), Rule>) -> Option<Source> {
+/// Takes a secret and checks its value if that is here already. `None`: there is none, or a fault
+/// was noted.
+pub fn checked(
+    reader: &mut Reader<'_>,
+    name: &str,
+    check: impl Fn(&SecretString) -> Result<(), Rule>,
+) -> Option<Source> {
     let Found { setting, source } = read(reader, name)?;
     if let Source::Given(value) = &source
         && let Err(rule) = check(value)
@@ -66,19 +94,31 @@ pub fn checked(reader: &mut Reader<'_>, name: &str, check: impl Fn(&SecretString
     Some(source)
 }
 
-/// One line break at the end is dropped, since editors and `echo` write one; a key with any other white space around it would
-/// sign tokens that nobody accepts.
+/// One line break at the end is dropped, since editors and `echo` write one; a key with any other
+/// white space around it would sign tokens that nobody accepts.
 fn read_file(path: &str) -> Result<SecretString, Rule> {
-    let bytes = regular_file::read(Path::new(path), MAX_FILE_BYTES).map_err(|unreadable| match unreadable {
-        Unreadable::Missing => Rule::from("names a file that does not exist"),
-        Unreadable::NotRegular => "names a folder, pipe or device; put the value into a regular file".into(),
-        Unreadable::TooLarge => format!("names a file of more than {MAX_FILE_BYTES} bytes, which cannot be a secret").into(),
-        Unreadable::Failed => "names a file that this process may not read".into(),
-    })?;
+    let bytes =
+        regular_file::read(Path::new(path), MAX_FILE_BYTES).map_err(
+            |unreadable| match unreadable {
+                Unreadable::Missing => Rule::from("names a file that does not exist"),
+                Unreadable::NotRegular => {
+                    "names a folder, pipe or device; put the value into a regular file".into()
+                }
+                Unreadable::TooLarge => format!(
+                    "names a file of more than {MAX_FILE_BYTES} bytes, which cannot be a secret"
+                )
+                .into(),
+                Unreadable::Failed => "names a file that this process may not read".into(),
+            },
+        )?;
     let text = String::from_utf8(bytes).map_err(|_| "names a file that is not UTF-8 text")?;
-    let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    let value = text.strip_suffix('\n').map_or(text.as_str(), |line| {
+        line.strip_suffix('\r').unwrap_or(line)
+    });
     if value.is_empty() || value.trim() != value {
-        return Err("names a file that does not hold one secret without white space around it".into());
+        return Err(
+            "names a file that does not hold one secret without white space around it".into(),
+        );
     }
     if setting_text::is_in_quotes(value) {
         return Err("names a file whose value is in quotes; write the value alone".into());

@@ -1,8 +1,10 @@
-//! Every setting by name. `docs/settings.md` is written from [`SETTINGS`]; a test fails when the two differ.
+//! Every setting by name. `docs/settings.md` is written from [`SETTINGS`]; a test fails when the
+//! two differ.
 
 pub use super::reader::{Environment, Reader};
 
-/// The app setting that takes the place of the route prefix in `host.json`, as every key of that file has one.
+/// The app setting that takes the place of the route prefix in `host.json`, as every key of that
+/// file has one.
 pub const ROUTE_PREFIX: &str = "AzureFunctionsJobHost__extensions__http__routePrefix";
 
 /// One setting as an operator reads about it.
@@ -19,16 +21,30 @@ pub struct Setting {
 }
 
 const fn plain(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default, meaning, secret: false }
+    Setting {
+        name,
+        default,
+        meaning,
+        secret: false,
+    }
 }
 
 const fn a_secret(name: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default: "–", meaning, secret: true }
+    Setting {
+        name,
+        default: "–",
+        meaning,
+        secret: true,
+    }
 }
 
 /// All settings, in the order in which an operator meets them.
 pub const SETTINGS: &[Setting] = &[
-    plain("FUNCTIONS_CUSTOMHANDLER_PORT", "7071", "Port to listen on; the Functions host sets it. 0 takes any free port and prints it."),
+    plain(
+        "FUNCTIONS_CUSTOMHANDLER_PORT",
+        "7071",
+        "Port to listen on; the Functions host sets it. 0 takes any free port and prints it.",
+    ),
     plain(
         "ROOMKEY_BIND",
         "127.0.0.1",
@@ -55,7 +71,10 @@ pub const SETTINGS: &[Setting] = &[
         "The LiveKit server as browsers reach it: `wss://…`, or `ws://…` to a loopback or private host. Elsewhere `ws://` is a loud \
          warning: the token travels in that address.",
     ),
-    a_secret("LIVEKIT_API_KEY", "The name of the LiveKit API key that signs."),
+    a_secret(
+        "LIVEKIT_API_KEY",
+        "The name of the LiveKit API key that signs.",
+    ),
     a_secret(
         "LIVEKIT_API_SECRET",
         "Its secret, 32 bytes or more, as LiveKit shows it. Both stand in Key Vault or neither does. There they are taken over together: to \
@@ -85,13 +104,21 @@ pub const SETTINGS: &[Setting] = &[
         "The resource of Azure OpenAI: `https://my-resource.openai.azure.com`, with or without `/openai` or `/openai/v1`. `http://…` on a \
          loopback address only.",
     ),
-    plain("AZURE_OPENAI_DEPLOYMENT", "–", "The name of the deployment there, which is the model of a caller who chooses none."),
+    plain(
+        "AZURE_OPENAI_DEPLOYMENT",
+        "–",
+        "The name of the deployment there, which is the model of a caller who chooses none.",
+    ),
     a_secret(
         "AZURE_OPENAI_API_KEY",
         "A key of the resource. Absent: an Entra token of the managed identity takes its place, which needs the role Cognitive Services \
          OpenAI User.",
     ),
-    plain("AZURE_OPENAI_TRANSCRIPTION_MODEL", "–", "The deployment there that writes down what callers say."),
+    plain(
+        "AZURE_OPENAI_TRANSCRIPTION_MODEL",
+        "–",
+        "The deployment there that writes down what callers say.",
+    ),
     plain(
         "ROOMKEY_ENTRA_SCOPE",
         "https://cognitiveservices.azure.com/.default",
@@ -103,7 +130,11 @@ pub const SETTINGS: &[Setting] = &[
         "https://api.openai.com/v1",
         "The base of OpenAI's API, or of one like it. `http://…` on a loopback address only.",
     ),
-    plain("ROOMKEY_OPENAI_MODEL", "gpt-realtime-2.1", "The model at OpenAI of a caller who chooses none."),
+    plain(
+        "ROOMKEY_OPENAI_MODEL",
+        "gpt-realtime-2.1",
+        "The model at OpenAI of a caller who chooses none.",
+    ),
     plain(
         "ROOMKEY_DEFAULT_PROVIDER",
         "the only one configured, else livekit",
@@ -119,7 +150,11 @@ pub const SETTINGS: &[Setting] = &[
         "alloy, ash, ballad, coral, echo, sage, shimmer, verse, marin, cedar",
         "Voices that a caller may choose, separated by commas. One that begins with `voice_` is a custom voice of OpenAI's.",
     ),
-    plain("ROOMKEY_REALTIME_VOICE", "marin", "The voice of a caller who chooses none."),
+    plain(
+        "ROOMKEY_REALTIME_VOICE",
+        "marin",
+        "The voice of a caller who chooses none.",
+    ),
     plain(
         "ROOMKEY_REALTIME_INSTRUCTIONS",
         "–",
@@ -131,13 +166,21 @@ pub const SETTINGS: &[Setting] = &[
         "A JSON object, at most 8192 bytes, that is merged into each session: turn detection, language, tools. Not `type`, `model`, \
          `instructions` or `audio.output.voice`.",
     ),
-    plain("ROOMKEY_REALTIME_SECRET_SECONDS", "60", "How long a client secret is to live, 10 to 600 s. The upstream has the last word."),
+    plain(
+        "ROOMKEY_REALTIME_SECRET_SECONDS",
+        "60",
+        "How long a client secret is to live, 10 to 600 s. The upstream has the last word.",
+    ),
     plain(
         "ROOMKEY_REALTIME_RATE_LIMIT",
         "20/15m",
         "How many client secrets one caller may ask for, in the form of `ROOMKEY_RATE_LIMIT`, which such a request must keep too; or `off`.",
     ),
-    plain("ROOMKEY_ROOM_PATTERN", "–", "A regular expression that the whole name of a room must match, beside our own rule."),
+    plain(
+        "ROOMKEY_ROOM_PATTERN",
+        "–",
+        "A regular expression that the whole name of a room must match, beside our own rule.",
+    ),
     plain(
         "ROOMKEY_MAX_TOKEN_SECONDS",
         "86400",
@@ -155,7 +198,11 @@ pub const SETTINGS: &[Setting] = &[
         "Who may ask: `oidc`, whoever has an access token of your identity provider; `easy-auth`, whoever signed in through Azure's built-in \
          authentication; `anonymous`, anyone who can reach the service.",
     ),
-    plain("WEBSITE_AUTH_ENABLED", "–", "Set by Azure where its built-in authentication is on; `easy-auth` starts only there."),
+    plain(
+        "WEBSITE_AUTH_ENABLED",
+        "–",
+        "Set by Azure where its built-in authentication is on; `easy-auth` starts only there.",
+    ),
     plain(
         "WEBSITE_AUTH_V2_CONFIG_JSON",
         "–",
@@ -201,7 +248,11 @@ pub const SETTINGS: &[Setting] = &[
          the query (`…?p=B2C_1_signin`). `https://…`; `http://…` on a loopback address only. Its `issuer` must still be \
          `ROOMKEY_OIDC_ISSUER`.",
     ),
-    plain("ROOMKEY_OIDC_AUDIENCE", "–", "With `oidc`: audiences of ours, separated by commas; a token's `aud` must hold one of them."),
+    plain(
+        "ROOMKEY_OIDC_AUDIENCE",
+        "–",
+        "With `oidc`: audiences of ours, separated by commas; a token's `aud` must hold one of them.",
+    ),
     plain(
         "ROOMKEY_OIDC_SCOPE",
         "–",
@@ -233,6 +284,14 @@ pub const SETTINGS: &[Setting] = &[
         "Roomkey.Admin",
         "The role (`roles`, `ROOMKEY_ROLES_CLAIM`) that opens the operator routes to a signed-in caller.",
     ),
-    plain("ROOMKEY_LOG", "info", "The least important lines to write: `error`, `warn`, `info` or `debug`."),
-    plain("ROOMKEY_LOG_FORMAT", "json; on a terminal text", "`json` or `text`."),
+    plain(
+        "ROOMKEY_LOG",
+        "info",
+        "The least important lines to write: `error`, `warn`, `info` or `debug`.",
+    ),
+    plain(
+        "ROOMKEY_LOG_FORMAT",
+        "json; on a terminal text",
+        "`json` or `text`.",
+    ),
 ];

@@ -1,4 +1,5 @@
-//! Where the process runs, told by what the platforms set, and whether anything says that it is a deployment.
+//! Where the process runs, told by what the platforms set, and whether anything says that it is a
+//! deployment.
 
 use std::net::SocketAddr;
 
@@ -15,8 +16,8 @@ const HOST_ENVIRONMENT: &str = "AZURE_FUNCTIONS_ENVIRONMENT";
 pub struct Surroundings {
     /// The Functions host started this process, which is of no use without it.
     pub started_by_host: bool,
-    /// Only this machine can connect, and nothing here calls on behalf of others. A request for any other name then comes from a web
-    /// page whose name was made to lead here (DNS rebinding).
+    /// Only this machine can connect, and nothing here calls on behalf of others. A request for any
+    /// other name then comes from a web page whose name was made to lead here (DNS rebinding).
     pub loopback_hosts_only: bool,
 }
 
@@ -24,17 +25,22 @@ pub struct Surroundings {
 #[must_use]
 pub fn read(reader: &Reader<'_>, address: Option<SocketAddr>, in_azure: bool) -> Surroundings {
     let started_by_host = reader.holds(WORKER_ID);
-    // A host of the operator's own hands on the public name; Core Tools is called by this machine only.
+    // A host of the operator's own hands on the public name; Core Tools is called by this machine
+    // only.
     let behind_own_host = started_by_host && reader.raw(HOST_ENVIRONMENT) != Some("Development");
     let is_loopback = address.is_none_or(|address| address.ip().to_canonical().is_loopback());
     let has_proxies = reader.holds("ROOMKEY_TRUSTED_PROXIES");
-    Surroundings { started_by_host, loopback_hosts_only: is_loopback && !has_proxies && !in_azure && !behind_own_host }
+    Surroundings {
+        started_by_host,
+        loopback_hosts_only: is_loopback && !has_proxies && !in_azure && !behind_own_host,
+    }
 }
 
-/// Returns the setting that says that this process runs in Azure behind its front end, whose headers then count.
+/// Returns the setting that says that this process runs in Azure behind its front end, whose
+/// headers then count.
 ///
-/// `CONTAINER_NAME` alone says nothing: dev containers set it too. Neither does `WEBSITE_HOSTNAME`, which Core Tools sets to
-/// `localhost:7071`.
+/// `CONTAINER_NAME` alone says nothing: dev containers set it too. Neither does `WEBSITE_HOSTNAME`,
+/// which Core Tools sets to `localhost:7071`.
 ///
 /// # Source
 /// `EnvironmentExtensions.cs` of the Functions host.
@@ -44,18 +50,24 @@ pub fn azure_marker(environment: &Environment) -> Option<&'static str> {
     [
         ("WEBSITE_INSTANCE_ID", true),
         ("LEGION_SERVICE_HOST", true),
-        ("CONTAINER_NAME", holds("WEBSITE_SITE_NAME") || holds("FUNCTIONS_EXTENSION_VERSION")),
+        (
+            "CONTAINER_NAME",
+            holds("WEBSITE_SITE_NAME") || holds("FUNCTIONS_EXTENSION_VERSION"),
+        ),
         ("CONTAINER_APP_NAME", holds("FUNCTIONS_EXTENSION_VERSION")),
     ]
     .into_iter()
     .find_map(|(name, counts)| (counts && holds(name)).then_some(name))
 }
 
-/// Returns the setting that says that an orchestrator started this process, so that it is no developer's machine: Kubernetes sets
-/// the first in every container, Azure Container Apps the second.
+/// Returns the setting that says that an orchestrator started this process, so that it is no
+/// developer's machine: Kubernetes sets the first in every container, Azure Container Apps the
+/// second.
 #[must_use]
 pub fn orchestrator_marker(environment: &Environment) -> Option<&'static str> {
-    ["KUBERNETES_SERVICE_HOST", "CONTAINER_APP_NAME"].into_iter().find(|name| environment.holds(name))
+    ["KUBERNETES_SERVICE_HOST", "CONTAINER_APP_NAME"]
+        .into_iter()
+        .find(|name| environment.holds(name))
 }
 
 #[cfg(test)]
@@ -64,7 +76,12 @@ mod tests {
 
     fn hosts_only(address: &str, in_azure: bool, settings: &[(&str, &str)]) -> bool {
         let environment: Environment = settings.iter().copied().collect();
-        read(&Reader::new(&environment), Some(address.parse().unwrap()), in_azure).loopback_hosts_only
+        read(
+            &Reader::new(&environment),
+            Some(address.parse().unwrap()),
+            in_azure,
+        )
+        .loopback_hosts_only
     }
 
     #[test]
@@ -73,13 +90,18 @@ mod tests {
         for settings in [&[][..], &core_tools, &core_tools[1..]] {
             assert!(hosts_only("127.0.0.1:1", false, settings), "{settings:?}");
             assert!(hosts_only("[::1]:1", false, settings), "{settings:?}");
-            assert!(hosts_only("[::ffff:127.0.0.1]:1", false, settings), "{settings:?}");
+            assert!(
+                hosts_only("[::ffff:127.0.0.1]:1", false, settings),
+                "{settings:?}"
+            );
             assert!(!hosts_only("0.0.0.0:1", false, settings), "{settings:?}");
             assert!(!hosts_only("127.0.0.1:1", true, settings), "{settings:?}");
         }
-        for settings in
-            [&[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32")][..], &[(WORKER_ID, "w")], &[(WORKER_ID, "w"), (HOST_ENVIRONMENT, "Production")]]
-        {
+        for settings in [
+            &[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32")][..],
+            &[(WORKER_ID, "w")],
+            &[(WORKER_ID, "w"), (HOST_ENVIRONMENT, "Production")],
+        ] {
             assert!(!hosts_only("127.0.0.1:1", false, settings), "{settings:?}");
         }
     }

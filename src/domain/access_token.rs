@@ -1,8 +1,9 @@
 //! LiveKit access tokens: what they grant, and the signing (HS256, RFC 7515 and RFC 7519).
 //!
-//! Every grant is written out, because LiveKit's defaults are wide: an absent `canPublishSources` means all sources.
-//! There is no grant here that reaches beyond one room, and none for administration.
-//! Source: <https://docs.livekit.io/home/get-started/authentication/> and `livekit/protocol`, `auth/grants.go`.
+//! Every grant is written out, because LiveKit's defaults are wide: an absent `canPublishSources`
+//! means all sources. There is no grant here that reaches beyond one room, and none for
+//! administration. Source: <https://docs.livekit.io/home/get-started/authentication/> and
+//! `livekit/protocol`, `auth/grants.go`.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,8 @@ impl Role {
         }
     }
 
-    /// Source strings are exact and lower case; the server treats an unknown one as "publish nothing", an empty list as "all".
+    /// Source strings are exact and lower case; the server treats an unknown one as "publish
+    /// nothing", an empty list as "all".
     fn sources(self) -> Option<[&'static str; 1]> {
         match self {
             Self::Speaker => Some(["microphone"]),
@@ -62,7 +64,8 @@ pub struct JoinGrant {
     pub attachments: Attachments,
 }
 
-/// What LiveKit's standard endpoint lets an app attach to a participant and its room. Every participant can read it.
+/// What LiveKit's standard endpoint lets an app attach to a participant and its room. Every
+/// participant can read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attachments {
     /// Free text.
@@ -132,7 +135,8 @@ impl RoomConfig<'_> {
     }
 }
 
-/// A signed token. Whoever holds it may join, so it has no `Debug` and goes nowhere but into the answer.
+/// A signed token. Whoever holds it may join, so it has no `Debug` and goes nowhere but into the
+/// answer.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct AccessToken(String);
@@ -141,7 +145,8 @@ pub struct AccessToken(String);
 #[derive(Debug)]
 pub struct CannotSign;
 
-/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it: the same for every token, so it is not written anew.
+/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it: the same for every token, so
+/// it is not written anew.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
 
 /// Bytes that claims without attachments fit into.
@@ -157,14 +162,22 @@ impl Signer {
     /// `api_secret` is used as its raw UTF-8 bytes, as LiveKit does; it is not base64.
     #[must_use]
     pub fn new(api_key: SecretString, api_secret: &SecretString) -> Self {
-        Self { api_key, key: EncodingKey::from_secret(api_secret.expose_secret().as_bytes()) }
+        Self {
+            api_key,
+            key: EncodingKey::from_secret(api_secret.expose_secret().as_bytes()),
+        }
     }
 
     /// Signs a token for one participant, valid from `validity.issued_at` on; `jti` must be unique.
     ///
     /// # Errors
     /// [`CannotSign`], which no valid grant can cause.
-    pub fn sign(&self, grant: &JoinGrant, validity: Validity, jti: Uuid) -> Result<AccessToken, CannotSign> {
+    pub fn sign(
+        &self,
+        grant: &JoinGrant,
+        validity: Validity,
+        jti: Uuid,
+    ) -> Result<AccessToken, CannotSign> {
         let sources = grant.role.sources();
         let claims = Claims {
             iss: self.api_key.expose_secret(),
@@ -185,7 +198,9 @@ impl Signer {
             },
             metadata: grant.attachments.metadata.as_deref(),
             attributes: &grant.attachments.attributes,
-            room_config: RoomConfig { agents: &grant.attachments.agents },
+            room_config: RoomConfig {
+                agents: &grant.attachments.agents,
+            },
         };
         let mut json = Vec::with_capacity(USUAL_CLAIMS);
         serde_json::to_writer(&mut json, &claims).map_err(|_| CannotSign)?;
@@ -193,7 +208,8 @@ impl Signer {
         let mut token = String::with_capacity(HEADER.len() + 2 * json.len());
         token.push_str(HEADER);
         BASE64URL_NOPAD.encode_append(&json, &mut token);
-        let signature = crypto::sign(token.as_bytes(), &self.key, Algorithm::HS256).map_err(|_| CannotSign)?;
+        let signature =
+            crypto::sign(token.as_bytes(), &self.key, Algorithm::HS256).map_err(|_| CannotSign)?;
         token.push('.');
         token.push_str(&signature);
         Ok(AccessToken(token))
@@ -220,14 +236,24 @@ mod tests {
     }
 
     fn signed(grant: &JoinGrant, secret: &str) -> String {
-        let validity = Validity { issued_at: 1_700_000_000, expires_at: 1_700_003_600 };
-        Signer::new("APIkey".into(), &secret.into()).sign(grant, validity, Uuid::nil()).unwrap().0
+        let validity = Validity {
+            issued_at: 1_700_000_000,
+            expires_at: 1_700_003_600,
+        };
+        Signer::new("APIkey".into(), &secret.into())
+            .sign(grant, validity, Uuid::nil())
+            .unwrap()
+            .0
     }
 
     fn decode(token: &str, secret: &str) -> Result<(Value, Value), jsonwebtoken::errors::Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
-        let token = jsonwebtoken::decode(token, &DecodingKey::from_secret(secret.as_bytes()), &validation)?;
+        let token = jsonwebtoken::decode(
+            token,
+            &DecodingKey::from_secret(secret.as_bytes()),
+            &validation,
+        )?;
         Ok((serde_json::to_value(token.header).unwrap(), token.claims))
     }
 
@@ -238,7 +264,10 @@ mod tests {
         for at in [30, 60, 200] {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'x' { b'y' } else { b'x' };
-            assert!(decode(&String::from_utf8(changed).unwrap(), SECRET).is_err(), "byte {at}");
+            assert!(
+                decode(&String::from_utf8(changed).unwrap(), SECRET).is_err(),
+                "byte {at}"
+            );
         }
         assert!(decode(&token, SECRET).is_ok());
     }
@@ -272,11 +301,29 @@ mod tests {
         let attachments = Attachments {
             metadata: Some("m".into()),
             attributes: BTreeMap::from([("k".into(), "v".into())]),
-            agents: vec![AgentDispatch { agent_name: "notes".into(), metadata: None, deployment: None, attributes: BTreeMap::new() }],
+            agents: vec![AgentDispatch {
+                agent_name: "notes".into(),
+                metadata: None,
+                deployment: None,
+                attributes: BTreeMap::new(),
+            }],
         };
-        let (_, claims) = decode(&signed(&JoinGrant { attachments, ..grant(Role::Speaker) }, SECRET), SECRET).unwrap();
+        let (_, claims) = decode(
+            &signed(
+                &JoinGrant {
+                    attachments,
+                    ..grant(Role::Speaker)
+                },
+                SECRET,
+            ),
+            SECRET,
+        )
+        .unwrap();
         assert_eq!(claims["metadata"], "m");
         assert_eq!(claims["attributes"], json!({ "k": "v" }));
-        assert_eq!(claims["roomConfig"], json!({ "agents": [{ "agentName": "notes" }] }));
+        assert_eq!(
+            claims["roomConfig"],
+            json!({ "agents": [{ "agentName": "notes" }] })
+        );
     }
 }

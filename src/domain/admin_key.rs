@@ -1,7 +1,7 @@
 //! Operators' keys: which of them, if any, a request presents.
 //!
-//! Only digests are kept, and digests are what is compared, each of them in constant time: how long an answer takes says neither
-//! how much of a key was right nor which of them it was.
+//! Only digests are kept, and digests are what is compared, each of them in constant time: how long
+//! an answer takes says neither how much of a key was right nor which of them it was.
 
 use std::fmt;
 
@@ -29,7 +29,8 @@ struct AdminKey {
     id: KeyId,
 }
 
-/// Names a key in a log without telling it: 32 bits of a hash. A key of random characters cannot be found by it.
+/// Names a key in a log without telling it: 32 bits of a hash. A key of random characters cannot be
+/// found by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; 4]);
 
@@ -37,7 +38,8 @@ impl AdminKeys {
     /// Reads keys separated by commas.
     ///
     /// # Errors
-    /// The rule, when one is short, holds a space or another character outside visible ASCII, or stands there twice.
+    /// The rule, when one is short, holds a space or another character outside visible ASCII, or
+    /// stands there twice.
     pub fn parse(text: &str) -> Result<Self, Rule> {
         let mut keys = Self::default();
         for key in text.split(',') {
@@ -48,7 +50,10 @@ impl AdminKeys {
                 return Err("holds the same key twice".into());
             }
             let digest = sha256(&[key.as_bytes()]);
-            keys.0.push(AdminKey { digest, id: KeyId::of(&digest) });
+            keys.0.push(AdminKey {
+                digest,
+                id: KeyId::of(&digest),
+            });
         }
         Ok(keys)
     }
@@ -95,7 +100,10 @@ impl fmt::Debug for AdminKeys {
 
 fn sha256(parts: &[&[u8]]) -> Digest {
     let mut bytes = [0; 32];
-    for (byte, hashed) in bytes.iter_mut().zip(digest(&SHA256, &parts.concat()).as_ref()) {
+    for (byte, hashed) in bytes
+        .iter_mut()
+        .zip(digest(&SHA256, &parts.concat()).as_ref())
+    {
         *byte = *hashed;
     }
     bytes
@@ -137,9 +145,16 @@ mod tests {
     fn each_key_is_found_under_an_id_of_its_own() {
         let keys = AdminKeys::parse(&format!("{ONE},{TWO}")).unwrap();
         let ids: Vec<_> = keys.ids().collect();
-        assert_eq!([keys.find(ONE.as_bytes()), keys.find(TWO.as_bytes())], [Some(ids[0]), Some(ids[1])]);
+        assert_eq!(
+            [keys.find(ONE.as_bytes()), keys.find(TWO.as_bytes())],
+            [Some(ids[0]), Some(ids[1])]
+        );
         assert_ne!(ids[0], ids[1]);
-        assert_eq!(AdminKeys::parse(TWO).unwrap().ids().next(), Some(ids[1]), "the id does not depend on the others");
+        assert_eq!(
+            AdminKeys::parse(TWO).unwrap().ids().next(),
+            Some(ids[1]),
+            "the id does not depend on the others"
+        );
     }
 
     #[test]
@@ -147,12 +162,31 @@ mod tests {
         let keys = AdminKeys::parse(&format!("{ONE},{TWO}")).unwrap();
         let megabyte = "x".repeat(1 << 20);
         let (both, upper) = (format!("{ONE},{TWO}"), ONE.to_uppercase());
-        for presented in ["", &ONE[..31], &ONE[1..], &TWO[..32], &format!("{ONE} "), &format!("{ONE}x"), &both, &upper, "ä", &megabyte] {
+        for presented in [
+            "",
+            &ONE[..31],
+            &ONE[1..],
+            &TWO[..32],
+            &format!("{ONE} "),
+            &format!("{ONE}x"),
+            &both,
+            &upper,
+            "ä",
+            &megabyte,
+        ] {
             assert_eq!(keys.find(presented.as_bytes()), None, "{presented:.40?}");
         }
-        assert_eq!(keys.find(&sha256(&[ONE.as_bytes()])), None, "a digest is not a key");
+        assert_eq!(
+            keys.find(&sha256(&[ONE.as_bytes()])),
+            None,
+            "a digest is not a key"
+        );
         assert_eq!(keys.find(b"\xff\0"), None);
-        assert_eq!(AdminKeys::default().find(b""), None, "without keys nobody is an operator");
+        assert_eq!(
+            AdminKeys::default().find(b""),
+            None,
+            "without keys nobody is an operator"
+        );
     }
 
     #[test]
@@ -164,7 +198,10 @@ mod tests {
         let digest = sha256(&[ONE.as_bytes()]);
         assert_ne!(id.0, digest[..4]);
         let in_decimal = format!("{digest:?}");
-        assert!(!printed.contains(&in_decimal) && !printed.contains(&HEXLOWER.encode(&digest[..4])), "{printed}");
+        assert!(
+            !printed.contains(&in_decimal) && !printed.contains(&HEXLOWER.encode(&digest[..4])),
+            "{printed}"
+        );
         assert_eq!(id.to_string().len(), 8);
     }
 

@@ -27,19 +27,23 @@ impl AllowedAgents {
         })
     }
 
-    /// Returns whether the agent may be dispatched. An empty `deployment` is the agent's default one, which an entry without `@`
-    /// allows.
+    /// Returns whether the agent may be dispatched. An empty `deployment` is the agent's default
+    /// one, which an entry without `@` allows.
     #[must_use]
     pub fn admit(&self, name: &str, deployment: &str) -> bool {
-        self.0.iter().any(|allowed| allowed.name == name && allowed.deployment == deployment)
+        self.0
+            .iter()
+            .any(|allowed| allowed.name == name && allowed.deployment == deployment)
     }
 
     /// Returns the entries as the operator wrote them.
     pub fn entries(&self) -> impl Iterator<Item = String> + '_ {
-        self.0.iter().map(|AllowedAgent { name, deployment }| match deployment.as_str() {
-            "" => name.clone(),
-            deployment => format!("{name}@{deployment}"),
-        })
+        self.0.iter().map(
+            |AllowedAgent { name, deployment }| match deployment.as_str() {
+                "" => name.clone(),
+                deployment => format!("{name}@{deployment}"),
+            },
+        )
     }
 }
 
@@ -49,7 +53,10 @@ impl AllowedAgent {
             Some((name, deployment)) => (name, is_name(deployment).then_some(deployment)?),
             None => (entry, ""),
         };
-        is_name(name).then(|| Self { name: name.to_owned(), deployment: deployment.to_owned() })
+        is_name(name).then(|| Self {
+            name: name.to_owned(),
+            deployment: deployment.to_owned(),
+        })
     }
 }
 
@@ -65,7 +72,19 @@ mod tests {
     #[test]
     fn entries_that_name_no_agent_are_refused() {
         let long = "a".repeat(129);
-        for text in ["", ",", "a,,b", "a b", "ä", "@", "@prod", "a@", "a@b@c", "a@b c", long.as_str()] {
+        for text in [
+            "",
+            ",",
+            "a,,b",
+            "a b",
+            "ä",
+            "@",
+            "@prod",
+            "a@",
+            "a@b@c",
+            "a@b c",
+            long.as_str(),
+        ] {
             assert!(AllowedAgents::parse(text).is_err(), "{text:?}");
         }
     }
@@ -85,9 +104,16 @@ mod tests {
             ("", "", false),
             ("notes@prod", "", false),
         ] {
-            assert_eq!(allowed.admit(name, deployment), admitted, "{name}@{deployment}");
+            assert_eq!(
+                allowed.admit(name, deployment),
+                admitted,
+                "{name}@{deployment}"
+            );
         }
-        assert_eq!(allowed.entries().collect::<Vec<_>>(), ["notes", "notes@prod", "helper@staging"]);
+        assert_eq!(
+            allowed.entries().collect::<Vec<_>>(),
+            ["notes", "notes@prod", "helper@staging"]
+        );
         assert!(!AllowedAgents::default().admit("", ""));
     }
 }

@@ -1,7 +1,8 @@
-//! What is written down of each token that is issued or refused: who did what to what, with which outcome, and when.
+//! What is written down of each token that is issued or refused: who did what to what, with which
+//! outcome, and when.
 //!
-//! Enough to ask later "who got into this room, and by which token", and nothing that opens a room: never the token, never a
-//! name or an address of a person.
+//! Enough to ask later "who got into this room, and by which token", and nothing that opens a room:
+//! never the token, never a name or an address of a person.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -55,7 +56,8 @@ pub enum Action {
 pub enum Issued {
     /// A token that was signed here: its own id, its claim `jti`.
     Token(Uuid),
-    /// A secret that was minted at an upstream: the upstream's id of the session, where it gave one.
+    /// A secret that was minted at an upstream: the upstream's id of the session, where it gave
+    /// one.
     Secret(Option<SessionId>),
 }
 
@@ -72,7 +74,8 @@ pub enum Outcome<'a> {
 }
 
 impl<C: fmt::Display> fmt::Display for Actor<C> {
-    /// A caller's hash as it stands in the access line, `admin-key:` and the key's id, or `unknown`.
+    /// A caller's hash as it stands in the access line, `admin-key:` and the key's id, or
+    /// `unknown`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => formatter.write_str("unknown"),
@@ -142,20 +145,47 @@ mod tests {
         let id = AdminKeys::parse(key).unwrap().find(key.as_bytes()).unwrap();
         assert_eq!(Actor::<&str>::Unknown.to_string(), "unknown");
         assert_eq!(Actor::Caller("00ff").to_string(), "00ff");
-        assert_eq!(Actor::<&str>::AdminKey(id).to_string(), format!("admin-key:{id}"));
+        assert_eq!(
+            Actor::<&str>::AdminKey(id).to_string(),
+            format!("admin-key:{id}")
+        );
     }
 
     #[test]
     fn only_an_issued_key_has_an_id_and_only_a_refused_one_a_code() {
         let jti = Uuid::from_u128(7);
         let token = Issued::Token(jti);
-        let (issued, refused) = (Outcome::Issued(&token), Outcome::Refused { code: "room_forbidden" });
+        let (issued, refused) = (
+            Outcome::Issued(&token),
+            Outcome::Refused {
+                code: "room_forbidden",
+            },
+        );
         let secret = Issued::Secret(SessionId::parse("sess_1"));
         let minted = Outcome::Issued(&secret);
-        assert_eq!((minted.as_str(), minted.jti(), minted.session_id().map(SessionId::as_str)), ("issued", None, Some("sess_1")));
+        assert_eq!(
+            (
+                minted.as_str(),
+                minted.jti(),
+                minted.session_id().map(SessionId::as_str)
+            ),
+            ("issued", None, Some("sess_1"))
+        );
         assert_eq!((issued.session_id(), refused.session_id()), (None, None));
-        assert_eq!((issued.as_str(), issued.jti(), issued.code()), ("issued", Some(jti), None));
-        assert_eq!((refused.as_str(), refused.jti(), refused.code()), ("refused", None, Some("room_forbidden")));
-        assert_eq!((Action::IssueToken.as_str(), Action::DiagnoseRealtime.as_str()), ("token.issue", "realtime.diagnose"));
+        assert_eq!(
+            (issued.as_str(), issued.jti(), issued.code()),
+            ("issued", Some(jti), None)
+        );
+        assert_eq!(
+            (refused.as_str(), refused.jti(), refused.code()),
+            ("refused", None, Some("room_forbidden"))
+        );
+        assert_eq!(
+            (
+                Action::IssueToken.as_str(),
+                Action::DiagnoseRealtime.as_str()
+            ),
+            ("token.issue", "realtime.diagnose")
+        );
     }
 }

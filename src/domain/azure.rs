@@ -16,7 +16,11 @@ impl VaultUrl {
     /// # Errors
     /// The rule, for anything else.
     pub fn parse(text: &str) -> Result<Self, Rule> {
-        let wrong = |what: &str| Err(Rule::from(format!("{what}; write the vault's address like https://my-vault.vault.azure.net")));
+        let wrong = |what: &str| {
+            Err(Rule::from(format!(
+                "{what}; write the vault's address like https://my-vault.vault.azure.net"
+            )))
+        };
         let url = match Url::parse(text) {
             Ok(url) if text.contains("://") => url,
             Ok(_) => return wrong("must begin with https://"),
@@ -26,16 +30,22 @@ impl VaultUrl {
             return wrong("must begin with https://");
         }
         if url.path() != "/" {
-            return wrong("must not hold a path, such as that of a secret (its name belongs into the setting that ends in _SECRET_NAME)");
+            return wrong(
+                "must not hold a path, such as that of a secret (its name belongs into the setting that ends in _SECRET_NAME)",
+            );
         }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
             return wrong("must not hold a user, a password, a query or a fragment");
         }
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
-    /// Returns the scope of tokens for this vault: its domain without the vault's own name, as all of
-    /// Azure's clouds have it (`https://vault.azure.net/.default`).
+    /// Returns the scope of tokens for this vault: its domain without the vault's own name, as all
+    /// of Azure's clouds have it (`https://vault.azure.net/.default`).
     #[must_use]
     pub fn token_scope(&self) -> String {
         let host = self.0.strip_prefix("https://").unwrap_or(&self.0);
@@ -81,9 +91,15 @@ mod tests {
             assert!(VaultUrl::parse(text).is_err(), "{text:?}");
         }
         for (text, normal) in [
-            ("https://my-vault.vault.azure.net/", "https://my-vault.vault.azure.net"),
+            (
+                "https://my-vault.vault.azure.net/",
+                "https://my-vault.vault.azure.net",
+            ),
             ("HTTPS://V.example:443", "https://v.example"),
-            ("https://kv.vault.localhost:8443", "https://kv.vault.localhost:8443"),
+            (
+                "https://kv.vault.localhost:8443",
+                "https://kv.vault.localhost:8443",
+            ),
         ] {
             assert_eq!(VaultUrl::parse(text).unwrap().as_str(), normal);
         }
@@ -92,8 +108,14 @@ mod tests {
     #[test]
     fn a_text_that_is_no_address_is_refused_with_a_hint() {
         for (text, hint) in [
-            ("https://<vault>.vault.azure.net", "a character that no host name has"),
-            ("https://my vault.vault.azure.net", "a character that no host name has"),
+            (
+                "https://<vault>.vault.azure.net",
+                "a character that no host name has",
+            ),
+            (
+                "https://my vault.vault.azure.net",
+                "a character that no host name has",
+            ),
             ("https://", "must name a host"),
             ("https://v.example:port", "its port"),
             ("http://<vault>.vault.azure.net", "must begin with https://"),
@@ -107,9 +129,18 @@ mod tests {
     #[test]
     fn tokens_are_for_the_domain_of_the_vault() {
         for (url, scope) in [
-            ("https://kv.vault.azure.net", "https://vault.azure.net/.default"),
-            ("https://kv.vault.azure.cn/", "https://vault.azure.cn/.default"),
-            ("https://kv.vault.localhost:8443", "https://vault.localhost/.default"),
+            (
+                "https://kv.vault.azure.net",
+                "https://vault.azure.net/.default",
+            ),
+            (
+                "https://kv.vault.azure.cn/",
+                "https://vault.azure.cn/.default",
+            ),
+            (
+                "https://kv.vault.localhost:8443",
+                "https://vault.localhost/.default",
+            ),
         ] {
             assert_eq!(VaultUrl::parse(url).unwrap().token_scope(), scope);
         }

@@ -1,8 +1,10 @@
-//! Bearer tokens (RFC 6750) that are signed JWTs (RFC 7515, RFC 7519): from the Authorization header to a [`Caller`].
+//! Bearer tokens (RFC 6750) that are signed JWTs (RFC 7515, RFC 7519): from the Authorization
+//! header to a [`Caller`].
 //!
-//! Follows the advice of RFC 8725: an allow-list of algorithms, the type checked, keys chosen by `kid` among the provider's own,
-//! nothing in a token ever followed (`jku`, `x5u`, `jwk`, `x5c` are not looked at), and every claim that we rely on required.
-//! Time is a parameter; the keys come from [`super::key_set`].
+//! Follows the advice of RFC 8725: an allow-list of algorithms, the type checked, keys chosen by
+//! `kid` among the provider's own, nothing in a token ever followed (`jku`, `x5u`, `jwk`, `x5c` are
+//! not looked at), and every claim that we rely on required. Time is a parameter; the keys come
+//! from [`super::key_set`].
 
 mod claims;
 mod header;
@@ -19,7 +21,8 @@ use super::key_set::{Algorithm, VerifyingKey};
 
 /// Longest token in bytes. Entra writes up to 200 groups into one, about 12 KiB.
 pub const MAX_BYTES: usize = 16 * 1024;
-/// How `iss` of the tokens ends that Azure's own front ends write: Static Web Apps to its linked backend, and to a managed one.
+/// How `iss` of the tokens ends that Azure's own front ends write: Static Web Apps to its linked
+/// backend, and to a managed one.
 const ISSUERS_OF_AZURE: [&str; 2] = ["/.auth", ".scm.azurewebsites.net"];
 /// How far the clocks of provider and server may differ, in milliseconds.
 const LEEWAY_MILLIS: u64 = 60_000;
@@ -56,7 +59,8 @@ pub enum Rejected {
     Key,
     /// The key did not make this signature.
     Signature,
-    /// The payload is not a strict JSON object, or a claim that we need is missing or of another type.
+    /// The payload is not a strict JSON object, or a claim that we need is missing or of another
+    /// type.
     Claims,
     /// `exp` has passed.
     Expired,
@@ -120,18 +124,21 @@ impl Rejected {
 pub struct Verified {
     /// Who asks.
     pub caller: Caller,
-    /// The last moment at which the token is accepted, leeway included. Whoever remembers the caller forgets it then.
+    /// The last moment at which the token is accepted, leeway included. Whoever remembers the
+    /// caller forgets it then.
     pub good_until: SystemTime,
 }
 
-/// Takes the token out of the values of the Authorization header: scheme `Bearer` in any case, spaces, one token (RFC 6750 §2.1).
-/// `None` where there is no such header at all.
+/// Takes the token out of the values of the Authorization header: scheme `Bearer` in any case,
+/// spaces, one token (RFC 6750 §2.1). `None` where there is no such header at all.
 ///
 /// # Errors
 /// [`Rejected::Credentials`] or [`Rejected::TooLong`].
 pub fn token<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a str>, Rejected> {
     let mut values = values.into_iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(Rejected::Credentials);
     }
@@ -149,8 +156,8 @@ pub fn token<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'
     }
 }
 
-/// A token that anyone may have written. Only its algorithm and the name of its key may be believed, and only to find the key
-/// that [`UnverifiedToken::verify`] then holds it against.
+/// A token that anyone may have written. Only its algorithm and the name of its key may be
+/// believed, and only to find the key that [`UnverifiedToken::verify`] then holds it against.
 pub struct UnverifiedToken<'a> {
     algorithm: Algorithm,
     key_id: Option<Box<str>>,
@@ -170,9 +177,18 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Rejected::TooLong);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Form)?;
-        let (header, payload) = message.split_once('.').filter(|(_, payload)| !payload.contains('.')).ok_or(Rejected::Form)?;
+        let (header, payload) = message
+            .split_once('.')
+            .filter(|(_, payload)| !payload.contains('.'))
+            .ok_or(Rejected::Form)?;
         let header = header::read(&decoded(header)?)?;
-        Ok(Self { algorithm: header.algorithm, key_id: header.key_id, message, payload, signature })
+        Ok(Self {
+            algorithm: header.algorithm,
+            key_id: header.key_id,
+            message,
+            payload,
+            signature,
+        })
     }
 
     /// The algorithm that the token says it is signed with.
@@ -187,11 +203,12 @@ impl<'a> UnverifiedToken<'a> {
         self.key_id.as_deref()
     }
 
-    /// Checks the signature, and only then reads the claims and holds them against the policy. Of several keys the one counts that
-    /// made the signature.
+    /// Checks the signature, and only then reads the claims and holds them against the policy. Of
+    /// several keys the one counts that made the signature.
     ///
     /// # Errors
-    /// [`Rejected`], for whatever is wrong first; [`Rejected::Signature`] where none of the keys made the signature.
+    /// [`Rejected`], for whatever is wrong first; [`Rejected::Signature`] where none of the keys
+    /// made the signature.
     pub fn verify<'k>(
         &self,
         keys: impl IntoIterator<Item = &'k VerifyingKey>,
@@ -199,26 +216,40 @@ impl<'a> UnverifiedToken<'a> {
         now: SystemTime,
     ) -> Result<Verified, Rejected> {
         let signature = decoded(self.signature)?;
-        let mut keys = keys.into_iter().filter(|key| key.algorithm() == self.algorithm).peekable();
+        let mut keys = keys
+            .into_iter()
+            .filter(|key| key.algorithm() == self.algorithm)
+            .peekable();
         if keys.peek().is_none() {
             return Err(Rejected::Key);
         }
-        let key = keys.find(|key| key.verifies(self.message.as_bytes(), &signature)).ok_or(Rejected::Signature)?;
-        let payload = BASE64URL_NOPAD.decode(self.payload.as_bytes()).map_err(|_| Rejected::Claims)?;
+        let key = keys
+            .find(|key| key.verifies(self.message.as_bytes(), &signature))
+            .ok_or(Rejected::Signature)?;
+        let payload = BASE64URL_NOPAD
+            .decode(self.payload.as_bytes())
+            .map_err(|_| Rejected::Claims)?;
         let claims = json::parse_members(&payload).map_err(|_| Rejected::Claims)?;
         claims::read(&claims, key.issuer(), policy, now)
     }
 }
 
-/// Whether a token, which anyone may have written, says that a front end of Azure issued it. Only for the choice of the reason under
-/// which a token is refused: nothing is proven by it.
+/// Whether a token, which anyone may have written, says that a front end of Azure issued it. Only
+/// for the choice of the reason under which a token is refused: nothing is proven by it.
 #[must_use]
 pub fn is_of_azure_front_end(token: &str) -> bool {
     let claims = || {
-        let payload = token.split('.').nth(1).filter(|_| token.len() <= MAX_BYTES)?;
+        let payload = token
+            .split('.')
+            .nth(1)
+            .filter(|_| token.len() <= MAX_BYTES)?;
         BASE64URL_NOPAD.decode(payload.as_bytes()).ok()
     };
-    let is_of_azure = |issuer: &str| ISSUERS_OF_AZURE.iter().any(|end| issuer.trim_end_matches('/').ends_with(end));
+    let is_of_azure = |issuer: &str| {
+        ISSUERS_OF_AZURE
+            .iter()
+            .any(|end| issuer.trim_end_matches('/').ends_with(end))
+    };
     claims().is_some_and(|claims| {
         let claims = json::parse_members(&claims).unwrap_or_default();
         matches!(claims.get("iss"), Some(Json::Text(issuer)) if is_of_azure(issuer))
@@ -226,7 +257,9 @@ pub fn is_of_azure_front_end(token: &str) -> bool {
 }
 
 fn decoded(part: &str) -> Result<Vec<u8>, Rejected> {
-    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Rejected::Form)
+    BASE64URL_NOPAD
+        .decode(part.as_bytes())
+        .map_err(|_| Rejected::Form)
 }
 
 #[cfg(test)]

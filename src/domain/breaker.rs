@@ -1,10 +1,10 @@
-//! When to leave an upstream alone: after failures in a row it is not asked for a while, then by one request at a time until it
-//! answers again. A pure function of what happened and of the time.
+//! When to leave an upstream alone: after failures in a row it is not asked for a while, then by
+//! one request at a time until it answers again. A pure function of what happened and of the time.
 
 use std::time::{Duration, SystemTime};
 
-/// So many failures in a row open the breaker. In a row, because under load a fixed number within a time would open it at a rate
-/// of failures that nobody notices.
+/// So many failures in a row open the breaker. In a row, because under load a fixed number within a
+/// time would open it at a rate of failures that nobody notices.
 const FAILURES: u32 = 5;
 /// For so long nothing is asked then.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -66,8 +66,12 @@ impl Breaker {
     pub fn admit(&mut self, now: SystemTime) -> Result<Pass, Paused> {
         match (self.left(now), self.opened_at) {
             (_, None) => Ok(Pass { probes: false }),
-            (Some(left), Some(_)) => Err(Paused { retry_after: left.max(Duration::from_secs(1)) }),
-            (None, Some(_)) if self.probing => Err(Paused { retry_after: Duration::from_secs(1) }),
+            (Some(left), Some(_)) => Err(Paused {
+                retry_after: left.max(Duration::from_secs(1)),
+            }),
+            (None, Some(_)) if self.probing => Err(Paused {
+                retry_after: Duration::from_secs(1),
+            }),
             (None, Some(_)) => {
                 self.probing = true;
                 Ok(Pass { probes: true })
@@ -75,7 +79,8 @@ impl Breaker {
         }
     }
 
-    /// What came of an admitted request. While the breaker is open only the probe's word counts: others were sent before.
+    /// What came of an admitted request. While the breaker is open only the probe's word counts:
+    /// others were sent before.
     pub fn report(&mut self, pass: Pass, finding: Finding, now: SystemTime) {
         if pass.probes {
             self.probing = false;
@@ -104,7 +109,8 @@ impl Breaker {
         }
     }
 
-    /// What is left of the pause. A clock that was set back ends it: probing once too often is the smaller evil.
+    /// What is left of the pause. A clock that was set back ends it: probing once too often is the
+    /// smaller evil.
     fn left(&self, now: SystemTime) -> Option<Duration> {
         let since = now.duration_since(self.opened_at?).ok()?;
         PAUSE.checked_sub(since).filter(|left| !left.is_zero())
@@ -154,8 +160,20 @@ mod tests {
         }
         assert_eq!(breaker.state(at(0)), State::Closed);
         let mut breaker = opened();
-        assert_eq!((breaker.state(at(0)), breaker.state(at(29)), breaker.state(at(30))), (State::Open, State::Open, State::HalfOpen));
-        assert_eq!(breaker.admit(at(12)), Err(Paused { retry_after: Duration::from_secs(18) }));
+        assert_eq!(
+            (
+                breaker.state(at(0)),
+                breaker.state(at(29)),
+                breaker.state(at(30))
+            ),
+            (State::Open, State::Open, State::HalfOpen)
+        );
+        assert_eq!(
+            breaker.admit(at(12)),
+            Err(Paused {
+                retry_after: Duration::from_secs(18)
+            })
+        );
     }
 
     #[test]
@@ -164,7 +182,10 @@ mod tests {
         let probe = breaker.admit(at(30)).unwrap();
         assert!(breaker.admit(at(30)).is_err(), "one at a time");
         breaker.report(probe, Finding::Failed, at(31));
-        assert_eq!((breaker.state(at(60)), breaker.state(at(61))), (State::Open, State::HalfOpen));
+        assert_eq!(
+            (breaker.state(at(60)), breaker.state(at(61))),
+            (State::Open, State::HalfOpen)
+        );
         let probe = breaker.admit(at(61)).unwrap();
         breaker.report(probe, Finding::Answered, at(61));
         assert_eq!(breaker.state(at(61)), State::Closed);
@@ -190,7 +211,10 @@ mod tests {
         }
         breaker.report(early, Finding::Answered, at(1));
         breaker.report(late, Finding::Failed, at(29));
-        assert_eq!((breaker.state(at(29)), breaker.state(at(30))), (State::Open, State::HalfOpen));
+        assert_eq!(
+            (breaker.state(at(29)), breaker.state(at(30))),
+            (State::Open, State::HalfOpen)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who asks, as counters, logs and safety identifiers may know it: a keyed hash that leads back to nobody without the key.
+//! Who asks, as counters, logs and safety identifiers may know it: a keyed hash that leads back to
+//! nobody without the key.
 //!
 //! # Source
 //! HMAC (RFC 2104) with SHA-256; the first 16 bytes are kept (RFC 2104 §5).
@@ -19,7 +20,8 @@ impl HashKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The hash of a name for one purpose; hashes for different purposes cannot be matched with each other.
+    /// The hash of a name for one purpose; hashes for different purposes cannot be matched with
+    /// each other.
     ///
     /// `purpose` is a word of ours without a zero byte, which makes what is hashed unambiguous.
     #[must_use]
@@ -30,7 +32,9 @@ impl HashKey {
         context.update(name);
         let tag = context.sign();
         let mut hash = [0; 16];
-        hash.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        hash.iter_mut()
+            .zip(tag.as_ref())
+            .for_each(|(to, from)| *to = *from);
         CallerHash(hash)
     }
 }
@@ -76,12 +80,18 @@ mod tests {
     /// Computed with Python: `hmac.new(key, b"token\0" + name, "sha256").hexdigest()[:32]`.
     #[test]
     fn the_hash_is_the_published_one() {
-        assert_eq!(HashKey::new(KEY).hash("token", b"alice").to_string(), "ec7a5de3f26041f41917d7e2a9314242");
+        assert_eq!(
+            HashKey::new(KEY).hash("token", b"alice").to_string(),
+            "ec7a5de3f26041f41917d7e2a9314242"
+        );
     }
 
     #[test]
     fn another_key_purpose_or_name_gives_another_hash() {
-        let (key, other) = (HashKey::new(KEY), HashKey::new(b"another-throw-away-key-of-32-bytes"));
+        let (key, other) = (
+            HashKey::new(KEY),
+            HashKey::new(b"another-throw-away-key-of-32-bytes"),
+        );
         let hashes = [
             key.hash("token", b"alice"),
             other.hash("token", b"alice"),
@@ -92,7 +102,10 @@ mod tests {
             key.hash("", b"token\0alice"),
         ];
         assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), hashes.len());
-        assert_eq!(key.hash("token", b"alice"), HashKey::new(KEY).hash("token", b"alice"));
+        assert_eq!(
+            key.hash("token", b"alice"),
+            HashKey::new(KEY).hash("token", b"alice")
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The answer to a mint, read strictly: whatever is not what was asked for is no secret at all, and nothing of it is repeated.
+//! The answer to a mint, read strictly: whatever is not what was asked for is no secret at all, and
+//! nothing of it is repeated.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,8 @@ pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const MAX_SECRET_BYTES: usize = 4 * 1024;
 /// Longest session id in bytes.
 const MAX_ID_BYTES: usize = 128;
-/// Longest life of a secret. The vendors allow two hours, so more than a day is a fault of somebody's clock or units.
+/// Longest life of a secret. The vendors allow two hours, so more than a day is a fault of
+/// somebody's clock or units.
 const MAX_LIFE: Duration = Duration::from_hours(24);
 
 /// A key for one browser, as the upstream gave it.
@@ -56,7 +58,9 @@ impl Unusable {
         match self {
             Self::Json => "the upstream's answer is not JSON",
             Self::Secret => "the upstream's answer has no secret",
-            Self::Expiry => "the upstream's secret has expired or lives too long; are the clocks right?",
+            Self::Expiry => {
+                "the upstream's secret has expired or lives too long; are the clocks right?"
+            }
         }
     }
 }
@@ -69,15 +73,25 @@ impl ClientSecret {
     pub fn parse(body: &[u8], now: SystemTime) -> Result<Self, Unusable> {
         let members = json::parse_object(body).map_err(|_| Unusable::Json)?;
         let value = match members.get("value") {
-            Some(Json::Text(text)) if (1..=MAX_SECRET_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) => {
+            Some(Json::Text(text))
+                if (1..=MAX_SECRET_BYTES).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_graphic()) =>
+            {
                 SecretValue(text.as_ref().into())
             }
             _ => return Err(Unusable::Secret),
         };
-        let Some(&Json::Whole(expires_at)) = members.get("expires_at") else { return Err(Unusable::Expiry) };
-        // Beyond any date that can be written down it is absurd too; checked first, because adding it to 1970 would overflow.
+        let Some(&Json::Whole(expires_at)) = members.get("expires_at") else {
+            return Err(Unusable::Expiry);
+        };
+        // Beyond any date that can be written down it is absurd too; checked first, because adding
+        // it to 1970 would overflow.
         let far_off = u64::from(u32::MAX) * 2;
-        let left = if expires_at > far_off { None } else { instant(expires_at).duration_since(now).ok() };
+        let left = if expires_at > far_off {
+            None
+        } else {
+            instant(expires_at).duration_since(now).ok()
+        };
         if left.is_none_or(|left| left.is_zero() || left > MAX_LIFE) {
             return Err(Unusable::Expiry);
         }
@@ -88,7 +102,11 @@ impl ClientSecret {
             },
             _ => None,
         };
-        Ok(Self { value, expires_at, session_id })
+        Ok(Self {
+            value,
+            expires_at,
+            session_id,
+        })
     }
 }
 
@@ -97,7 +115,8 @@ impl SessionId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        ((1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
+        ((1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(allowed))
+            .then(|| Self(text.to_owned()))
     }
 
     /// The id itself.
@@ -156,9 +175,13 @@ mod tests {
             let body = json!({ "value": value, "expires_at": NOW + 60 });
             assert_eq!(parse(&body).unwrap_err(), Unusable::Secret, "{value}");
         }
-        assert_eq!(parse(&json!({ "expires_at": NOW + 60 })).unwrap_err(), Unusable::Secret);
         assert_eq!(
-            parse(&json!({ "client_secret": { "value": "ek", "expires_at": NOW + 60 } })).unwrap_err(),
+            parse(&json!({ "expires_at": NOW + 60 })).unwrap_err(),
+            Unusable::Secret
+        );
+        assert_eq!(
+            parse(&json!({ "client_secret": { "value": "ek", "expires_at": NOW + 60 } }))
+                .unwrap_err(),
             Unusable::Secret,
             "a retired shape"
         );
@@ -177,23 +200,48 @@ mod tests {
             json!((NOW + 60) * 1_000),
             json!(u64::MAX),
         ] {
-            assert_eq!(parse(&json!({ "value": "ek", "expires_at": expires_at })).unwrap_err(), Unusable::Expiry, "{expires_at}");
+            assert_eq!(
+                parse(&json!({ "value": "ek", "expires_at": expires_at })).unwrap_err(),
+                Unusable::Expiry,
+                "{expires_at}"
+            );
         }
         for expires_at in [NOW + 1, NOW + 60, NOW + 86_400] {
-            assert_eq!(parse(&json!({ "value": "ek", "expires_at": expires_at })).unwrap().expires_at, expires_at);
+            assert_eq!(
+                parse(&json!({ "value": "ek", "expires_at": expires_at }))
+                    .unwrap()
+                    .expires_at,
+                expires_at
+            );
         }
     }
 
     #[test]
     fn what_is_not_one_json_object_is_refused() {
-        for body in [&b""[..], b"[]", b"ek_1", b"{\"value\":\"ek\"", b"{\"value\":\"a\",\"value\":\"b\"}", b"\xff", b"<html>"] {
-            assert_eq!(ClientSecret::parse(body, now()).unwrap_err(), Unusable::Json, "{body:?}");
+        for body in [
+            &b""[..],
+            b"[]",
+            b"ek_1",
+            b"{\"value\":\"ek\"",
+            b"{\"value\":\"a\",\"value\":\"b\"}",
+            b"\xff",
+            b"<html>",
+        ] {
+            assert_eq!(
+                ClientSecret::parse(body, now()).unwrap_err(),
+                Unusable::Json,
+                "{body:?}"
+            );
         }
     }
 
     #[test]
     fn a_session_id_is_kept_only_where_it_is_safe_to_write_down() {
-        let id = |session: Value| parse(&json!({ "value": "ek", "expires_at": NOW + 60, "session": session })).unwrap().session_id;
+        let id = |session: Value| {
+            parse(&json!({ "value": "ek", "expires_at": NOW + 60, "session": session }))
+                .unwrap()
+                .session_id
+        };
         for session in [
             json!(null),
             json!("sess_1"),
@@ -205,7 +253,12 @@ mod tests {
         ] {
             assert_eq!(id(session.clone()), None, "{session}");
         }
-        assert_eq!(id(json!({ "id": "sess_Az-09", "instructions": "x" })).unwrap().as_str(), "sess_Az-09");
+        assert_eq!(
+            id(json!({ "id": "sess_Az-09", "instructions": "x" }))
+                .unwrap()
+                .as_str(),
+            "sess_Az-09"
+        );
     }
 
     #[test]

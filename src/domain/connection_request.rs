@@ -1,11 +1,13 @@
 //! The body of `POST /api/connection-details`, LiveKit's standard token endpoint.
 //!
-//! Its clients send the JSON of a Protocol Buffers message: proto field names or their camel-case form, `null` for what is absent. They
-//! gain fields over time, so unknown fields are ignored here and only here.
+//! Its clients send the JSON of a Protocol Buffers message: proto field names or their camel-case
+//! form, `null` for what is absent. They gain fields over time, so unknown fields are ignored here
+//! and only here.
 //!
 //! # Source
-//! <https://docs.livekit.io/frontends/build/authentication/endpoint/>, `livekit_token_source.proto` and `livekit_agent_dispatch.proto`
-//! of livekit/protocol, and <https://protobuf.dev/programming-guides/json/>.
+//! <https://docs.livekit.io/frontends/build/authentication/endpoint/>, `livekit_token_source.proto`
+//! and `livekit_agent_dispatch.proto` of livekit/protocol, and
+//! <https://protobuf.dev/programming-guides/json/>.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,8 +19,8 @@ use super::json::Json;
 use super::names::{NameSeed, ParticipantIdentity, ParticipantName, RoomName};
 use super::token_request::Limits;
 
-/// Metadata, attributes and agents' metadata may each have this many bytes: browsers send the token in a URL, and many proxies
-/// take no more than 8 KB of one.
+/// Metadata, attributes and agents' metadata may each have this many bytes: browsers send the token
+/// in a URL, and many proxies take no more than 8 KB of one.
 const MAX_ATTACHMENT_BYTES: usize = 1024;
 /// Most attributes.
 const MAX_ATTRIBUTES: usize = 16;
@@ -40,8 +42,14 @@ pub struct ConnectionRequest {
 
 impl ConnectionRequest {
     /// Every field that this request has.
-    pub const FIELDS: [&str; 6] =
-        ["room_name", "participant_identity", "participant_name", "participant_metadata", "participant_attributes", "room_config"];
+    pub const FIELDS: [&str; 6] = [
+        "room_name",
+        "participant_identity",
+        "participant_name",
+        "participant_metadata",
+        "participant_attributes",
+        "room_config",
+    ];
 
     /// Reads a body; an absent one counts as `{}`.
     ///
@@ -73,10 +81,15 @@ impl ConnectionRequest {
 /// A random room for a caller who named none.
 ///
 /// # Errors
-/// [`Refused`] where the operator's pattern does not admit random names: the caller must then name a room.
+/// [`Refused`] where the operator's pattern does not admit random names: the caller must then name
+/// a room.
 pub fn random_room(seed: NameSeed, limits: &Limits) -> Result<RoomName, Refused> {
     let room_name = RoomName::random(seed);
-    if limits.admits(&room_name) { Ok(room_name) } else { Err(Refused::field("room_name", "is required by this service")) }
+    if limits.admits(&room_name) {
+        Ok(room_name)
+    } else {
+        Err(Refused::field("room_name", "is required by this service"))
+    }
 }
 
 fn metadata(text: &str) -> Result<String, Rule> {
@@ -87,16 +100,21 @@ fn metadata(text: &str) -> Result<String, Rule> {
     }
 }
 
-/// Other control characters are of no use in an attachment and take six bytes each in a token's JSON.
+/// Other control characters are of no use in an attachment and take six bytes each in a token's
+/// JSON.
 fn is_plain(text: &str) -> bool {
-    !text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
+    !text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
 }
 
 fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Rule> {
     let mut bytes = 0;
     let mut attributes = BTreeMap::new();
     for (key, value) in object(value)? {
-        let Json::Text(value) = value else { return Err("must be an object whose values are text".into()) };
+        let Json::Text(value) = value else {
+            return Err("must be an object whose values are text".into());
+        };
         if key.is_empty() || key.starts_with("lk.") || !is_plain(&key) || !is_plain(&value) {
             return Err("must have names that are not empty and do not begin with lk., and no control characters".into());
         }
@@ -104,12 +122,16 @@ fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Rule> {
         attributes.insert(key.into_owned(), value.into_owned());
     }
     if attributes.len() > MAX_ATTRIBUTES || bytes > MAX_ATTACHMENT_BYTES {
-        return Err(format!("must hold at most {MAX_ATTRIBUTES} attributes and {MAX_ATTACHMENT_BYTES} bytes in all").into());
+        return Err(format!(
+            "must hold at most {MAX_ATTRIBUTES} attributes and {MAX_ATTACHMENT_BYTES} bytes in all"
+        )
+        .into());
     }
     Ok(attributes)
 }
 
-/// The rest of a room configuration is refused, not dropped: egress settings, for one, may carry storage credentials.
+/// The rest of a room configuration is refused, not dropped: egress settings, for one, may carry
+/// storage credentials.
 fn room_config(value: Json<'_>, allowed: &AllowedAgents) -> Result<Vec<AgentDispatch>, Rule> {
     const RULE: &str = "may only hold agents that this service allows, each with agent_name, an allowed deployment, text as metadata and \
                         texts as attributes, and each member once";
@@ -119,13 +141,23 @@ fn room_config(value: Json<'_>, allowed: &AllowedAgents) -> Result<Vec<AgentDisp
         Some(Json::Array(items)) => items,
         Some(_) => return Err(RULE.into()),
     };
-    let agents: Vec<_> = items.into_iter().map(|item| agent(item, allowed)).collect::<Option<_>>().ok_or(RULE)?;
+    let agents: Vec<_> = items
+        .into_iter()
+        .map(|item| agent(item, allowed))
+        .collect::<Option<_>>()
+        .ok_or(RULE)?;
     if !members.is_empty() {
         return Err(RULE.into());
     }
     let attributes = agents.iter().flat_map(|agent| &agent.attributes);
-    let bytes = agents.iter().filter_map(|agent| agent.metadata.as_ref()).map(String::len).sum::<usize>()
-        + attributes.map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let bytes = agents
+        .iter()
+        .filter_map(|agent| agent.metadata.as_ref())
+        .map(String::len)
+        .sum::<usize>()
+        + attributes
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>();
     if agents.len() > MAX_AGENTS || bytes > MAX_ATTACHMENT_BYTES {
         return Err(
             format!("must hold at most {MAX_AGENTS} agents and {MAX_ATTACHMENT_BYTES} bytes of metadata and attributes in all").into()
@@ -141,18 +173,25 @@ fn agent(value: Json<'_>, allowed: &AllowedAgents) -> Option<AgentDispatch> {
         Some(Json::Text(text)) => Some(Some(text.into_owned())),
         Some(_) => None,
     };
-    let (agent_name, metadata, deployment) = (text("agent_name")??, text("metadata")?, text("deployment")?);
+    let (agent_name, metadata, deployment) =
+        (text("agent_name")??, text("metadata")?, text("deployment")?);
     let attributes = match members.remove("attributes") {
         None => BTreeMap::new(),
         Some(value) => attributes(value).ok()?,
     };
     let is_allowed = allowed.admit(&agent_name, deployment.as_deref().unwrap_or_default());
     let is_plain = metadata.as_deref().is_none_or(is_plain);
-    (is_allowed && is_plain && members.is_empty()).then_some(AgentDispatch { agent_name, metadata, deployment, attributes })
+    (is_allowed && is_plain && members.is_empty()).then_some(AgentDispatch {
+        agent_name,
+        metadata,
+        deployment,
+        attributes,
+    })
 }
 
-/// The members of a nested message under their proto names, without those that say nothing: in proto3 a member with its type's default
-/// value means the same as none. `None`: a member stands there in both spellings.
+/// The members of a nested message under their proto names, without those that say nothing: in
+/// proto3 a member with its type's default value means the same as none. `None`: a member stands
+/// there in both spellings.
 fn snake_case<'a>(members: BTreeMap<Cow<'a, str>, Json<'a>>) -> Option<BTreeMap<String, Json<'a>>> {
     let mut renamed = BTreeMap::new();
     for (name, value) in members {
@@ -169,7 +208,12 @@ fn is_default(value: &Json<'_>) -> bool {
         Json::Null | Json::Bool(false) | Json::Whole(0) => true,
         Json::Text(text) => text.is_empty(),
         Json::Array(items) => items.is_empty(),
-        Json::Bool(true) | Json::Whole(_) | Json::Fraction(_) | Json::OtherNumber | Json::Object(_) | Json::Unreadable => false,
+        Json::Bool(true)
+        | Json::Whole(_)
+        | Json::Fraction(_)
+        | Json::OtherNumber
+        | Json::Object(_)
+        | Json::Unreadable => false,
     }
 }
 
@@ -181,7 +225,10 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { agents: AllowedAgents::parse("notes,notes@prod").unwrap(), ..Limits::default() }
+        Limits {
+            agents: AllowedAgents::parse("notes,notes@prod").unwrap(),
+            ..Limits::default()
+        }
     }
 
     fn parse(body: &str) -> Result<ConnectionRequest, Refused> {
@@ -208,8 +255,14 @@ mod tests {
             ("participant_attributes", r#"{"lk.agent.state":"v"}"#),
             ("participant_attributes", r#"{"a":"\u0000"}"#),
             ("participant_attributes", r#"{"a\u0000":"v"}"#),
-            ("participant_attributes", &format!("{{\"a\":\"{}\"}}", &long[1..])),
-            ("participant_attributes", &format!("{{\"{}\":\"a\"}}", &long[1..])),
+            (
+                "participant_attributes",
+                &format!("{{\"a\":\"{}\"}}", &long[1..]),
+            ),
+            (
+                "participant_attributes",
+                &format!("{{\"{}\":\"a\"}}", &long[1..]),
+            ),
             ("participant_attributes", &many),
             ("room_config", "[]"),
             ("room_config", r#"{"egress":{}}"#),
@@ -218,26 +271,76 @@ mod tests {
             ("room_config", r#"{"agents":["notes"]}"#),
             ("room_config", r#"{"agents":[{}]}"#),
             ("room_config", r#"{"agents":[{"agent_name":"other"}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","metadata":5}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","metadata":"\u0000"}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","x":5}]}"#),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","metadata":5}]}"#,
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","metadata":"\u0000"}]}"#,
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","x":5}]}"#,
+            ),
             ("room_config", r#"{"agents":[{"agent_name":""}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","deployment":"staging"}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","deployment":5}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","attributes":"x"}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","attributes":{"a":1}}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","attributes":{"lk.x":"v"}}]}"#),
-            ("room_config", &format!(r#"{{"agents":[{{"agent_name":"notes","metadata":"{}","attributes":{{"a":"b"}}}}]}}"#, &long[2..])),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","agentName":"notes"}]}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes","agentName":null}]}"#),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","deployment":"staging"}]}"#,
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","deployment":5}]}"#,
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","attributes":"x"}]}"#,
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","attributes":{"a":1}}]}"#,
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","attributes":{"lk.x":"v"}}]}"#,
+            ),
+            (
+                "room_config",
+                &format!(
+                    r#"{{"agents":[{{"agent_name":"notes","metadata":"{}","attributes":{{"a":"b"}}}}]}}"#,
+                    &long[2..]
+                ),
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","agentName":"notes"}]}"#,
+            ),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes","agentName":null}]}"#,
+            ),
             ("room_config", r#"{"maxParticipants":5}"#),
             ("room_config", r#"{"egress":{}}"#),
-            ("room_config", r#"{"agents":[{"agent_name":"notes"}],"egress":{"room":{}}}"#),
-            ("room_config", &format!(r#"{{"agents":[{{"agent_name":"notes","metadata":"{long}"}}]}}"#)),
-            ("room_config", &format!(r#"{{"agents":[{}]}}"#, [r#"{"agent_name":"notes"}"#; 9].join(","))),
+            (
+                "room_config",
+                r#"{"agents":[{"agent_name":"notes"}],"egress":{"room":{}}}"#,
+            ),
+            (
+                "room_config",
+                &format!(r#"{{"agents":[{{"agent_name":"notes","metadata":"{long}"}}]}}"#),
+            ),
+            (
+                "room_config",
+                &format!(
+                    r#"{{"agents":[{}]}}"#,
+                    [r#"{"agent_name":"notes"}"#; 9].join(",")
+                ),
+            ),
         ] {
             match parse(&format!("{{\"{field}\":{value}}}")) {
-                Err(Refused::Invalid(errors)) if errors.len() == 1 => assert_eq!(errors[0].field, field, "{value:.60}"),
+                Err(Refused::Invalid(errors)) if errors.len() == 1 => {
+                    assert_eq!(errors[0].field, field, "{value:.60}")
+                }
                 other => panic!("{field} {value:.60}: {other:?}"),
             }
         }
@@ -253,12 +356,21 @@ mod tests {
     #[test]
     fn attachments_at_their_limits_are_accepted() {
         let text = "x".repeat(1024);
-        let attributes: BTreeMap<_, _> = (10..26).map(|n| (n.to_string(), "v".repeat(62))).collect();
-        let agents: Vec<_> = (0..8).map(|_| serde_json::json!({ "agent_name": "notes", "metadata": "m".repeat(128) })).collect();
-        let body =
-            serde_json::json!({ "participant_metadata": text, "participant_attributes": attributes, "room_config": { "agents": agents } });
+        let attributes: BTreeMap<_, _> =
+            (10..26).map(|n| (n.to_string(), "v".repeat(62))).collect();
+        let agents: Vec<_> = (0..8)
+            .map(|_| serde_json::json!({ "agent_name": "notes", "metadata": "m".repeat(128) }))
+            .collect();
+        let body = serde_json::json!({ "participant_metadata": text, "participant_attributes": attributes, "room_config": { "agents": agents } });
         let attachments = parse(&body.to_string()).unwrap().attachments;
-        assert_eq!((attachments.metadata, attachments.attributes, attachments.agents.len()), (Some(text), attributes, 8));
+        assert_eq!(
+            (
+                attachments.metadata,
+                attachments.attributes,
+                attachments.agents.len()
+            ),
+            (Some(text), attributes, 8)
+        );
     }
 
     #[test]
@@ -266,7 +378,12 @@ mod tests {
         let empty = parse("").unwrap();
         assert_eq!(
             empty,
-            ConnectionRequest { room_name: None, participant_identity: None, participant_name: None, attachments: Attachments::default() }
+            ConnectionRequest {
+                room_name: None,
+                participant_identity: None,
+                participant_name: None,
+                attachments: Attachments::default()
+            }
         );
         for body in [
             "{}",
@@ -289,7 +406,10 @@ mod tests {
         .unwrap()
         .attachments;
         assert_eq!(attachments.metadata.as_deref(), Some(r#"{"a":1}"#));
-        assert_eq!(attachments.attributes, BTreeMap::from([("k".to_owned(), "v".to_owned())]));
+        assert_eq!(
+            attachments.attributes,
+            BTreeMap::from([("k".to_owned(), "v".to_owned())])
+        );
         let agent = |metadata: Option<&str>| AgentDispatch {
             agent_name: "notes".to_owned(),
             metadata: metadata.map(str::to_owned),
@@ -307,7 +427,10 @@ mod tests {
             "participantAttributes":{"aB_c":"v"},"roomConfig":{"agents":[{"agentName":"notes","deployment":"prod","attributes":{"aB_c":"v"}}]}}"#;
         let request = parse(snake).unwrap();
         assert_eq!(
-            (request.attachments.agents[0].deployment.as_deref(), request.attachments.agents[0].attributes.len()),
+            (
+                request.attachments.agents[0].deployment.as_deref(),
+                request.attachments.agents[0].attributes.len()
+            ),
             (Some("prod"), 1)
         );
         assert_eq!(parse(camel).unwrap(), request);
@@ -321,7 +444,9 @@ mod tests {
         ] {
             for (one, other) in [("null", "null"), ("null", "{}"), (r#""a""#, r#""a""#)] {
                 match parse(&format!(r#"{{"{field}":{one},"{camel}":{other}}}"#)) {
-                    Err(Refused::Invalid(errors)) => assert_eq!((errors.len(), errors[0].field.as_ref()), (1, field)),
+                    Err(Refused::Invalid(errors)) => {
+                        assert_eq!((errors.len(), errors[0].field.as_ref()), (1, field))
+                    }
                     other => panic!("{field}: {other:?}"),
                 }
             }
@@ -336,14 +461,25 @@ mod tests {
         )
         .unwrap();
         assert_eq!(request.attachments.agents.len(), 1);
-        assert_eq!(request, parse(r#"{"room_config":{"agents":[{"agent_name":"notes"}]}}"#).unwrap());
+        assert_eq!(
+            request,
+            parse(r#"{"room_config":{"agents":[{"agent_name":"notes"}]}}"#).unwrap()
+        );
     }
 
     #[test]
     fn a_random_room_is_refused_where_the_pattern_does_not_admit_it() {
-        let with_pattern = |pattern: &str| Limits { room_pattern: Some(RoomPattern::parse(pattern).unwrap()), ..Limits::default() };
+        let with_pattern = |pattern: &str| Limits {
+            room_pattern: Some(RoomPattern::parse(pattern).unwrap()),
+            ..Limits::default()
+        };
         assert!(random_room([0; 12], &with_pattern("team-.*")).is_err());
-        assert_eq!(random_room([0; 12], &with_pattern("room-.*")).unwrap().as_str(), "room-aaaaaaaaaaaa");
+        assert_eq!(
+            random_room([0; 12], &with_pattern("room-.*"))
+                .unwrap()
+                .as_str(),
+            "room-aaaaaaaaaaaa"
+        );
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! From a checked JSON object to typed fields, with every field error reported at once.
 //!
-//! A parser takes its fields by name, each take either yields a value or notes an error, and [`Fields::finish`] builds the
-//! request only when nothing was noted. Messages never hold what the client sent.
+//! A parser takes its fields by name, each take either yields a value or notes an error, and
+//! [`Fields::finish`] builds the request only when nothing was noted. Messages never hold what the
+//! client sent.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ const MAX_SHOWN_NAME: usize = 40;
 /// One field that is wrong, unknown or missing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FieldError {
-    /// The field's name; an error inside a nested value names the field of the request that holds it.
+    /// The field's name; an error inside a nested value names the field of the request that holds
+    /// it.
     pub field: Cow<'static, str>,
     /// What it must be, without a word of what it was.
     pub message: Cow<'static, str>,
@@ -36,7 +38,10 @@ impl Refused {
     /// One field is not valid.
     #[must_use]
     pub fn field(field: &'static str, message: &'static str) -> Self {
-        Self::Invalid(vec![FieldError { field: field.into(), message: message.into() }])
+        Self::Invalid(vec![FieldError {
+            field: field.into(),
+            message: message.into(),
+        }])
     }
 }
 
@@ -46,7 +51,8 @@ impl From<Malformed> for Refused {
     }
 }
 
-/// Proof that an error was noted. Only this file can make one, so `?` inside [`Fields::finish`] cannot lose an error.
+/// Proof that an error was noted. Only this file can make one, so `?` inside [`Fields::finish`]
+/// cannot lose an error.
 #[derive(Debug)]
 pub struct Noted(());
 
@@ -67,12 +73,20 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Malformed`] when the body is not one strict JSON object.
     pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
-        let object = if body.is_empty() { Object::new() } else { json::parse_object(body)? };
-        Ok(Self { object, is_protobuf: false, errors: Vec::new() })
+        let object = if body.is_empty() {
+            Object::new()
+        } else {
+            json::parse_object(body)?
+        };
+        Ok(Self {
+            object,
+            is_protobuf: false,
+            errors: Vec::new(),
+        })
     }
 
-    /// Reads as the JSON mapping of Protocol Buffers does: `null` stands for an absent field, and a field may have the camel-case form of
-    /// its name. It may not have both.
+    /// Reads as the JSON mapping of Protocol Buffers does: `null` stands for an absent field, and a
+    /// field may have the camel-case form of its name. It may not have both.
     #[must_use]
     pub fn with_protobuf_mapping(mut self) -> Self {
         self.is_protobuf = true;
@@ -83,7 +97,11 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`Noted`] when it is not text or breaks the rule.
-    pub fn text<T>(&mut self, field: &'static str, parse: impl FnOnce(&str) -> Result<T, Rule>) -> Result<Option<T>, Noted> {
+    pub fn text<T>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Rule>,
+    ) -> Result<Option<T>, Noted> {
         self.value(field, |value| match value {
             Json::Text(text) => parse(&text),
             _ => Err("must be text".into()),
@@ -94,19 +112,28 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`Noted`] when it breaks the rule.
-    pub fn value<T>(&mut self, field: &'static str, parse: impl FnOnce(Json<'a>) -> Result<T, Rule>) -> Result<Option<T>, Noted> {
+    pub fn value<T>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(Json<'a>) -> Result<T, Rule>,
+    ) -> Result<Option<T>, Noted> {
         let mut found = self.object.remove(field);
         if self.is_protobuf
             && let Some(value) = self.object.remove(camel_case(field).as_str())
             && found.replace(value).is_some()
         {
-            return Err(self.note(field, "must not stand there twice, in snake case and in camel case"));
+            return Err(self.note(
+                field,
+                "must not stand there twice, in snake case and in camel case",
+            ));
         }
         match found {
             None => Ok(None),
             Some(Json::Null) if self.is_protobuf => Ok(None),
             Some(Json::Null) => Err(self.note(field, "must not be null; leave it out instead")),
-            Some(value) => parse(value).map(Some).map_err(|rule| self.note(field, rule)),
+            Some(value) => parse(value)
+                .map(Some)
+                .map_err(|rule| self.note(field, rule)),
         }
     }
 
@@ -114,13 +141,20 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`Noted`] when it is absent or was wrong.
-    pub fn required<T>(&mut self, field: &'static str, taken: Result<Option<T>, Noted>) -> Result<T, Noted> {
+    pub fn required<T>(
+        &mut self,
+        field: &'static str,
+        taken: Result<Option<T>, Noted>,
+    ) -> Result<T, Noted> {
         taken?.ok_or_else(|| self.note(field, "is required"))
     }
 
     /// Notes an error about a field.
     pub fn note(&mut self, field: impl Into<Cow<'static, str>>, message: impl Into<Rule>) -> Noted {
-        self.errors.push(FieldError { field: field.into(), message: message.into() });
+        self.errors.push(FieldError {
+            field: field.into(),
+            message: message.into(),
+        });
         Noted(())
     }
 
@@ -183,15 +217,26 @@ pub fn proto_name(name: &str) -> String {
     snake
 }
 
-/// An unknown name made safe to repeat: at most 40 characters, each outside `[A-Za-z0-9_.-]` shown as `_`.
+/// An unknown name made safe to repeat: at most 40 characters, each outside `[A-Za-z0-9_.-]` shown
+/// as `_`.
 #[must_use]
 pub fn shown_name(name: &str) -> String {
     let shown: String = name
         .chars()
         .take(MAX_SHOWN_NAME)
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
-    if shown.is_empty() { "_".to_owned() } else { shown }
+    if shown.is_empty() {
+        "_".to_owned()
+    } else {
+        shown
+    }
 }
 
 #[cfg(test)]
@@ -201,7 +246,11 @@ mod tests {
     use super::*;
 
     fn word(text: &str) -> Result<String, Rule> {
-        if text == "good" { Ok(text.to_owned()) } else { Err("must be good".into()) }
+        if text == "good" {
+            Ok(text.to_owned())
+        } else {
+            Err("must be good".into())
+        }
     }
 
     fn read(body: &str) -> Fields<'_> {
@@ -217,8 +266,13 @@ mod tests {
         let d = fields.text("d", word);
         let d = fields.required("d", d);
         fields.refuse_others();
-        let Err(Refused::Invalid(errors)) = fields.finish(|| Ok((a?, b?, c?, d?))) else { panic!("accepted") };
-        let errors: Vec<_> = errors.iter().map(|error| (error.field.as_ref(), error.message.as_ref())).collect();
+        let Err(Refused::Invalid(errors)) = fields.finish(|| Ok((a?, b?, c?, d?))) else {
+            panic!("accepted")
+        };
+        let errors: Vec<_> = errors
+            .iter()
+            .map(|error| (error.field.as_ref(), error.message.as_ref()))
+            .collect();
         assert_eq!(
             errors,
             [
@@ -246,13 +300,23 @@ mod tests {
             fields.refuse_others();
             fields.finish(|| taken)
         };
-        assert_eq!(taken(read(r#"{"aB":"good"}"#).with_protobuf_mapping()), Ok(Some("good".to_owned())));
+        assert_eq!(
+            taken(read(r#"{"aB":"good"}"#).with_protobuf_mapping()),
+            Ok(Some("good".to_owned()))
+        );
         assert!(taken(read(r#"{"aB":"good"}"#)).is_err());
-        for body in [r#"{"AB":"good"}"#, r#"{"a_B":"good"}"#, r#"{"aB":"good","a_b":"good"}"#] {
+        for body in [
+            r#"{"AB":"good"}"#,
+            r#"{"a_B":"good"}"#,
+            r#"{"aB":"good","a_b":"good"}"#,
+        ] {
             assert!(taken(read(body).with_protobuf_mapping()).is_err(), "{body}");
         }
         for name in ["room_name", "participant_attributes", "agents", "a_b_c"] {
-            assert_eq!((proto_name(&camel_case(name)), proto_name(name)), (name.to_owned(), name.to_owned()));
+            assert_eq!(
+                (proto_name(&camel_case(name)), proto_name(name)),
+                (name.to_owned(), name.to_owned())
+            );
         }
     }
 
@@ -263,10 +327,14 @@ mod tests {
 
     #[test]
     fn a_body_of_typos_gets_a_short_answer() {
-        let body = serde_json::Value::Object((0..2_000).map(|n| (n.to_string(), n.into())).collect()).to_string();
+        let body =
+            serde_json::Value::Object((0..2_000).map(|n| (n.to_string(), n.into())).collect())
+                .to_string();
         let mut fields = read(&body);
         fields.refuse_others();
-        let Err(Refused::Invalid(errors)) = fields.finish(|| Ok(())) else { panic!("accepted") };
+        let Err(Refused::Invalid(errors)) = fields.finish(|| Ok(())) else {
+            panic!("accepted")
+        };
         assert_eq!(errors.len(), MAX_LISTED_ERRORS);
     }
 

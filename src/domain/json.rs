@@ -1,5 +1,6 @@
-//! Strict JSON (RFC 8259) from strangers. serde's derive alone is too kind: it takes an array for a struct and lets duplicate
-//! keys, lone surrogates and invalid UTF-8 pass inside values that it ignores. Here every byte is read once and checked.
+//! Strict JSON (RFC 8259) from strangers. serde's derive alone is too kind: it takes an array for a
+//! struct and lets duplicate keys, lone surrogates and invalid UTF-8 pass inside values that it
+//! ignores. Here every byte is read once and checked.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,22 +28,24 @@ pub enum Json<'a> {
     Array(Vec<Json<'a>>),
     /// An object without duplicate keys.
     Object(Object<'a>),
-    /// Syntactically a value, but not a strict one. Only [`parse_members`] and [`parse_items`] leave it behind.
+    /// Syntactically a value, but not a strict one. Only [`parse_members`] and [`parse_items`]
+    /// leave it behind.
     Unreadable,
 }
 
 /// The members of an object, by name.
 pub type Object<'a> = BTreeMap<Cow<'a, str>, Json<'a>>;
 
-/// The input is not one strict JSON object. The parser's own words are dropped: they may quote the input.
+/// The input is not one strict JSON object. The parser's own words are dropped: they may quote the
+/// input.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 /// Reads exactly one object.
 ///
 /// # Errors
-/// [`Malformed`] for anything else: another kind of value, trailing bytes, duplicate keys at any depth, more than 128 levels,
-/// a byte order mark, comments, NaN, lone surrogates, invalid UTF-8.
+/// [`Malformed`] for anything else: another kind of value, trailing bytes, duplicate keys at any
+/// depth, more than 128 levels, a byte order mark, comments, NaN, lone surrogates, invalid UTF-8.
 pub fn parse_object(input: &[u8]) -> Result<Object<'_>, Malformed> {
     match serde_json::from_slice(input) {
         Ok(Json::Object(object)) => Ok(object),
@@ -50,18 +53,23 @@ pub fn parse_object(input: &[u8]) -> Result<Object<'_>, Malformed> {
     }
 }
 
-/// Reads exactly one object whose members come from several hands, so that one that is not strict JSON spoils no other: such a
-/// member is [`Json::Unreadable`]. Used for what a trusted party signed or published, of which we need a few members only.
+/// Reads exactly one object whose members come from several hands, so that one that is not strict
+/// JSON spoils no other: such a member is [`Json::Unreadable`]. Used for what a trusted party
+/// signed or published, of which we need a few members only.
 ///
 /// # Errors
-/// [`Malformed`] as [`parse_object`], except for what is wrong inside of a member's value: there only the syntax counts.
+/// [`Malformed`] as [`parse_object`], except for what is wrong inside of a member's value: there
+/// only the syntax counts.
 pub fn parse_members(input: &[u8]) -> Result<Object<'_>, Malformed> {
     let Members(members) = serde_json::from_slice(input).map_err(|_| Malformed)?;
-    Ok(members.into_iter().map(|(name, value)| (name, parse_value(value))).collect())
+    Ok(members
+        .into_iter()
+        .map(|(name, value)| (name, parse_value(value)))
+        .collect())
 }
 
-/// Reads the items of the list that is one member of an object, each as [`parse_members`] reads an object; one that is no object
-/// is `None`.
+/// Reads the items of the list that is one member of an object, each as [`parse_members`] reads an
+/// object; one that is no object is `None`.
 ///
 /// # Errors
 /// [`Malformed`] where there is no such list.
@@ -69,7 +77,10 @@ pub fn parse_items<'a>(input: &'a [u8], name: &str) -> Result<Vec<Option<Object<
     let Members(members) = serde_json::from_slice(input).map_err(|_| Malformed)?;
     let list = members.get(name).ok_or(Malformed)?;
     let items: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|_| Malformed)?;
-    Ok(items.into_iter().map(|item| parse_members(item.get().as_bytes()).ok()).collect())
+    Ok(items
+        .into_iter()
+        .map(|item| parse_members(item.get().as_bytes()).ok())
+        .collect())
 }
 
 fn parse_value(value: &RawValue) -> Json<'_> {
@@ -227,33 +238,80 @@ mod tests {
             deep_in_object.as_str(),
             nested.as_str(),
         ] {
-            assert_eq!(parse_object(input.as_bytes()), Err(Malformed), "{input:.60}");
+            assert_eq!(
+                parse_object(input.as_bytes()),
+                Err(Malformed),
+                "{input:.60}"
+            );
         }
-        for input in [&b"{\"a\":\"\xff\"}"[..], b"{\"\xff\":1}", b"{\"a\":\"\xed\xa0\x80\"}", b"\xef\xbb\xbf{}", b"{\"a\":\"\xc0\x80\"}"] {
+        for input in [
+            &b"{\"a\":\"\xff\"}"[..],
+            b"{\"\xff\":1}",
+            b"{\"a\":\"\xed\xa0\x80\"}",
+            b"\xef\xbb\xbf{}",
+            b"{\"a\":\"\xc0\x80\"}",
+        ] {
             assert_eq!(parse_object(input), Err(Malformed), "{input:?}");
         }
     }
 
     #[test]
     fn well_formed_objects_are_read_as_they_stand() {
-        let object = parse_object(b" {\"a\":\"x\\u0000\\ud83d\\ude00\",\"b\":[null,true,60,-1,60.0,1e3,-0],\"\":{}} ").unwrap();
+        let object = parse_object(
+            b" {\"a\":\"x\\u0000\\ud83d\\ude00\",\"b\":[null,true,60,-1,60.0,1e3,-0],\"\":{}} ",
+        )
+        .unwrap();
         assert_eq!(object["a"], Json::Text("x\0\u{1f600}".into()));
-        let numbers = [Json::Whole(60), Json::OtherNumber, Json::Fraction(60.0), Json::Fraction(1e3), Json::Fraction(-0.0)];
-        assert_eq!(object["b"], Json::Array([Json::Null, Json::Bool(true)].into_iter().chain(numbers).collect()));
+        let numbers = [
+            Json::Whole(60),
+            Json::OtherNumber,
+            Json::Fraction(60.0),
+            Json::Fraction(1e3),
+            Json::Fraction(-0.0),
+        ];
+        assert_eq!(
+            object["b"],
+            Json::Array(
+                [Json::Null, Json::Bool(true)]
+                    .into_iter()
+                    .chain(numbers)
+                    .collect()
+            )
+        );
         assert_eq!(object[""], Json::Object(Object::new()));
     }
 
     #[test]
     fn one_member_that_is_not_strict_spoils_no_other() {
-        let odd = [r#"{"x":1,"x":2}"#, r#""\ud800""#, "1e999", r#"["\udc00"]"#, &format!("{}1{}", "[".repeat(200), "]".repeat(200))];
+        let odd = [
+            r#"{"x":1,"x":2}"#,
+            r#""\ud800""#,
+            "1e999",
+            r#"["\udc00"]"#,
+            &format!("{}1{}", "[".repeat(200), "]".repeat(200)),
+        ];
         for odd in odd {
             let input = format!(r#"{{"a":"x","odd":{odd},"b":[1]}}"#);
             assert_eq!(parse_object(input.as_bytes()), Err(Malformed), "{odd:.20}");
             let members = parse_members(input.as_bytes()).unwrap();
             assert_eq!(members["odd"], Json::Unreadable, "{odd:.20}");
-            assert_eq!((&members["a"], &members["b"]), (&Json::Text("x".into()), &Json::Array(vec![Json::Whole(1)])), "{odd:.20}");
+            assert_eq!(
+                (&members["a"], &members["b"]),
+                (&Json::Text("x".into()), &Json::Array(vec![Json::Whole(1)])),
+                "{odd:.20}"
+            );
         }
-        for input in ["", "[]", "null", "{", r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "{}x", r#"{"a":NaN}"#, r#"{"\ud800":1}"#] {
+        for input in [
+            "",
+            "[]",
+            "null",
+            "{",
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            "{}x",
+            r#"{"a":NaN}"#,
+            r#"{"\ud800":1}"#,
+        ] {
             assert_eq!(parse_members(input.as_bytes()), Err(Malformed), "{input}");
         }
     }
@@ -262,11 +320,26 @@ mod tests {
     fn one_item_that_is_not_strict_spoils_no_other() {
         let input = br#"{"x":{"y":1,"y":2},"keys":[{"a":1},{"a":1,"a":2},5,{"a":"\ud800","b":2}]}"#;
         let items = parse_items(input, "keys").unwrap();
-        let read: Vec<_> = items.iter().map(|item| item.as_ref().map(BTreeMap::len)).collect();
+        let read: Vec<_> = items
+            .iter()
+            .map(|item| item.as_ref().map(BTreeMap::len))
+            .collect();
         assert_eq!(read, [Some(1), None, None, Some(2)]);
         assert_eq!(items[3].as_ref().unwrap()["a"], Json::Unreadable);
-        for input in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[}"#] {
-            assert_eq!(parse_items(input.as_bytes(), "keys"), Err(Malformed), "{input}");
+        for input in [
+            "",
+            "{}",
+            "[]",
+            r#"{"keys":{}}"#,
+            r#"{"keys":null}"#,
+            r#"{"keys":[],"keys":[]}"#,
+            r#"{"keys":[}"#,
+        ] {
+            assert_eq!(
+                parse_items(input.as_bytes(), "keys"),
+                Err(Malformed),
+                "{input}"
+            );
         }
     }
 
@@ -286,7 +359,10 @@ mod tests {
             Json::Fraction(_) | Json::OtherNumber => "a number".into(),
             Json::Text(text) => text.as_ref().into(),
             Json::Array(items) => items.iter().map(plain).collect(),
-            Json::Object(members) => members.iter().map(|(key, value)| (key.to_string(), plain(value))).collect(),
+            Json::Object(members) => members
+                .iter()
+                .map(|(key, value)| (key.to_string(), plain(value)))
+                .collect(),
             Json::Unreadable => "unreadable".into(),
         }
     }
@@ -301,7 +377,8 @@ mod tests {
         leaf.prop_recursive(4, 32, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
-                prop::collection::hash_map(any::<String>(), inner, 0..5).prop_map(|map| map.into_iter().collect()),
+                prop::collection::hash_map(any::<String>(), inner, 0..5)
+                    .prop_map(|map| map.into_iter().collect()),
             ]
         })
     }

@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 use super::fields::Rule;
 use super::json::Json;
 
-/// Shortest lifetime that a caller may ask for, in seconds. Below it LiveKit's clients would ask for a new token per call.
+/// Shortest lifetime that a caller may ask for, in seconds. Below it LiveKit's clients would ask
+/// for a new token per call.
 pub const MIN_SECONDS: u32 = 60;
 /// Longest lifetime that a caller may ask for, in seconds: one day.
 pub const MAX_SECONDS: u32 = 86_400;
@@ -30,7 +31,10 @@ impl Ceiling {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         match text.parse() {
             Ok(seconds @ MIN_SECONDS..=MAX_SECONDS) if digits => Ok(Self(seconds)),
-            _ => Err(format!("must be a whole number of seconds from {MIN_SECONDS} to {MAX_SECONDS}").into()),
+            _ => Err(format!(
+                "must be a whole number of seconds from {MIN_SECONDS} to {MAX_SECONDS}"
+            )
+            .into()),
         }
     }
 
@@ -58,10 +62,16 @@ impl Lifetime {
     /// The rule, when it is not a whole number from 60 to the ceiling.
     pub fn parse(value: &Json<'_>, ceiling: Ceiling) -> Result<Self, Rule> {
         match value {
-            Json::Whole(seconds) if (u64::from(MIN_SECONDS)..=u64::from(ceiling.0)).contains(seconds) => {
+            Json::Whole(seconds)
+                if (u64::from(MIN_SECONDS)..=u64::from(ceiling.0)).contains(seconds) =>
+            {
                 Ok(Self(u32::try_from(*seconds).unwrap_or(ceiling.0)))
             }
-            _ => Err(format!("must be a whole number of seconds from {MIN_SECONDS} to {}", ceiling.0).into()),
+            _ => Err(format!(
+                "must be a whole number of seconds from {MIN_SECONDS} to {}",
+                ceiling.0
+            )
+            .into()),
         }
     }
 
@@ -71,14 +81,16 @@ impl Lifetime {
         Self(DEFAULT_SECONDS.min(ceiling.0))
     }
 
-    /// Ten minutes, LiveKit's own advice for its standard endpoint, or the ceiling where that is less.
+    /// Ten minutes, LiveKit's own advice for its standard endpoint, or the ceiling where that is
+    /// less.
     #[must_use]
     pub fn standard_endpoint(ceiling: Ceiling) -> Self {
         Self(600.min(ceiling.0))
     }
 }
 
-/// The times of one key, all from one clock reading, in whole seconds since 1970 (`NumericDate`, RFC 7519 §2).
+/// The times of one key, all from one clock reading, in whole seconds since 1970 (`NumericDate`,
+/// RFC 7519 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     /// When it was issued; the fraction of a second is dropped.
@@ -88,21 +100,29 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// From `now` for `lifetime`. A clock before 1970 counts as 1970: such a key is long expired, so nobody gets in by it.
+    /// From `now` for `lifetime`. A clock before 1970 counts as 1970: such a key is long expired,
+    /// so nobody gets in by it.
     #[must_use]
     pub fn starting_at(now: SystemTime, lifetime: Lifetime) -> Self {
         let issued_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self { issued_at, expires_at: issued_at + u64::from(lifetime.0) }
+        Self {
+            issued_at,
+            expires_at: issued_at + u64::from(lifetime.0),
+        }
     }
 
     /// From `now` until a moment that somebody else chose; one before `now` counts as `now`.
     #[must_use]
     pub fn until(expires_at: u64, now: SystemTime) -> Self {
         let issued_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self { issued_at, expires_at: expires_at.max(issued_at) }
+        Self {
+            issued_at,
+            expires_at: expires_at.max(issued_at),
+        }
     }
 
-    /// When the holder should ask for the next key: 10 s before the end, but never before half of the lifetime has passed.
+    /// When the holder should ask for the next key: 10 s before the end, but never before half of
+    /// the lifetime has passed.
     #[must_use]
     pub fn refresh_at(&self) -> SystemTime {
         let half = Duration::from_secs(self.expires_at - self.issued_at) / 2;
@@ -159,7 +179,10 @@ mod tests {
             Json::Bool(true),
             other,
         ] {
-            assert!(Lifetime::parse(&value, Ceiling::default()).is_err(), "{value:?}");
+            assert!(
+                Lifetime::parse(&value, Ceiling::default()).is_err(),
+                "{value:?}"
+            );
         }
         assert!(Lifetime::parse(&Json::Whole(121), Ceiling(120)).is_err());
     }
@@ -168,8 +191,12 @@ mod tests {
     fn lifetimes_at_the_bounds_are_exact() {
         for seconds in [60, 61, 3_600, 86_400] {
             let lifetime = Lifetime::parse(&Json::Whole(seconds), Ceiling::default()).unwrap();
-            let validity = Validity::starting_at(instant(1_000) + Duration::from_millis(999), lifetime);
-            assert_eq!((validity.issued_at, validity.expires_at), (1_000, 1_000 + seconds));
+            let validity =
+                Validity::starting_at(instant(1_000) + Duration::from_millis(999), lifetime);
+            assert_eq!(
+                (validity.issued_at, validity.expires_at),
+                (1_000, 1_000 + seconds)
+            );
         }
         assert_eq!(Lifetime::default_below(Ceiling(120)), Lifetime(120));
         assert_eq!(Lifetime::standard_endpoint(Ceiling(86_400)), Lifetime(600));
@@ -178,7 +205,20 @@ mod tests {
 
     #[test]
     fn a_ceiling_is_a_plain_whole_number_within_the_bounds() {
-        for text in ["", "59", "86401", "+60", "-60", "60.0", "1e3", " 60", "60 ", "0x60", "sixty", "99999999999999999999"] {
+        for text in [
+            "",
+            "59",
+            "86401",
+            "+60",
+            "-60",
+            "60.0",
+            "1e3",
+            " 60",
+            "60 ",
+            "0x60",
+            "sixty",
+            "99999999999999999999",
+        ] {
             assert!(Ceiling::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(Ceiling::parse("60"), Ok(Ceiling(60)));
@@ -193,8 +233,14 @@ mod tests {
 
     #[test]
     fn times_are_written_with_milliseconds_in_utc() {
-        assert_eq!(Rfc3339::of(instant(1_700_000_000) + Duration::from_micros(4_999)).to_string(), "2023-11-14T22:13:20.004Z");
-        assert_eq!(Rfc3339::of(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            Rfc3339::of(instant(1_700_000_000) + Duration::from_micros(4_999)).to_string(),
+            "2023-11-14T22:13:20.004Z"
+        );
+        assert_eq!(
+            Rfc3339::of(UNIX_EPOCH - Duration::from_secs(1)).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
     }
 
     proptest! {

@@ -55,7 +55,12 @@ impl MintError {
             Self::Full => Some(Duration::from_secs(1)),
             Self::Network => Some(NETWORK_RETRY_AFTER),
             Self::Paused(wait) | Self::RateLimited(wait) => Some(wait),
-            Self::NoCredential | Self::Timeout | Self::CredentialsRejected | Self::Misconfigured | Self::Rejected | Self::Failed(_) => None,
+            Self::NoCredential
+            | Self::Timeout
+            | Self::CredentialsRejected
+            | Self::Misconfigured
+            | Self::Rejected
+            | Self::Failed(_) => None,
         }
     }
 
@@ -64,7 +69,10 @@ impl MintError {
     pub fn finding(self) -> Finding {
         match self {
             Self::Network | Self::Timeout | Self::Failed(_) => Finding::Failed,
-            Self::CredentialsRejected | Self::Misconfigured | Self::RateLimited(_) | Self::Rejected => Finding::Answered,
+            Self::CredentialsRejected
+            | Self::Misconfigured
+            | Self::RateLimited(_)
+            | Self::Rejected => Finding::Answered,
             Self::NoCredential | Self::Full | Self::Paused(_) => Finding::Nothing,
         }
     }

@@ -1,7 +1,8 @@
-//! Names that callers choose. Each type's parser is its only constructor, so a value that exists is valid.
+//! Names that callers choose. Each type's parser is its only constructor, so a value that exists is
+//! valid.
 //!
-//! LiveKit itself takes any UTF-8 of up to 256 bytes; ours are narrower because rooms and identities reach logs, and because
-//! the server's moderation topics join both with `_`.
+//! LiveKit itself takes any UTF-8 of up to 256 bytes; ours are narrower because rooms and
+//! identities reach logs, and because the server's moderation topics join both with `_`.
 
 use data_encoding::BASE32_NOPAD;
 use regex::{Regex, RegexBuilder};
@@ -11,7 +12,8 @@ pub use super::participant_name::ParticipantName;
 
 /// Longest room name and identity in bytes.
 const MAX_NAME_BYTES: usize = 128;
-/// Bytes of the digest in a derived identity: 128 bits, so that nobody finds a second subject for one.
+/// Bytes of the digest in a derived identity: 128 bits, so that nobody finds a second subject for
+/// one.
 const DERIVED_BYTES: usize = 16;
 /// RFC 4648 base32 in lower case: 32 characters, so that five random bits choose one without bias.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -46,7 +48,8 @@ impl RoomName {
     }
 }
 
-/// Who takes part: 1 to 128 bytes of `[a-zA-Z0-9_-]`. A second join with the same identity evicts the first.
+/// Who takes part: 1 to 128 bytes of `[a-zA-Z0-9_-]`. A second join with the same identity evicts
+/// the first.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct ParticipantIdentity(String);
@@ -66,7 +69,8 @@ impl ParticipantIdentity {
         Self(random_name("guest-", seed))
     }
 
-    /// The identity of a signed-in caller whose subject is not a name: `u-` and 26 characters for the first 16 bytes of a digest.
+    /// The identity of a signed-in caller whose subject is not a name: `u-` and 26 characters for
+    /// the first 16 bytes of a digest.
     pub(super) fn derived(digest: &[u8]) -> Self {
         let text = BASE32_NOPAD.encode(digest.get(..DERIVED_BYTES).unwrap_or(digest));
         Self(format!("u-{}", text.to_ascii_lowercase()))
@@ -87,11 +91,12 @@ impl RoomPattern {
     /// Compiled size in bytes that a pattern may reach; a hundred times what a name rule needs.
     const MAX_COMPILED_BYTES: usize = 1 << 20;
 
-    /// Compiles the pattern on its own and then anchored: `)|(` becomes valid only once wrapped, and a `(?x)` comment could
-    /// swallow the wrap.
+    /// Compiles the pattern on its own and then anchored: `)|(` becomes valid only once wrapped,
+    /// and a `(?x)` comment could swallow the wrap.
     ///
     /// # Errors
-    /// The rule, when either does not compile. The compiler's words are dropped: they quote the pattern.
+    /// The rule, when either does not compile. The compiler's words are dropped: they quote the
+    /// pattern.
     pub fn parse(pattern: &str) -> Result<Self, Rule> {
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern)
@@ -121,7 +126,10 @@ fn name(text: &str) -> Result<String, Rule> {
 }
 
 fn random_name(prefix: &str, seed: NameSeed) -> String {
-    let characters = seed.iter().filter_map(|byte| BASE32.get(usize::from(byte % 32))).map(|byte| char::from(*byte));
+    let characters = seed
+        .iter()
+        .filter_map(|byte| BASE32.get(usize::from(byte % 32)))
+        .map(|byte| char::from(*byte));
     prefix.chars().chain(characters).collect()
 }
 
@@ -172,14 +180,27 @@ mod tests {
 
     #[test]
     fn a_pattern_that_only_compiles_once_wrapped_is_refused() {
-        for pattern in [")|(", "(", "a)", "(?x)a #c", "*", "[", r"(?P<n>a)(?P<n>b)", "(a{1000}){1000}"] {
+        for pattern in [
+            ")|(",
+            "(",
+            "a)",
+            "(?x)a #c",
+            "*",
+            "[",
+            r"(?P<n>a)(?P<n>b)",
+            "(a{1000}){1000}",
+        ] {
             assert!(RoomPattern::parse(pattern).is_err(), "{pattern:?}");
         }
     }
 
     #[test]
     fn a_pattern_must_match_the_whole_name() {
-        let admits = |pattern: &str, room: &str| RoomPattern::parse(pattern).unwrap().admits(&RoomName::parse(room).unwrap());
+        let admits = |pattern: &str, room: &str| {
+            RoomPattern::parse(pattern)
+                .unwrap()
+                .admits(&RoomName::parse(room).unwrap())
+        };
         assert!(admits("a|ab", "ab"));
         assert!(admits("team-[0-9]+", "team-7"));
         assert!(!admits("team-[0-9]+", "team-7x"));

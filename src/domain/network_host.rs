@@ -2,22 +2,37 @@
 
 use url::{Host, ParseError};
 
-/// Last labels of names that no public resolver answers for: RFC 6761, RFC 6762, RFC 8375, ICANN's `internal`, and those that
-/// home routers and Kubernetes use.
-const PRIVATE_ENDINGS: [&str; 10] = ["corp", "home", "home.arpa", "internal", "intranet", "lan", "local", "localdomain", "private", "svc"];
+/// Last labels of names that no public resolver answers for: RFC 6761, RFC 6762, RFC 8375, ICANN's
+/// `internal`, and those that home routers and Kubernetes use.
+const PRIVATE_ENDINGS: [&str; 10] = [
+    "corp",
+    "home",
+    "home.arpa",
+    "internal",
+    "intranet",
+    "lan",
+    "local",
+    "localdomain",
+    "private",
+    "svc",
+];
 
-/// Returns whether the host is this machine. Names at or below `localhost` are loopback by RFC 6761 §6.3.
+/// Returns whether the host is this machine. Names at or below `localhost` are loopback by RFC 6761
+/// §6.3.
 #[must_use]
 pub fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => is_at_or_below(name, "localhost"),
         Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        Host::Ipv6(ip) => {
+            ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+        }
     }
 }
 
-/// Returns whether the host is this machine or on a network that the public Internet does not route: private and link-local
-/// addresses, and names without a dot (a container's) or with an ending for private use.
+/// Returns whether the host is this machine or on a network that the public Internet does not
+/// route: private and link-local addresses, and names without a dot (a container's) or with an
+/// ending for private use.
 #[must_use]
 pub fn is_private(host: &Host<&str>) -> bool {
     if is_loopback(host) {
@@ -25,18 +40,31 @@ pub fn is_private(host: &Host<&str>) -> bool {
     }
     match host {
         Host::Domain(name) => {
-            !name.trim_end_matches('.').contains('.') || PRIVATE_ENDINGS.iter().any(|ending| is_at_or_below(name, ending))
+            !name.trim_end_matches('.').contains('.')
+                || PRIVATE_ENDINGS
+                    .iter()
+                    .any(|ending| is_at_or_below(name, ending))
         }
         Host::Ipv4(ip) => is_private_v4(*ip),
-        Host::Ipv6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.to_ipv4_mapped().is_some_and(is_private_v4),
+        Host::Ipv6(ip) => {
+            ip.is_unique_local()
+                || ip.is_unicast_link_local()
+                || ip.to_ipv4_mapped().is_some_and(is_private_v4)
+        }
     }
 }
 
-/// Returns what is wrong with a text that the URL parser refuses and that must be an `https://` address.
+/// Returns what is wrong with a text that the URL parser refuses and that must be an `https://`
+/// address.
 #[must_use]
 pub fn describe_parse_error(text: &str, error: ParseError) -> &'static str {
     match error {
-        _ if !text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) => "must begin with https://",
+        _ if !text
+            .get(..8)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) =>
+        {
+            "must begin with https://"
+        }
         ParseError::EmptyHost => "must name a host",
         ParseError::InvalidPort => "is not an address: its port is not a number from 0 to 65535",
         _ => "is not an address: it holds a character that no host name has, such as < or a space",
@@ -51,7 +79,8 @@ fn is_private_v4(ip: std::net::Ipv4Addr) -> bool {
 
 fn is_at_or_below(name: &str, parent: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    name.strip_suffix(parent).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    name.strip_suffix(parent)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -70,7 +99,16 @@ mod tests {
 
     #[test]
     fn loopback_private_and_public_hosts_are_told_apart() {
-        for host in ["localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "a.localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert_eq!(kind(host), (true, true), "{host}");
         }
         for host in [

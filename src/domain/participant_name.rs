@@ -1,12 +1,14 @@
-//! What other participants see of somebody: a name in any script, in which nothing is invisible or moves other text.
+//! What other participants see of somebody: a name in any script, in which nothing is invisible or
+//! moves other text.
 //!
 //! # Source
-//! `Default_Ignorable_Code_Point` (UAX #44) is what a renderer shows nothing for. The exceptions are those in which scripts and
-//! emoji need such a character: joiners by RFC 5892, appendix A, and UTS #51; variation selectors by UTS #37 and UTS #51.
+//! `Default_Ignorable_Code_Point` (UAX #44) is what a renderer shows nothing for. The exceptions
+//! are those in which scripts and emoji need such a character: joiners by RFC 5892, appendix A, and
+//! UTS #51; variation selectors by UTS #37 and UTS #51.
 
 use icu_properties::props::{
-    DefaultIgnorableCodePoint, Emoji, EmojiModifier, ExtendedPictographic, GeneralCategory, GeneralCategoryGroup, JoiningType,
-    UnifiedIdeograph,
+    DefaultIgnorableCodePoint, Emoji, EmojiModifier, ExtendedPictographic, GeneralCategory,
+    GeneralCategoryGroup, JoiningType, UnifiedIdeograph,
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_normalization::UnicodeNormalization;
@@ -32,8 +34,9 @@ const CANCEL_TAG: char = '\u{e007f}';
 /// The combining class of a sign that takes the vowel off a consonant (UAX #44, `Virama`).
 const VIRAMA: u8 = 9;
 
-/// What other participants see: 1 to 128 code points and at most 256 bytes in NFC (UAX #15), nothing that could split a line,
-/// colour a terminal, reorder text, or tell two names apart without showing.
+/// What other participants see: 1 to 128 code points and at most 256 bytes in NFC (UAX #15),
+/// nothing that could split a line, colour a terminal, reorder text, or tell two names apart
+/// without showing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct ParticipantName(String);
@@ -44,7 +47,8 @@ impl ParticipantName {
     /// # Errors
     /// The rule, when the text does not follow it.
     pub fn parse(text: &str) -> Result<Self, Rule> {
-        if (1..=MAX_CODE_POINTS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        if (1..=MAX_CODE_POINTS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        {
             return Ok(Self(text.to_owned())); // as most are
         }
         let name: String = text.nfc().collect();
@@ -52,18 +56,30 @@ impl ParticipantName {
         if characters.is_empty() || characters.len() > MAX_CODE_POINTS || name.len() > MAX_BYTES {
             return Err("must be 1 to 128 characters and at most 256 bytes of UTF-8".into());
         }
-        if characters.iter().any(|c| c.is_control() || splits_or_reorders(*c)) {
-            return Err("must not hold control characters, line separators or text direction overrides".into());
+        if characters
+            .iter()
+            .any(|c| c.is_control() || splits_or_reorders(*c))
+        {
+            return Err(
+                "must not hold control characters, line separators or text direction overrides"
+                    .into(),
+            );
         }
-        let is_free_of_invisible = (0..characters.len()).all(|index| match characters.split_at(index) {
-            (before, [c, after @ ..]) => !is_invisible(*c) || is_needed(*c, before, after),
-            (_, []) => true,
-        });
+        let is_free_of_invisible =
+            (0..characters.len()).all(|index| match characters.split_at(index) {
+                (before, [c, after @ ..]) => !is_invisible(*c) || is_needed(*c, before, after),
+                (_, []) => true,
+            });
         if !is_free_of_invisible {
-            return Err("must not hold invisible characters, except where an emoji or a script needs them".into());
+            return Err(
+                "must not hold invisible characters, except where an emoji or a script needs them"
+                    .into(),
+            );
         }
         if !characters.iter().any(|c| is_ink(*c)) {
-            return Err("must hold a letter, a digit or a symbol, not only spaces and marks".into());
+            return Err(
+                "must hold a letter, a digit or a symbol, not only spaces and marks".into(),
+            );
         }
         Ok(Self(name))
     }
@@ -76,20 +92,23 @@ impl ParticipantName {
 }
 
 impl From<&ParticipantIdentity> for ParticipantName {
-    /// The default name. Every identity is a valid name: shorter, and of letters, digits, `-` and `_` only.
+    /// The default name. Every identity is a valid name: shorter, and of letters, digits, `-` and
+    /// `_` only.
     fn from(identity: &ParticipantIdentity) -> Self {
         Self(identity.as_str().to_owned())
     }
 }
 
-/// U+2028 and U+2029 end a line; U+202A to U+202E and U+2066 to U+2069 embed, override or isolate a direction (UAX #9).
+/// U+2028 and U+2029 end a line; U+202A to U+202E and U+2066 to U+2069 embed, override or isolate a
+/// direction (UAX #9).
 fn splits_or_reorders(c: char) -> bool {
     matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns whether a renderer shows nothing for the character.
 ///
-/// Beside what renderers ignore: annotation and hieroglyph controls, a note without a head, and what is no character at all.
+/// Beside what renderers ignore: annotation and hieroglyph controls, a note without a head, and
+/// what is no character at all.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
@@ -107,31 +126,46 @@ fn is_needed(c: char, before: &[char], after: &[char]) -> bool {
                 || (last.is_some_and(char::is_alphabetic) && next.is_some_and(is_virama))
                 || (ends_in_pictograph(before) && next.is_some_and(is_pictograph))
         }
-        ZERO_WIDTH_NON_JOINER => ends_in_virama(before) || is_between_joining_letters(before, after),
+        ZERO_WIDTH_NON_JOINER => {
+            ends_in_virama(before) || is_between_joining_letters(before, after)
+        }
         '\u{180b}'..='\u{180d}' | '\u{180f}' => last.is_some_and(is_mongolian),
-        MONGOLIAN_VOWEL_SEPARATOR => last.is_some_and(is_mongolian) && next.is_some_and(is_mongolian),
+        MONGOLIAN_VOWEL_SEPARATOR => {
+            last.is_some_and(is_mongolian) && next.is_some_and(is_mongolian)
+        }
         '\u{fe00}'..='\u{fe0f}' => match last {
-            Some(key @ ('#' | '*' | '0'..='9')) => key.is_ascii() && next == Some(COMBINING_ENCLOSING_KEYCAP),
-            Some(last) => CodePointSetData::new::<Emoji>().contains(last) || has_standard_variations(last),
+            Some(key @ ('#' | '*' | '0'..='9')) => {
+                key.is_ascii() && next == Some(COMBINING_ENCLOSING_KEYCAP)
+            }
+            Some(last) => {
+                CodePointSetData::new::<Emoji>().contains(last) || has_standard_variations(last)
+            }
             None => false,
         },
         '\u{e0100}'..='\u{e01ef}' => last.is_some_and(is_ideograph),
         CANCEL_TAG => last.is_some_and(is_tag),
         c if is_tag(c) => {
-            last.is_some_and(|last| last == BLACK_FLAG || is_tag(last)) && next.is_some_and(|next| next == CANCEL_TAG || is_tag(next))
+            last.is_some_and(|last| last == BLACK_FLAG || is_tag(last))
+                && next.is_some_and(|next| next == CANCEL_TAG || is_tag(next))
         }
         _ => false,
     }
 }
 
-/// RFC 5892, appendix A.1, and one step further: writers of Persian also put it behind letters that join to none.
+/// RFC 5892, appendix A.1, and one step further: writers of Persian also put it behind letters that
+/// join to none.
 fn is_between_joining_letters(before: &[char], after: &[char]) -> bool {
     let joining = |c: &char| CodePointMapData::<JoiningType>::new().get(*c);
     let letter = |kind: &JoiningType| *kind != JoiningType::Transparent;
     let last = before.iter().rev().map(joining).find(letter);
     let next = after.iter().map(joining).find(letter);
-    matches!(last, Some(JoiningType::DualJoining | JoiningType::LeftJoining | JoiningType::RightJoining))
-        && matches!(next, Some(JoiningType::DualJoining | JoiningType::RightJoining))
+    matches!(
+        last,
+        Some(JoiningType::DualJoining | JoiningType::LeftJoining | JoiningType::RightJoining)
+    ) && matches!(
+        next,
+        Some(JoiningType::DualJoining | JoiningType::RightJoining)
+    )
 }
 
 fn ends_in_virama(before: &[char]) -> bool {
@@ -144,8 +178,17 @@ fn is_virama(c: char) -> bool {
 
 /// A pictograph, perhaps with a skin tone, a presentation or a flag's tags behind it.
 fn ends_in_pictograph(before: &[char]) -> bool {
-    let is_suffix = |c: char| CodePointSetData::new::<EmojiModifier>().contains(c) || matches!(c, '\u{fe0f}' | CANCEL_TAG) || is_tag(c);
-    before.iter().rev().copied().find(|c| !is_suffix(*c)).is_some_and(is_pictograph)
+    let is_suffix = |c: char| {
+        CodePointSetData::new::<EmojiModifier>().contains(c)
+            || matches!(c, '\u{fe0f}' | CANCEL_TAG)
+            || is_tag(c)
+    };
+    before
+        .iter()
+        .rev()
+        .copied()
+        .find(|c| !is_suffix(*c))
+        .is_some_and(is_pictograph)
 }
 
 fn is_pictograph(c: char) -> bool {
@@ -156,9 +199,11 @@ fn is_ideograph(c: char) -> bool {
     CodePointSetData::new::<UnifiedIdeograph>().contains(c)
 }
 
-/// Beside emoji: ideographs, and the letters of Burmese and of 'Phags-pa that have variants (`StandardizedVariants.txt`).
+/// Beside emoji: ideographs, and the letters of Burmese and of 'Phags-pa that have variants
+/// (`StandardizedVariants.txt`).
 fn has_standard_variations(c: char) -> bool {
-    is_ideograph(c) || matches!(c, '\u{1000}'..='\u{109f}' | '\u{a840}'..='\u{a877}' | '\u{aa60}'..='\u{aa7f}')
+    is_ideograph(c)
+        || matches!(c, '\u{1000}'..='\u{109f}' | '\u{a840}'..='\u{a877}' | '\u{aa60}'..='\u{aa7f}')
 }
 
 fn is_mongolian(c: char) -> bool {
@@ -173,7 +218,9 @@ fn is_tag(c: char) -> bool {
 /// Whether anything of the character shows by itself.
 fn is_ink(c: char) -> bool {
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    let blank = [GeneralCategoryGroup::Mark, GeneralCategoryGroup::Separator].iter().any(|group| group.contains(category));
+    let blank = [GeneralCategoryGroup::Mark, GeneralCategoryGroup::Separator]
+        .iter()
+        .any(|group| group.contains(category));
     !blank && !is_invisible(c) && c != BRAILLE_PATTERN_BLANK
 }
 
@@ -254,7 +301,12 @@ mod tests {
             '\u{e0100}', // variation selector-17
             '\u{e0fff}',
         ] {
-            for text in [format!("Alice{invisible}"), format!("{invisible}Alice"), format!("Al{invisible}ice"), invisible.to_string()] {
+            for text in [
+                format!("Alice{invisible}"),
+                format!("{invisible}Alice"),
+                format!("Al{invisible}ice"),
+                invisible.to_string(),
+            ] {
                 assert!(ParticipantName::parse(&text).is_err(), "{text:?}");
             }
         }
@@ -308,7 +360,7 @@ mod tests {
             "ნინო ხარატიშვილი",
             "אֱלִיעֶזֶר בֶּן־יְהוּדָה",
             "مُحَمَّد عبد الله",
-            "محمد\u{200c}رضا",                 // Persian, behind a letter that joins to none
+            "محمد\u{200c}رضا", // Persian, behind a letter that joins to none
             "علی\u{200c}اکبر می\u{200c}خواهد", // Persian
             "نەوزاد ئەحمەد",
             "ܡܪܝܡ",
@@ -363,14 +415,23 @@ mod tests {
             "!",
             " padded ",
         ] {
-            assert!(ParticipantName::parse(text).is_ok(), "{text} {:?}", ParticipantName::parse(text));
+            assert!(
+                ParticipantName::parse(text).is_ok(),
+                "{text} {:?}",
+                ParticipantName::parse(text)
+            );
         }
     }
 
     #[test]
     fn names_are_normalized_before_they_are_measured() {
         assert_eq!(ParticipantName::parse("e\u{301}").unwrap().as_str(), "é");
-        assert_eq!(ParticipantName::parse(&"e\u{301}".repeat(128)).unwrap().as_str(), "é".repeat(128));
+        assert_eq!(
+            ParticipantName::parse(&"e\u{301}".repeat(128))
+                .unwrap()
+                .as_str(),
+            "é".repeat(128)
+        );
         assert!(ParticipantName::parse(&"\u{1f600}".repeat(64)).is_ok());
         assert!(ParticipantName::parse(&"\u{1f600}".repeat(65)).is_err());
     }

@@ -20,7 +20,8 @@ pub enum Provider {
 impl Provider {
     /// All of them, whether this service has them or not.
     pub const ALL: [Self; 3] = [Self::LiveKit, Self::AzureOpenAi, Self::OpenAi];
-    /// Those that mint Realtime client secrets, in the order in which one is chosen for a client that names none.
+    /// Those that mint Realtime client secrets, in the order in which one is chosen for a client
+    /// that names none.
     pub const REALTIME: [Self; 2] = [Self::AzureOpenAi, Self::OpenAi];
 
     /// The name, as it stands in requests, settings, log lines and metrics.
@@ -45,8 +46,15 @@ impl Providers {
     /// The default is the operator's wish, else the only one configured, else `livekit`.
     #[must_use]
     pub fn new(configured: Vec<Provider>, wish: Option<Provider>) -> Self {
-        let only = if let [only] = configured.as_slice() { Some(*only) } else { None };
-        Self { default: wish.or(only).unwrap_or(Provider::LiveKit), configured }
+        let only = if let [only] = configured.as_slice() {
+            Some(*only)
+        } else {
+            None
+        };
+        Self {
+            default: wish.or(only).unwrap_or(Provider::LiveKit),
+            configured,
+        }
     }
 
     /// Whether the provider is configured.
@@ -61,16 +69,21 @@ impl Providers {
         &self.configured
     }
 
-    /// The provider of a request that names none. It need not be configured, in which case such a request lacks its `provider`.
+    /// The provider of a request that names none. It need not be configured, in which case such a
+    /// request lacks its `provider`.
     #[must_use]
     pub fn default_provider(&self) -> Provider {
         self.default
     }
 
-    /// The provider for a client that knows only Realtime: the default if it is one, else the first that is configured.
+    /// The provider for a client that knows only Realtime: the default if it is one, else the first
+    /// that is configured.
     #[must_use]
     pub fn realtime(&self) -> Option<Provider> {
-        [self.default].into_iter().chain(Provider::REALTIME).find(|provider| Provider::REALTIME.contains(provider) && self.has(*provider))
+        [self.default]
+            .into_iter()
+            .chain(Provider::REALTIME)
+            .find(|provider| Provider::REALTIME.contains(provider) && self.has(*provider))
     }
 
     /// Reads a provider's name as it stands in requests and settings.
@@ -78,10 +91,22 @@ impl Providers {
     /// # Errors
     /// The rule, when this service has no such provider.
     pub fn parse(&self, text: &str) -> Result<Provider, Rule> {
-        self.configured.iter().copied().find(|provider| provider.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = self.configured.iter().map(|provider| provider.as_str()).collect();
-            format!("must be a provider that this service has: {}", names.join(", ")).into()
-        })
+        self.configured
+            .iter()
+            .copied()
+            .find(|provider| provider.as_str() == text)
+            .ok_or_else(|| {
+                let names: Vec<_> = self
+                    .configured
+                    .iter()
+                    .map(|provider| provider.as_str())
+                    .collect();
+                format!(
+                    "must be a provider that this service has: {}",
+                    names.join(", ")
+                )
+                .into()
+            })
     }
 }
 
@@ -102,7 +127,10 @@ mod tests {
         let providers = Providers::new(vec![LiveKit, OpenAi], None);
         assert_eq!(providers.parse("openai"), Ok(OpenAi));
         for text in ["azure-openai", "OpenAI", "", "livekit "] {
-            assert_eq!(providers.parse(text).unwrap_err(), "must be a provider that this service has: livekit, openai");
+            assert_eq!(
+                providers.parse(text).unwrap_err(),
+                "must be a provider that this service has: livekit, openai"
+            );
         }
     }
 
@@ -112,13 +140,32 @@ mod tests {
             (vec![LiveKit], None, LiveKit, None),
             (vec![OpenAi], None, OpenAi, Some(OpenAi)),
             (vec![AzureOpenAi, OpenAi], None, LiveKit, Some(AzureOpenAi)),
-            (vec![AzureOpenAi, OpenAi], Some(OpenAi), OpenAi, Some(OpenAi)),
+            (
+                vec![AzureOpenAi, OpenAi],
+                Some(OpenAi),
+                OpenAi,
+                Some(OpenAi),
+            ),
             (vec![LiveKit, OpenAi], None, LiveKit, Some(OpenAi)),
-            (vec![LiveKit, AzureOpenAi, OpenAi], Some(LiveKit), LiveKit, Some(AzureOpenAi)),
-            (vec![LiveKit, AzureOpenAi, OpenAi], Some(OpenAi), OpenAi, Some(OpenAi)),
+            (
+                vec![LiveKit, AzureOpenAi, OpenAi],
+                Some(LiveKit),
+                LiveKit,
+                Some(AzureOpenAi),
+            ),
+            (
+                vec![LiveKit, AzureOpenAi, OpenAi],
+                Some(OpenAi),
+                OpenAi,
+                Some(OpenAi),
+            ),
         ] {
             let providers = Providers::new(configured, wish);
-            assert_eq!((providers.default_provider(), providers.realtime()), (default, realtime), "{providers:?}");
+            assert_eq!(
+                (providers.default_provider(), providers.realtime()),
+                (default, realtime),
+                "{providers:?}"
+            );
         }
     }
 

@@ -1,8 +1,10 @@
-//! How often one caller may ask: the generic cell rate algorithm, as a pure function of what is stored and of the time.
+//! How often one caller may ask: the generic cell rate algorithm, as a pure function of what is
+//! stored and of the time.
 //!
-//! One number is kept per caller, the theoretical arrival time (TAT): the moment at which the budget would be full again.
-//! Each admitted request moves it one spacing further. It admits a burst of the whole count and then one request per spacing,
-//! so that no window's edge ever lets a double burst through.
+//! One number is kept per caller, the theoretical arrival time (TAT): the moment at which the
+//! budget would be full again. Each admitted request moves it one spacing further. It admits a
+//! burst of the whole count and then one request per spacing, so that no window's edge ever lets a
+//! double burst through.
 //!
 //! # Source
 //! ITU-T I.371, annex A (GCRA, virtual scheduling).
@@ -12,11 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::fields::Rule;
 
-/// Largest count. With the bounds below, every number stays exact in the 53 bits that a Lua script has for it.
+/// Largest count. With the bounds below, every number stays exact in the 53 bits that a Lua script
+/// has for it.
 const MAX_COUNT: u32 = 1_000_000;
 /// Longest span, in seconds: one day.
 const MAX_SPAN_SECONDS: u64 = 86_400;
-/// Most requests a second on average: the spacing is rounded up to whole microseconds, which costs less than 1 % up to here.
+/// Most requests a second on average: the spacing is rounded up to whole microseconds, which costs
+/// less than 1 % up to here.
 const MAX_PER_SECOND: u64 = 10_000;
 
 /// A count per span, such as 100 per 15 minutes.
@@ -30,11 +34,20 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// Realtime client secrets, for one caller: 20 in 15 minutes.
-    pub const MINTS: Self = Self { count: 20, span_seconds: 900 };
+    pub const MINTS: Self = Self {
+        count: 20,
+        span_seconds: 900,
+    };
     /// Bearer tokens that are refused, from one address: 1,000 in 15 minutes.
-    pub const REFUSED_BEARERS: Self = Self { count: 1_000, span_seconds: 900 };
+    pub const REFUSED_BEARERS: Self = Self {
+        count: 1_000,
+        span_seconds: 900,
+    };
     /// Wrong operators' keys, from one address: 10 an hour.
-    pub const WRONG_KEYS: Self = Self { count: 10, span_seconds: 3_600 };
+    pub const WRONG_KEYS: Self = Self {
+        count: 10,
+        span_seconds: 3_600,
+    };
 
     /// Reads a count, `/` and a span in `s`, `m` or `h`: `100/15m`.
     ///
@@ -51,7 +64,11 @@ impl RateLimit {
     /// # Errors
     /// As [`RateLimit::parse`].
     pub fn parse_or_off(text: &str) -> Result<Option<Self>, Rule> {
-        if text == "off" { Ok(None) } else { Self::parse(text).map(Some) }
+        if text == "off" {
+            Ok(None)
+        } else {
+            Self::parse(text).map(Some)
+        }
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -64,9 +81,16 @@ impl RateLimit {
             'h' => 3_600,
             _ => return None,
         };
-        let count = u32::try_from(whole(count)?).ok().filter(|count| (1..=MAX_COUNT).contains(count))?;
-        let span_seconds = number.checked_mul(seconds_per_unit).filter(|span| (1..=MAX_SPAN_SECONDS).contains(span))?;
-        (u64::from(count) <= span_seconds * MAX_PER_SECOND).then_some(Self { count, span_seconds })
+        let count = u32::try_from(whole(count)?)
+            .ok()
+            .filter(|count| (1..=MAX_COUNT).contains(count))?;
+        let span_seconds = number
+            .checked_mul(seconds_per_unit)
+            .filter(|span| (1..=MAX_SPAN_SECONDS).contains(span))?;
+        (u64::from(count) <= span_seconds * MAX_PER_SECOND).then_some(Self {
+            count,
+            span_seconds,
+        })
     }
 
     /// How many requests a full budget admits at once.
@@ -85,7 +109,10 @@ impl RateLimit {
 impl Default for RateLimit {
     /// 100 in 15 minutes.
     fn default() -> Self {
-        Self { count: 100, span_seconds: 900 }
+        Self {
+            count: 100,
+            span_seconds: 900,
+        }
     }
 }
 
@@ -103,14 +130,16 @@ impl fmt::Display for RateLimit {
 
 /// Digits without a sign and without leading zeros.
 fn whole(text: &str) -> Option<u64> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let digits =
+        text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| digits)
 }
 
 /// One thing that is limited, with a count of its own for each caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Lower-case letters and `-`; stands in answers, in the keys of shared counters and as a label of metrics.
+    /// Lower-case letters and `-`; stands in answers, in the keys of shared counters and as a label
+    /// of metrics.
     pub name: &'static str,
     /// How much each caller has.
     pub limit: RateLimit,
@@ -134,7 +163,8 @@ pub struct Decision {
     pub limit: u32,
     /// How many more it would admit now.
     pub remaining: u32,
-    /// Until it admits one more than `remaining`: after a refusal, exactly how long to wait. Zero while the budget is full.
+    /// Until it admits one more than `remaining`: after a refusal, exactly how long to wait. Zero
+    /// while the budget is full.
     pub retry_after: Duration,
     /// Until the budget is full again.
     pub reset_after: Duration,
@@ -151,7 +181,10 @@ impl From<RateLimit> for Gcra {
     /// Rounds the spacing up, so that rounding never admits more than the limit says.
     fn from(limit: RateLimit) -> Self {
         let spacing_us = (limit.span_seconds * 1_000_000).div_ceil(u64::from(limit.count));
-        Self { count: limit.count, spacing_us }
+        Self {
+            count: limit.count,
+            spacing_us,
+        }
     }
 }
 
@@ -170,24 +203,36 @@ impl Gcra {
 
     /// Decides, and says which TAT to store where the stored one must change.
     ///
-    /// Invariant: a TAT further ahead than a whole budget, which only a clock set back or a lowered limit can leave behind,
-    /// counts as a budget that has just run out, and is stored so: else its caller would be locked out until the clock is there.
+    /// Invariant: a TAT further ahead than a whole budget, which only a clock set back or a lowered
+    /// limit can leave behind, counts as a budget that has just run out, and is stored so: else its
+    /// caller would be locked out until the clock is there.
     #[must_use]
     pub fn decide(self, tat_us: Option<u64>, now_us: u64, cost: Cost) -> (Decision, Option<u64>) {
         let ahead_us = tat_us.unwrap_or(now_us).saturating_sub(now_us);
         let used_us = ahead_us.min(self.capacity_us());
         let allowed = self.capacity_us() - used_us >= self.spacing_us;
-        let taken_us = if allowed && cost == Cost::One { self.spacing_us } else { 0 };
+        let taken_us = if allowed && cost == Cost::One {
+            self.spacing_us
+        } else {
+            0
+        };
         let used_us = used_us + taken_us;
         let changed = taken_us > 0 || ahead_us > self.capacity_us();
-        (self.decision(allowed, used_us), changed.then(|| now_us.saturating_add(used_us)))
+        (
+            self.decision(allowed, used_us),
+            changed.then(|| now_us.saturating_add(used_us)),
+        )
     }
 
     /// The whole decision, from whether it admits and how far the TAT is ahead afterwards.
     #[must_use]
     pub fn decision(self, allowed: bool, used_us: u64) -> Decision {
         let free_us = self.capacity_us().saturating_sub(used_us);
-        let next_us = if used_us == 0 { 0 } else { self.spacing_us - free_us % self.spacing_us };
+        let next_us = if used_us == 0 {
+            0
+        } else {
+            self.spacing_us - free_us % self.spacing_us
+        };
         Decision {
             allowed,
             limit: self.count,
@@ -201,7 +246,12 @@ impl Gcra {
 /// Whole microseconds since 1970; a clock before that counts as 1970.
 #[must_use]
 pub fn epoch_micros(now: SystemTime) -> u64 {
-    u64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(
+        now.duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros(),
+    )
+    .unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -218,7 +268,10 @@ mod tests {
     }
 
     fn rate_limits() -> impl Strategy<Value = RateLimit> {
-        (1..=1_000u32, 1..=3_600u64).prop_map(|(count, span_seconds)| RateLimit { count, span_seconds })
+        (1..=1_000u32, 1..=3_600u64).prop_map(|(count, span_seconds)| RateLimit {
+            count,
+            span_seconds,
+        })
     }
 
     fn limits() -> impl Strategy<Value = Gcra> {
@@ -287,7 +340,11 @@ mod tests {
             ("7/90s", 7, 90),
         ] {
             let limit = RateLimit::parse(text).unwrap();
-            assert_eq!((limit.count(), limit.span_seconds()), (count, span_seconds), "{text}");
+            assert_eq!(
+                (limit.count(), limit.span_seconds()),
+                (count, span_seconds),
+                "{text}"
+            );
             assert_eq!(limit.to_string(), text);
         }
         assert_eq!(RateLimit::parse("60/60m").unwrap().to_string(), "60/1h");
@@ -302,7 +359,10 @@ mod tests {
             let (decision, new) = gcra.decide(tat, NOW, Cost::One);
             assert!(decision.allowed);
             assert_eq!((decision.limit, decision.remaining), (100, remaining));
-            assert_eq!(decision.reset_after, Duration::from_secs(9) * (100 - remaining));
+            assert_eq!(
+                decision.reset_after,
+                Duration::from_secs(9) * (100 - remaining)
+            );
             tat = new;
         }
         let (decision, new) = gcra.decide(tat, NOW + 1, Cost::One);
@@ -310,7 +370,13 @@ mod tests {
         let retry_after = Duration::from_micros(8_999_999);
         assert_eq!(
             decision,
-            Decision { allowed: false, limit: 100, remaining: 0, retry_after, reset_after: Duration::from_micros(899_999_999) }
+            Decision {
+                allowed: false,
+                limit: 100,
+                remaining: 0,
+                retry_after,
+                reset_after: Duration::from_micros(899_999_999)
+            }
         );
         assert!(gcra.decide(tat, NOW + 9_000_000, Cost::One).0.allowed);
     }
@@ -318,12 +384,21 @@ mod tests {
     #[test]
     fn a_look_takes_nothing() {
         let gcra = gcra("2/10s");
-        let full = Decision { allowed: true, limit: 2, remaining: 2, retry_after: Duration::ZERO, reset_after: Duration::ZERO };
+        let full = Decision {
+            allowed: true,
+            limit: 2,
+            remaining: 2,
+            retry_after: Duration::ZERO,
+            reset_after: Duration::ZERO,
+        };
         assert_eq!(gcra.decide(None, NOW, Cost::Nothing), (full, None));
         assert_eq!(gcra.decide(Some(NOW), NOW, Cost::Nothing), (full, None));
         assert_eq!(gcra.decide(Some(NOW - 1), NOW, Cost::Nothing), (full, None));
         let (decision, new) = gcra.decide(Some(NOW + 10_000_000), NOW, Cost::Nothing);
-        assert_eq!((decision.allowed, decision.remaining, new), (false, 0, None));
+        assert_eq!(
+            (decision.allowed, decision.remaining, new),
+            (false, 0, None)
+        );
     }
 
     #[test]
@@ -352,7 +427,10 @@ mod tests {
     fn rounding_costs_less_than_one_percent() {
         for text in ["10000/1s", "9999/1s", "1000000/101s", "999999/100s", "7/1s"] {
             let limit = RateLimit::parse(text).unwrap();
-            let (capacity, span) = (Gcra::from(limit).capacity_us(), limit.span_seconds() * 1_000_000);
+            let (capacity, span) = (
+                Gcra::from(limit).capacity_us(),
+                limit.span_seconds() * 1_000_000,
+            );
             assert!(capacity >= span && capacity - span <= span / 100, "{text}");
         }
     }

@@ -31,11 +31,22 @@ impl RealtimeRequest {
     ///
     /// # Errors
     /// [`Refused`] with every field that is wrong or unknown.
-    pub fn parse_plain(body: &[u8], provider: Provider, choices: &Choices) -> Result<Self, Refused> {
+    pub fn parse_plain(
+        body: &[u8],
+        provider: Provider,
+        choices: &Choices,
+    ) -> Result<Self, Refused> {
         let mut fields = Fields::read(body)?;
         let voice = fields.text("voice", |text| choices.voice(text));
         fields.refuse_others();
-        Self::finish(fields, provider, Ok(None), Ok(None), (Ok(None), voice), choices)
+        Self::finish(
+            fields,
+            provider,
+            Ok(None),
+            Ok(None),
+            (Ok(None), voice),
+            choices,
+        )
     }
 
     /// Builds the request if nothing was noted.
@@ -47,7 +58,8 @@ impl RealtimeRequest {
         (model, voice): (Taken<Choice>, Taken<Choice>),
         choices: &Choices,
     ) -> Result<Self, Refused> {
-        // A configured provider has a model of its own; without one the caller would have to choose.
+        // A configured provider has a model of its own; without one the caller would have to
+        // choose.
         let model = model.map(|model| model.or_else(|| choices.own_model(provider).cloned()));
         let model = fields.required("model", model);
         fields.finish(|| {
@@ -68,12 +80,27 @@ mod tests {
 
     #[test]
     fn a_plain_client_may_choose_a_voice_and_nothing_else() {
-        let choices = Choices { openai: Some(Choice::parse("m").unwrap()), ..Choices::default() };
-        let parse = |body: &str| RealtimeRequest::parse_plain(body.as_bytes(), Provider::OpenAi, &choices);
+        let choices = Choices {
+            openai: Some(Choice::parse("m").unwrap()),
+            ..Choices::default()
+        };
+        let parse =
+            |body: &str| RealtimeRequest::parse_plain(body.as_bytes(), Provider::OpenAi, &choices);
         assert_eq!(parse("").unwrap().voice.as_str(), "marin");
-        assert_eq!(parse(r#"{"voice":"alloy"}"#).unwrap().voice.as_str(), "alloy");
-        for body in [r#"{"voice":"tenor"}"#, r#"{"voice":null}"#, r#"{"model":"m"}"#, r#"{"roomName":"r"}"#] {
-            assert!(matches!(parse(body), Err(Refused::Invalid(errors)) if errors.len() == 1), "{body}");
+        assert_eq!(
+            parse(r#"{"voice":"alloy"}"#).unwrap().voice.as_str(),
+            "alloy"
+        );
+        for body in [
+            r#"{"voice":"tenor"}"#,
+            r#"{"voice":null}"#,
+            r#"{"model":"m"}"#,
+            r#"{"roomName":"r"}"#,
+        ] {
+            assert!(
+                matches!(parse(body), Err(Refused::Invalid(errors)) if errors.len() == 1),
+                "{body}"
+            );
         }
         assert_eq!(parse("[]"), Err(Refused::Malformed));
     }

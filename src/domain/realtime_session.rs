@@ -1,7 +1,8 @@
 //! What a Realtime upstream is asked for: the body of a mint, and what callers may choose in it.
 //!
 //! # Source
-//! `POST …/realtime/client_secrets`, the one generally available route of Azure OpenAI and OpenAI; both take the same body.
+//! `POST …/realtime/client_secrets`, the one generally available route of Azure OpenAI and OpenAI;
+//! both take the same body.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use super::provider::Provider;
 
 /// Longest name of a model or voice in bytes.
 const MAX_NAME_BYTES: usize = 128;
-/// Largest JSON object of the operator's in bytes, and largest instructions. Answers echo both, and with every letter escaped they
-/// must still fit into what is read of one.
+/// Largest JSON object of the operator's in bytes, and largest instructions. Answers echo both, and
+/// with every letter escaped they must still fit into what is read of one.
 pub const MAX_OPERATOR_BYTES: usize = 8 * 1024;
 /// What the id of a custom voice of `OpenAI`'s begins with.
 const CUSTOM_VOICE: &str = "voice_";
@@ -34,8 +35,8 @@ const OF_THE_BETA: [(&str, &str); 9] = [
 /// Members that have a setting of their own, or that make the session one of another kind.
 const NOT_IN_SESSION: [&str; 4] = ["/type", "/model", "/instructions", "/audio/output/voice"];
 
-/// A model, deployment or voice: 1 to 128 bytes of `[A-Za-z0-9._:-]`. Vendors add and retire some every few months, so that no
-/// list of theirs is kept here.
+/// A model, deployment or voice: 1 to 128 bytes of `[A-Za-z0-9._:-]`. Vendors add and retire some
+/// every few months, so that no list of theirs is kept here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Choice(String);
@@ -60,9 +61,14 @@ impl Choice {
         &self.0
     }
 
-    /// Returns how a mint names this voice: a voice of the vendor's by its name, a custom voice as an object with its id.
+    /// Returns how a mint names this voice: a voice of the vendor's by its name, a custom voice as
+    /// an object with its id.
     fn as_voice(&self) -> Value {
-        if self.0.starts_with(CUSTOM_VOICE) { json!({ "id": self.0 }) } else { self.0.as_str().into() }
+        if self.0.starts_with(CUSTOM_VOICE) {
+            json!({ "id": self.0 })
+        } else {
+            self.0.as_str().into()
+        }
     }
 }
 
@@ -82,8 +88,11 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// The ten voices that the vendors publish. Azure lists the first eight and uses `marin` in its own samples.
-    pub const VOICES: [&str; 10] = ["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"];
+    /// The ten voices that the vendors publish. Azure lists the first eight and uses `marin` in its
+    /// own samples.
+    pub const VOICES: [&str; 10] = [
+        "alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar",
+    ];
     /// The voice that the vendors recommend.
     pub const VOICE: &str = "marin";
 
@@ -92,8 +101,13 @@ impl Choices {
     /// # Errors
     /// The rule, when it is no name or not on the operator's list.
     pub fn voice(&self, text: &str) -> Result<Choice, Rule> {
-        Choice::parse(text)
-            .and_then(|voice| if self.voices.contains(&voice) { Ok(voice) } else { Err("must be a voice that this service offers".into()) })
+        Choice::parse(text).and_then(|voice| {
+            if self.voices.contains(&voice) {
+                Ok(voice)
+            } else {
+                Err("must be a voice that this service offers".into())
+            }
+        })
     }
 
     /// The model of a caller who chooses none.
@@ -124,7 +138,13 @@ impl Default for Choices {
     /// The vendors' voices and no further model.
     fn default() -> Self {
         let choice = |name: &str| Choice(name.to_owned());
-        Self { azure_openai: None, openai: None, models: Vec::new(), voices: Self::VOICES.map(choice).into(), voice: choice(Self::VOICE) }
+        Self {
+            azure_openai: None,
+            openai: None,
+            models: Vec::new(),
+            voices: Self::VOICES.map(choice).into(),
+            voice: choice(Self::VOICE),
+        }
     }
 }
 
@@ -143,24 +163,41 @@ impl SessionExtra {
     /// Reads an object.
     ///
     /// # Errors
-    /// The rule, when it is not one strict JSON object, is too large, or sets what has a setting of its own.
+    /// The rule, when it is not one strict JSON object, is too large, or sets what has a setting of
+    /// its own.
     pub fn parse(text: &str) -> Result<Self, Rule> {
-        let rule = || Rule::from(format!("must be one JSON object of at most {MAX_OPERATOR_BYTES} bytes"));
-        // The strict parser refuses what the lenient one would let pass: a key that stands twice, above all.
+        let rule = || {
+            Rule::from(format!(
+                "must be one JSON object of at most {MAX_OPERATOR_BYTES} bytes"
+            ))
+        };
+        // The strict parser refuses what the lenient one would let pass: a key that stands twice,
+        // above all.
         if text.len() > MAX_OPERATOR_BYTES || strict::parse_object(text.as_bytes()).is_err() {
             return Err(rule());
         }
-        let Ok(Value::Object(members)) = serde_json::from_str(text) else { return Err(rule()) };
+        let Ok(Value::Object(members)) = serde_json::from_str(text) else {
+            return Err(rule());
+        };
         let session = Value::Object(members);
-        if NOT_IN_SESSION.iter().any(|pointer| session.pointer(pointer).is_some()) {
+        if NOT_IN_SESSION
+            .iter()
+            .any(|pointer| session.pointer(pointer).is_some())
+        {
             return Err(
                 "must not hold type, model, instructions or audio.output.voice, which have settings of their own; a custom voice is \
                         written as voice_… in ROOMKEY_REALTIME_VOICE"
                     .into(),
             );
         }
-        if let Some((name, place)) = OF_THE_BETA.iter().find(|(name, _)| session.get(name).is_some()) {
-            return Err(format!("must not hold {name}, which only the API's beta had; write {place}").into());
+        if let Some((name, place)) = OF_THE_BETA
+            .iter()
+            .find(|(name, _)| session.get(name).is_some())
+        {
+            return Err(format!(
+                "must not hold {name}, which only the API's beta had; write {place}"
+            )
+            .into());
         }
         if session.get("temperature").is_some() {
             return Err("must not hold temperature, which the generally available API does not have; leave it out".into());
@@ -207,19 +244,28 @@ impl SessionPlan {
         if let Some(instructions) = &self.instructions {
             session.insert("instructions".to_owned(), instructions.as_str().into());
         }
-        session.insert("audio".to_owned(), json!({ "input": input, "output": { "voice": voice.as_voice() } }));
+        session.insert(
+            "audio".to_owned(),
+            json!({ "input": input, "output": { "voice": voice.as_voice() } }),
+        );
         merge(&mut session, &self.extra.0);
         let lifetime = json!({ "anchor": "created_at", "seconds": self.secret_lifetime.as_secs() });
-        json!({ "expires_after": lifetime, "session": session }).to_string().into_bytes()
+        json!({ "expires_after": lifetime, "session": session })
+            .to_string()
+            .into_bytes()
     }
 }
 
-/// Adds members, the operator's over ours. Two objects become one, unless they are of different `type`: what belongs to one
-/// kind of turn detection is a fault in another.
+/// Adds members, the operator's over ours. Two objects become one, unless they are of different
+/// `type`: what belongs to one kind of turn detection is a fault in another.
 fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
     for (name, value) in from {
         match (into.get_mut(name), value) {
-            (Some(Value::Object(ours)), Value::Object(theirs)) if !differs(ours.get("type"), theirs.get("type")) => merge(ours, theirs),
+            (Some(Value::Object(ours)), Value::Object(theirs))
+                if !differs(ours.get("type"), theirs.get("type")) =>
+            {
+                merge(ours, theirs)
+            }
             _ => {
                 into.insert(name.clone(), value.clone());
             }
@@ -238,12 +284,19 @@ mod tests {
     use super::*;
 
     fn body(plan: &SessionPlan) -> Value {
-        let body = plan.mint_body(&Choice::parse("gpt-realtime-2.1").unwrap(), &Choice::parse("marin").unwrap());
+        let body = plan.mint_body(
+            &Choice::parse("gpt-realtime-2.1").unwrap(),
+            &Choice::parse("marin").unwrap(),
+        );
         serde_json::from_slice(&body).unwrap()
     }
 
     fn plan(extra: &str) -> SessionPlan {
-        SessionPlan { extra: SessionExtra::parse(extra).unwrap(), secret_lifetime: Duration::from_mins(1), ..SessionPlan::default() }
+        SessionPlan {
+            extra: SessionExtra::parse(extra).unwrap(),
+            secret_lifetime: Duration::from_mins(1),
+            ..SessionPlan::default()
+        }
     }
 
     const DETECTION: &str = r#"{"type":"server_vad","threshold":0.5,"prefix_padding_ms":300,"silence_duration_ms":500}"#;
@@ -251,10 +304,24 @@ mod tests {
     #[test]
     fn names_that_could_be_anything_else_are_refused() {
         let long = "x".repeat(129);
-        for text in ["", " ", "a b", "marin\n", "ä", "a/b", "{\"id\":\"voice\"}", long.as_str()] {
+        for text in [
+            "",
+            " ",
+            "a b",
+            "marin\n",
+            "ä",
+            "a/b",
+            "{\"id\":\"voice\"}",
+            long.as_str(),
+        ] {
             assert!(Choice::parse(text).is_err(), "{text:?}");
         }
-        for text in ["a", "gpt-realtime-2.1", "ft:gpt-realtime:org_1", &long[..128]] {
+        for text in [
+            "a",
+            "gpt-realtime-2.1",
+            "ft:gpt-realtime:org_1",
+            &long[..128],
+        ] {
             assert_eq!(Choice::parse(text).unwrap().as_str(), text);
         }
     }
@@ -262,7 +329,11 @@ mod tests {
     #[test]
     fn callers_choose_only_from_the_operators_lists() {
         let choice = |name: &str| Choice::parse(name).unwrap();
-        let choices = Choices { openai: Some(choice("own")), models: vec![choice("other")], ..Choices::default() };
+        let choices = Choices {
+            openai: Some(choice("own")),
+            models: vec![choice("other")],
+            ..Choices::default()
+        };
         assert!(choices.voice("marin").is_ok() && choices.voice("alloy").is_ok());
         assert!(choices.voice("Marin").is_err() && choices.voice("a b").is_err());
         for (provider, model, offered) in [
@@ -272,7 +343,11 @@ mod tests {
             (Provider::AzureOpenAi, "own", false),
             (Provider::AzureOpenAi, "other", true),
         ] {
-            assert_eq!(choices.model(model, provider).is_ok(), offered, "{provider:?} {model}");
+            assert_eq!(
+                choices.model(model, provider).is_ok(),
+                offered,
+                "{provider:?} {model}"
+            );
         }
     }
 
@@ -298,7 +373,10 @@ mod tests {
             })
         );
         let session = &body(&plan("{}"))["session"];
-        assert!(session.get("instructions").is_none() && session["audio"]["input"].get("transcription").is_none());
+        assert!(
+            session.get("instructions").is_none()
+                && session["audio"]["input"].get("transcription").is_none()
+        );
     }
 
     #[test]
@@ -310,9 +388,14 @@ mod tests {
             ("Voice_1234", json!("Voice_1234")),
             ("my-voice_1", json!("my-voice_1")),
         ] {
-            let body = plan("{}").mint_body(&Choice::parse("m").unwrap(), &Choice::parse(voice).unwrap());
+            let body =
+                plan("{}").mint_body(&Choice::parse("m").unwrap(), &Choice::parse(voice).unwrap());
             let body: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(body["session"]["audio"]["output"], json!({ "voice": sent }), "{voice}");
+            assert_eq!(
+                body["session"]["audio"]["output"],
+                json!({ "voice": sent }),
+                "{voice}"
+            );
         }
     }
 
@@ -320,7 +403,10 @@ mod tests {
     fn members_of_the_beta_are_refused_with_their_place_of_today() {
         for (name, place) in OF_THE_BETA {
             let rule = SessionExtra::parse(&json!({ name: "canary" }).to_string()).unwrap_err();
-            assert!(rule.contains(name) && rule.ends_with(place) && !rule.contains("canary"), "{rule}");
+            assert!(
+                rule.contains(name) && rule.ends_with(place) && !rule.contains("canary"),
+                "{rule}"
+            );
         }
         assert!(
             SessionExtra::parse(r#"{"audio":{"input":{"turn_detection":null},"output":{"speed":1.1}},"max_output_tokens":"inf"}"#).is_ok()
@@ -330,19 +416,43 @@ mod tests {
     #[test]
     fn what_the_operator_adds_is_merged_at_every_depth() {
         let cases = [
-            (r#"{"audio":{"input":{"turn_detection":{"threshold":0.7}}}}"#, "/audio/input/turn_detection/threshold", json!(0.7)),
-            (r#"{"audio":{"input":{"turn_detection":{"threshold":0.7}}}}"#, "/audio/input/turn_detection/silence_duration_ms", json!(500)),
+            (
+                r#"{"audio":{"input":{"turn_detection":{"threshold":0.7}}}}"#,
+                "/audio/input/turn_detection/threshold",
+                json!(0.7),
+            ),
+            (
+                r#"{"audio":{"input":{"turn_detection":{"threshold":0.7}}}}"#,
+                "/audio/input/turn_detection/silence_duration_ms",
+                json!(500),
+            ),
             (
                 r#"{"audio":{"input":{"turn_detection":{"type":"semantic_vad","eagerness":"low"}}}}"#,
                 "/audio/input/turn_detection",
                 json!({ "type": "semantic_vad", "eagerness": "low" }),
             ),
-            (r#"{"audio":{"input":{"turn_detection":null}}}"#, "/audio/input/turn_detection", Value::Null),
-            (r#"{"audio":{"output":{"speed":1.1}}}"#, "/audio/output", json!({ "voice": "marin", "speed": 1.1 })),
-            (r#"{"tools":[{"type":"function","name":"f"}]}"#, "/tools/0/name", json!("f")),
+            (
+                r#"{"audio":{"input":{"turn_detection":null}}}"#,
+                "/audio/input/turn_detection",
+                Value::Null,
+            ),
+            (
+                r#"{"audio":{"output":{"speed":1.1}}}"#,
+                "/audio/output",
+                json!({ "voice": "marin", "speed": 1.1 }),
+            ),
+            (
+                r#"{"tools":[{"type":"function","name":"f"}]}"#,
+                "/tools/0/name",
+                json!("f"),
+            ),
         ];
         for (extra, pointer, expected) in cases {
-            assert_eq!(body(&plan(extra))["session"].pointer(pointer), Some(&expected), "{extra}");
+            assert_eq!(
+                body(&plan(extra))["session"].pointer(pointer),
+                Some(&expected),
+                "{extra}"
+            );
         }
     }
 

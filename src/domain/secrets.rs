@@ -1,4 +1,5 @@
-//! Secrets: the names they may have in Key Vault, and values that cannot be one, wherever they come from.
+//! Secrets: the names they may have in Key Vault, and values that cannot be one, wherever they come
+//! from.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ use super::fields::Rule;
 use super::participant_name::is_invisible;
 use super::setting_text;
 
-/// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below that.
+/// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below
+/// that.
 pub const MIN_LIVEKIT_SECRET_BYTES: usize = 32;
 /// Vendors' API keys are 32 characters and more; what is far shorter was cut off on the way.
 const MIN_API_KEY_BYTES: usize = 16;
@@ -24,7 +26,8 @@ pub const IN_QUOTES: &str = "is in quotes; write the value alone";
 pub const UNRESOLVED: &str = "is a Key Vault or App Configuration reference that the platform could not resolve; see the app's \
                               identity and its role, or the name of the secret";
 
-/// The name of a secret in Key Vault. It is safe in the path of a URL, which the vault's client library does not escape.
+/// The name of a secret in Key Vault. It is safe in the path of a URL, which the vault's client
+/// library does not escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretName(String);
 
@@ -34,7 +37,9 @@ impl SecretName {
     /// # Errors
     /// The rule, for any other text.
     pub fn parse(text: &str) -> Result<Self, Rule> {
-        if (1..=127).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        if (1..=127).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
             Ok(Self(text.to_owned()))
         } else {
             Err("must be the name of a secret in Key Vault: 1 to 127 letters, digits or '-'".into())
@@ -63,8 +68,8 @@ pub enum Source {
     InVault(SecretName),
 }
 
-/// Where a key and its secret are, which change together. Never in two places: who changes one could not change the other at the
-/// same time.
+/// Where a key and its secret are, which change together. Never in two places: who changes one
+/// could not change the other at the same time.
 #[derive(Debug, Clone)]
 pub enum PairSource {
     /// The operator has given the key and the secret with the settings.
@@ -130,7 +135,11 @@ pub fn api_key(value: &SecretString) -> Result<(), Rule> {
     }
     check(value, MIN_API_KEY_BYTES)?;
     let visible = value.expose_secret().bytes().all(|b| b.is_ascii_graphic());
-    if visible { Ok(()) } else { Err("must have visible ASCII characters only".into()) }
+    if visible {
+        Ok(())
+    } else {
+        Err("must have visible ASCII characters only".into())
+    }
 }
 
 /// Checks the key under which callers are hashed.
@@ -168,7 +177,10 @@ pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
         return Err(IN_QUOTES.into());
     }
     if value.contains(is_invisible) {
-        return Err("has an invisible character in it, such as a byte order mark; write the value alone".into());
+        return Err(
+            "has an invisible character in it, such as a byte order mark; write the value alone"
+                .into(),
+        );
     }
     if setting_text::is_placeholder(value) {
         return Err("is a placeholder; put the real value there".into());
@@ -176,7 +188,8 @@ pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
     if value.len() < min_bytes {
         return Err(format!("is too short; it must have {min_bytes} bytes or more").into());
     }
-    // A line break at the end is what a paste leaves behind; a key that has one signs what nobody accepts.
+    // A line break at the end is what a paste leaves behind; a key that has one signs what nobody
+    // accepts.
     if value.trim() != value || value.contains(char::is_control) {
         return Err("has white space around it or a control character in it".into());
     }
@@ -213,7 +226,10 @@ mod tests {
         ] {
             assert!(livekit_secret(&value.into()).is_err(), "{value:?}");
         }
-        assert_eq!(livekit_secret(&"32-bytes-is-exactly-long-enough!".into()), Ok(()));
+        assert_eq!(
+            livekit_secret(&"32-bytes-is-exactly-long-enough!".into()),
+            Ok(())
+        );
         assert_eq!(livekit_key(&"APIkey".into()), Ok(()));
     }
 
@@ -228,19 +244,34 @@ mod tests {
             let admin: Check = |value| admin_keys(value).map(drop);
             for check in [livekit_key, livekit_secret, api_key, hash_key, admin] {
                 let rule = check(&value.into()).unwrap_err();
-                assert!(rule.contains("an invisible character") && !rule.contains("canary"), "{value:?}: {rule}");
+                assert!(
+                    rule.contains("an invisible character") && !rule.contains("canary"),
+                    "{value:?}: {rule}"
+                );
             }
         }
     }
 
     #[test]
     fn an_api_key_fits_into_a_header() {
-        for value in ["", "sk-short", "sk-with a space in it", "sk-with-an-umlaut-ä", "your-openai-api-key-here", "sk-canary-0123456789\n"]
-        {
+        for value in [
+            "",
+            "sk-short",
+            "sk-with a space in it",
+            "sk-with-an-umlaut-ä",
+            "your-openai-api-key-here",
+            "sk-canary-0123456789\n",
+        ] {
             assert!(api_key(&value.into()).is_err(), "{value:?}");
         }
-        for value in ["Bearer sk-canary-0123456789", "api-key: sk-canary-0123456789"] {
-            assert_eq!(api_key(&value.into()).unwrap_err(), "is a whole header; write the key alone");
+        for value in [
+            "Bearer sk-canary-0123456789",
+            "api-key: sk-canary-0123456789",
+        ] {
+            assert_eq!(
+                api_key(&value.into()).unwrap_err(),
+                "is a whole header; write the key alone"
+            );
         }
         assert_eq!(api_key(&"sk-canary-0123456789".into()), Ok(()));
     }
@@ -260,13 +291,28 @@ mod tests {
         ] {
             assert!(admin_keys(&value.into()).is_err(), "{value:?}");
         }
-        assert_eq!(admin_keys(&good.into()).map(|keys| keys.ids().count()), Ok(1));
+        assert_eq!(
+            admin_keys(&good.into()).map(|keys| keys.ids().count()),
+            Ok(1)
+        );
     }
 
     #[test]
     fn a_secret_name_cannot_lead_to_another_place() {
         let long = "a".repeat(128);
-        for name in ["", "../keys/x", "a/b", "a.b", "a_b", "a b", "a\n", "ä", "%2e", "a?b", long.as_str()] {
+        for name in [
+            "",
+            "../keys/x",
+            "a/b",
+            "a.b",
+            "a_b",
+            "a b",
+            "a\n",
+            "ä",
+            "%2e",
+            "a?b",
+            long.as_str(),
+        ] {
             assert!(SecretName::parse(name).is_err(), "{name:?}");
         }
         for name in ["livekit-api-key", "A1", "-", &long[..127]] {

@@ -1,14 +1,30 @@
-//! Texts that were pasted into a setting and can never be its value: values in quotes, placeholders, references that nobody
-//! resolved.
+//! Texts that were pasted into a setting and can never be its value: values in quotes,
+//! placeholders, references that nobody resolved.
 
 /// Longest text whose repetition counts as a placeholder.
 const MAX_REPEATED_BYTES: usize = 16;
 
 /// Pairs of quotation marks that editors, shells and word processors put around a value.
-const QUOTES: [(char, char); 7] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('„', '“'), ('«', '»')];
+const QUOTES: [(char, char); 7] = [
+    ('"', '"'),
+    ('\'', '\''),
+    ('`', '`'),
+    ('“', '”'),
+    ('‘', '’'),
+    ('„', '“'),
+    ('«', '»'),
+];
 
 /// What encloses the name of a value that was never filled in.
-const BRACKETS: [(&str, &str); 7] = [("<", ">"), ("${", "}"), ("$(", ")"), ("{{", "}}"), ("#{", "}#"), ("%{", "}"), ("[[", "]]")];
+const BRACKETS: [(&str, &str); 7] = [
+    ("<", ">"),
+    ("${", "}"),
+    ("$(", ")"),
+    ("{{", "}}"),
+    ("#{", "}#"),
+    ("%{", "}"),
+    ("[[", "]]"),
+];
 
 /// What keys of OpenAI's and LiveKit's begin with, and placeholders for them too.
 const KEY_PREFIXES: [&str; 3] = ["sk-", "sk-proj-", "API"];
@@ -16,8 +32,9 @@ const KEY_PREFIXES: [&str; 3] = ["sk-", "sk-proj-", "API"];
 /// What Azure replaces by a value before the process starts, unless it cannot.
 const REFERENCES: [&str; 2] = ["@microsoft.keyvault(", "@microsoft.appconfiguration("];
 
-/// Returns whether the value, or each value of a comma-separated list, is wrapped in quotation marks. Marks that also stand inside,
-/// as in a sentence that begins and ends with a quotation, are part of the value.
+/// Returns whether the value, or each value of a comma-separated list, is wrapped in quotation
+/// marks. Marks that also stand inside, as in a sentence that begins and ends with a quotation, are
+/// part of the value.
 #[must_use]
 pub fn is_in_quotes(text: &str) -> bool {
     is_wrapped(text) || (text.contains(',') && text.split(',').all(|part| is_wrapped(part.trim())))
@@ -25,7 +42,9 @@ pub fn is_in_quotes(text: &str) -> bool {
 
 fn is_wrapped(text: &str) -> bool {
     QUOTES.iter().any(|(open, close)| {
-        let inner = text.strip_prefix(*open).and_then(|rest| rest.strip_suffix(*close));
+        let inner = text
+            .strip_prefix(*open)
+            .and_then(|rest| rest.strip_suffix(*close));
         inner.is_some_and(|inner| inner.contains('\\') || !inner.contains([*open, *close]))
     })
 }
@@ -34,24 +53,49 @@ fn is_wrapped(text: &str) -> bool {
 #[must_use]
 pub fn is_unresolved_reference(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    REFERENCES.iter().any(|reference| lower.starts_with(reference))
+    REFERENCES
+        .iter()
+        .any(|reference| lower.starts_with(reference))
 }
 
-/// Returns whether the value only stands for one: any spelling of `changeme`, `replace…`, `your…`, `example…`, `password`, a name
-/// in brackets, a masked copy, or a short text repeated; also behind what a vendor's keys begin with.
+/// Returns whether the value only stands for one: any spelling of `changeme`, `replace…`, `your…`,
+/// `example…`, `password`, a name in brackets, a masked copy, or a short text repeated; also behind
+/// what a vendor's keys begin with.
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
-    stands_for_a_value(text) || KEY_PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(stands_for_a_value))
+    stands_for_a_value(text)
+        || KEY_PREFIXES
+            .iter()
+            .any(|prefix| text.strip_prefix(prefix).is_some_and(stands_for_a_value))
 }
 
 fn stands_for_a_value(text: &str) -> bool {
-    let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let letters: String = text
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_lowercase();
     let first_word = letters.trim_end_matches(|c: char| c.is_ascii_digit());
     letters.contains("changeme")
         || letters.contains("changethis")
-        || ["replace", "your", "example", "placeholder", "insert"].iter().any(|word| letters.starts_with(word))
-        || ["password", "passw0rd", "secret", "todo", "tbd", "dummy", "none", "null", "undefined"].contains(&first_word)
-        || BRACKETS.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close))
+        || ["replace", "your", "example", "placeholder", "insert"]
+            .iter()
+            .any(|word| letters.starts_with(word))
+        || [
+            "password",
+            "passw0rd",
+            "secret",
+            "todo",
+            "tbd",
+            "dummy",
+            "none",
+            "null",
+            "undefined",
+        ]
+        .contains(&first_word)
+        || BRACKETS
+            .iter()
+            .any(|(open, close)| text.starts_with(open) && text.ends_with(close))
         || text.contains("****")
         || text.contains("••••")
         || is_repeated(text)
@@ -62,7 +106,13 @@ fn stands_for_a_value(text: &str) -> bool {
 fn is_repeated(text: &str) -> bool {
     let bytes = text.as_bytes();
     let longest = MAX_REPEATED_BYTES.min(bytes.len() / 2);
-    bytes.len() == 1 || (1..=longest).any(|period| bytes.iter().zip(bytes.iter().skip(period)).all(|(one, other)| one == other))
+    bytes.len() == 1
+        || (1..=longest).any(|period| {
+            bytes
+                .iter()
+                .zip(bytes.iter().skip(period))
+                .all(|(one, other)| one == other)
+        })
 }
 
 #[cfg(test)]
@@ -88,7 +138,20 @@ mod tests {
         ] {
             assert!(is_in_quotes(text), "{text}");
         }
-        for text in ["x", "", "\"", "'", "\"x", "x\"", "it's", "\"Yes\" means \"No\"", r#"{"a":"b"}"#, "a,\"b\"", "\"a\",b", "x\"y\"z"] {
+        for text in [
+            "x",
+            "",
+            "\"",
+            "'",
+            "\"x",
+            "x\"",
+            "it's",
+            "\"Yes\" means \"No\"",
+            r#"{"a":"b"}"#,
+            "a,\"b\"",
+            "\"a\",b",
+            "x\"y\"z",
+        ] {
             assert!(!is_in_quotes(text), "{text}");
         }
     }
@@ -160,7 +223,11 @@ mod tests {
 
     #[test]
     fn references_that_the_platform_did_not_resolve_are_found_in_any_case() {
-        for text in ["@Microsoft.KeyVault(SecretUri=https://v/s)", "@microsoft.keyvault(x", "@Microsoft.AppConfiguration(Endpoint=x)"] {
+        for text in [
+            "@Microsoft.KeyVault(SecretUri=https://v/s)",
+            "@microsoft.keyvault(x",
+            "@Microsoft.AppConfiguration(Endpoint=x)",
+        ] {
             assert!(is_unresolved_reference(text), "{text}");
         }
         assert!(!is_unresolved_reference("@Microsoft.Other(x)"));

@@ -31,13 +31,19 @@ impl Limits {
     /// The rule that it breaks, ours or the operator's.
     pub fn room_name(&self, text: &str) -> Result<RoomName, Rule> {
         let room_name = RoomName::parse(text)?;
-        if self.admits(&room_name) { Ok(room_name) } else { Err("must match the room pattern of this service".into()) }
+        if self.admits(&room_name) {
+            Ok(room_name)
+        } else {
+            Err("must match the room pattern of this service".into())
+        }
     }
 
     /// Whether the operator's pattern, if there is one, admits the room.
     #[must_use]
     pub fn admits(&self, room_name: &RoomName) -> bool {
-        self.room_pattern.as_ref().is_none_or(|pattern| pattern.admits(room_name))
+        self.room_pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.admits(room_name))
     }
 }
 
@@ -67,8 +73,16 @@ pub struct LiveKitRequest {
 
 impl TokenRequest {
     /// Every field that this request has.
-    pub const FIELDS: [&str; 8] =
-        ["provider", "roomName", "participantIdentity", "participantName", "role", "expirationSeconds", "voice", "model"];
+    pub const FIELDS: [&str; 8] = [
+        "provider",
+        "roomName",
+        "participantIdentity",
+        "participantName",
+        "role",
+        "expirationSeconds",
+        "voice",
+        "model",
+    ];
 
     /// Reads a body; an absent one counts as `{}`.
     ///
@@ -85,13 +99,19 @@ impl TokenRequest {
         };
         let room_name = fields.text("roomName", |text| limits.room_name(text));
         let participant_identity = fields.text("participantIdentity", ParticipantIdentity::parse);
-        let participant_name = fields.text("participantName", |text| used(for_livekit).and_then(|()| ParticipantName::parse(text)));
-        let role = fields.text("role", |text| used(for_livekit).and_then(|()| Role::parse(text)));
+        let participant_name = fields.text("participantName", |text| {
+            used(for_livekit).and_then(|()| ParticipantName::parse(text))
+        });
+        let role = fields.text("role", |text| {
+            used(for_livekit).and_then(|()| Role::parse(text))
+        });
         let lifetime = fields.value("expirationSeconds", |value| {
             used(for_livekit)?;
             Lifetime::parse(&value, limits.ceiling)
         });
-        let voice = fields.text("voice", |text| used(for_realtime).and_then(|()| limits.choices.voice(text)));
+        let voice = fields.text("voice", |text| {
+            used(for_realtime).and_then(|()| limits.choices.voice(text))
+        });
         let model = fields.text("model", |text| match &provider {
             Ok(provider) => used(for_realtime).and_then(|()| limits.choices.model(text, *provider)),
             Err(_) => Choice::parse(text),
@@ -99,8 +119,15 @@ impl TokenRequest {
         match provider {
             Ok(provider @ (Provider::AzureOpenAi | Provider::OpenAi)) => {
                 fields.refuse_others();
-                RealtimeRequest::finish(fields, provider, room_name, participant_identity, (model, voice), &limits.choices)
-                    .map(Self::Realtime)
+                RealtimeRequest::finish(
+                    fields,
+                    provider,
+                    room_name,
+                    participant_identity,
+                    (model, voice),
+                    &limits.choices,
+                )
+                .map(Self::Realtime)
             }
             Ok(Provider::LiveKit) => {
                 let room_name = fields.required("roomName", room_name);
@@ -134,7 +161,11 @@ fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, 
 
 /// Refuses a field that the provider would ignore, so that nobody relies on it.
 fn used(used: bool) -> Result<(), Rule> {
-    if used { Ok(()) } else { Err("is of no use to this provider; leave it out".into()) }
+    if used {
+        Ok(())
+    } else {
+        Err("is of no use to this provider; leave it out".into())
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +202,10 @@ mod tests {
 
     fn refused_fields(body: &str) -> Vec<String> {
         match parse(body) {
-            Err(Refused::Invalid(errors)) => errors.into_iter().map(|error| error.field.into_owned()).collect(),
+            Err(Refused::Invalid(errors)) => errors
+                .into_iter()
+                .map(|error| error.field.into_owned())
+                .collect(),
             other => panic!("{body}: {other:?}"),
         }
     }
@@ -186,12 +220,27 @@ mod tests {
             (r#"{"roomName":"r","provider":"openai"}"#, "provider"),
             (r#"{"roomName":"r","provider":"LiveKit"}"#, "provider"),
             (r#"{"provider":"openai"}"#, "provider"),
-            (r#"{"roomName":"r","participantIdentity":""}"#, "participantIdentity"),
-            (r#"{"roomName":"r","participantName":"\u0000"}"#, "participantName"),
+            (
+                r#"{"roomName":"r","participantIdentity":""}"#,
+                "participantIdentity",
+            ),
+            (
+                r#"{"roomName":"r","participantName":"\u0000"}"#,
+                "participantName",
+            ),
             (r#"{"roomName":"r","role":"admin"}"#, "role"),
-            (r#"{"roomName":"r","expirationSeconds":"3600"}"#, "expirationSeconds"),
-            (r#"{"roomName":"r","expirationSeconds":60.0}"#, "expirationSeconds"),
-            (r#"{"roomName":"r","expirationMinutes":5}"#, "expirationMinutes"),
+            (
+                r#"{"roomName":"r","expirationSeconds":"3600"}"#,
+                "expirationSeconds",
+            ),
+            (
+                r#"{"roomName":"r","expirationSeconds":60.0}"#,
+                "expirationSeconds",
+            ),
+            (
+                r#"{"roomName":"r","expirationMinutes":5}"#,
+                "expirationMinutes",
+            ),
             (r#"{"roomName":"r","voice":"marin"}"#, "voice"),
             (r#"{"roomName":"r","RoomName":"r"}"#, "RoomName"),
         ] {
@@ -209,8 +258,14 @@ mod tests {
     fn defaults_are_the_documented_ones() {
         let request = livekit(parse(r#"{"roomName":"r"}"#));
         assert_eq!(request.role, Role::Speaker);
-        assert_eq!((request.participant_identity, request.participant_name), (None, None));
-        assert_eq!(request.lifetime, Lifetime::default_below(Ceiling::default()));
+        assert_eq!(
+            (request.participant_identity, request.participant_name),
+            (None, None)
+        );
+        assert_eq!(
+            request.lifetime,
+            Lifetime::default_below(Ceiling::default())
+        );
     }
 
     #[test]
@@ -223,7 +278,10 @@ mod tests {
         let parse = |body: &str| TokenRequest::parse(body.as_bytes(), &limits);
         assert!(parse(r#"{"roomName":"team-1x"}"#).is_err());
         assert!(parse(r#"{"roomName":"team-1","expirationSeconds":121}"#).is_err());
-        assert_eq!(livekit(parse(r#"{"roomName":"team-1"}"#)).lifetime, Lifetime::default_below(limits.ceiling));
+        assert_eq!(
+            livekit(parse(r#"{"roomName":"team-1"}"#)).lifetime,
+            Lifetime::default_below(limits.ceiling)
+        );
     }
 
     #[test]
@@ -233,16 +291,38 @@ mod tests {
                 r#"{"provider":"openai","role":"speaker","expirationSeconds":60,"participantName":"A"}"#,
                 &["participantName", "role", "expirationSeconds"][..],
             ),
-            (r#"{"provider":"livekit","roomName":"r","voice":"marin","model":"other"}"#, &["voice", "model"]),
+            (
+                r#"{"provider":"livekit","roomName":"r","voice":"marin","model":"other"}"#,
+                &["voice", "model"],
+            ),
             (r#"{"provider":"azure-openai","voice":"tenor"}"#, &["voice"]),
-            (r#"{"provider":"azure-openai","model":"gpt-realtime-2.1"}"#, &["model"]),
-            (r#"{"provider":"openai","model":"a b","voice":null}"#, &["voice", "model"]),
-            (r#"{"provider":"openai","roomName":"a b","participantIdentity":""}"#, &["roomName", "participantIdentity"]),
-            (r#"{"provider":"openai","instructions":"x"}"#, &["instructions"]),
+            (
+                r#"{"provider":"azure-openai","model":"gpt-realtime-2.1"}"#,
+                &["model"],
+            ),
+            (
+                r#"{"provider":"openai","model":"a b","voice":null}"#,
+                &["voice", "model"],
+            ),
+            (
+                r#"{"provider":"openai","roomName":"a b","participantIdentity":""}"#,
+                &["roomName", "participantIdentity"],
+            ),
+            (
+                r#"{"provider":"openai","instructions":"x"}"#,
+                &["instructions"],
+            ),
         ] {
             match TokenRequest::parse(body.as_bytes(), &all()) {
                 Err(Refused::Invalid(errors)) => {
-                    assert_eq!(errors.iter().map(|error| error.field.as_ref()).collect::<Vec<_>>(), fields, "{body}");
+                    assert_eq!(
+                        errors
+                            .iter()
+                            .map(|error| error.field.as_ref())
+                            .collect::<Vec<_>>(),
+                        fields,
+                        "{body}"
+                    );
                 }
                 other => panic!("{body}: {other:?}"),
             }
@@ -256,25 +336,61 @@ mod tests {
             other => panic!("{body}: {other:?}"),
         };
         let plain = realtime(r#"{"provider":"openai"}"#);
-        assert_eq!((plain.provider, plain.model.as_str(), plain.voice.as_str()), (Provider::OpenAi, "gpt-realtime-2.1", "marin"));
+        assert_eq!(
+            (plain.provider, plain.model.as_str(), plain.voice.as_str()),
+            (Provider::OpenAi, "gpt-realtime-2.1", "marin")
+        );
         assert_eq!((plain.room_name, plain.participant_identity), (None, None));
-        let chosen =
-            realtime(r#"{"provider":"azure-openai","model":"other","voice":"alloy","roomName":"r","participantIdentity":"alice"}"#);
-        assert_eq!((chosen.provider, chosen.model.as_str(), chosen.voice.as_str()), (Provider::AzureOpenAi, "other", "alloy"));
-        assert_eq!((chosen.room_name.unwrap().as_str(), chosen.participant_identity.unwrap().as_str()), ("r", "alice"));
+        let chosen = realtime(
+            r#"{"provider":"azure-openai","model":"other","voice":"alloy","roomName":"r","participantIdentity":"alice"}"#,
+        );
+        assert_eq!(
+            (
+                chosen.provider,
+                chosen.model.as_str(),
+                chosen.voice.as_str()
+            ),
+            (Provider::AzureOpenAi, "other", "alloy")
+        );
+        assert_eq!(
+            (
+                chosen.room_name.unwrap().as_str(),
+                chosen.participant_identity.unwrap().as_str()
+            ),
+            ("r", "alice")
+        );
     }
 
     #[test]
     fn a_request_that_names_no_provider_gets_the_default_or_is_told_to_name_one() {
-        let limits = |configured: &[Provider], wish| Limits { providers: Providers::new(configured.to_vec(), wish), ..all() };
+        let limits = |configured: &[Provider], wish| Limits {
+            providers: Providers::new(configured.to_vec(), wish),
+            ..all()
+        };
         let parse = |limits: &Limits| TokenRequest::parse(br#"{"roomName":"r"}"#, limits);
-        assert!(matches!(parse(&limits(&[Provider::OpenAi], None)), Ok(TokenRequest::Realtime(_))));
-        assert!(matches!(parse(&limits(&Provider::ALL, Some(Provider::AzureOpenAi))), Ok(TokenRequest::Realtime(_))));
-        assert!(matches!(parse(&limits(&Provider::ALL, None)), Ok(TokenRequest::LiveKit(_))));
+        assert!(matches!(
+            parse(&limits(&[Provider::OpenAi], None)),
+            Ok(TokenRequest::Realtime(_))
+        ));
+        assert!(matches!(
+            parse(&limits(&Provider::ALL, Some(Provider::AzureOpenAi))),
+            Ok(TokenRequest::Realtime(_))
+        ));
+        assert!(matches!(
+            parse(&limits(&Provider::ALL, None)),
+            Ok(TokenRequest::LiveKit(_))
+        ));
         for body in [r#"{"roomName":"r"}"#, "{}"] {
             match TokenRequest::parse(body.as_bytes(), &limits(&Provider::REALTIME, None)) {
                 Err(Refused::Invalid(errors)) => {
-                    assert_eq!(errors.iter().map(|error| error.field.as_ref()).collect::<Vec<_>>(), ["provider"], "{body}");
+                    assert_eq!(
+                        errors
+                            .iter()
+                            .map(|error| error.field.as_ref())
+                            .collect::<Vec<_>>(),
+                        ["provider"],
+                        "{body}"
+                    );
                 }
                 other => panic!("{body}: {other:?}"),
             }

@@ -1,7 +1,9 @@
-//! The trace that a request belongs to, as its sender says: W3C Trace Context (<https://www.w3.org/TR/trace-context/>, §3.2).
+//! The trace that a request belongs to, as its sender says: W3C Trace Context
+//! (<https://www.w3.org/TR/trace-context/>, §3.2).
 //!
-//! Attacker-controlled: anyone can send any trace id, so it serves to find lines and is never trusted. Only the id is kept; the
-//! parent's span and the flags concern tracing systems, and this is none.
+//! Attacker-controlled: anyone can send any trace id, so it serves to find lines and is never
+//! trusted. Only the id is kept; the parent's span and the flags concern tracing systems, and this
+//! is none.
 
 use std::fmt;
 
@@ -15,8 +17,9 @@ const LENGTH: usize = 55;
 pub struct TraceId([u8; 16]);
 
 impl TraceId {
-    /// Reads the value of a `traceparent` header. `None` for anything that the specification does not let through: another
-    /// length, capital letters, ids of zeros, version `ff`. A version after `00` may go on behind a `-` (§3.2.4).
+    /// Reads the value of a `traceparent` header. `None` for anything that the specification does
+    /// not let through: another length, capital letters, ids of zeros, version `ff`. A version
+    /// after `00` may go on behind a `-` (§3.2.4).
     #[must_use]
     pub fn from_traceparent(value: &[u8]) -> Option<Self> {
         let (known, rest) = value.split_at_checked(LENGTH)?;
@@ -32,11 +35,16 @@ impl TraceId {
         (is_whole && trace_id != [0; 16] && parent_id != [0; 8]).then_some(Self(trace_id))
     }
 
-    /// Reads the `traceparent` headers of a request. Two of them contradict each other, so then there is none.
+    /// Reads the `traceparent` headers of a request. Two of them contradict each other, so then
+    /// there is none.
     #[must_use]
     pub fn from_headers<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let only = values.next()?;
-        if values.next().is_some() { None } else { Self::from_traceparent(only) }
+        if values.next().is_some() {
+            None
+        } else {
+            Self::from_traceparent(only)
+        }
     }
 }
 
@@ -52,7 +60,12 @@ impl fmt::Display for TraceId {
 /// The four fields between the three `-`. Their lengths fill all bytes, so that none can follow.
 fn fields(known: &[u8]) -> Option<[&[u8]; 4]> {
     let mut fields = known.split(|b| *b == b'-');
-    Some([fields.next()?, fields.next()?, fields.next()?, fields.next()?])
+    Some([
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+    ])
 }
 
 /// Exactly `N` bytes in lower-case hex.
@@ -117,13 +130,18 @@ mod tests {
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
             "fe-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings",
         ] {
-            assert_eq!(read(value).as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"), "{value:?}");
+            assert_eq!(
+                read(value).as_deref(),
+                Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+                "{value:?}"
+            );
         }
     }
 
     #[test]
     fn two_headers_are_none() {
-        let read = |values: &[&str]| TraceId::from_headers(values.iter().map(|value| value.as_bytes()));
+        let read =
+            |values: &[&str]| TraceId::from_headers(values.iter().map(|value| value.as_bytes()));
         assert_eq!(read(&[]), None);
         assert!(read(&[GOOD]).is_some());
         assert_eq!(read(&[GOOD, GOOD]), None);

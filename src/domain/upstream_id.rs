@@ -1,4 +1,5 @@
-//! By which an upstream's people find one of its answers. It comes from outside, so it is checked before it reaches a log.
+//! By which an upstream's people find one of its answers. It comes from outside, so it is checked
+//! before it reaches a log.
 
 use std::fmt;
 
@@ -15,7 +16,10 @@ impl UpstreamId {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         let fits = (1..=MAX_BYTES).contains(&value.len()) && value.iter().all(allowed);
-        std::str::from_utf8(value).ok().filter(|_| fits).map(|text| Self(text.to_owned()))
+        std::str::from_utf8(value)
+            .ok()
+            .filter(|_| fits)
+            .map(|text| Self(text.to_owned()))
     }
 }
 
@@ -32,9 +36,20 @@ mod tests {
     #[test]
     fn an_id_that_could_split_a_line_or_carry_text_is_none() {
         let long = [b'x'; 65];
-        for value in [&b""[..], b"a b", b"a\nb", b"a\"b", b"\xff", "ä".as_bytes(), &long] {
+        for value in [
+            &b""[..],
+            b"a b",
+            b"a\nb",
+            b"a\"b",
+            b"\xff",
+            "ä".as_bytes(),
+            &long,
+        ] {
             assert_eq!(UpstreamId::parse(value), None);
         }
-        assert_eq!(UpstreamId::parse(b"req_011CZ-a1").unwrap().to_string(), "req_011CZ-a1");
+        assert_eq!(
+            UpstreamId::parse(b"req_011CZ-a1").unwrap().to_string(),
+            "req_011CZ-a1"
+        );
     }
 }

@@ -26,24 +26,36 @@ pub enum Stranger {
     NoCredentials,
     /// They are not accepted; the word is for the operator.
     Rejected(&'static str),
-    /// As [`Stranger::Rejected`], by the identity provider's keys that are held; newer ones may accept them.
+    /// As [`Stranger::Rejected`], by the identity provider's keys that are held; newer ones may
+    /// accept them.
     UnknownKey(&'static str),
     /// The identity provider's keys are not there, so that nobody can be told from anybody.
     CannotTell,
 }
 
 /// Finds out who asks.
-pub async fn authenticate<B>(app: &App, request: &Request<'_, B>, now: SystemTime) -> Result<Arc<Caller>, Stranger> {
+pub async fn authenticate<B>(
+    app: &App,
+    request: &Request<'_, B>,
+    now: SystemTime,
+) -> Result<Arc<Caller>, Stranger> {
     match &app.callers {
-        Callers::Anonymous => Ok(Arc::new(Caller::anonymous(address(app, request).as_bytes().to_vec()))),
+        Callers::Anonymous => Ok(Arc::new(Caller::anonymous(
+            address(app, request).as_bytes().to_vec(),
+        ))),
         Callers::Oidc(oidc) => Ok(oidc.caller(token(request)?, now).await?),
         Callers::EasyAuth(_) if !comes_from_the_host(request) => Err(Stranger::NoCredentials),
         Callers::EasyAuth(easy_auth) => signed_in_by_azure(easy_auth, request),
     }
 }
 
-/// Finds out who asks where [`authenticate`] said [`Stranger::UnknownKey`], by newer keys, for which it waits.
-pub async fn authenticate_with_newer_keys<B>(app: &App, request: &Request<'_, B>, now: SystemTime) -> Result<Arc<Caller>, Stranger> {
+/// Finds out who asks where [`authenticate`] said [`Stranger::UnknownKey`], by newer keys, for
+/// which it waits.
+pub async fn authenticate_with_newer_keys<B>(
+    app: &App,
+    request: &Request<'_, B>,
+    now: SystemTime,
+) -> Result<Arc<Caller>, Stranger> {
     match &app.callers {
         Callers::Oidc(oidc) => Ok(oidc.caller_with_newer_keys(token(request)?, now).await?),
         Callers::Anonymous | Callers::EasyAuth(_) => authenticate(app, request, now).await,
@@ -54,7 +66,10 @@ fn token<'r, B>(request: &Request<'r, B>) -> Result<&'r str, Stranger> {
     bearer::token(values(request, &AUTHORIZATION))?.ok_or(Stranger::NoCredentials)
 }
 
-fn signed_in_by_azure<B>(easy_auth: &EasyAuth, request: &Request<'_, B>) -> Result<Arc<Caller>, Stranger> {
+fn signed_in_by_azure<B>(
+    easy_auth: &EasyAuth,
+    request: &Request<'_, B>,
+) -> Result<Arc<Caller>, Stranger> {
     let headers = easy_auth::Headers {
         principal: values(request, &PRINCIPAL),
         id: values(request, &PRINCIPAL_ID),
@@ -78,30 +93,49 @@ pub fn address<B>(app: &App, request: &Request<'_, B>) -> ClientAddress {
         Proxies::Azure { signs_in } if comes_from_the_host(request) => {
             let visitor = || ClientAddress::before_last_proxy(values(request, &FORWARDED_FOR));
             // The front end's value is the last if a client has sent one too.
-            let client = || values(request, &CLIENT_IP).next_back().and_then(ClientAddress::from_client_ip);
+            let client = || {
+                values(request, &CLIENT_IP)
+                    .next_back()
+                    .and_then(ClientAddress::from_client_ip)
+            };
             let is_behind_swa = *signs_in && comes_through_static_web_apps(request);
-            is_behind_swa.then(visitor).flatten().or_else(client).unwrap_or(request.peer.into())
+            is_behind_swa
+                .then(visitor)
+                .flatten()
+                .or_else(client)
+                .unwrap_or(request.peer.into())
         }
         Proxies::Azure { .. } => request.peer.into(),
-        Proxies::Own(trusted) => ClientAddress::from_forwarded_for(values(request, &FORWARDED_FOR), request.peer, trusted),
+        Proxies::Own(trusted) => ClientAddress::from_forwarded_for(
+            values(request, &FORWARDED_FOR),
+            request.peer,
+            trusted,
+        ),
     }
 }
 
-/// Whether Static Web Apps handed the request on: it says so of anonymous callers too. Without the built-in sign-in anyone could say
-/// so.
+/// Whether Static Web Apps handed the request on: it says so of anonymous callers too. Without the
+/// built-in sign-in anyone could say so.
 fn comes_through_static_web_apps<B>(request: &Request<'_, B>) -> bool {
     let mut providers = values(request, &PRINCIPAL_PROVIDER);
     providers.next() == Some(easy_auth::STATIC_WEB_APPS.as_bytes()) && providers.next().is_none()
 }
 
-/// In Azure the Functions host calls from this machine. Whoever comes from elsewhere has gone around it, and around the front end
-/// that writes the platform's headers.
+/// In Azure the Functions host calls from this machine. Whoever comes from elsewhere has gone
+/// around it, and around the front end that writes the platform's headers.
 fn comes_from_the_host<B>(request: &Request<'_, B>) -> bool {
     request.peer.to_canonical().is_loopback()
 }
 
-fn values<'r, B>(request: &Request<'r, B>, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'r [u8]> + use<'r, B> {
-    request.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+fn values<'r, B>(
+    request: &Request<'r, B>,
+    name: &HeaderName,
+) -> impl DoubleEndedIterator<Item = &'r [u8]> + use<'r, B> {
+    request
+        .headers
+        .get_all(name)
+        .into_iter()
+        .map(HeaderValue::as_bytes)
 }
 
 impl From<Rejected> for Stranger {
@@ -138,20 +172,34 @@ mod tests {
         ("ROOMKEY_CALLER_AUTH", "easy-auth"),
         ("LIVEKIT_URL", "wss://livekit.example.com"),
         ("LIVEKIT_API_KEY", "APIkey"),
-        ("LIVEKIT_API_SECRET", "a-secret-of-at-least-32-bytes-or-more"),
+        (
+            "LIVEKIT_API_SECRET",
+            "a-secret-of-at-least-32-bytes-or-more",
+        ),
     ];
 
     /// Who is believed to ask, and from where, when the platform's headers come from a peer.
     async fn believed(peer: &str) -> (bool, ClientAddress) {
         let config = Config::read(&IN_AZURE.into_iter().collect()).unwrap();
         let app = App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
-        let principal = data_encoding::BASE64.encode(br#"{"auth_typ":"aad","claims":[{"typ":"sub","val":"alice"}]}"#);
+        let principal = data_encoding::BASE64
+            .encode(br#"{"auth_typ":"aad","claims":[{"typ":"sub","val":"alice"}]}"#);
         let mut headers = HeaderMap::new();
         headers.insert(PRINCIPAL, HeaderValue::try_from(principal).unwrap());
         headers.insert(CLIENT_IP, HeaderValue::from_static("192.0.2.7:4711"));
         let (mut record, peer) = (Record::default(), peer.parse::<IpAddr>().unwrap());
-        let request = Request { headers: &headers, body: &mut (), peer, record: &mut record };
-        (authenticate(&app, &request, SystemClock.now()).await.is_ok(), address(&app, &request))
+        let request = Request {
+            headers: &headers,
+            body: &mut (),
+            peer,
+            record: &mut record,
+        };
+        (
+            authenticate(&app, &request, SystemClock.now())
+                .await
+                .is_ok(),
+            address(&app, &request),
+        )
     }
 
     #[tokio::test]
@@ -161,7 +209,11 @@ mod tests {
             assert_eq!(believed(peer).await, (true, client), "{peer}");
         }
         for peer in ["198.51.100.1", "10.0.0.1", "2001:db8::1"] {
-            assert_eq!(believed(peer).await, (false, peer.parse::<IpAddr>().unwrap().into()), "{peer}");
+            assert_eq!(
+                believed(peer).await,
+                (false, peer.parse::<IpAddr>().unwrap().into()),
+                "{peer}"
+            );
         }
     }
 }

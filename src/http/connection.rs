@@ -1,12 +1,13 @@
 //! One connection: its phases, and a stream that ends when one of them lasts too long.
 //!
-//! hyper's own head timer also counts the idle time between requests, and nothing in it bounds a body or an answer that the
-//! client does not take. So the stream under hyper keeps the time: 5 s for a head from its first byte, 75 s of silence between
-//! requests. What happens while a request is served is bounded where it is served, in [`super::dispatch`].
+//! hyper's own head timer also counts the idle time between requests, and nothing in it bounds a
+//! body or an answer that the client does not take. So the stream under hyper keeps the time: 5 s
+//! for a head from its first byte, 75 s of silence between requests. What happens while a request
+//! is served is bounded where it is served, in [`super::dispatch`].
 //!
-//! It bounds memory too. hyper goes on parsing, answering and buffering while the client takes no answers; here nothing more is
-//! read and no further request of the connection is served until they have left. And of the heads that are longer than most, only
-//! some are held at once.
+//! It bounds memory too. hyper goes on parsing, answering and buffering while the client takes no
+//! answers; here nothing more is read and no further request of the connection is served until they
+//! have left. And of the heads that are longer than most, only some are held at once.
 
 use std::future::poll_fn;
 use std::io;
@@ -27,20 +28,23 @@ use super::edge::Edge;
 use crate::app::App;
 use crate::clock::Stopwatch;
 
-/// Most bytes that a closing connection reads on and throws away: closing over unread bytes makes the kernel send a reset, which
-/// can destroy the answer that explains the closing. Twice the 8 MiB that are promised, for what the kernel holds meanwhile.
+/// Most bytes that a closing connection reads on and throws away: closing over unread bytes makes
+/// the kernel send a reset, which can destroy the answer that explains the closing. Twice the 8 MiB
+/// that are promised, for what the kernel holds meanwhile.
 const LINGER_BYTES: usize = 16 << 20;
 
 /// Shortest time for which it reads on, where the request has used up its own.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes of a head that every connection may hold; a longer one needs a permit of [`Edge::long_heads`].
+/// Bytes of a head that every connection may hold; a longer one needs a permit of
+/// [`Edge::long_heads`].
 const SHORT_HEAD: usize = 8 * 1024;
 
 /// Most bytes of one read. hyper doubles its buffer whenever a read fills 8 KiB, and would keep it.
 const READ: usize = 4 * 1024;
 
-/// What a connection's requests and its stream know of each other. Only the connection's own task writes to it.
+/// What a connection's requests and its stream know of each other. Only the connection's own task
+/// writes to it.
 pub struct Connection {
     /// The parts that handlers use.
     pub app: Arc<App>,
@@ -51,9 +55,11 @@ pub struct Connection {
     /// Whether it came past the bound, so that every request gets 503.
     pub is_refused: bool,
     life: Stopwatch,
-    /// The phase in the two lowest bits, above them its begin in milliseconds of the connection's life.
+    /// The phase in the two lowest bits, above them its begin in milliseconds of the connection's
+    /// life.
     phase: AtomicU64,
-    /// Until when it reads on before it closes, in milliseconds of the connection's life; 0 where it does not.
+    /// Until when it reads on before it closes, in milliseconds of the connection's life; 0 where
+    /// it does not.
     lingers_until: AtomicU64,
     /// Whether the client does not take the answers that wait for it.
     is_blocked: AtomicBool,
@@ -83,9 +89,16 @@ impl Connection {
     pub fn begin_request(&self) -> Duration {
         let (phase, began) = self.phase();
         // A request that came along with the one before it has no first byte of its own.
-        let began = if phase == HEAD { began } else { self.life.elapsed() };
+        let began = if phase == HEAD {
+            began
+        } else {
+            self.life.elapsed()
+        };
         self.enter(REQUEST, began);
-        self.edge.bounds.request.saturating_sub(self.life.elapsed().saturating_sub(began))
+        self.edge
+            .bounds
+            .request
+            .saturating_sub(self.life.elapsed().saturating_sub(began))
     }
 
     /// The answer is ready.
@@ -93,27 +106,40 @@ impl Connection {
         self.enter(IDLE, self.life.elapsed());
     }
 
-    /// Waits until the client has taken the answers before this one. The stream wakes the connection's task then.
+    /// Waits until the client has taken the answers before this one. The stream wakes the
+    /// connection's task then.
     pub async fn writable(&self) {
-        poll_fn(|_| if self.is_blocked.load(Ordering::Relaxed) { Poll::Pending } else { Poll::Ready(()) }).await;
+        poll_fn(|_| {
+            if self.is_blocked.load(Ordering::Relaxed) {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
     }
 
-    /// Notes that the answer will close the connection although the client may still be sending: what comes is read and thrown away
-    /// for as long as the request might have taken. Must be called before [`Connection::end_request`].
+    /// Notes that the answer will close the connection although the client may still be sending:
+    /// what comes is read and thrown away for as long as the request might have taken. Must be
+    /// called before [`Connection::end_request`].
     pub fn linger(&self) {
         let now = self.life.elapsed();
         let (phase, began) = self.phase();
         let began = if phase == IDLE { now } else { began };
         let until = (began + self.edge.bounds.request).max(now + LINGER);
-        self.lingers_until.store(milliseconds(until), Ordering::Relaxed);
+        self.lingers_until
+            .store(milliseconds(until), Ordering::Relaxed);
     }
 
-    /// When reading on ends, in the connection's life. A head that hyper refused was not read to its end either.
+    /// When reading on ends, in the connection's life. A head that hyper refused was not read to
+    /// its end either.
     fn lingers_until(&self) -> Option<Duration> {
         if self.phase().0 == HEAD && self.lingers_until.load(Ordering::Relaxed) == 0 {
             self.linger();
         }
-        Some(self.lingers_until.load(Ordering::Relaxed)).filter(|until| *until > 0).map(Duration::from_millis)
+        Some(self.lingers_until.load(Ordering::Relaxed))
+            .filter(|until| *until > 0)
+            .map(Duration::from_millis)
     }
 
     fn bytes_arrived(&self) {
@@ -137,19 +163,23 @@ impl Connection {
     }
 
     fn enter(&self, phase: u64, began: Duration) {
-        self.phase.store(milliseconds(began) << 2 | phase, Ordering::Relaxed);
+        self.phase
+            .store(milliseconds(began) << 2 | phase, Ordering::Relaxed);
     }
 }
 
 fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(u64::MAX >> 2)
+    u64::try_from(time.as_millis())
+        .unwrap_or(u64::MAX)
+        .min(u64::MAX >> 2)
 }
 
 /// The bytes of a connection, with its deadlines and bounds.
 pub struct PacedStream {
     stream: TcpStream,
     connection: Arc<Connection>,
-    /// Set lazily: it may go off early, and is then set anew. A request that arrives whole never touches it.
+    /// Set lazily: it may go off early, and is then set anew. A request that arrives whole never
+    /// touches it.
     reading: Pin<Box<Sleep>>,
     /// There while the client takes no bytes, or while lingering.
     writing: Option<Pin<Box<Sleep>>>,
@@ -170,11 +200,21 @@ impl PacedStream {
     /// Watches over a stream.
     pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
         let reading = Box::pin(sleep(connection.edge.bounds.head));
-        Self { stream, connection, reading, writing: None, head_bytes: 0, long_head: None, lingered: 0 }
+        Self {
+            stream,
+            connection,
+            reading,
+            writing: None,
+            head_bytes: 0,
+            long_head: None,
+            lingered: 0,
+        }
     }
 
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(deadline) = self.connection.deadline() else { return Poll::Pending };
+        let Some(deadline) = self.connection.deadline() else {
+            return Poll::Pending;
+        };
         let at = Instant::from_std(self.connection.life.moment(deadline));
         if self.reading.deadline() > at {
             self.reading.as_mut().reset(at);
@@ -190,10 +230,14 @@ impl PacedStream {
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<usize> {
         match self.connection.phase().0 {
             IDLE => (self.head_bytes, self.long_head) = (0, None),
-            HEAD if self.head_bytes < SHORT_HEAD => return Poll::Ready(READ.min(SHORT_HEAD - self.head_bytes)),
+            HEAD if self.head_bytes < SHORT_HEAD => {
+                return Poll::Ready(READ.min(SHORT_HEAD - self.head_bytes));
+            }
             HEAD => {
                 let edge = &self.connection.edge;
-                let head = self.long_head.get_or_insert_with(|| LongHead::Waiting(Box::pin(Arc::clone(&edge.long_heads).acquire_owned())));
+                let head = self.long_head.get_or_insert_with(|| {
+                    LongHead::Waiting(Box::pin(Arc::clone(&edge.long_heads).acquire_owned()))
+                });
                 if let LongHead::Waiting(permit) = head {
                     // The semaphore is never closed.
                     if let Ok(permit) = ready!(permit.as_mut().poll(context)) {
@@ -206,29 +250,46 @@ impl PacedStream {
         Poll::Ready(READ)
     }
 
-    /// Lets a write wait for as long as a whole request may take, and holds the connection's next request meanwhile.
-    fn watch_write<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Lets a write wait for as long as a whole request may take, and holds the connection's next
+    /// request meanwhile.
+    fn watch_write<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.writing.take().is_some() {
                 self.connection.is_blocked.store(false, Ordering::Relaxed);
-                // Reading, and the next request, did not go on before, and nothing else would wake them.
+                // Reading, and the next request, did not go on before, and nothing else would wake
+                // them.
                 context.waker().wake_by_ref();
             }
             return written;
         }
         self.connection.is_blocked.store(true, Ordering::Relaxed);
         let patience = self.connection.edge.bounds.request;
-        ready!(self.writing.get_or_insert_with(|| Box::pin(sleep(patience))).as_mut().poll(context));
+        ready!(
+            self.writing
+                .get_or_insert_with(|| Box::pin(sleep(patience)))
+                .as_mut()
+                .poll(context)
+        );
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncRead for PacedStream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.writing.is_some() {
             return Poll::Pending;
         }
-        let Poll::Ready(room) = self.poll_room(context) else { return self.poll_deadline(context) };
+        let Poll::Ready(room) = self.poll_room(context) else {
+            return self.poll_deadline(context);
+        };
         let before = buffer.filled().len();
         let read = Pin::new(&mut (&mut self.stream).take(room as u64)).poll_read(context, buffer);
         let arrived = buffer.filled().len() - before;
@@ -236,17 +297,29 @@ impl AsyncRead for PacedStream {
             self.head_bytes += arrived;
             self.connection.bytes_arrived();
         }
-        if read.is_pending() { self.poll_deadline(context) } else { read }
+        if read.is_pending() {
+            self.poll_deadline(context)
+        } else {
+            read
+        }
     }
 }
 
 impl AsyncWrite for PacedStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch_write(context, written)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.watch_write(context, written)
     }
@@ -262,17 +335,28 @@ impl AsyncWrite for PacedStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         self.long_head = None;
-        let Some(until) = self.connection.lingers_until() else { return Poll::Ready(Ok(())) };
+        let Some(until) = self.connection.lingers_until() else {
+            return Poll::Ready(Ok(()));
+        };
         let mut scratch = [MaybeUninit::uninit(); READ];
         while self.lingered < LINGER_BYTES && self.connection.life.elapsed() < until {
             let mut buffer = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.lingered += buffer.filled().len(),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.lingered += buffer.filled().len()
+                }
                 Poll::Ready(_) => break,
                 Poll::Pending => {
                     // A second at a time, so that a stop does not wait for a client that stays.
-                    let left = until.saturating_sub(self.connection.life.elapsed()).min(LINGER);
-                    ready!(self.writing.get_or_insert_with(|| Box::pin(sleep(left))).as_mut().poll(context));
+                    let left = until
+                        .saturating_sub(self.connection.life.elapsed())
+                        .min(LINGER);
+                    ready!(
+                        self.writing
+                            .get_or_insert_with(|| Box::pin(sleep(left)))
+                            .as_mut()
+                            .poll(context)
+                    );
                     self.writing = None;
                     if self.connection.edge.is_stopping() {
                         break;

@@ -1,4 +1,5 @@
-//! `POST /api/connection-details`: LiveKit's standard token endpoint, for its clients' `TokenSource.endpoint(url)`.
+//! `POST /api/connection-details`: LiveKit's standard token endpoint, for its clients'
+//! `TokenSource.endpoint(url)`.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -24,7 +25,10 @@ struct Answer<'a> {
 }
 
 /// Signs a LiveKit token for a speaker. Without LiveKit there is no such route.
-pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+pub async fn issue(
+    app: &App,
+    mut request: Request<'_, impl BodyStream>,
+) -> Result<Reply, ApiError> {
     let server_url = app.server_url.as_deref().ok_or(ApiError::NotFound)?;
     let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
@@ -33,21 +37,38 @@ pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Resu
         Some(room_name) => room_name,
         None => random_room(app.entropy.bytes(), &app.limits)?,
     };
-    let record = request.record.asked_for(Provider::LiveKit, Some(&room_name));
+    let record = request
+        .record
+        .asked_for(Provider::LiveKit, Some(&room_name));
     let identity = admission.authorize(wanted.participant_identity, Some(&room_name))?;
     let identity = identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
     let grant = JoinGrant {
-        participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
+        participant_name: wanted
+            .participant_name
+            .unwrap_or_else(|| ParticipantName::from(&identity)),
         participant_identity: identity,
         room_name,
         role: Role::Speaker,
         attachments: wanted.attachments,
     };
-    let validity = Validity::starting_at(admission.now, Lifetime::standard_endpoint(app.limits.ceiling));
-    let signer = app.secrets.livekit.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
+    let validity = Validity::starting_at(
+        admission.now,
+        Lifetime::standard_endpoint(app.limits.ceiling),
+    );
+    let signer = app
+        .secrets
+        .livekit
+        .fetched_value()
+        .await
+        .ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let participant_token = signer.sign(&grant, validity, jti)?;
     record.issued = Some(Issued::Token(jti));
-    let answer = Answer { server_url, participant_token, room_name: &grant.room_name, participant_name: &grant.participant_name };
+    let answer = Answer {
+        server_url,
+        participant_token,
+        room_name: &grant.room_name,
+        participant_name: &grant.participant_name,
+    };
     reply::json(StatusCode::CREATED, &answer)
 }

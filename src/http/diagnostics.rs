@@ -1,5 +1,5 @@
-//! `GET /api/diagnostics/realtime`: can each Realtime provider be asked, and what to do if not. It spends nothing; `POST` also
-//! mints one secret at each, which nobody gets to see.
+//! `GET /api/diagnostics/realtime`: can each Realtime provider be asked, and what to do if not. It
+//! spends nothing; `POST` also mints one secret at each, which nobody gets to see.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -55,18 +55,33 @@ struct Check {
 /// Asks each provider for its models.
 pub async fn probe<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
     let now = guard::operator(app, &mut request).await?;
-    let lines = app.upstreams.all().map(|(provider, upstream)| line(provider, upstream, now));
-    reply::json(StatusCode::OK, &Answer { providers: join_all(lines).await })
+    let lines = app
+        .upstreams
+        .all()
+        .map(|(provider, upstream)| line(provider, upstream, now));
+    reply::json(
+        StatusCode::OK,
+        &Answer {
+            providers: join_all(lines).await,
+        },
+    )
 }
 
-/// The same, and mints once. All providers at once: one after the other could take longer than a request may.
+/// The same, and mints once. All providers at once: one after the other could take longer than a
+/// request may.
 pub async fn probe_and_mint<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
     let now = guard::operator(app, &mut request).await?;
     request.record.action = Some((Action::DiagnoseRealtime, now));
     request.record.mints = true;
     let lines = app.upstreams.all().map(async |(provider, upstream)| {
         let (mint, trial) = mint(app, (provider, upstream), now).await.unzip();
-        (Line { mint, ..line(provider, upstream, now).await }, trial)
+        (
+            Line {
+                mint,
+                ..line(provider, upstream, now).await
+            },
+            trial,
+        )
     });
     let (providers, trials): (_, Vec<_>) = join_all(lines).await.into_iter().unzip();
     request.record.trials = Some(trials.into_iter().flatten().collect());
@@ -86,19 +101,44 @@ async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<
     }
 }
 
-/// `None` only for a provider without a model, which no configured one is, and without a hash key, without which no operator is let in.
-async fn mint(app: &App, to: (Provider, &Arc<Realtime>), now: SystemTime) -> Option<(Check, Trial)> {
+/// `None` only for a provider without a model, which no configured one is, and without a hash key,
+/// without which no operator is let in.
+async fn mint(
+    app: &App,
+    to: (Provider, &Arc<Realtime>),
+    now: SystemTime,
+) -> Option<(Check, Trial)> {
     let choices = &app.limits.choices;
     let model = choices.own_model(to.0)?;
-    let caller = app.secrets.hash_key.value()?.hash("diagnostics", b"operator");
+    let caller = app
+        .secrets
+        .hash_key
+        .value()?
+        .hash("diagnostics", b"operator");
     let stopwatch = Stopwatch::start();
-    let ask = Ask { model: model.clone(), voice: choices.voice.clone(), caller, now };
+    let ask = Ask {
+        model: model.clone(),
+        voice: choices.voice.clone(),
+        caller,
+        now,
+    };
     let outcome = match realtime::mint_permit(app, to, model, now).await {
-        Ok(permit) => realtime::ask_upstream(app, to.0, permit, ask).await.outcome.map_err(ApiError::Upstream),
+        Ok(permit) => realtime::ask_upstream(app, to.0, permit, ask)
+            .await
+            .outcome
+            .map_err(ApiError::Upstream),
         Err(error) => Err(error),
     };
     let check = check(&outcome, stopwatch.elapsed());
-    Some((check, (to.0, outcome.map(|secret| Issued::Secret(secret.session_id)).map_err(|error| error.kind().code))))
+    Some((
+        check,
+        (
+            to.0,
+            outcome
+                .map(|secret| Issued::Secret(secret.session_id))
+                .map_err(|error| error.kind().code),
+        ),
+    ))
 }
 
 fn check<T>(outcome: &Result<T, ApiError>, latency: Duration) -> Check {

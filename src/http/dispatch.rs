@@ -1,11 +1,14 @@
-//! The way of every request: id, route, answer, the headers that every answer carries, one access line.
+//! The way of every request: id, route, answer, the headers that every answer carries, one access
+//! line.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -34,7 +37,9 @@ const A_PANIC: &str = "a panic; the line before has its place";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Everything that roomkey answers on one connection, as one warp filter.
-pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
+pub(super) fn filter(
+    connection: Arc<Connection>,
+) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
     let rejected = Arc::clone(&connection);
     warp::any()
         .map(move || Arc::clone(&connection))
@@ -43,18 +48,31 @@ pub(super) fn filter(connection: Arc<Connection>) -> impl Filter<Extract = (impl
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional())
         .and(warp::body::stream())
-        .then(|connection: Arc<Connection>, method: Method, path: FullPath, headers: HeaderMap, refusal, body| async move {
-            let answer = answer(&connection, &method, path.as_str(), &headers, refusal, body);
-            match AssertUnwindSafe(answer).catch_unwind().await {
-                Ok(reply) => reply,
-                // Outside of what `bounded` catches. Without an answer the Functions host would send the request again and again.
-                Err(_panic) => panicked(&connection, &headers),
-            }
-        })
+        .then(
+            |connection: Arc<Connection>,
+             method: Method,
+             path: FullPath,
+             headers: HeaderMap,
+             refusal,
+             body| async move {
+                let answer = answer(&connection, &method, path.as_str(), &headers, refusal, body);
+                match AssertUnwindSafe(answer).catch_unwind().await {
+                    Ok(reply) => reply,
+                    // Outside of what `bounded` catches. Without an answer the Functions host would
+                    // send the request again and again.
+                    Err(_panic) => panicked(&connection, &headers),
+                }
+            },
+        )
         .recover(move |_: Rejection| {
             let request_id = rejected.app.entropy.uuid();
             tracing::error!(%request_id, "warp rejected a request");
-            async move { Ok::<_, Infallible>(complete(ApiError::Internal("warp rejected a request").into_reply(request_id), request_id)) }
+            async move {
+                Ok::<_, Infallible>(complete(
+                    ApiError::Internal("warp rejected a request").into_reply(request_id),
+                    request_id,
+                ))
+            }
         })
 }
 
@@ -62,7 +80,10 @@ fn panicked(connection: &Connection, headers: &HeaderMap) -> Reply {
     let app = &connection.app;
     app.metrics.panicked();
     let request_id = request::request_id(headers, &*app.entropy);
-    let mut reply = complete(ApiError::Internal(A_PANIC).into_reply(request_id), request_id);
+    let mut reply = complete(
+        ApiError::Internal(A_PANIC).into_reply(request_id),
+        request_id,
+    );
     cors::add_headers(&app.cors, headers, reply.headers_mut());
     connection.end_request();
     reply
@@ -94,23 +115,36 @@ async fn answer(
     let outcome = match (refusal, target) {
         (Some(refusal), _) => Err(refusal.into()),
         (None, Target::Route(route)) => {
-            let request = Request { headers, body: &mut body, peer: connection.peer, record: &mut account.record };
+            let request = Request {
+                headers,
+                body: &mut body,
+                peer: connection.peer,
+                record: &mut account.record,
+            };
             bounded(connection, route, request).await
         }
         (None, Target::Options(path)) => Ok(cors::options(&app.cors, path, headers)),
         (None, Target::WrongMethod(path)) => Err(ApiError::MethodNotAllowed { path }),
         (None, Target::Nothing) => Err(ApiError::NotFound),
     };
-    let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| (Some(error.kind().code), error.cause()));
-    let mut reply = complete(outcome.unwrap_or_else(|error| error.into_reply(request_id)), request_id);
+    let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| {
+        (Some(error.kind().code), error.cause())
+    });
+    let mut reply = complete(
+        outcome.unwrap_or_else(|error| error.into_reply(request_id)),
+        request_id,
+    );
     if let Some((budget, decision, now)) = &account.record.limit {
         rate_limit_headers::add(reply.headers_mut(), decision, budget, *now);
     }
     cors::add_headers(&app.cors, headers, reply.headers_mut());
-    // Whoever waits for "go on" is sent none after an answer, and need not send what would have to be thrown away.
+    // Whoever waits for "go on" is sent none after an answer, and need not send what would have to
+    // be thrown away.
     let sends_nothing = request::waits_to_continue(headers) && !account.record.has_read_body;
     if connection.is_refused || sends_nothing || !request::is_over(&mut body) {
-        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        reply
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     // Also after that: a client that has waited for "go on" for a while sends its body without it.
     if reply.headers().contains_key(CONNECTION) {
@@ -121,8 +155,8 @@ async fn answer(
     reply
 }
 
-/// What a request leaves behind in metrics and log: once, with its answer, or, while a secret is minted for it, when the caller
-/// hangs up and this is dropped.
+/// What a request leaves behind in metrics and log: once, with its answer, or, while a secret is
+/// minted for it, when the caller hangs up and this is dropped.
 struct Account<'a> {
     app: &'a App,
     edge: &'a Edge,
@@ -136,10 +170,24 @@ struct Account<'a> {
 }
 
 impl Account<'_> {
-    fn give(&mut self, status: StatusCode, code: Option<&'static str>, cause: Option<&'static str>) {
+    fn give(
+        &mut self,
+        status: StatusCode,
+        code: Option<&'static str>,
+        cause: Option<&'static str>,
+    ) {
         self.is_given = true;
         let upstream_id = self.record.upstream_id.take();
-        let Self { app, edge, request_id, method, headers, route, ref record, .. } = *self;
+        let Self {
+            app,
+            edge,
+            request_id,
+            method,
+            headers,
+            route,
+            ref record,
+            ..
+        } = *self;
         // The probe itself is neither counted nor logged: it comes many times a second.
         if route == routes::PROBE && code.is_none() {
             return;
@@ -147,11 +195,20 @@ impl Account<'_> {
         let duration = self.stopwatch.elapsed();
         app.metrics.request(route, status.as_str(), code, duration);
         let provider = record.provider.map(Provider::as_str);
-        let trace_id = TraceId::from_headers(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes));
-        let ids = Ids { request_id, trace_id };
+        let trace_id = TraceId::from_headers(
+            headers
+                .get_all(TRACEPARENT)
+                .iter()
+                .map(HeaderValue::as_bytes),
+        );
+        let ids = Ids {
+            request_id,
+            trace_id,
+        };
         for event in record.audit(code) {
             if event.action == Action::IssueToken {
-                app.metrics.token(provider.unwrap_or(NO_PROVIDER), event.outcome.as_str());
+                app.metrics
+                    .token(provider.unwrap_or(NO_PROVIDER), event.outcome.as_str());
             }
             if record.unlogged_budget.is_none() {
                 telemetry::audit(ids, &event);
@@ -179,24 +236,35 @@ impl Account<'_> {
 impl Drop for Account<'_> {
     fn drop(&mut self) {
         if self.record.mints && !self.is_given {
-            // No status of HTTP's own, for there is no answer: the one that proxies write down in such a case.
-            self.give(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), Some(ABANDONED), None);
+            // No status of HTTP's own, for there is no answer: the one that proxies write down in
+            // such a case.
+            self.give(
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+                Some(ABANDONED),
+                None,
+            );
         }
     }
 }
 
-/// Calls a route within the bounds of the edge. The probe and `GET /api/health` are answered also when all places are taken: who asks
-/// them would take a refusal for death.
-async fn bounded(connection: &Connection, route: &Route, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+/// Calls a route within the bounds of the edge. The probe and `GET /api/health` are answered also
+/// when all places are taken: who asks them would take a refusal for death.
+async fn bounded(
+    connection: &Connection,
+    route: &Route,
+    request: Request<'_, impl BodyStream>,
+) -> Result<Reply, ApiError> {
     let Connection { app, edge, .. } = connection;
     let time_left = connection.begin_request();
     let seat = edge.requests.take();
     let is_probe = route.path == routes::PROBE;
-    if (connection.is_refused && !is_probe) || (seat.is_none() && !is_probe && route.path != routes::HEALTH) {
+    if (connection.is_refused && !is_probe)
+        || (seat.is_none() && !is_probe && route.path != routes::HEALTH)
+    {
         return Err(ApiError::Overloaded);
     }
-    // A panic must end neither the process nor the connections that share it. Caught here and not by a spawned task, so that
-    // a client that goes away still cancels its request.
+    // A panic must end neither the process nor the connections that share it. Caught here and not
+    // by a spawned task, so that a client that goes away still cancels its request.
     let called = AssertUnwindSafe(routes::call(route, app, edge, request)).catch_unwind();
     match timeout(time_left, called).await {
         Ok(Ok(outcome)) => outcome,

@@ -1,5 +1,5 @@
-//! How much the edge bears at once and how long it waits. Past a bound the answer comes at once, so that whoever is within it
-//! does not notice.
+//! How much the edge bears at once and how long it waits. Past a bound the answer comes at once, so
+//! that whoever is within it does not notice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,12 +14,14 @@ use super::unlogged::UnloggedRefusals;
 pub struct Bounds {
     /// From the first byte of a request's head to its last.
     pub head: Duration,
-    /// From the first byte of a request to its answer; also how long a client may refuse to take an answer.
+    /// From the first byte of a request to its answer; also how long a client may refuse to take an
+    /// answer.
     pub request: Duration,
-    /// How long a connection may be silent between requests. The Functions host keeps idle ones for 60 s and must not find
-    /// one closed under a request.
+    /// How long a connection may be silent between requests. The Functions host keeps idle ones for
+    /// 60 s and must not find one closed under a request.
     pub idle: Duration,
-    /// How long requests in flight may go on after a stop was asked for. Orchestrators kill after 10 s.
+    /// How long requests in flight may go on after a stop was asked for. Orchestrators kill after
+    /// 10 s.
     pub drain: Duration,
     /// Connections that are served at once.
     pub connections: usize,
@@ -43,7 +45,8 @@ impl Default for Bounds {
     }
 }
 
-/// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is served within a millisecond.
+/// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is
+/// served within a millisecond.
 const LONG_HEADS: usize = 512;
 /// Requests with many header fields that are held at once, about 20 MB of them.
 const MANY_FIELDS: usize = 512;
@@ -59,8 +62,9 @@ pub struct Edge {
     pub refusals: Seats,
     /// Requests that are served.
     pub requests: Seats,
-    /// Heads longer than most that are held at once; the others wait within the time that a head may take. With up to 36 KiB each,
-    /// one for each connection would take more memory than everything else together.
+    /// Heads longer than most that are held at once; the others wait within the time that a head
+    /// may take. With up to 36 KiB each, one for each connection would take more memory than
+    /// everything else together.
     pub long_heads: Arc<Semaphore>,
     /// Requests with many header fields that are held at once; the others are refused.
     pub many_fields: Arc<Semaphore>,
@@ -76,7 +80,8 @@ impl Edge {
         Self {
             bounds,
             connections: Seats::new(bounds.connections),
-            // Enough to tell a crowd that it is one; past them connections are closed without a word.
+            // Enough to tell a crowd that it is one; past them connections are closed without a
+            // word.
             refusals: Seats::new(bounds.connections / 16 + 1),
             requests: Seats::new(bounds.requests),
             long_heads: Arc::new(Semaphore::new(LONG_HEADS)),
@@ -110,12 +115,16 @@ pub struct Seat<'a>(&'a AtomicUsize);
 
 impl Seats {
     const fn new(all: usize) -> Self {
-        Self { taken: AtomicUsize::new(0), all }
+        Self {
+            taken: AtomicUsize::new(0),
+            all,
+        }
     }
 
     /// Takes a seat if there is one.
     pub fn take(&self) -> Option<Seat<'_>> {
-        // Counted first and given back if it was too many, so that two callers cannot take the last one.
+        // Counted first and given back if it was too many, so that two callers cannot take the last
+        // one.
         let seat = Seat(&self.taken);
         (self.taken.fetch_add(1, Ordering::Relaxed) < self.all).then_some(seat)
     }
@@ -150,7 +159,10 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
                         if let Some(_seat) = seats.take() {
-                            most.fetch_max(SEATED.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                            most.fetch_max(
+                                SEATED.fetch_add(1, Ordering::SeqCst) + 1,
+                                Ordering::SeqCst,
+                            );
                             SEATED.fetch_sub(1, Ordering::SeqCst);
                         }
                     }

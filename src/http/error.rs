@@ -1,7 +1,7 @@
 //! One error type, one shape on the wire: problem details (RFC 9457).
 //!
-//! No text here ever holds a value that the client sent, what an upstream said, or a secret. `docs/errors.md` is written from
-//! [`KINDS`].
+//! No text here ever holds a value that the client sent, what an upstream said, or a secret.
+//! `docs/errors.md` is written from [`KINDS`].
 
 mod kinds;
 mod upstream;
@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 pub use self::kinds::KINDS;
 use self::kinds::{
-    AUTH_UNAVAILABLE, IDENTITY_MISMATCH, INSUFFICIENT_SCOPE, INTERNAL, INVALID_REQUEST, MALFORMED_JSON, METHOD_NOT_ALLOWED, MISDIRECTED,
-    MISDIRECTED_REMEDIATION, NOT_FOUND, ORIGIN_FORBIDDEN, OVERLOADED, PAYLOAD_TOO_LARGE, RATE_LIMITED, REQUEST_TIMEOUT, ROOM_FORBIDDEN,
+    AUTH_UNAVAILABLE, IDENTITY_MISMATCH, INSUFFICIENT_SCOPE, INTERNAL, INVALID_REQUEST,
+    MALFORMED_JSON, METHOD_NOT_ALLOWED, MISDIRECTED, MISDIRECTED_REMEDIATION, NOT_FOUND,
+    ORIGIN_FORBIDDEN, OVERLOADED, PAYLOAD_TOO_LARGE, RATE_LIMITED, REQUEST_TIMEOUT, ROOM_FORBIDDEN,
     UNAUTHENTICATED, UNSUPPORTED_MEDIA_TYPE,
 };
 use super::reply::{self, Reply};
@@ -32,7 +33,8 @@ pub enum ApiError {
     MalformedJson,
     /// Fields are wrong, unknown or missing.
     InvalidRequest(Vec<FieldError>),
-    /// No, bad or expired credentials; the reason reaches only the log, and there is none where there were no credentials.
+    /// No, bad or expired credentials; the reason reaches only the log, and there is none where
+    /// there were no credentials.
     Unauthenticated(Option<&'static str>),
     /// A scope or role is missing.
     InsufficientScope,
@@ -88,21 +90,29 @@ impl Kind {
     /// Whether the same request may succeed a little later.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
-            || self.code == upstream::ERROR.code
+        matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        ) || self.code == upstream::ERROR.code
     }
 }
 
-/// Seconds after which a full service is worth another try: requests are short, so seats come free at once.
+/// Seconds after which a full service is worth another try: requests are short, so seats come free
+/// at once.
 pub(super) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Seconds after which keys that were missing, the identity provider's or ours, may have come.
 const KEYS_RETRY_AFTER_SECONDS: u64 = 5;
 
-/// RFC 6750 §3: what to present, and what was wrong with it. A request without credentials is told no error.
+/// RFC 6750 §3: what to present, and what was wrong with it. A request without credentials is told
+/// no error.
 const NO_CREDENTIALS: HeaderValue = HeaderValue::from_static(r#"Bearer realm="roomkey""#);
-const INVALID_TOKEN: HeaderValue = HeaderValue::from_static(r#"Bearer realm="roomkey", error="invalid_token""#);
-const MISSING_SCOPE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="roomkey", error="insufficient_scope""#);
+const INVALID_TOKEN: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="roomkey", error="invalid_token""#);
+const MISSING_SCOPE: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="roomkey", error="insufficient_scope""#);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -186,26 +196,40 @@ impl ApiError {
             request_id,
             retryable: kind.retryable(),
             remediation: self.remediation(),
-            errors: if let Self::InvalidRequest(errors) = &self { errors } else { &[] },
+            errors: if let Self::InvalidRequest(errors) = &self {
+                errors
+            } else {
+                &[]
+            },
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut reply = reply::with_body(kind.status, "application/problem+json", body);
         match self {
             Self::MethodNotAllowed { path } => {
-                reply.headers_mut().extend(HeaderValue::try_from(routes::allow(path)).ok().map(|allow| (ALLOW, allow)));
+                reply.headers_mut().extend(
+                    HeaderValue::try_from(routes::allow(path))
+                        .ok()
+                        .map(|allow| (ALLOW, allow)),
+                );
             }
             // The rest of the body was not read, so the next request could not be found.
             Self::PayloadTooLarge | Self::RequestTimeout => {
-                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                reply
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Self::Overloaded => {
                 reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             Self::AuthUnavailable | Self::SecretUnavailable => {
-                reply.headers_mut().insert(RETRY_AFTER, KEYS_RETRY_AFTER_SECONDS.into());
+                reply
+                    .headers_mut()
+                    .insert(RETRY_AFTER, KEYS_RETRY_AFTER_SECONDS.into());
             }
             Self::Upstream(error) => {
-                reply.headers_mut().extend(upstream::retry_after(error).map(|seconds| (RETRY_AFTER, seconds.into())));
+                reply.headers_mut().extend(
+                    upstream::retry_after(error).map(|seconds| (RETRY_AFTER, seconds.into())),
+                );
             }
             Self::Unauthenticated(None) => {
                 reply.headers_mut().insert(WWW_AUTHENTICATE, NO_CREDENTIALS);
@@ -237,7 +261,9 @@ impl ApiError {
         match self {
             Self::Misdirected => Some(MISDIRECTED_REMEDIATION),
             Self::SecretUnavailable => Some(upstream::SECRET_REMEDIATION),
-            Self::OriginForbidden => Some("List the page's origin under cors.allowedOrigins in host.json."),
+            Self::OriginForbidden => {
+                Some("List the page's origin under cors.allowedOrigins in host.json.")
+            }
             Self::Upstream(error) => Some(upstream::remediation(*error)),
             Self::MalformedJson
             | Self::InvalidRequest(_)
@@ -262,26 +288,46 @@ impl ApiError {
     pub fn detail(&self) -> String {
         match self {
             Self::MalformedJson => "The body must be one JSON object in UTF-8.".to_owned(),
-            Self::InvalidRequest(errors) if errors.len() == 1 => "One field is not valid.".to_owned(),
+            Self::InvalidRequest(errors) if errors.len() == 1 => {
+                "One field is not valid.".to_owned()
+            }
             Self::InvalidRequest(errors) if errors.len() == MAX_LISTED_ERRORS => {
                 format!("At least {MAX_LISTED_ERRORS} fields are not valid.")
             }
             Self::InvalidRequest(errors) => format!("{} fields are not valid.", errors.len()),
-            Self::Unauthenticated(_) => "A valid credential in the right header is needed.".to_owned(),
-            Self::InsufficientScope => "The credential is valid, but lacks a scope or role that is required here.".to_owned(),
+            Self::Unauthenticated(_) => {
+                "A valid credential in the right header is needed.".to_owned()
+            }
+            Self::InsufficientScope => {
+                "The credential is valid, but lacks a scope or role that is required here."
+                    .to_owned()
+            }
             Self::IdentityMismatch => "The identity asked for is not the caller's own.".to_owned(),
-            Self::RoomForbidden => "The caller may not enter the room asked for, or may enter none.".to_owned(),
-            Self::OriginForbidden => "The Origin header names a page that is neither this site's own nor on the list.".to_owned(),
+            Self::RoomForbidden => {
+                "The caller may not enter the room asked for, or may enter none.".to_owned()
+            }
+            Self::OriginForbidden => {
+                "The Origin header names a page that is neither this site's own nor on the list."
+                    .to_owned()
+            }
             Self::RateLimited => "The budget is used up for now.".to_owned(),
             Self::AuthUnavailable => "The identity provider's keys are not here yet.".to_owned(),
-            Self::SecretUnavailable => "A secret that this needs has not come from Key Vault yet.".to_owned(),
-            Self::Misdirected => "The Host of the request is not a name of this machine.".to_owned(),
+            Self::SecretUnavailable => {
+                "A secret that this needs has not come from Key Vault yet.".to_owned()
+            }
+            Self::Misdirected => {
+                "The Host of the request is not a name of this machine.".to_owned()
+            }
             Self::NotFound => "The path leads nowhere.".to_owned(),
             Self::MethodNotAllowed { path } => format!("Allowed here: {}.", routes::allow(path)),
             Self::PayloadTooLarge => format!("The body may have at most {MAX_BODY_BYTES} bytes."),
-            Self::UnsupportedMediaType => "The body must be application/json in UTF-8, without Content-Encoding.".to_owned(),
+            Self::UnsupportedMediaType => {
+                "The body must be application/json in UTF-8, without Content-Encoding.".to_owned()
+            }
             Self::RequestTimeout => "The request must be complete within 10 s.".to_owned(),
-            Self::Overloaded => "Too many requests are being served; this one was not looked at.".to_owned(),
+            Self::Overloaded => {
+                "Too many requests are being served; this one was not looked at.".to_owned()
+            }
             Self::Upstream(error) => upstream::detail(*error).to_owned(),
             Self::Internal(_) => "The fault is on this side; the log has its cause.".to_owned(),
         }

@@ -1,8 +1,8 @@
 //! Who may go on: callers whom somebody vouches for, and not more often than they may.
 //!
-//! Every handler of a guarded route calls one of these first. What [`caller()`] returns is the proof that lets a handler read a body,
-//! so that one which reads it without a guard does not compile; `tests/api/callers.rs` holds every route against every kind of
-//! caller.
+//! Every handler of a guarded route calls one of these first. What [`caller()`] returns is the
+//! proof that lets a handler read a body, so that one which reads it without a guard does not
+//! compile; `tests/api/callers.rs` holds every route against every kind of caller.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,7 +21,8 @@ use crate::domain::caller_hash::CallerHash;
 use crate::domain::names::{ParticipantIdentity, RoomName};
 use crate::domain::rate_limit::{Budget, Cost, Decision};
 
-/// What all hashes of callers are made for: counters and logs name a caller alike, so that an operator finds one by the other.
+/// What all hashes of callers are made for: counters and logs name a caller alike, so that an
+/// operator finds one by the other.
 const PURPOSE: &str = "caller";
 
 const ADMIN_KEY: HeaderName = HeaderName::from_static("x-admin-api-key");
@@ -29,15 +30,16 @@ const ADMIN_KEY: HeaderName = HeaderName::from_static("x-admin-api-key");
 /// A caller who may go on.
 pub struct Admission {
     caller: Arc<Caller>,
-    /// Stands for the caller in counters, in the log, and at an upstream that wants to tell end users apart.
+    /// Stands for the caller in counters, in the log, and at an upstream that wants to tell end
+    /// users apart.
     pub caller_hash: CallerHash,
     /// The request's one clock reading.
     pub now: SystemTime,
 }
 
 impl Admission {
-    /// The policy, once it is known what the caller wants: the identity under which it goes on, `None` for an anonymous caller
-    /// without a wish.
+    /// The policy, once it is known what the caller wants: the identity under which it goes on,
+    /// `None` for an anonymous caller without a wish.
     ///
     /// # Errors
     /// 403 for a missing scope, somebody else's identity, or a room that is not the caller's.
@@ -53,9 +55,13 @@ impl Admission {
 /// Lets a caller ask for a key, and takes the request from the caller's budget.
 ///
 /// # Errors
-/// 403 for a web page that may not ask, 401 without good credentials, 503 where those cannot be checked or nobody can be counted, 429
-/// past the budget.
-pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) -> Result<Admission, ApiError> {
+/// 403 for a web page that may not ask, 401 without good credentials, 503 where those cannot be
+/// checked or nobody can be counted, 429 past the budget.
+pub async fn caller<B>(
+    app: &App,
+    request: &mut Request<'_, B>,
+    action: Action,
+) -> Result<Admission, ApiError> {
     let now = app.clock.now();
     request.record.action = Some((action, now));
     check_origin(app, request)?;
@@ -63,12 +69,16 @@ pub async fn caller<B>(app: &App, request: &mut Request<'_, B>, action: Action) 
     if let Some(budget) = app.budgets.tokens {
         take(app, request.record, budget, hash, now).await?;
     }
-    Ok(Admission { caller, caller_hash: hash, now })
+    Ok(Admission {
+        caller,
+        caller_hash: hash,
+        now,
+    })
 }
 
-/// Takes one from the caller's budget of Realtime client secrets. Called last, with a turn at the upstream in hand, so that no
-/// request that is refused anyway costs one; what the upstream makes of it does not matter, since a secret may exist that never
-/// arrived.
+/// Takes one from the caller's budget of Realtime client secrets. Called last, with a turn at the
+/// upstream in hand, so that no request that is refused anyway costs one; what the upstream makes
+/// of it does not matter, since a secret may exist that never arrived.
 ///
 /// # Errors
 /// 429 past the budget.
@@ -79,11 +89,13 @@ pub async fn mint(app: &App, record: &mut Record, admission: &Admission) -> Resu
     }
 }
 
-/// Lets an operator in: by one of the keys, or by the role. Returns the request's one clock reading.
+/// Lets an operator in: by one of the keys, or by the role. Returns the request's one clock
+/// reading.
 ///
 /// # Errors
-/// 403 for a web page that may not ask, 401 without good credentials, 403 for a caller without the role, 429 after too many wrong keys from one address, 503 while the
-/// keys, or the one under which addresses are counted, are not there.
+/// 403 for a web page that may not ask, 401 without good credentials, 403 for a caller without the
+/// role, 429 after too many wrong keys from one address, 503 while the keys, or the one under which
+/// addresses are counted, are not there.
 pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<SystemTime, ApiError> {
     let now = app.clock.now();
     check_origin(app, request)?;
@@ -94,22 +106,34 @@ pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<Syst
         return Err(ApiError::Unauthenticated(None));
     }
     let (caller, _) = recognized(app, request, now).await?;
-    if caller.is_admin() { Ok(now) } else { Err(ApiError::InsufficientScope) }
+    if caller.is_admin() {
+        Ok(now)
+    } else {
+        Err(ApiError::InsufficientScope)
+    }
 }
 
-/// Where a cookie signs callers in, a page of another site could ask in its visitor's name: it is refused before it can use up a
-/// budget of the visitor's.
+/// Where a cookie signs callers in, a page of another site could ask in its visitor's name: it is
+/// refused before it can use up a budget of the visitor's.
 fn check_origin<B>(app: &App, request: &Request<'_, B>) -> Result<(), ApiError> {
     match app.callers {
-        Callers::EasyAuth(_) if !origin::may_ask(&app.cors, request.headers) => Err(ApiError::OriginForbidden),
+        Callers::EasyAuth(_) if !origin::may_ask(&app.cors, request.headers) => {
+            Err(ApiError::OriginForbidden)
+        }
         Callers::EasyAuth(_) | Callers::Oidc(_) | Callers::Anonymous => Ok(()),
     }
 }
 
 /// Finds out who asks, and notes it.
-async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(Arc<Caller>, CallerHash), ApiError> {
+async fn recognized<B>(
+    app: &App,
+    request: &mut Request<'_, B>,
+    now: SystemTime,
+) -> Result<(Arc<Caller>, CallerHash), ApiError> {
     let mut authenticated = caller::authenticate(app, request, now).await;
-    if matches!(authenticated, Err(Stranger::UnknownKey(_))) && may_look_for_keys(app, request, now).await? {
+    if matches!(authenticated, Err(Stranger::UnknownKey(_)))
+        && may_look_for_keys(app, request, now).await?
+    {
         authenticated = caller::authenticate_with_newer_keys(app, request, now).await;
     }
     let caller = match authenticated {
@@ -121,21 +145,39 @@ async fn recognized<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime)
     Ok((caller, hash))
 }
 
-/// Wrong keys count against the address, and past the budget no key opens anything: guessing must not go on. Right ones never count,
-/// so that neither an operator elsewhere nor many at once notice.
+/// Wrong keys count against the address, and past the budget no key opens anything: guessing must
+/// not go on. Right ones never count, so that neither an operator elsewhere nor many at once
+/// notice.
 ///
-/// Invariant: however many ask at the same time, the answers are those of some order one after the other, because one step of the
-/// counters both decides and counts. That step comes last, so what was compared before it is told to nobody whom it refuses: a right
-/// and a wrong key then get the same answer, after the same work. `tests/real/wrong_keys.rs` holds this against a slow Redis.
-async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> Result<(), ApiError> {
+/// Invariant: however many ask at the same time, the answers are those of some order one after the
+/// other, because one step of the counters both decides and counts. That step comes last, so what
+/// was compared before it is told to nobody whom it refuses: a right and a wrong key then get the
+/// same answer, after the same work. `tests/real/wrong_keys.rs` holds this against a slow Redis.
+async fn by_key<B>(
+    app: &App,
+    request: &mut Request<'_, B>,
+    now: SystemTime,
+) -> Result<(), ApiError> {
     let address = of_address(app, request).await?;
-    let known = app.secrets.admin_keys.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
+    let known = app
+        .secrets
+        .admin_keys
+        .fetched_value()
+        .await
+        .ok_or(ApiError::SecretUnavailable)?;
     let mut keys = request.headers.get_all(ADMIN_KEY).iter();
     let only = keys.next().filter(|_| keys.next().is_none());
     let found = only.and_then(|key| known.find(key.as_bytes()));
     let budget = app.budgets.wrong_keys;
-    let cost = if found.is_some() { Cost::Nothing } else { Cost::One };
-    let decision = app.counters.decide_local_first(&budget, address, now, cost).await;
+    let cost = if found.is_some() {
+        Cost::Nothing
+    } else {
+        Cost::One
+    };
+    let decision = app
+        .counters
+        .decide_local_first(&budget, address, now, cost)
+        .await;
     allowed(app, request.record, budget, decision, now)?;
     let Some(id) = found else {
         app.metrics.auth_rejected(WRONG_ADMIN_KEY);
@@ -146,10 +188,16 @@ async fn by_key<B>(app: &App, request: &mut Request<'_, B>, now: SystemTime) -> 
     Ok(())
 }
 
-/// The answer to a stranger. Wrong credentials count against the address. Past that budget the answer stays the same, since a client
-/// whose token has expired must learn just that, and good ones from there are still accepted, since a signature cannot be guessed;
-/// but the refusal leaves no line of its own.
-async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger, now: SystemTime) -> ApiError {
+/// The answer to a stranger. Wrong credentials count against the address. Past that budget the
+/// answer stays the same, since a client whose token has expired must learn just that, and good
+/// ones from there are still accepted, since a signature cannot be guessed; but the refusal leaves
+/// no line of its own.
+async fn refused<B>(
+    app: &App,
+    request: &mut Request<'_, B>,
+    stranger: Stranger,
+    now: SystemTime,
+) -> ApiError {
     match stranger {
         Stranger::NoCredentials => ApiError::Unauthenticated(None),
         Stranger::CannotTell => ApiError::AuthUnavailable,
@@ -169,18 +217,39 @@ async fn refused<B>(app: &App, request: &mut Request<'_, B>, stranger: Stranger,
     }
 }
 
-/// Whether a token with an unknown key may cause a look-up of keys and wait for it: not where too many were refused already.
-async fn may_look_for_keys<B>(app: &App, request: &Request<'_, B>, now: SystemTime) -> Result<bool, ApiError> {
+/// Whether a token with an unknown key may cause a look-up of keys and wait for it: not where too
+/// many were refused already.
+async fn may_look_for_keys<B>(
+    app: &App,
+    request: &Request<'_, B>,
+    now: SystemTime,
+) -> Result<bool, ApiError> {
     let address = of_address(app, request).await?;
-    Ok(app.counters.peek(&app.budgets.refused_bearers, address, now).await.allowed)
+    Ok(app
+        .counters
+        .peek(&app.budgets.refused_bearers, address, now)
+        .await
+        .allowed)
 }
 
-async fn take(app: &App, record: &mut Record, budget: Budget, key: CallerHash, now: SystemTime) -> Result<(), ApiError> {
+async fn take(
+    app: &App,
+    record: &mut Record,
+    budget: Budget,
+    key: CallerHash,
+    now: SystemTime,
+) -> Result<(), ApiError> {
     let decision = app.counters.take(&budget, key, now).await;
     allowed(app, record, budget, decision, now)
 }
 
-fn allowed(app: &App, record: &mut Record, budget: Budget, decision: Decision, now: SystemTime) -> Result<(), ApiError> {
+fn allowed(
+    app: &App,
+    record: &mut Record,
+    budget: Budget,
+    decision: Decision,
+    now: SystemTime,
+) -> Result<(), ApiError> {
     record.limit = Some((budget, decision, now));
     if decision.allowed {
         return Ok(());
@@ -196,6 +265,11 @@ async fn of_address<B>(app: &App, request: &Request<'_, B>) -> Result<CallerHash
 }
 
 async fn hash(app: &App, name: &[u8]) -> Result<CallerHash, ApiError> {
-    let key = app.secrets.hash_key.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
+    let key = app
+        .secrets
+        .hash_key
+        .fetched_value()
+        .await
+        .ok_or(ApiError::SecretUnavailable)?;
     Ok(key.hash(PURPOSE, name))
 }

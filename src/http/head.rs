@@ -1,4 +1,5 @@
-//! What is looked at in a head before the route table is asked: its `Host`, and whether there is room for a head of many fields.
+//! What is looked at in a head before the route table is asked: its `Host`, and whether there is
+//! room for a head of many fields.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use super::edge::Edge;
 use super::error::ApiError;
 use super::host::{self, HostFault};
 
-/// Header fields that no bound of its own holds. Browsers send about 20, and Azure's front ends add as many.
+/// Header fields that no bound of its own holds. Browsers send about 20, and Azure's front ends add
+/// as many.
 const USUAL_FIELDS: usize = 48;
 
 /// Why a request is refused for its head.
@@ -20,8 +22,9 @@ pub enum HeadRefusal {
     Crowded,
 }
 
-/// Checks a head, and notes a refusal in the request's extensions. A head of many fields takes some 40 KB once it is parsed, so it
-/// holds one of a bounded number of places for as long as the request lives. Attacker-controlled.
+/// Checks a head, and notes a refusal in the request's extensions. A head of many fields takes some
+/// 40 KB once it is parsed, so it holds one of a bounded number of places for as long as the
+/// request lives. Attacker-controlled.
 pub fn check<B>(request: &mut Request<B>, edge: &Edge, loopback_only: bool) {
     let mut refusal = host::check(request, loopback_only).map(HeadRefusal::Host);
     if request.headers().len() > USUAL_FIELDS {

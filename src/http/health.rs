@@ -49,26 +49,45 @@ pub fn probe() -> Reply {
 
 /// The process serves.
 pub fn alive() -> Result<Reply, ApiError> {
-    reply::json(StatusCode::OK, &Alive { status: "healthy", message: "roomkey is alive.", version: env!("CARGO_PKG_VERSION") })
+    reply::json(
+        StatusCode::OK,
+        &Alive {
+            status: "healthy",
+            message: "roomkey is alive.",
+            version: env!("CARGO_PKG_VERSION"),
+        },
+    )
 }
 
-/// Everything that a token needs is there, until a stop is asked for: the identity provider's keys where callers are told apart by
-/// them, the secrets that stand in Key Vault, and a token of Entra ID where that opens Azure `OpenAI`. What only operators need, and the
-/// address of Redis, for which a local limit stands in, is listed and not waited for.
+/// Everything that a token needs is there, until a stop is asked for: the identity provider's keys
+/// where callers are told apart by them, the secrets that stand in Key Vault, and a token of Entra
+/// ID where that opens Azure `OpenAI`. What only operators need, and the address of Redis, for
+/// which a local limit stands in, is listed and not waited for.
 pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
     let now = app.clock.now();
     let provider = match &app.callers {
         Callers::Anonymous | Callers::EasyAuth(_) => None,
         Callers::Oidc(oidc) => Some(identity_provider(oidc, now)),
     };
-    let dependencies: Vec<_> = provider.into_iter().chain(app.secret_statuses(now).map(secret)).collect();
-    let misses = dependencies.iter().any(|dependency| dependency.needed && dependency.state == State::Missing);
+    let dependencies: Vec<_> = provider
+        .into_iter()
+        .chain(app.secret_statuses(now).map(secret))
+        .collect();
+    let misses = dependencies
+        .iter()
+        .any(|dependency| dependency.needed && dependency.state == State::Missing);
     let (code, status) = match (edge.is_stopping(), misses) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "waiting"),
         (false, false) => (StatusCode::OK, "ready"),
     };
-    let mut reply = reply::json(code, &Ready { status, dependencies })?;
+    let mut reply = reply::json(
+        code,
+        &Ready {
+            status,
+            dependencies,
+        },
+    )?;
     if code == StatusCode::SERVICE_UNAVAILABLE {
         reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
@@ -83,9 +102,19 @@ fn identity_provider(oidc: &Oidc, now: SystemTime) -> Dependency {
         Some(_) if is_fresh => State::Fresh,
         Some(_) => State::Stale,
     };
-    Dependency { name: "identity-provider", state, since: fetched_at.map(Rfc3339::of), needed: true }
+    Dependency {
+        name: "identity-provider",
+        state,
+        since: fetched_at.map(Rfc3339::of),
+        needed: true,
+    }
 }
 
 fn secret(status: SecretStatus) -> Dependency {
-    Dependency { name: status.name, state: status.state, since: status.read_at.map(Rfc3339::of), needed: status.needed }
+    Dependency {
+        name: status.name,
+        state: status.state,
+        since: status.read_at.map(Rfc3339::of),
+        needed: status.needed,
+    }
 }

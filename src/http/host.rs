@@ -1,4 +1,5 @@
-//! The `Host` of a request (RFC 9112 §3.2): whether there is one, and whether it names this machine where only this machine may ask.
+//! The `Host` of a request (RFC 9112 §3.2): whether there is one, and whether it names this machine
+//! where only this machine may ask.
 
 use std::net::IpAddr;
 
@@ -28,7 +29,8 @@ pub fn check<B>(request: &Request<B>, loopback_only: bool) -> Option<HostFault> 
     if !loopback_only {
         return None;
     }
-    // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2). Without either no browser has sent the request.
+    // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2). Without either no
+    // browser has sent the request.
     let is_here = match (request.uri().authority(), host) {
         (Some(authority), _) => is_loopback(authority),
         (None, Some(host)) => names_loopback(host.as_bytes()),
@@ -37,18 +39,24 @@ pub fn check<B>(request: &Request<B>, loopback_only: bool) -> Option<HostFault> 
     (!is_here).then_some(HostFault::Elsewhere)
 }
 
-/// Returns whether a host with its port, as `Host` and `Origin` have it, is of the loopback interface.
+/// Returns whether a host with its port, as `Host` and `Origin` have it, is of the loopback
+/// interface.
 pub fn names_loopback(text: &[u8]) -> bool {
     Authority::try_from(text).is_ok_and(|authority| is_loopback(&authority))
 }
 
-/// Whether a name is of the loopback interface: `localhost` and what is below it (RFC 6761 §6.3), or an address.
+/// Whether a name is of the loopback interface: `localhost` and what is below it (RFC 6761 §6.3),
+/// or an address.
 fn is_loopback(authority: &Authority) -> bool {
     if authority.as_str().contains('@') {
         return false;
     }
     let host = authority.host();
-    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).or(Some(host)).and_then(|host| host.parse().ok())
+    if let Some(address) = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .or(Some(host))
+        .and_then(|host| host.parse().ok())
     {
         let address: IpAddr = address;
         return address.to_canonical().is_loopback();
@@ -60,9 +68,10 @@ fn is_loopback(authority: &Authority) -> bool {
 impl From<HostFault> for ApiError {
     fn from(fault: HostFault) -> Self {
         match fault {
-            HostFault::NotOne => {
-                Self::InvalidRequest(vec![FieldError { field: "Host".into(), message: "must be there exactly once".into() }])
-            }
+            HostFault::NotOne => Self::InvalidRequest(vec![FieldError {
+                field: "Host".into(),
+                message: "must be there exactly once".into(),
+            }]),
             HostFault::Elsewhere => Self::Misdirected,
         }
     }
@@ -84,12 +93,24 @@ mod tests {
     fn a_request_has_one_host_and_an_old_one_may_have_none() {
         for (version, hosts, expected) in [
             (Version::HTTP_11, &[][..], Some(HostFault::NotOne)),
-            (Version::HTTP_11, &["localhost", "localhost"], Some(HostFault::NotOne)),
+            (
+                Version::HTTP_11,
+                &["localhost", "localhost"],
+                Some(HostFault::NotOne),
+            ),
             (Version::HTTP_11, &["localhost"], None),
             (Version::HTTP_10, &[], None),
-            (Version::HTTP_10, &["localhost", "localhost"], Some(HostFault::NotOne)),
+            (
+                Version::HTTP_10,
+                &["localhost", "localhost"],
+                Some(HostFault::NotOne),
+            ),
         ] {
-            assert_eq!(checked(version, "/", hosts), expected, "{version:?} {hosts:?}");
+            assert_eq!(
+                checked(version, "/", hosts),
+                expected,
+                "{version:?} {hosts:?}"
+            );
         }
     }
 
@@ -125,13 +146,23 @@ mod tests {
             "::1",
             "2130706433",
         ] {
-            assert_eq!(checked(Version::HTTP_11, "/", &[elsewhere]), Some(HostFault::Elsewhere), "{elsewhere}");
+            assert_eq!(
+                checked(Version::HTTP_11, "/", &[elsewhere]),
+                Some(HostFault::Elsewhere),
+                "{elsewhere}"
+            );
         }
     }
 
     #[test]
     fn a_target_in_absolute_form_takes_the_place_of_the_header() {
-        assert_eq!(checked(Version::HTTP_11, "http://evil.example/", &["localhost"]), Some(HostFault::Elsewhere));
-        assert_eq!(checked(Version::HTTP_11, "http://localhost/", &["evil.example"]), None);
+        assert_eq!(
+            checked(Version::HTTP_11, "http://evil.example/", &["localhost"]),
+            Some(HostFault::Elsewhere)
+        );
+        assert_eq!(
+            checked(Version::HTTP_11, "http://localhost/", &["evil.example"]),
+            None
+        );
     }
 }

@@ -13,7 +13,17 @@ use crate::telemetry;
 /// Writes all metrics down.
 pub async fn scrape<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
     let now = guard::operator(app, &mut request).await?;
-    let scrape = Scrape { log_lines_dropped: telemetry::lines_dropped().to_vec(), ..app.scrape(now) };
-    let text = app.metrics.render(&scrape).map_err(|_| ApiError::Internal("the metrics could not be written"))?;
-    Ok(reply::with_body(StatusCode::OK, CONTENT_TYPE, text.into_bytes()))
+    let scrape = Scrape {
+        log_lines_dropped: telemetry::lines_dropped().to_vec(),
+        ..app.scrape(now)
+    };
+    let text = app
+        .metrics
+        .render(&scrape)
+        .map_err(|_| ApiError::Internal("the metrics could not be written"))?;
+    Ok(reply::with_body(
+        StatusCode::OK,
+        CONTENT_TYPE,
+        text.into_bytes(),
+    ))
 }

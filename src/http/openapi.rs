@@ -1,4 +1,5 @@
-//! The OpenAPI description of every route. The tests hold each answer and the route table against it.
+//! The OpenAPI description of every route. The tests hold each answer and the route table against
+//! it.
 
 use http::StatusCode;
 

@@ -1,8 +1,10 @@
 //! Which web pages may ask where a cookie signs callers in (contract: `origin_forbidden`).
 //!
-//! A browser sends the cookie of Azure's built-in sign-in with a form or a "simple" request of any page (cross-site request forgery),
-//! and names the page in `Origin`, which no page can change. Programs send no `Origin` and are not concerned. Of the headers that say
-//! which site this is, a page of another site can set none either: a browser asks first (a CORS preflight) before it sends them.
+//! A browser sends the cookie of Azure's built-in sign-in with a form or a "simple" request of any
+//! page (cross-site request forgery), and names the page in `Origin`, which no page can change.
+//! Programs send no `Origin` and are not concerned. Of the headers that say which site this is, a
+//! page of another site can set none either: a browser asks first (a CORS preflight) before it
+//! sends them.
 //!
 //! # Source
 //! The Fetch standard, "`Origin` header"; OWASP, Cross-Site Request Forgery Prevention.
@@ -18,18 +20,25 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The address that the browser used, behind Static Web Apps.
 const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-ms-original-url");
 
-/// Returns whether the page that asks, if one does, is the site's own or on the list. Several origins, and `null`, are none.
+/// Returns whether the page that asks, if one does, is the site's own or on the list. Several
+/// origins, and `null`, are none.
 pub fn may_ask(cors: &Cors, headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
-    let Some(origin) = origins.next() else { return true };
-    origins.next().is_none() && origin.to_str().is_ok_and(|origin| is_listed(cors, origin, headers) || is_own(origin, headers))
+    let Some(origin) = origins.next() else {
+        return true;
+    };
+    origins.next().is_none()
+        && origin
+            .to_str()
+            .is_ok_and(|origin| is_listed(cors, origin, headers) || is_own(origin, headers))
 }
 
 fn is_listed(cors: &Cors, origin: &str, headers: &HeaderMap) -> bool {
     match &cors.origins {
         Origins::NoFile => false,
         Origins::Listed(listed) => listed.iter().any(|one| one == origin),
-        // `*` never goes together with credentials, so an honest page that it admits sends no cookie.
+        // `*` never goes together with credentials, so an honest page that it admits sends no
+        // cookie.
         Origins::Any => !headers.contains_key(COOKIE),
     }
 }
@@ -38,27 +47,47 @@ fn is_listed(cors: &Cors, origin: &str, headers: &HeaderMap) -> bool {
 fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let host = if let Some(host) = origin.strip_prefix("https://") {
         host
-    } else if let Some(host) = origin.strip_prefix("http://").filter(|host| names_loopback(host.as_bytes())) {
+    } else if let Some(host) = origin
+        .strip_prefix("http://")
+        .filter(|host| names_loopback(host.as_bytes()))
+    {
         host
     } else {
         return false;
     };
-    let is_host = |named: &str| without_default_port(named).eq_ignore_ascii_case(without_default_port(host));
-    let original = last(headers, &ORIGINAL_URL).and_then(authority).is_some_and(is_host);
-    original || [FORWARDED_HOST, HOST].iter().filter_map(|name| last(headers, name)).any(is_host)
+    let is_host =
+        |named: &str| without_default_port(named).eq_ignore_ascii_case(without_default_port(host));
+    let original = last(headers, &ORIGINAL_URL)
+        .and_then(authority)
+        .is_some_and(is_host);
+    original
+        || [FORWARDED_HOST, HOST]
+            .iter()
+            .filter_map(|name| last(headers, name))
+            .any(is_host)
 }
 
 /// The host and port of an absolute address.
 fn authority(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    (scheme.eq_ignore_ascii_case("https") || names_loopback(authority.as_bytes())).then_some(authority)
+    (scheme.eq_ignore_ascii_case("https") || names_loopback(authority.as_bytes()))
+        .then_some(authority)
 }
 
 /// The last value of a header: what is nearest to us has written it.
 fn last<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    let value = headers.get_all(name).iter().next_back().map(HeaderValue::to_str)?.ok()?;
-    value.rsplit(',').next().map(str::trim).filter(|value| !value.is_empty())
+    let value = headers
+        .get_all(name)
+        .iter()
+        .next_back()
+        .map(HeaderValue::to_str)?
+        .ok()?;
+    value
+        .rsplit(',')
+        .next()
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
 }
 
 fn without_default_port(host: &str) -> &str {
@@ -72,7 +101,12 @@ mod tests {
     const SITE: (&str, &str) = ("host", "app.azurewebsites.net");
 
     fn asks(cors: &Cors, headers: &[(&str, &str)]) -> bool {
-        let pair = |(name, value): &(&str, &str)| (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+        let pair = |(name, value): &(&str, &str)| {
+            (
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::try_from(*value).unwrap(),
+            )
+        };
         let mut map = HeaderMap::new();
         for (name, value) in headers.iter().map(pair) {
             map.append(name, value);
@@ -81,12 +115,21 @@ mod tests {
     }
 
     fn listed(origins: &[&str]) -> Cors {
-        Cors { origins: Origins::Listed(origins.iter().map(|&origin| origin.to_owned()).collect()), credentials: false }
+        Cors {
+            origins: Origins::Listed(origins.iter().map(|&origin| origin.to_owned()).collect()),
+            credentials: false,
+        }
     }
 
     #[test]
     fn only_the_sites_own_pages_ask_where_none_is_listed() {
-        for cors in [listed(&[]), Cors { origins: Origins::NoFile, credentials: false }] {
+        for cors in [
+            listed(&[]),
+            Cors {
+                origins: Origins::NoFile,
+                credentials: false,
+            },
+        ] {
             for (origin, own) in [
                 ("https://app.azurewebsites.net", true),
                 ("https://APP.azurewebsites.net", true),
@@ -101,7 +144,10 @@ mod tests {
                 ("https://user@app.azurewebsites.net", false),
                 ("app.azurewebsites.net", false),
                 ("capacitor://app.azurewebsites.net", false),
-                ("https://app.azurewebsites.net, https://app.azurewebsites.net", false),
+                (
+                    "https://app.azurewebsites.net, https://app.azurewebsites.net",
+                    false,
+                ),
                 ("https://app.azurewebsites.net https://evil.example", false),
                 ("null", false),
                 ("https://", false),
@@ -110,9 +156,19 @@ mod tests {
                 assert_eq!(asks(&cors, &[SITE, ("origin", origin)]), own, "{origin}");
             }
             assert!(asks(&cors, &[SITE]), "a program sends no origin");
-            assert!(!asks(&cors, &[("origin", "https://app.azurewebsites.net")]), "no host");
-            assert!(!asks(&cors, &[("host", ""), ("origin", "https://")]), "an empty host is nobody's");
-            let twice = [SITE, ("origin", "https://app.azurewebsites.net"), ("origin", "https://app.azurewebsites.net")];
+            assert!(
+                !asks(&cors, &[("origin", "https://app.azurewebsites.net")]),
+                "no host"
+            );
+            assert!(
+                !asks(&cors, &[("host", ""), ("origin", "https://")]),
+                "an empty host is nobody's"
+            );
+            let twice = [
+                SITE,
+                ("origin", "https://app.azurewebsites.net"),
+                ("origin", "https://app.azurewebsites.net"),
+            ];
             assert!(!asks(&cors, &twice), "two origins");
         }
     }
@@ -120,30 +176,84 @@ mod tests {
     #[test]
     fn the_site_is_known_by_the_name_that_the_browser_used() {
         let cors = listed(&[]);
-        let behind_the_host = [("host", "127.0.0.1:4711"), ("x-forwarded-host", "app.azurewebsites.net")];
-        let behind_swa = [SITE, ("x-ms-original-url", "https://calm-sea-1.2.azurestaticapps.net/api/token?x=https://evil.example")];
+        let behind_the_host = [
+            ("host", "127.0.0.1:4711"),
+            ("x-forwarded-host", "app.azurewebsites.net"),
+        ];
+        let behind_swa = [
+            SITE,
+            (
+                "x-ms-original-url",
+                "https://calm-sea-1.2.azurestaticapps.net/api/token?x=https://evil.example",
+            ),
+        ];
         for (headers, origin, own) in [
             (&behind_the_host[..], "https://app.azurewebsites.net", true),
             (&behind_the_host, "https://evil.example", false),
-            (&behind_swa, "https://calm-sea-1.2.azurestaticapps.net", true),
+            (
+                &behind_swa,
+                "https://calm-sea-1.2.azurestaticapps.net",
+                true,
+            ),
             (&behind_swa, "https://evil.example", false),
-            (&[SITE, ("x-ms-original-url", "http://calm-sea-1.2.azurestaticapps.net/")], "https://calm-sea-1.2.azurestaticapps.net", false),
-            (&[SITE, ("x-ms-original-url", "calm-sea-1.2.azurestaticapps.net")], "https://calm-sea-1.2.azurestaticapps.net", false),
-            (&[SITE, ("x-forwarded-host", "a.example, b.example")], "https://b.example", true),
-            (&[SITE, ("x-forwarded-host", "a.example, b.example")], "https://a.example", false),
-            (&[("host", "a.example"), ("host", "b.example")], "https://b.example", true),
+            (
+                &[
+                    SITE,
+                    (
+                        "x-ms-original-url",
+                        "http://calm-sea-1.2.azurestaticapps.net/",
+                    ),
+                ],
+                "https://calm-sea-1.2.azurestaticapps.net",
+                false,
+            ),
+            (
+                &[
+                    SITE,
+                    ("x-ms-original-url", "calm-sea-1.2.azurestaticapps.net"),
+                ],
+                "https://calm-sea-1.2.azurestaticapps.net",
+                false,
+            ),
+            (
+                &[SITE, ("x-forwarded-host", "a.example, b.example")],
+                "https://b.example",
+                true,
+            ),
+            (
+                &[SITE, ("x-forwarded-host", "a.example, b.example")],
+                "https://a.example",
+                false,
+            ),
+            (
+                &[("host", "a.example"), ("host", "b.example")],
+                "https://b.example",
+                true,
+            ),
             (&[("host", "127.0.0.1:7071")], "http://127.0.0.1:7071", true),
             (&[("host", "localhost:7071")], "http://localhost:7071", true),
-            (&[("host", "localhost:7071")], "http://localhost:4200", false),
+            (
+                &[("host", "localhost:7071")],
+                "http://localhost:4200",
+                false,
+            ),
             (&[("host", "10.0.0.1:7071")], "http://10.0.0.1:7071", false),
         ] {
-            assert_eq!(asks(&cors, &[headers, &[("origin", origin)]].concat()), own, "{origin} {headers:?}");
+            assert_eq!(
+                asks(&cors, &[headers, &[("origin", origin)]].concat()),
+                own,
+                "{origin} {headers:?}"
+            );
         }
     }
 
     #[test]
     fn listed_pages_ask_and_a_star_lists_those_without_cookies() {
-        let cors = listed(&["https://page.example", "http://localhost:4200", "capacitor://localhost"]);
+        let cors = listed(&[
+            "https://page.example",
+            "http://localhost:4200",
+            "capacitor://localhost",
+        ]);
         for (origin, may) in [
             ("https://page.example", true),
             ("http://localhost:4200", true),
@@ -153,10 +263,31 @@ mod tests {
             ("https://PAGE.example", false),
             ("null", false),
         ] {
-            assert_eq!(asks(&cors, &[SITE, ("origin", origin), ("cookie", "AppServiceAuthSession=x")]), may, "{origin}");
+            assert_eq!(
+                asks(
+                    &cors,
+                    &[
+                        SITE,
+                        ("origin", origin),
+                        ("cookie", "AppServiceAuthSession=x")
+                    ]
+                ),
+                may,
+                "{origin}"
+            );
         }
-        let any = Cors { origins: Origins::Any, credentials: false };
+        let any = Cors {
+            origins: Origins::Any,
+            credentials: false,
+        };
         assert!(asks(&any, &[SITE, ("origin", "https://page.example")]));
-        assert!(!asks(&any, &[SITE, ("origin", "https://page.example"), ("cookie", "AppServiceAuthSession=x")]));
+        assert!(!asks(
+            &any,
+            &[
+                SITE,
+                ("origin", "https://page.example"),
+                ("cookie", "AppServiceAuthSession=x")
+            ]
+        ));
     }
 }

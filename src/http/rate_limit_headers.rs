@@ -1,11 +1,14 @@
-//! What a budget said, as headers: the IETF's current draft, its widespread forerunner, and `Retry-After` on a refusal.
+//! What a budget said, as headers: the IETF's current draft, its widespread forerunner, and
+//! `Retry-After` on a refusal.
 //!
-//! All tell the same: how much is left, and when one request more is there. `t`, `X-RateLimit-Reset` and `Retry-After` are that
-//! one moment, in whole seconds from now or since 1970, never earlier than the truth. (A budget of ours fills steadily, so there
-//! is no moment at which all of it comes back.)
+//! All tell the same: how much is left, and when one request more is there. `t`,
+//! `X-RateLimit-Reset` and `Retry-After` are that one moment, in whole seconds from now or since
+//! 1970, never earlier than the truth. (A budget of ours fills steadily, so there is no moment at
+//! which all of it comes back.)
 //!
 //! # Source
-//! draft-ietf-httpapi-ratelimit-headers (Structured Fields, RFC 9651); RFC 9110 §10.2.3 for `Retry-After`.
+//! draft-ietf-httpapi-ratelimit-headers (Structured Fields, RFC 9651); RFC 9110 §10.2.3 for
+//! `Retry-After`.
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -32,10 +35,18 @@ pub fn add(headers: &mut HeaderMap, decision: &Decision, budget: &Budget, now: S
     // After a refusal the wait is never zero, so `Retry-After` is 1 or more.
     let seconds = wait_us.div_ceil(MICROS);
     let reset_at = epoch_micros(now).saturating_add(wait_us).div_ceil(MICROS);
-    if let Some(policy) = structured(budget.name, ('q', decision.limit.into()), ('w', budget.limit.span_seconds())) {
+    if let Some(policy) = structured(
+        budget.name,
+        ('q', decision.limit.into()),
+        ('w', budget.limit.span_seconds()),
+    ) {
         headers.insert(RATE_LIMIT_POLICY, policy);
     }
-    if let Some(left) = structured(budget.name, ('r', decision.remaining.into()), ('t', seconds)) {
+    if let Some(left) = structured(
+        budget.name,
+        ('r', decision.remaining.into()),
+        ('t', seconds),
+    ) {
         headers.insert(RATE_LIMIT, left);
     }
     headers.insert(LEGACY_LIMIT, decision.limit.into());
@@ -47,7 +58,11 @@ pub fn add(headers: &mut HeaderMap, decision: &Decision, budget: &Budget, now: S
 }
 
 /// `"name";a=1;b=2`. Names of budgets need no escapes, so there is always a value.
-fn structured(name: &str, (a, first): (char, u64), (b, second): (char, u64)) -> Option<HeaderValue> {
+fn structured(
+    name: &str,
+    (a, first): (char, u64),
+    (b, second): (char, u64),
+) -> Option<HeaderValue> {
     let mut text = String::with_capacity(VALUE_BYTES);
     write!(text, "\"{name}\";{a}={first};{b}={second}").ok()?;
     HeaderValue::try_from(text).ok()
@@ -63,7 +78,10 @@ mod tests {
     use crate::domain::rate_limit::{Cost, Gcra, RateLimit};
 
     fn budget(limit: &str) -> Budget {
-        Budget { name: "token", limit: RateLimit::parse(limit).unwrap() }
+        Budget {
+            name: "token",
+            limit: RateLimit::parse(limit).unwrap(),
+        }
     }
 
     fn shown(decision: &Decision, budget: &Budget, now: SystemTime) -> HeaderMap {
@@ -73,42 +91,157 @@ mod tests {
     }
 
     fn number(headers: &HeaderMap, name: &str) -> u64 {
-        headers.get(name).unwrap().to_str().unwrap().parse().unwrap()
+        headers
+            .get(name)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     #[test]
     fn all_headers_tell_the_same() {
         let (budget, second) = (budget("100/15m"), 1_750_000_000);
         for (used_ms, now_ms, allowed, left, reset_at, retry_after, why) in [
-            (0, 0, true, "\"token\";r=100;t=0", second, None, "a full budget"),
-            (9_000, 0, true, "\"token\";r=99;t=9", second + 9, None, "one taken"),
-            (9_001, 0, true, "\"token\";r=98;t=1", second + 1, None, "a moment before the next one"),
-            (12_500, 0, true, "\"token\";r=98;t=4", second + 4, None, "3.5 s, rounded up"),
-            (12_500, 600, true, "\"token\";r=98;t=4", second + 5, None, "4.1 s past the second, rounded up"),
-            (900_000, 0, true, "\"token\";r=0;t=9", second + 9, None, "the last one taken"),
-            (899_500, 0, false, "\"token\";r=0;t=9", second + 9, Some(9), "refused"),
-            (891_001, 0, false, "\"token\";r=0;t=1", second + 1, Some(1), "refused by a millisecond"),
-            (891_001, 999, false, "\"token\";r=0;t=1", second + 1, Some(1), "the same at the end of a second"),
-            (891_002, 999, false, "\"token\";r=0;t=1", second + 2, Some(1), "the same past its end"),
+            (
+                0,
+                0,
+                true,
+                "\"token\";r=100;t=0",
+                second,
+                None,
+                "a full budget",
+            ),
+            (
+                9_000,
+                0,
+                true,
+                "\"token\";r=99;t=9",
+                second + 9,
+                None,
+                "one taken",
+            ),
+            (
+                9_001,
+                0,
+                true,
+                "\"token\";r=98;t=1",
+                second + 1,
+                None,
+                "a moment before the next one",
+            ),
+            (
+                12_500,
+                0,
+                true,
+                "\"token\";r=98;t=4",
+                second + 4,
+                None,
+                "3.5 s, rounded up",
+            ),
+            (
+                12_500,
+                600,
+                true,
+                "\"token\";r=98;t=4",
+                second + 5,
+                None,
+                "4.1 s past the second, rounded up",
+            ),
+            (
+                900_000,
+                0,
+                true,
+                "\"token\";r=0;t=9",
+                second + 9,
+                None,
+                "the last one taken",
+            ),
+            (
+                899_500,
+                0,
+                false,
+                "\"token\";r=0;t=9",
+                second + 9,
+                Some(9),
+                "refused",
+            ),
+            (
+                891_001,
+                0,
+                false,
+                "\"token\";r=0;t=1",
+                second + 1,
+                Some(1),
+                "refused by a millisecond",
+            ),
+            (
+                891_001,
+                999,
+                false,
+                "\"token\";r=0;t=1",
+                second + 1,
+                Some(1),
+                "the same at the end of a second",
+            ),
+            (
+                891_002,
+                999,
+                false,
+                "\"token\";r=0;t=1",
+                second + 2,
+                Some(1),
+                "the same past its end",
+            ),
         ] {
             let decision = Gcra::from(budget.limit).decision(allowed, used_ms * 1_000);
             let now = UNIX_EPOCH + Duration::from_secs(second) + Duration::from_millis(now_ms);
             let headers = shown(&decision, &budget, now);
-            assert_eq!(headers["ratelimit-policy"], "\"token\";q=100;w=900", "{why}");
+            assert_eq!(
+                headers["ratelimit-policy"], "\"token\";q=100;w=900",
+                "{why}"
+            );
             assert_eq!(headers["ratelimit"], left, "{why}");
             assert_eq!(number(&headers, "x-ratelimit-limit"), 100, "{why}");
-            assert_eq!(number(&headers, "x-ratelimit-remaining"), u64::from(decision.remaining), "{why}");
+            assert_eq!(
+                number(&headers, "x-ratelimit-remaining"),
+                u64::from(decision.remaining),
+                "{why}"
+            );
             assert_eq!(number(&headers, "x-ratelimit-reset"), reset_at, "{why}");
-            assert_eq!(headers.get("retry-after").map(|_| number(&headers, "retry-after")), retry_after, "{why}");
+            assert_eq!(
+                headers
+                    .get("retry-after")
+                    .map(|_| number(&headers, "retry-after")),
+                retry_after,
+                "{why}"
+            );
         }
     }
 
     #[test]
     fn the_budget_that_spoke_last_is_the_one_that_is_shown() {
-        let (token, mint) = (budget("100/15m"), Budget { name: "mint", ..budget("20/15m") });
+        let (token, mint) = (
+            budget("100/15m"),
+            Budget {
+                name: "mint",
+                ..budget("20/15m")
+            },
+        );
         let mut headers = HeaderMap::new();
-        add(&mut headers, &Gcra::from(token.limit).decision(true, 0), &token, UNIX_EPOCH);
-        add(&mut headers, &Gcra::from(mint.limit).decision(true, 0), &mint, UNIX_EPOCH);
+        add(
+            &mut headers,
+            &Gcra::from(token.limit).decision(true, 0),
+            &token,
+            UNIX_EPOCH,
+        );
+        add(
+            &mut headers,
+            &Gcra::from(mint.limit).decision(true, 0),
+            &mint,
+            UNIX_EPOCH,
+        );
         assert_eq!(headers.len(), 5);
         assert_eq!(headers["ratelimit"], "\"mint\";r=20;t=0");
     }

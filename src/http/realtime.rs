@@ -1,4 +1,5 @@
-//! Realtime client secrets: the part of `POST /api/token` for the providers that mint, and what its plain sibling shares with it.
+//! Realtime client secrets: the part of `POST /api/token` for the providers that mint, and what its
+//! plain sibling shares with it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -35,7 +36,12 @@ struct Answer<'a> {
 }
 
 /// Mints a Realtime client secret.
-pub async fn issue(app: &App, record: &mut Record, admission: &Admission, wanted: RealtimeRequest) -> Result<Reply, ApiError> {
+pub async fn issue(
+    app: &App,
+    record: &mut Record,
+    admission: &Admission,
+    wanted: RealtimeRequest,
+) -> Result<Reply, ApiError> {
     let (secret, webrtc_url) = mint(app, record, admission, &wanted).await?;
     let validity = Validity::until(secret.expires_at, admission.now);
     let answer = Answer {
@@ -52,10 +58,12 @@ pub async fn issue(app: &App, record: &mut Record, admission: &Admission, wanted
     reply::json(StatusCode::OK, &answer)
 }
 
-/// Policy, permit, budget, mint, record: what every route that mints does. Returns the address for the browser too.
+/// Policy, permit, budget, mint, record: what every route that mints does. Returns the address for
+/// the browser too.
 ///
 /// # Errors
-/// 403 by policy, 503 where the upstream is not asked at present, 429 past the budget of mints, and what the upstream's answer means.
+/// 403 by policy, 503 where the upstream is not asked at present, 429 past the budget of mints, and
+/// what the upstream's answer means.
 pub(super) async fn mint(
     app: &App,
     record: &mut Record,
@@ -63,15 +71,32 @@ pub(super) async fn mint(
     wanted: &RealtimeRequest,
 ) -> Result<(ClientSecret, String), ApiError> {
     record.asked_for(wanted.provider, wanted.room_name.as_ref());
-    admission.authorize(wanted.participant_identity.clone(), wanted.room_name.as_ref())?;
-    let upstream = app.upstreams.of(wanted.provider).ok_or(ApiError::Internal("a provider is on and has no upstream"))?;
+    admission.authorize(
+        wanted.participant_identity.clone(),
+        wanted.room_name.as_ref(),
+    )?;
+    let upstream = app
+        .upstreams
+        .of(wanted.provider)
+        .ok_or(ApiError::Internal("a provider is on and has no upstream"))?;
     record.mints = true;
-    // Before the budget, so that a mint that cannot even begin costs nothing; a permit that the budget
-    // refuses is given back.
-    let permit = mint_permit(app, (wanted.provider, upstream), &wanted.model, admission.now).await?;
+    // Before the budget, so that a mint that cannot even begin costs nothing; a permit that the
+    // budget refuses is given back.
+    let permit = mint_permit(
+        app,
+        (wanted.provider, upstream),
+        &wanted.model,
+        admission.now,
+    )
+    .await?;
     guard::mint(app, record, admission).await?;
     let (model, voice) = (wanted.model.clone(), wanted.voice.clone());
-    let ask = Ask { model, voice, caller: admission.caller_hash, now: admission.now };
+    let ask = Ask {
+        model,
+        voice,
+        caller: admission.caller_hash,
+        now: admission.now,
+    };
     let minted = ask_upstream(app, wanted.provider, permit, ask).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
@@ -97,11 +122,22 @@ pub(super) async fn mint_permit(
 }
 
 /// Asks an upstream for a secret, and counts what came of it.
-pub(super) async fn ask_upstream(app: &App, provider: Provider, permit: MintPermit, ask: Ask) -> Minted {
-    let mut count = Count { app, provider, outcome: ABANDONED, duration: None };
+pub(super) async fn ask_upstream(
+    app: &App,
+    provider: Provider,
+    permit: MintPermit,
+    ask: Ask,
+) -> Minted {
+    let mut count = Count {
+        app,
+        provider,
+        outcome: ABANDONED,
+        duration: None,
+    };
     let minted = permit.mint(ask).await;
     let outcome = minted.outcome.as_ref();
-    count.outcome = outcome.map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
+    count.outcome =
+        outcome.map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
     count.duration = Some(minted.duration);
     minted
 }
@@ -116,6 +152,8 @@ struct Count<'a> {
 
 impl Drop for Count<'_> {
     fn drop(&mut self) {
-        self.app.metrics.mint(self.provider.as_str(), self.outcome, self.duration);
+        self.app
+            .metrics
+            .mint(self.provider.as_str(), self.outcome, self.duration);
     }
 }

@@ -1,6 +1,8 @@
-//! What becomes known of a request while it is served: for its log lines, the metrics and the headers of its answer.
+//! What becomes known of a request while it is served: for its log lines, the metrics and the
+//! headers of its answer.
 //!
-//! It outlives the handler, so that a request that was refused, ran out of time or ended in a panic is told as far as it got.
+//! It outlives the handler, so that a request that was refused, ran out of time or ended in a panic
+//! is told as far as it got.
 
 use std::time::SystemTime;
 
@@ -40,7 +42,8 @@ pub struct Record {
     pub limit: Option<(Budget, Decision, SystemTime)>,
     /// Whether the body was read, or at least waited for.
     pub has_read_body: bool,
-    /// Name of the used-up budget that refused the request, which therefore writes no lines of its own.
+    /// Name of the used-up budget that refused the request, which therefore writes no lines of its
+    /// own.
     pub unlogged_budget: Option<&'static str>,
 }
 
@@ -52,21 +55,43 @@ impl Record {
         self
     }
 
-    /// What the audit log has to say, if anything: `code` is the error's, where there is one. A trial of providers has an event for
-    /// each, everything else one.
-    pub fn audit(&self, code: Option<&'static str>) -> impl Iterator<Item = AuditEvent<'_, CallerHash>> {
+    /// What the audit log has to say, if anything: `code` is the error's, where there is one. A
+    /// trial of providers has an event for each, everything else one.
+    pub fn audit(
+        &self,
+        code: Option<&'static str>,
+    ) -> impl Iterator<Item = AuditEvent<'_, CallerHash>> {
         let of_request = self.trials.is_none().then(|| match (&self.issued, code) {
             (Some(issued), None) => (self.provider, Outcome::Issued(issued)),
-            (_, code) => (self.provider, Outcome::Refused { code: code.unwrap_or("internal") }),
+            (_, code) => (
+                self.provider,
+                Outcome::Refused {
+                    code: code.unwrap_or("internal"),
+                },
+            ),
         });
-        let of_trials = self.trials.iter().flatten().map(|(provider, outcome)| match outcome {
-            Ok(issued) => (Some(*provider), Outcome::Issued(issued)),
-            Err(code) => (Some(*provider), Outcome::Refused { code }),
-        });
+        let of_trials = self
+            .trials
+            .iter()
+            .flatten()
+            .map(|(provider, outcome)| match outcome {
+                Ok(issued) => (Some(*provider), Outcome::Issued(issued)),
+                Err(code) => (Some(*provider), Outcome::Refused { code }),
+            });
         let actor = self.actor.unwrap_or(Actor::Unknown);
-        of_request.into_iter().chain(of_trials).filter_map(move |(provider, outcome)| {
-            let (action, occurred_at) = self.action?;
-            Some(AuditEvent { actor, action, provider, target: self.room_name.as_ref(), outcome, occurred_at })
-        })
+        of_request
+            .into_iter()
+            .chain(of_trials)
+            .filter_map(move |(provider, outcome)| {
+                let (action, occurred_at) = self.action?;
+                Some(AuditEvent {
+                    actor,
+                    action,
+                    provider,
+                    target: self.room_name.as_ref(),
+                    outcome,
+                    occurred_at,
+                })
+            })
     }
 }

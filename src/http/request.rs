@@ -13,7 +13,8 @@ use super::guard::Admission;
 use super::record::Record;
 use crate::entropy::Entropy;
 
-/// Largest body in bytes, the one bound of what a request may make us hold; the largest sensible request has about a tenth of it.
+/// Largest body in bytes, the one bound of what a request may make us hold; the largest sensible
+/// request has about a tenth of it.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Set by the Functions host. In forwarding mode a value that the client sent stands before it.
@@ -49,13 +50,17 @@ impl<B: BodyStream> Request<'_, B> {
     /// Reads a JSON body, for a caller who may go on; an absent one is empty.
     ///
     /// # Errors
-    /// 415 for another media type, a charset other than UTF-8, a body without a type, or any `Content-Encoding`; 413 past
-    /// [`MAX_BODY_BYTES`], promised by the head or arrived.
+    /// 415 for another media type, a charset other than UTF-8, a body without a type, or any
+    /// `Content-Encoding`; 413 past [`MAX_BODY_BYTES`], promised by the head or arrived.
     pub async fn json(&mut self, _guarded: &Admission) -> Result<Vec<u8>, ApiError> {
         let has_type = has_json_type(self.headers)?;
         let promised = content_length(self.headers);
         if promised > MAX_BODY_BYTES as u64 {
-            return Err(if has_type { ApiError::PayloadTooLarge } else { ApiError::UnsupportedMediaType });
+            return Err(if has_type {
+                ApiError::PayloadTooLarge
+            } else {
+                ApiError::UnsupportedMediaType
+            });
         }
         self.record.has_read_body = true;
         // As large as promised, and no larger: doubling would hold up to twice of it.
@@ -80,8 +85,8 @@ impl<B: BodyStream> Request<'_, B> {
     }
 }
 
-/// Whether the body is over, so that the next request can be found behind it. What is left of a body that nobody wanted is
-/// dropped if it has arrived already, and not waited for.
+/// Whether the body is over, so that the next request can be found behind it. What is left of a
+/// body that nobody wanted is dropped if it has arrived already, and not waited for.
 pub fn is_over(body: &mut impl BodyStream) -> bool {
     let mut dropped = 0;
     while dropped <= MAX_BODY_BYTES {
@@ -94,15 +99,21 @@ pub fn is_over(body: &mut impl BodyStream) -> bool {
     false
 }
 
-/// Whether the client sends the body only after `100 Continue` (RFC 9110 §10.1.1), which hyper sends when the body is first asked
-/// for.
+/// Whether the client sends the body only after `100 Continue` (RFC 9110 §10.1.1), which hyper
+/// sends when the body is first asked for.
 pub fn waits_to_continue(headers: &HeaderMap) -> bool {
-    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers
+        .get(EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The length that the head promises; 0 where it promises none. hyper has refused what is not a number, or two of them.
+/// The length that the head promises; 0 where it promises none. hyper has refused what is not a
+/// number, or two of them.
 fn content_length(headers: &HeaderMap) -> u64 {
-    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Whether there is a content type, which must then be JSON in UTF-8.
@@ -120,22 +131,36 @@ fn has_json_type(headers: &HeaderMap) -> Result<bool, ApiError> {
 
 fn is_json(media_type: &str) -> bool {
     let mut parts = media_type.split(';').map(str::trim);
-    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
         && parts.all(|parameter| match parameter.split_once('=') {
             Some((name, value)) if name.trim_end().eq_ignore_ascii_case("charset") => {
                 let value = value.trim_start();
-                let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+                let unquoted = value
+                    .strip_prefix('"')
+                    .and_then(|value| value.strip_suffix('"'));
                 // The second is no registered name, but many clients write it.
-                ["utf-8", "utf8"].iter().any(|name| unquoted.unwrap_or(value).eq_ignore_ascii_case(name))
+                ["utf-8", "utf8"]
+                    .iter()
+                    .any(|name| unquoted.unwrap_or(value).eq_ignore_ascii_case(name))
             }
             _ => true,
         })
 }
 
-/// The id that an answer and its log line share: the host's invocation id if it is a UUID in its usual form, else a fresh one.
-/// Where there are several, in several headers or in one joined by commas, the last is the host's and the others the client's.
+/// The id that an answer and its log line share: the host's invocation id if it is a UUID in its
+/// usual form, else a fresh one. Where there are several, in several headers or in one joined by
+/// commas, the last is the host's and the others the client's.
 pub fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> Uuid {
-    let last = headers.get_all(INVOCATION_ID).iter().next_back().and_then(|value| value.as_bytes().rsplit(|b| *b == b',').next());
-    let hyphenated = last.map(<[u8]>::trim_ascii).filter(|id| id.len() == 36).and_then(|id| Uuid::try_parse_ascii(id).ok());
+    let last = headers
+        .get_all(INVOCATION_ID)
+        .iter()
+        .next_back()
+        .and_then(|value| value.as_bytes().rsplit(|b| *b == b',').next());
+    let hyphenated = last
+        .map(<[u8]>::trim_ascii)
+        .filter(|id| id.len() == 36)
+        .and_then(|id| Uuid::try_parse_ascii(id).ok());
     hyphenated.unwrap_or_else(|| entropy.uuid())
 }

@@ -49,19 +49,41 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/api/openapi.json", Endpoint::OpenApi),
     route(Method::POST, "/api/token", Endpoint::Token),
     route(Method::POST, "/api/v1/token", Endpoint::PlainToken),
-    route(Method::POST, "/api/connection-details", Endpoint::ConnectionDetails),
+    route(
+        Method::POST,
+        "/api/connection-details",
+        Endpoint::ConnectionDetails,
+    ),
     route(Method::GET, "/api/metrics", Endpoint::Metrics),
-    route(Method::GET, "/api/diagnostics/realtime", Endpoint::Diagnostics),
-    route(Method::POST, "/api/diagnostics/realtime", Endpoint::DiagnosticsWithMint),
+    route(
+        Method::GET,
+        "/api/diagnostics/realtime",
+        Endpoint::Diagnostics,
+    ),
+    route(
+        Method::POST,
+        "/api/diagnostics/realtime",
+        Endpoint::DiagnosticsWithMint,
+    ),
 ];
 
 const fn route(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
-    Route { method, path, endpoint }
+    Route {
+        method,
+        path,
+        endpoint,
+    }
 }
 
 /// Calls what answers a route.
-pub(super) async fn call(route: &Route, app: &App, edge: &Edge, request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
-    // What asks an upstream is boxed, so that the other routes do not carry the space that an HTTP client needs.
+pub(super) async fn call(
+    route: &Route,
+    app: &App,
+    edge: &Edge,
+    request: Request<'_, impl BodyStream>,
+) -> Result<Reply, ApiError> {
+    // What asks an upstream is boxed, so that the other routes do not carry the space that an HTTP
+    // client needs.
     match route.endpoint {
         Endpoint::Probe => Ok(health::probe()),
         Endpoint::Health => health::alive(),
@@ -99,12 +121,18 @@ impl Target {
     }
 }
 
-/// Looks the method and the path up. As in the Functions host, case does not matter and one slash at the end is overlooked; double
-/// slashes and encoded ones make another path.
+/// Looks the method and the path up. As in the Functions host, case does not matter and one slash
+/// at the end is overlooked; double slashes and encoded ones make another path.
 pub(super) fn find(method: &Method, path: &str) -> Target {
-    let path = path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/')).unwrap_or(path);
+    let path = path
+        .strip_suffix('/')
+        .filter(|path| !path.is_empty() && !path.ends_with('/'))
+        .unwrap_or(path);
     let mut known = None;
-    for route in ROUTES.iter().filter(|route| route.path.eq_ignore_ascii_case(path)) {
+    for route in ROUTES
+        .iter()
+        .filter(|route| route.path.eq_ignore_ascii_case(path))
+    {
         if serves(route, method) {
             return Target::Route(route);
         }
@@ -120,11 +148,18 @@ pub(super) fn find(method: &Method, path: &str) -> Target {
 /// The methods of a path, as `Allow` lists them (RFC 9110 §10.2.1).
 #[must_use]
 pub fn allow(path: &str) -> String {
-    let methods = ROUTES.iter().filter(|route| route.path == path).map(|route| &route.method);
+    let methods = ROUTES
+        .iter()
+        .filter(|route| route.path == path)
+        .map(|route| &route.method);
     let mut allow = String::new();
     for method in methods {
         allow.push_str(method.as_str());
-        allow.push_str(if method == Method::GET { ", HEAD, " } else { ", " });
+        allow.push_str(if method == Method::GET {
+            ", HEAD, "
+        } else {
+            ", "
+        });
     }
     allow + "OPTIONS"
 }

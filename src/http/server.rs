@@ -22,26 +22,34 @@ use super::edge::{Bounds, Edge};
 use super::head;
 use crate::app::App;
 
-/// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking at once would only spin.
+/// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking
+/// at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Files for all connections, those that are refused included, and some to spare.
 const FILES: u64 = 8_192;
 
-/// The largest head in bytes, and the size to which one connection's buffer may grow. The Functions host lets 32 KiB through and
-/// adds headers of its own.
+/// The largest head in bytes, and the size to which one connection's buffer may grow. The Functions
+/// host lets 32 KiB through and adds headers of its own.
 const MAX_HEAD_BYTES: usize = 36 * 1024;
 
 /// The same for the number of header fields, of which the host lets 100 through.
 const MAX_HEAD_FIELDS: usize = 128;
 
-/// Bytes of answers that the kernel holds for a client that does not take them; the largest answer fits. Left alone it would hold up
-/// to 4 MB for each connection, and as many answers would be made for nobody.
+/// Bytes of answers that the kernel holds for a client that does not take them; the largest answer
+/// fits. Left alone it would hold up to 4 MB for each connection, and as many answers would be made
+/// for nobody.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Serves until `stop` is ready. Then readiness says no and requests in flight finish, for at most the drain's time; new ones
-/// are served meanwhile, so that nobody is turned away before the word of the stop has spread.
-pub async fn serve(listener: TcpListener, app: Arc<App>, bounds: Bounds, stop: impl Future<Output = ()>) {
+/// Serves until `stop` is ready. Then readiness says no and requests in flight finish, for at most
+/// the drain's time; new ones are served meanwhile, so that nobody is turned away before the word
+/// of the stop has spread.
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    bounds: Bounds,
+    stop: impl Future<Output = ()>,
+) {
     let edge = Arc::new(Edge::new(bounds));
     tokio::select! {
         () = serve_and_drain(listener, app, &edge, stop) => {}
@@ -49,7 +57,12 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, bounds: Bounds, stop: i
     }
 }
 
-async fn serve_and_drain(listener: TcpListener, app: Arc<App>, edge: &Arc<Edge>, stop: impl Future<Output = ()>) {
+async fn serve_and_drain(
+    listener: TcpListener,
+    app: Arc<App>,
+    edge: &Arc<Edge>,
+    stop: impl Future<Output = ()>,
+) {
     let (early, late) = (GracefulShutdown::new(), GracefulShutdown::new());
     tokio::select! {
         never = accept_all(&listener, &app, edge, &early) => match never {},
@@ -68,7 +81,8 @@ async fn serve_and_drain(listener: TcpListener, app: Arc<App>, edge: &Arc<Edge>,
     }
 }
 
-/// Writes the summaries of requests without lines of their own. The last one is written when the edge is dropped.
+/// Writes the summaries of requests without lines of their own. The last one is written when the
+/// edge is dropped.
 async fn write_summaries(edge: &Edge) -> Never {
     loop {
         sleep(edge.bounds.summary).await;
@@ -76,8 +90,8 @@ async fn write_summaries(edge: &Edge) -> Never {
     }
 }
 
-/// Binds an address for [`serve`], with as many file descriptors as the system gives: the usual limit is below the bound on
-/// connections.
+/// Binds an address for [`serve`], with as many file descriptors as the system gives: the usual
+/// limit is below the bound on connections.
 ///
 /// # Errors
 /// What the system says.
@@ -94,11 +108,22 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// What an endless loop returns.
 enum Never {}
 
-async fn accept_all(listener: &TcpListener, app: &Arc<App>, edge: &Arc<Edge>, connections: &GracefulShutdown) -> Never {
+async fn accept_all(
+    listener: &TcpListener,
+    app: &Arc<App>,
+    edge: &Arc<Edge>,
+    connections: &GracefulShutdown,
+) -> Never {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                tokio::spawn(serve_connection(stream, peer.ip(), Arc::clone(app), Arc::clone(edge), connections.watcher()));
+                tokio::spawn(serve_connection(
+                    stream,
+                    peer.ip(),
+                    Arc::clone(app),
+                    Arc::clone(edge),
+                    connections.watcher(),
+                ));
             }
             Err(error) => {
                 tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
@@ -108,21 +133,33 @@ async fn accept_all(listener: &TcpListener, app: &Arc<App>, edge: &Arc<Edge>, co
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: IpAddr, app: Arc<App>, edge: Arc<Edge>, watcher: Watcher) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: IpAddr,
+    app: Arc<App>,
+    edge: Arc<Edge>,
+    watcher: Watcher,
+) {
     let seats = Arc::clone(&edge);
     let seat = seats.connections.take();
-    let refusal = if seat.is_none() { seats.refusals.take() } else { None };
+    let refusal = if seat.is_none() {
+        seats.refusals.take()
+    } else {
+        None
+    };
     if seat.is_none() && refusal.is_none() {
         return;
     }
-    // Answers are small and written at once; waiting for more would only delay them. Failing is harmless.
+    // Answers are small and written at once; waiting for more would only delay them. Failing is
+    // harmless.
     let _ = stream.set_nodelay(true);
     let connection = Arc::new(Connection::new(app, edge, peer, seat.is_none()));
     let filter = TowerToHyperService::new(warp::service(dispatch::filter(Arc::clone(&connection))));
     let loopback_only = connection.app.loopback_hosts_only;
     let served = Arc::clone(&connection);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
-        // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads nowhere.
+        // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads
+        // nowhere.
         if request.uri().path_and_query().is_none() {
             *request.uri_mut() = Uri::from_static("*");
         }
@@ -135,6 +172,7 @@ async fn serve_connection(stream: TcpStream, peer: IpAddr, app: Arc<App>, edge: 
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEAD_FIELDS)
         .serve_connection(stream, service);
-    // It ends with an error when its client breaks the protocol, is too slow or goes away: not ours to report.
+    // It ends with an error when its client breaks the protocol, is too slow or goes away: not ours
+    // to report.
     let _ = watcher.watch(serving).await;
 }

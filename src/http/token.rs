@@ -30,31 +30,52 @@ struct Answer<'a> {
 }
 
 /// Gives the key that the provider has: one signed here, or one minted at an upstream.
-pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+pub async fn issue(
+    app: &App,
+    mut request: Request<'_, impl BodyStream>,
+) -> Result<Reply, ApiError> {
     let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     match TokenRequest::parse(&body, &app.limits)? {
         TokenRequest::LiveKit(wanted) => sign(app, request.record, &admission, wanted).await,
-        // Boxed, so that a request for a token that is signed here does not carry the space that an HTTP client needs.
-        TokenRequest::Realtime(wanted) => Box::pin(realtime::issue(app, request.record, &admission, wanted)).await,
+        // Boxed, so that a request for a token that is signed here does not carry the space that an
+        // HTTP client needs.
+        TokenRequest::Realtime(wanted) => {
+            Box::pin(realtime::issue(app, request.record, &admission, wanted)).await
+        }
     }
 }
 
 /// Signs a LiveKit token.
-async fn sign(app: &App, record: &mut Record, admission: &Admission, wanted: LiveKitRequest) -> Result<Reply, ApiError> {
-    let server_url = app.server_url.as_deref().ok_or(ApiError::Internal("a provider is on and has no address"))?;
+async fn sign(
+    app: &App,
+    record: &mut Record,
+    admission: &Admission,
+    wanted: LiveKitRequest,
+) -> Result<Reply, ApiError> {
+    let server_url = app
+        .server_url
+        .as_deref()
+        .ok_or(ApiError::Internal("a provider is on and has no address"))?;
     let record = record.asked_for(Provider::LiveKit, Some(&wanted.room_name));
     let identity = admission.authorize(wanted.participant_identity, Some(&wanted.room_name))?;
     let identity = identity.unwrap_or_else(|| ParticipantIdentity::guest(app.entropy.bytes()));
     let grant = JoinGrant {
-        participant_name: wanted.participant_name.unwrap_or_else(|| ParticipantName::from(&identity)),
+        participant_name: wanted
+            .participant_name
+            .unwrap_or_else(|| ParticipantName::from(&identity)),
         participant_identity: identity,
         room_name: wanted.room_name,
         role: wanted.role,
         attachments: Attachments::default(),
     };
     let validity = Validity::starting_at(admission.now, wanted.lifetime);
-    let signer = app.secrets.livekit.fetched_value().await.ok_or(ApiError::SecretUnavailable)?;
+    let signer = app
+        .secrets
+        .livekit
+        .fetched_value()
+        .await
+        .ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let token = signer.sign(&grant, validity, jti)?;
     record.issued = Some(Issued::Token(jti));

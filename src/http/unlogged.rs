@@ -1,13 +1,15 @@
 //! Counts requests that leave no lines of their own, because a used-up budget refused them.
 //!
-//! Whoever has used up a budget can go on asking for nothing. Two log lines for each such request would let that caller fill the
-//! operator's log, so one summary line per budget and minute stands for them all. The metrics count each of them as any other.
+//! Whoever has used up a budget can go on asking for nothing. Two log lines for each such request
+//! would let that caller fill the operator's log, so one summary line per budget and minute stands
+//! for them all. The metrics count each of them as any other.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::telemetry;
 
-/// Requests by budget since the last summary. What is left is written when this is dropped, so that a stop loses none.
+/// Requests by budget since the last summary. What is left is written when this is dropped, so that
+/// a stop loses none.
 #[derive(Debug, Default)]
 pub struct UnloggedRefusals(Mutex<Vec<(&'static str, u64)>>);
 

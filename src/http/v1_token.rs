@@ -1,4 +1,5 @@
-//! `POST /api/v1/token`: for clients of a plain Realtime token service, which know no provider, room or name.
+//! `POST /api/v1/token`: for clients of a plain Realtime token service, which know no provider,
+//! room or name.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -23,12 +24,19 @@ struct Answer<'a> {
 }
 
 /// Mints a Realtime client secret. Without a Realtime provider there is no such route.
-pub async fn issue(app: &App, mut request: Request<'_, impl BodyStream>) -> Result<Reply, ApiError> {
+pub async fn issue(
+    app: &App,
+    mut request: Request<'_, impl BodyStream>,
+) -> Result<Reply, ApiError> {
     let provider = app.limits.providers.realtime().ok_or(ApiError::NotFound)?;
     let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     let wanted = RealtimeRequest::parse_plain(&body, provider, &app.limits.choices)?;
     let (secret, endpoint) = realtime::mint(app, request.record, &admission, &wanted).await?;
-    let answer = Answer { token: &secret.value, endpoint, expires_at: Rfc3339::of(instant(secret.expires_at)) };
+    let answer = Answer {
+        token: &secret.value,
+        endpoint,
+        expires_at: Rfc3339::of(instant(secret.expires_at)),
+    };
     reply::json(StatusCode::OK, &answer)
 }

@@ -1,6 +1,7 @@
 //! Every metric as an operator reads about it: name, labels, unit, and what to do when it moves.
 //!
-//! `docs/operations.md` has its table from [`METRICS`], and the collectors have their names and labels from the same lines.
+//! `docs/operations.md` has its table from [`METRICS`], and the collectors have their names and
+//! labels from the same lines.
 
 use std::fmt::Write;
 
@@ -239,12 +240,29 @@ pub const METRICS: &[&Metric] = &[
 /// The table of `docs/operations.md`.
 #[must_use]
 pub fn table() -> String {
-    let mut text = "| metric | kind, unit | labels | what it says | when it moves |\n|---|---|---|---|---|\n".to_owned();
-    for Metric { name, kind, labels, unit, help, when_it_moves } in METRICS {
+    let mut text =
+        "| metric | kind, unit | labels | what it says | when it moves |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for Metric {
+        name,
+        kind,
+        labels,
+        unit,
+        help,
+        when_it_moves,
+    } in METRICS
+    {
         let kind = kind.as_str();
-        let labels = if labels.is_empty() { "–".to_owned() } else { format!("`{}`", labels.join("`, `")) };
+        let labels = if labels.is_empty() {
+            "–".to_owned()
+        } else {
+            format!("`{}`", labels.join("`, `"))
+        };
         // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "| `{name}` | {kind}, {unit} | {labels} | {help} | {when_it_moves} |");
+        let _ = writeln!(
+            text,
+            "| `{name}` | {kind}, {unit} | {labels} | {help} | {when_it_moves} |"
+        );
     }
     text
 }

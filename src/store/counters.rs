@@ -27,8 +27,8 @@ impl Counters {
         Self::Memory(Memory::new())
     }
 
-    /// Counters that all instances with the same Redis and the same hash key share. Must be called inside a Tokio runtime; does
-    /// not wait for Redis.
+    /// Counters that all instances with the same Redis and the same hash key share. Must be called
+    /// inside a Tokio runtime; does not wait for Redis.
     ///
     /// # Errors
     /// [`UnusableAddress`] when the URL is not one of a Redis server.
@@ -36,7 +36,8 @@ impl Counters {
         Ok(Self::Redis(Arc::new(Redis::new(url)?)))
     }
 
-    /// Takes one request from the caller's budget, if it admits one. `now` counts where the counters are this process's own.
+    /// Takes one request from the caller's budget, if it admits one. `now` counts where the
+    /// counters are this process's own.
     pub async fn take(&self, budget: &Budget, caller: CallerHash, now: SystemTime) -> Decision {
         self.decide(budget, caller, now, Cost::One).await
     }
@@ -46,17 +47,30 @@ impl Counters {
         self.decide(budget, caller, now, Cost::Nothing).await
     }
 
-    /// Decides as [`Counters::take`] or [`Counters::peek`] would, by the counts of this process first and then by the shared ones, so
-    /// that no more requests are ever admitted here than the budget has, not even in the moment in which Redis stops to answer. A
-    /// Redis that was emptied does not refill the budget here. For what must not be guessed.
-    pub async fn decide_local_first(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
+    /// Decides as [`Counters::take`] or [`Counters::peek`] would, by the counts of this process
+    /// first and then by the shared ones, so that no more requests are ever admitted here than the
+    /// budget has, not even in the moment in which Redis stops to answer. A Redis that was emptied
+    /// does not refill the budget here. For what must not be guessed.
+    pub async fn decide_local_first(
+        &self,
+        budget: &Budget,
+        caller: CallerHash,
+        now: SystemTime,
+        cost: Cost,
+    ) -> Decision {
         match self {
             Self::Memory(memory) => memory.decide(budget, caller, now, cost),
             Self::Redis(redis) => redis.decide_local_first(budget, caller, now, cost).await,
         }
     }
 
-    async fn decide(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
+    async fn decide(
+        &self,
+        budget: &Budget,
+        caller: CallerHash,
+        now: SystemTime,
+        cost: Cost,
+    ) -> Decision {
         match self {
             Self::Memory(memory) => memory.decide(budget, caller, now, cost),
             Self::Redis(redis) => redis.decide(budget, caller, now, cost).await,

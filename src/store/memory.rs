@@ -1,8 +1,9 @@
 //! Counters of one process, of bounded size: each budget has a memory of its own.
 //!
-//! When one is full, the callers of that budget who were not seen for longest are forgotten. That gives them a full budget again and
-//! never takes one away, so that no flood of addresses locks anybody out; a flooder gains nothing, who had as many budgets as addresses
-//! before; and nobody is forgotten in another budget.
+//! When one is full, the callers of that budget who were not seen for longest are forgotten. That
+//! gives them a full budget again and never takes one away, so that no flood of addresses locks
+//! anybody out; a flooder gains nothing, who had as many budgets as addresses before; and nobody is
+//! forgotten in another budget.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -12,8 +13,9 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use crate::domain::caller_hash::CallerHash;
 use crate::domain::rate_limit::{Budget, Cost, Decision, Gcra, epoch_micros};
 
-/// Callers to remember in each budget: 100,000 busy ones and room for an uneven spread over the shards. A full memory takes about 11 MB,
-/// the four of today about 50 MB, and as many as there may be less than 100 MB.
+/// Callers to remember in each budget: 100,000 busy ones and room for an uneven spread over the
+/// shards. A full memory takes about 11 MB, the four of today about 50 MB, and as many as there may
+/// be less than 100 MB.
 const CAPACITY: usize = 1 << 17;
 /// Budgets with a memory of their own, twice as many as there are; those beyond would share one.
 const MAX_BUDGETS: usize = 8;
@@ -37,23 +39,45 @@ impl Memory {
     }
 
     fn with_capacity(capacity: usize) -> Self {
-        Self { capacity, budgets: Box::new([const { OnceLock::new() }; MAX_BUDGETS]), rest: OnceLock::new() }
+        Self {
+            capacity,
+            budgets: Box::new([const { OnceLock::new() }; MAX_BUDGETS]),
+            rest: OnceLock::new(),
+        }
     }
 
     /// Decides and counts in one step; two requests of one caller never read the same number.
-    pub fn decide(&self, budget: &Budget, caller: CallerHash, now: SystemTime, cost: Cost) -> Decision {
+    pub fn decide(
+        &self,
+        budget: &Budget,
+        caller: CallerHash,
+        now: SystemTime,
+        cost: Cost,
+    ) -> Decision {
         let gcra = Gcra::from(budget.limit);
         let now_us = epoch_micros(now);
-        update(self.callers(budget.name), caller, |tat_us| gcra.decide(tat_us, now_us, cost))
+        update(self.callers(budget.name), caller, |tat_us| {
+            gcra.decide(tat_us, now_us, cost)
+        })
     }
 
-    /// Takes over what shared counters said: the budget is full again after `reset_after`, or later where more is known here.
-    pub fn learn(&self, budget: &Budget, caller: CallerHash, now: SystemTime, reset_after: Duration) {
+    /// Takes over what shared counters said: the budget is full again after `reset_after`, or later
+    /// where more is known here.
+    pub fn learn(
+        &self,
+        budget: &Budget,
+        caller: CallerHash,
+        now: SystemTime,
+        reset_after: Duration,
+    ) {
         if reset_after.is_zero() {
             return; // a full budget is what stands for nothing known
         }
-        let tat_us = epoch_micros(now).saturating_add(u64::try_from(reset_after.as_micros()).unwrap_or(u64::MAX));
-        update(self.callers(budget.name), caller, |known_us| ((), Some(tat_us.max(known_us.unwrap_or(0)))));
+        let tat_us = epoch_micros(now)
+            .saturating_add(u64::try_from(reset_after.as_micros()).unwrap_or(u64::MAX));
+        update(self.callers(budget.name), caller, |known_us| {
+            ((), Some(tat_us.max(known_us.unwrap_or(0))))
+        });
     }
 
     /// The memory of one budget.
@@ -67,7 +91,11 @@ impl Memory {
 }
 
 /// Replaces what is stored while nobody else can read it.
-fn update<T>(callers: &Callers, caller: CallerHash, change: impl Fn(Option<u64>) -> (T, Option<u64>)) -> T {
+fn update<T>(
+    callers: &Callers,
+    caller: CallerHash,
+    change: impl Fn(Option<u64>) -> (T, Option<u64>),
+) -> T {
     let entry = callers.entry(&caller, None, |_, stored| {
         let (outcome, new) = change(Some(*stored));
         *stored = new.unwrap_or(*stored);
@@ -78,13 +106,16 @@ fn update<T>(callers: &Callers, caller: CallerHash, change: impl Fn(Option<u64>)
         EntryResult::Vacant(place) => {
             let (outcome, new) = change(None);
             if let Some(new) = new {
-                // Fails only when someone else wrote this key in between, and all others wait for this place.
+                // Fails only when someone else wrote this key in between, and all others wait for
+                // this place.
                 let _ = place.insert(new);
             }
             outcome
         }
         // These answer other actions than the one above and a limit on waiting, which there is not.
-        EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => change(None).0,
+        EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => {
+            change(None).0
+        }
     }
 }
 
@@ -104,7 +135,10 @@ mod tests {
     use crate::domain::rate_limit::RateLimit;
 
     fn budget(name: &'static str, limit: &str) -> Budget {
-        Budget { name, limit: RateLimit::parse(limit).unwrap() }
+        Budget {
+            name,
+            limit: RateLimit::parse(limit).unwrap(),
+        }
     }
 
     fn caller(number: u32) -> CallerHash {
@@ -119,21 +153,39 @@ mod tests {
     fn each_caller_has_each_budget_to_itself() {
         let memory = Memory::new();
         let (token, mint) = (budget("token", "2/1h"), budget("mint", "1/1h"));
-        let take = |budget, number| memory.decide(budget, caller(number), now(), Cost::One).allowed;
-        assert_eq!([take(&token, 1), take(&token, 1), take(&token, 1)], [true, true, false]);
+        let take = |budget, number| {
+            memory
+                .decide(budget, caller(number), now(), Cost::One)
+                .allowed
+        };
+        assert_eq!(
+            [take(&token, 1), take(&token, 1), take(&token, 1)],
+            [true, true, false]
+        );
         assert_eq!([take(&mint, 1), take(&mint, 1)], [true, false]);
-        assert_eq!([take(&token, 2), take(&token, 2), take(&token, 2)], [true, true, false]);
+        assert_eq!(
+            [take(&token, 2), take(&token, 2), take(&token, 2)],
+            [true, true, false]
+        );
     }
 
     #[test]
     fn a_look_is_free_and_leaves_nothing_behind() {
         let (memory, budget) = (Memory::new(), budget("token", "1/1h"));
         for _ in 0..3 {
-            assert!(memory.decide(&budget, caller(1), now(), Cost::Nothing).allowed);
+            assert!(
+                memory
+                    .decide(&budget, caller(1), now(), Cost::Nothing)
+                    .allowed
+            );
         }
         assert!(memory.callers("token").is_empty());
         assert!(memory.decide(&budget, caller(1), now(), Cost::One).allowed);
-        assert!(!memory.decide(&budget, caller(1), now(), Cost::Nothing).allowed);
+        assert!(
+            !memory
+                .decide(&budget, caller(1), now(), Cost::Nothing)
+                .allowed
+        );
     }
 
     #[test]
@@ -145,7 +197,10 @@ mod tests {
                 for _ in 0..8 {
                     scope.spawn(|| {
                         for _ in 0..250 {
-                            if memory.decide(&budget, caller(number), now(), Cost::One).allowed {
+                            if memory
+                                .decide(&budget, caller(number), now(), Cost::One)
+                                .allowed
+                            {
                                 admitted.fetch_add(1, Ordering::Relaxed);
                             }
                         }
@@ -159,7 +214,11 @@ mod tests {
     #[test]
     fn a_hundred_thousand_callers_are_remembered() {
         let (memory, budget) = (Memory::new(), budget("token", "1/24h"));
-        let admitted = |number| memory.decide(&budget, caller(number), now(), Cost::One).allowed;
+        let admitted = |number| {
+            memory
+                .decide(&budget, caller(number), now(), Cost::One)
+                .allowed
+        };
         assert!((0..100_000).all(admitted));
         assert!(!(0..100_000).any(admitted));
     }
@@ -168,7 +227,11 @@ mod tests {
     fn a_flood_of_callers_is_bounded_and_locks_nobody_out() {
         let (memory, budget) = (Memory::with_capacity(1_000), budget("token", "2/24h"));
         for number in 0..50_000 {
-            assert!(memory.decide(&budget, caller(number), now(), Cost::One).allowed);
+            assert!(
+                memory
+                    .decide(&budget, caller(number), now(), Cost::One)
+                    .allowed
+            );
         }
         let remembered = memory.callers("token").len();
         assert!(remembered <= 1_100, "{remembered}");
@@ -177,10 +240,15 @@ mod tests {
 
     #[test]
     fn a_flood_against_one_budget_makes_no_other_forget() {
-        const NAMES: [&str; MAX_BUDGETS] = ["token", "realtime", "wrong-key", "d", "e", "f", "g", "h"];
+        const NAMES: [&str; MAX_BUDGETS] =
+            ["token", "realtime", "wrong-key", "d", "e", "f", "g", "h"];
         let memory = Memory::with_capacity(1_000);
         for name in NAMES {
-            assert!(memory.decide(&budget(name, "1/24h"), caller(1), now(), Cost::One).allowed);
+            assert!(
+                memory
+                    .decide(&budget(name, "1/24h"), caller(1), now(), Cost::One)
+                    .allowed
+            );
         }
         let flooded = budget("refused-bearer", "1/24h");
         for number in 0..20_000 {
@@ -189,11 +257,19 @@ mod tests {
             }
         }
         for name in NAMES {
-            assert!(!memory.decide(&budget(name, "1/24h"), caller(1), now(), Cost::One).allowed, "{name}");
+            assert!(
+                !memory
+                    .decide(&budget(name, "1/24h"), caller(1), now(), Cost::One)
+                    .allowed,
+                "{name}"
+            );
         }
         for name in ["i", "j"] {
             let one_too_many = memory.callers(name);
-            assert!(std::ptr::eq(one_too_many, memory.callers("refused-bearer")), "what is beyond shares one");
+            assert!(
+                std::ptr::eq(one_too_many, memory.callers("refused-bearer")),
+                "what is beyond shares one"
+            );
         }
     }
 
@@ -204,10 +280,18 @@ mod tests {
         assert!(memory.callers("token").is_empty());
         memory.learn(&budget, caller(1), now(), Duration::from_secs(100));
         let refused = memory.decide(&budget, caller(1), now(), Cost::One);
-        assert_eq!((refused.allowed, refused.retry_after), (false, Duration::from_secs(10)));
+        assert_eq!(
+            (refused.allowed, refused.retry_after),
+            (false, Duration::from_secs(10))
+        );
         memory.learn(&budget, caller(1), now(), Duration::from_secs(10));
         assert!(!memory.decide(&budget, caller(1), now(), Cost::One).allowed);
         memory.learn(&budget, caller(2), now(), Duration::from_secs(40));
-        assert_eq!(memory.decide(&budget, caller(2), now(), Cost::One).remaining, 5);
+        assert_eq!(
+            memory
+                .decide(&budget, caller(2), now(), Cost::One)
+                .remaining,
+            5
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Bearer tokens whose signature was checked before, so that the next request with one costs a hash instead of a signature check.
+//! Bearer tokens whose signature was checked before, so that the next request with one costs a hash
+//! instead of a signature check.
 //!
-//! Kept by the digest of the whole token, so that no token stands here. Only what was accepted is remembered; an entry ends with
-//! its token, and all end when the provider's keys change, so that no key that was taken back is believed any longer.
+//! Kept by the digest of the whole token, so that no token stands here. Only what was accepted is
+//! remembered; an entry ends with its token, and all end when the provider's keys change, so that
+//! no key that was taken back is believed any longer.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,7 +25,10 @@ impl TokenDigest {
     #[must_use]
     pub fn of(token: &str) -> Self {
         let mut bytes = [0; 32];
-        bytes.iter_mut().zip(digest::digest(&SHA256, token.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
+        bytes
+            .iter_mut()
+            .zip(digest::digest(&SHA256, token.as_bytes()).as_ref())
+            .for_each(|(to, from)| *to = *from);
         Self(bytes)
     }
 }
@@ -45,17 +50,35 @@ impl VerifiedTokens {
         Self(Cache::new(CAPACITY))
     }
 
-    /// The caller that a token was good for, if it still is and `keys_of`, the moment at which the serving keys came, is still
-    /// the one from when it was checked.
+    /// The caller that a token was good for, if it still is and `keys_of`, the moment at which the
+    /// serving keys came, is still the one from when it was checked.
     #[must_use]
-    pub fn caller(&self, digest: &TokenDigest, keys_of: SystemTime, now: SystemTime) -> Option<Arc<Caller>> {
+    pub fn caller(
+        &self,
+        digest: &TokenDigest,
+        keys_of: SystemTime,
+        now: SystemTime,
+    ) -> Option<Arc<Caller>> {
         let entry = self.0.get(digest)?;
         (entry.keys_of == keys_of && now <= entry.good_until).then_some(entry.caller)
     }
 
     /// Remembers a token that was just checked with the keys that came at `keys_of`.
-    pub fn remember(&self, digest: TokenDigest, keys_of: SystemTime, caller: &Arc<Caller>, good_until: SystemTime) {
-        self.0.insert(digest, Entry { caller: Arc::clone(caller), good_until, keys_of });
+    pub fn remember(
+        &self,
+        digest: TokenDigest,
+        keys_of: SystemTime,
+        caller: &Arc<Caller>,
+        good_until: SystemTime,
+    ) {
+        self.0.insert(
+            digest,
+            Entry {
+                caller: Arc::clone(caller),
+                good_until,
+                keys_of,
+            },
+        );
     }
 }
 
@@ -77,34 +100,71 @@ mod tests {
 
     fn remembered() -> VerifiedTokens {
         let tokens = VerifiedTokens::new();
-        tokens.remember(TokenDigest::of("a.b.c"), at(0), &Arc::new(Caller::anonymous(b"alice".to_vec())), at(100));
+        tokens.remember(
+            TokenDigest::of("a.b.c"),
+            at(0),
+            &Arc::new(Caller::anonymous(b"alice".to_vec())),
+            at(100),
+        );
         tokens
     }
 
     #[test]
     fn another_token_is_not_known() {
         for token in ["", "a.b.d", "a.b.c ", "A.b.c"] {
-            assert!(remembered().caller(&TokenDigest::of(token), at(0), at(1)).is_none(), "{token:?}");
+            assert!(
+                remembered()
+                    .caller(&TokenDigest::of(token), at(0), at(1))
+                    .is_none(),
+                "{token:?}"
+            );
         }
-        assert_eq!(remembered().caller(&TokenDigest::of("a.b.c"), at(0), at(1)).unwrap().name(), b"alice");
+        assert_eq!(
+            remembered()
+                .caller(&TokenDigest::of("a.b.c"), at(0), at(1))
+                .unwrap()
+                .name(),
+            b"alice"
+        );
     }
 
     #[test]
     fn a_token_is_forgotten_when_it_ends() {
-        assert!(remembered().caller(&TokenDigest::of("a.b.c"), at(0), at(100)).is_some());
-        assert!(remembered().caller(&TokenDigest::of("a.b.c"), at(0), at(100) + Duration::from_nanos(1)).is_none());
+        assert!(
+            remembered()
+                .caller(&TokenDigest::of("a.b.c"), at(0), at(100))
+                .is_some()
+        );
+        assert!(
+            remembered()
+                .caller(
+                    &TokenDigest::of("a.b.c"),
+                    at(0),
+                    at(100) + Duration::from_nanos(1)
+                )
+                .is_none()
+        );
     }
 
     #[test]
     fn new_keys_end_what_older_ones_proved() {
-        assert!(remembered().caller(&TokenDigest::of("a.b.c"), at(60), at(61)).is_none());
+        assert!(
+            remembered()
+                .caller(&TokenDigest::of("a.b.c"), at(60), at(61))
+                .is_none()
+        );
     }
 
     #[test]
     fn a_flood_of_tokens_stays_bounded() {
         let tokens = remembered();
         for n in 0..3 * CAPACITY {
-            tokens.remember(TokenDigest::of(&n.to_string()), at(0), &Arc::new(Caller::anonymous(Vec::new())), at(100));
+            tokens.remember(
+                TokenDigest::of(&n.to_string()),
+                at(0),
+                &Arc::new(Caller::anonymous(Vec::new())),
+                at(100),
+            );
         }
         assert!(tokens.0.len() <= CAPACITY);
     }

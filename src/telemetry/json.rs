@@ -1,7 +1,7 @@
 //! One line, one JSON object: time, level, then the event's own fields in their order.
 //!
-//! tracing-subscriber's own JSON format costs more than signing a token does, so this one writes the few kinds of values that
-//! lines of ours have directly.
+//! tracing-subscriber's own JSON format costs more than signing a token does, so this one writes
+//! the few kinds of values that lines of ours have directly.
 
 use std::fmt::{self, Debug, Write};
 
@@ -25,9 +25,19 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut line = String::with_capacity(USUAL_LINE);
-        write!(line, "{{\"timestamp\":\"{}\",\"level\":\"{}\"", Rfc3339::of(SystemClock.now()), event.metadata().level().as_str())?;
+        write!(
+            line,
+            "{{\"timestamp\":\"{}\",\"level\":\"{}\"",
+            Rfc3339::of(SystemClock.now()),
+            event.metadata().level().as_str()
+        )?;
         event.record(&mut Members(&mut line));
         line.push_str("}\n");
         writer.write_str(&line)
@@ -89,7 +99,12 @@ impl Write for Escaped<'_> {
             self.0.push_str(text);
         } else {
             let quoted = serde_json::Value::from(text).to_string();
-            self.0.push_str(quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(fmt::Error)?);
+            self.0.push_str(
+                quoted
+                    .strip_prefix('"')
+                    .and_then(|text| text.strip_suffix('"'))
+                    .ok_or(fmt::Error)?,
+            );
         }
         Ok(())
     }
@@ -125,7 +140,10 @@ mod tests {
     fn line(log: impl FnOnce()) -> Value {
         let written = Written::default();
         let writer = written.clone();
-        tracing::subscriber::with_default(subscriber(Level::INFO, LogFormat::Json, move || writer.clone()), log);
+        tracing::subscriber::with_default(
+            subscriber(Level::INFO, LogFormat::Json, move || writer.clone()),
+            log,
+        );
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches('\n').count(), 1, "{text:?}");
         let mut line: Value = serde_json::from_str(&text).unwrap();

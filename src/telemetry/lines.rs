@@ -1,5 +1,5 @@
-//! The process's two streams, each behind a queue and a writer of its own: a reader of one that stops reading delays neither a
-//! request nor the lines of the other.
+//! The process's two streams, each behind a queue and a writer of its own: a reader of one that
+//! stops reading delays neither a request nor the lines of the other.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -43,10 +43,14 @@ impl Lines {
 
     /// Returns the number of lines dropped since the start, by stream.
     pub(super) fn dropped(&self) -> [(&'static str, u64); 2] {
-        [("stdout", self.stdout.dropped()), ("stderr", self.stderr.dropped())]
+        [
+            ("stdout", self.stdout.dropped()),
+            ("stderr", self.stderr.dropped()),
+        ]
     }
 
-    /// Waits until all lines are written, for at most one second. What was dropped and not reported is reported now.
+    /// Waits until all lines are written, for at most one second. What was dropped and not reported
+    /// is reported now.
     pub fn finish(&self) {
         let began = Stopwatch::start();
         self.stdout.drain(LAST_LINES.saturating_sub(LAST_ERRORS));
@@ -54,13 +58,18 @@ impl Lines {
         if unreported > 0 {
             report("stdout", unreported);
         }
-        self.stderr.drain(LAST_LINES.saturating_sub(began.elapsed()));
+        self.stderr
+            .drain(LAST_LINES.saturating_sub(began.elapsed()));
     }
 }
 
 /// Logs that lines were dropped. It goes to stderr, which is where an operator looks for trouble.
 fn report(stream: &'static str, dropped: u64) {
-    tracing::warn!(stream, dropped, "log lines were dropped because nobody read them in time");
+    tracing::warn!(
+        stream,
+        dropped,
+        "log lines were dropped because nobody read them in time"
+    );
 }
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -71,7 +80,11 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 
     fn make_writer_for(&'a self, line: &Metadata<'_>) -> Destination<'a> {
-        Destination(if *line.level() <= Level::WARN { &self.stderr } else { &self.stdout })
+        Destination(if *line.level() <= Level::WARN {
+            &self.stderr
+        } else {
+            &self.stdout
+        })
     }
 }
 

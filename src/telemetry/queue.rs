@@ -1,16 +1,17 @@
 //! A bounded queue of log lines and the thread that writes them to one stream.
 //!
-//! Whoever logs a line never waits for the reader of the stream: the line is copied into memory, or dropped and counted where
-//! the queue is full. tracing-appender's writer is built alike, but its queue is bounded in lines and not in bytes, and it wakes
-//! its thread for each line; here the thread wakes at most once a millisecond and writes all lines that wait in one system call.
+//! Whoever logs a line never waits for the reader of the stream: the line is copied into memory, or
+//! dropped and counted where the queue is full. tracing-appender's writer is built alike, but its
+//! queue is bounded in lines and not in bytes, and it wakes its thread for each line; here the
+//! thread wakes at most once a millisecond and writes all lines that wait in one system call.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Largest number of bytes that wait for one stream. Lines are longer than 50 bytes, so this bounds their number too. A reader may
-/// pause for about a tenth of a second under full load.
+/// Largest number of bytes that wait for one stream. Lines are longer than 50 bytes, so this bounds
+/// their number too. A reader may pause for about a tenth of a second under full load.
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// Time for which lines are collected before they leave together.
@@ -19,7 +20,8 @@ const COLLECT: Duration = Duration::from_millis(1);
 /// A buffer that grew past this size in a burst is given back.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// Called on the writer's thread with the number of lines that were dropped while the queue was full, once it is not full anymore.
+/// Called on the writer's thread with the number of lines that were dropped while the queue was
+/// full, once it is not full anymore.
 pub type Report = fn(stream: &'static str, dropped: u64);
 
 /// The lines that wait for one stream.
@@ -47,12 +49,25 @@ struct Waiting {
 }
 
 impl Queue {
-    /// Starts the thread that writes to `output`. Where the system gives no thread, lines are dropped and counted once the queue is
-    /// full.
-    pub fn start(stream: &'static str, max_bytes: usize, output: impl Write + Send + 'static, report: Report) -> Self {
-        let shared = Arc::new(Shared { stream, max_bytes, waiting: Mutex::default(), filled: Condvar::new(), drained: Condvar::new() });
+    /// Starts the thread that writes to `output`. Where the system gives no thread, lines are
+    /// dropped and counted once the queue is full.
+    pub fn start(
+        stream: &'static str,
+        max_bytes: usize,
+        output: impl Write + Send + 'static,
+        report: Report,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            stream,
+            max_bytes,
+            waiting: Mutex::default(),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+        });
         let writer = Arc::clone(&shared);
-        let _ = thread::Builder::new().name(format!("log-{stream}")).spawn(move || writer.run(output, report));
+        let _ = thread::Builder::new()
+            .name(format!("log-{stream}"))
+            .spawn(move || writer.run(output, report));
         Self(shared)
     }
 
@@ -110,7 +125,10 @@ impl Shared {
             let mut waiting = self.lock();
             while waiting.lines.is_empty() {
                 waiting.is_idle = true;
-                waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                waiting = self
+                    .filled
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             drop(waiting);
             thread::sleep(COLLECT);
@@ -138,8 +156,8 @@ impl Shared {
     }
 }
 
-/// Writes a batch and returns how many lines were lost. A reader that went away is no reason to stop; a stream that does not block,
-/// because another process has set it so, is waited for.
+/// Writes a batch and returns how many lines were lost. A reader that went away is no reason to
+/// stop; a stream that does not block, because another process has set it so, is waited for.
 fn write_all(output: &mut impl Write, batch: &[u8]) -> u64 {
     let mut rest = batch;
     while !rest.is_empty() {
@@ -172,7 +190,9 @@ mod tests {
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.permits.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
-            self.written.send(String::from_utf8_lossy(bytes).into_owned()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.written
+                .send(String::from_utf8_lossy(bytes).into_owned())
+                .map_err(|_| io::ErrorKind::BrokenPipe)?;
             Ok(bytes.len())
         }
 
@@ -184,13 +204,18 @@ mod tests {
     fn stuck(report: Report) -> (Queue, SyncSender<()>, Receiver<String>) {
         let (permit, permits) = sync_channel(100);
         let (written, batches) = sync_channel(100);
-        (Queue::start("stdout", 10, Stuck { permits, written }, report), permit, batches)
+        (
+            Queue::start("stdout", 10, Stuck { permits, written }, report),
+            permit,
+            batches,
+        )
     }
 
     #[test]
     fn lines_that_find_no_room_are_dropped_counted_and_reported_once() {
         static REPORTED: Mutex<Vec<(&str, u64)>> = Mutex::new(Vec::new());
-        let (queue, permit, batches) = stuck(|stream, dropped| REPORTED.lock().unwrap().push((stream, dropped)));
+        let (queue, permit, batches) =
+            stuck(|stream, dropped| REPORTED.lock().unwrap().push((stream, dropped)));
         // The writer takes the first line with it and is stuck.
         queue.push(b"first\n");
         while queue.0.lock().is_drained() || !queue.0.lock().is_writing {
@@ -222,7 +247,8 @@ mod tests {
         assert_eq!((queue.dropped(), queue.take_unreported()), (100, 0));
     }
 
-    /// Takes three bytes at every other call, as a pipe does that does not block and whose reader is slow.
+    /// Takes three bytes at every other call, as a pipe does that does not block and whose reader
+    /// is slow.
     #[derive(Clone, Default)]
     struct NonBlocking(Arc<Mutex<(bool, Vec<u8>)>>);
 
@@ -250,6 +276,9 @@ mod tests {
         queue.push(b"first\n");
         queue.push(b"second\n");
         assert!(queue.drain(PATIENCE));
-        assert_eq!((output.0.lock().unwrap().1.as_slice(), queue.dropped()), (&b"first\nsecond\n"[..], 0));
+        assert_eq!(
+            (output.0.lock().unwrap().1.as_slice(), queue.dropped()),
+            (&b"first\nsecond\n"[..], 0)
+        );
     }
 }

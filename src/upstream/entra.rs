@@ -1,7 +1,8 @@
-//! Tokens of Entra ID for this process itself: by managed identity in Azure, by the developer's own sign-in elsewhere.
+//! Tokens of Entra ID for this process itself: by managed identity in Azure, by the developer's own
+//! sign-in elsewhere.
 //!
-//! Source: <https://learn.microsoft.com/azure/app-service/overview-managed-identity>. The library's error texts may carry URLs and
-//! answers; they are dropped here.
+//! Source: <https://learn.microsoft.com/azure/app-service/overview-managed-identity>. The library's
+//! error texts may carry URLs and answers; they are dropped here.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,10 @@ use async_trait::async_trait;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::{ClientOptions, RetryOptions, Transport};
-use azure_identity::{DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId,
+};
 use reqwest::Client;
 use secrecy::SecretString;
 
@@ -22,7 +26,8 @@ use crate::domain::azure::Identity;
 use crate::domain::secrets::State;
 use crate::entropy::Entropy;
 
-/// A token is there within this time. Off Azure the metadata address may not answer at all, and `az` takes seconds.
+/// A token is there within this time. Off Azure the metadata address may not answer at all, and
+/// `az` takes seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The name under which an operator sees the token in readiness, log lines and metrics.
 pub const NAME: &str = "azure-openai-token";
@@ -39,9 +44,11 @@ pub struct Bearer {
 /// Why there is no token. The word is for the log; what the other side said is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoToken {
-    /// The HTTP client could not be set up, or the platform's kind of identity is not one that the library knows.
+    /// The HTTP client could not be set up, or the platform's kind of identity is not one that the
+    /// library knows.
     Client,
-    /// The identity endpoint answered, with a refusal: no such identity, or it may not have this scope.
+    /// The identity endpoint answered, with a refusal: no such identity, or it may not have this
+    /// scope.
     Refused,
     /// No answer in time.
     Timeout,
@@ -67,7 +74,9 @@ impl From<Error> for NoToken {
     fn from(error: Error) -> Self {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(error) = next {
-            if let Some(ErrorKind::HttpResponse { .. }) = error.downcast_ref::<Error>().map(Error::kind) {
+            if let Some(ErrorKind::HttpResponse { .. }) =
+                error.downcast_ref::<Error>().map(Error::kind)
+            {
                 return Self::Refused;
             }
             next = error.source();
@@ -87,18 +96,23 @@ impl Credential {
     /// [`NoToken::Client`] where the platform's kind of identity is not one that the library knows.
     pub fn new(identity: &Identity, client: &Client) -> Result<Self, NoToken> {
         let inner: Arc<dyn TokenCredential> = match identity {
-            Identity::Developer => DeveloperToolsCredential::new(None).map_err(|_| NoToken::Client)?,
-            Identity::Managed(client_id) => ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
-                user_assigned_id: client_id.map(|id| UserAssignedId::ClientId(id.hyphenated().to_string())),
-                client_options: client_options(client),
-            }))
-            .map_err(|_| NoToken::Client)?,
+            Identity::Developer => {
+                DeveloperToolsCredential::new(None).map_err(|_| NoToken::Client)?
+            }
+            Identity::Managed(client_id) => {
+                ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
+                    user_assigned_id: client_id
+                        .map(|id| UserAssignedId::ClientId(id.hyphenated().to_string())),
+                    client_options: client_options(client),
+                }))
+                .map_err(|_| NoToken::Client)?
+            }
         };
         Ok(Self(inner))
     }
 
-    /// Begins to fetch a token that will be asked for soon, in a task of the Tokio runtime that this is
-    /// called in. A failure shows when the token is asked for.
+    /// Begins to fetch a token that will be asked for soon, in a task of the Tokio runtime that
+    /// this is called in. A failure shows when the token is asked for.
     pub(super) fn prefetch(&self, scope: String) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -112,19 +126,28 @@ impl Credential {
     }
 }
 
-/// Our own client, and no second try: whoever asks has a rhythm of its own, and the library would wait as long as the other side
-/// likes.
+/// Our own client, and no second try: whoever asks has a rhythm of its own, and the library would
+/// wait as long as the other side likes.
 pub(super) fn client_options(client: &Client) -> ClientOptions {
-    ClientOptions { transport: Some(Transport::new(Arc::new(client.clone()))), retry: RetryOptions::none(), ..ClientOptions::default() }
+    ClientOptions {
+        transport: Some(Transport::new(Arc::new(client.clone()))),
+        retry: RetryOptions::none(),
+        ..ClientOptions::default()
+    }
 }
 
-/// Asks in a task of its own, so that who stops waiting does not stop the asking: a slow token is there for the next one.
+/// Asks in a task of its own, so that who stops waiting does not stop the asking: a slow token is
+/// there for the next one.
 #[derive(Debug)]
 struct Detached(Arc<dyn TokenCredential>);
 
 #[async_trait]
 impl TokenCredential for Detached {
-    async fn get_token(&self, scopes: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
         let inner = Arc::clone(&self.0);
         let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
         let asking = tokio::spawn(async move {
@@ -155,7 +178,11 @@ impl Entra {
     /// Asks nothing yet.
     #[must_use]
     pub fn new(identity: Identity, scope: String) -> Self {
-        Self { identity, scope, client: None }
+        Self {
+            identity,
+            scope,
+            client: None,
+        }
     }
 }
 
@@ -164,11 +191,17 @@ impl Authority for Entra {
         if self.client.is_none() {
             self.client = client::build(client::builder().timeout(DEADLINE)).await;
         }
-        // With a credential of its own: one that is kept answers from its memory until five minutes before the end.
-        let Credential(credential) = Credential::new(&self.identity, self.client.as_ref().ok_or(NoToken::Client)?)?;
-        let asked = tokio::time::timeout(DEADLINE, credential.get_token(&[&self.scope], None)).await;
+        // With a credential of its own: one that is kept answers from its memory until five minutes
+        // before the end.
+        let Credential(credential) =
+            Credential::new(&self.identity, self.client.as_ref().ok_or(NoToken::Client)?)?;
+        let asked =
+            tokio::time::timeout(DEADLINE, credential.get_token(&[&self.scope], None)).await;
         let AccessToken { token, expires_on } = asked.map_err(|_elapsed| NoToken::Timeout)??;
-        Ok(Bearer { token: token.secret().into(), expires_on: expires_on.into() })
+        Ok(Bearer {
+            token: token.secret().into(),
+            expires_on: expires_on.into(),
+        })
     }
 }
 
@@ -185,11 +218,19 @@ pub struct EntraToken {
 impl EntraToken {
     /// Begins to fetch tokens, in a task of the Tokio runtime that this is called in.
     #[must_use]
-    pub fn fetched_from(authority: impl Authority + 'static, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> Self {
+    pub fn fetched_from(
+        authority: impl Authority + 'static,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Self {
         let refresher = Arc::new(Refresher::new(COOLDOWN));
         let token = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
         let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
-        let source = TokenSource { authority, token: Arc::clone(&token), clock: Arc::clone(&clock) };
+        let source = TokenSource {
+            authority,
+            token: Arc::clone(&token),
+            clock: Arc::clone(&clock),
+        };
         let running = Arc::clone(&refresher);
         tokio::spawn(async move { running.run(source, &*clock, &*entropy).await });
         Self { token, refresher }
@@ -226,7 +267,10 @@ impl<A: Authority> Source for TokenSource<A> {
 
     async fn fetch(&mut self) -> Result<Duration, NoToken> {
         let bearer = self.authority.ask().await?;
-        let life = bearer.expires_on.duration_since(self.clock.now()).unwrap_or_default();
+        let life = bearer
+            .expires_on
+            .duration_since(self.clock.now())
+            .unwrap_or_default();
         self.token.put(bearer);
         Ok(life / 5 * 4)
     }
@@ -284,7 +328,10 @@ mod tests {
     }
 
     fn token_that_lives(life: Duration) -> Bearer {
-        Bearer { token: "t".into(), expires_on: UNIX_EPOCH + life }
+        Bearer {
+            token: "t".into(),
+            expires_on: UNIX_EPOCH + life,
+        }
     }
 
     fn fetched_from(answers: Vec<Result<Bearer, NoToken>>) -> EntraToken {
@@ -295,13 +342,20 @@ mod tests {
 
     fn source(answers: Vec<Result<Bearer, NoToken>>) -> TokenSource<Scripted> {
         let authority = Scripted(answers.into_iter());
-        TokenSource { authority, token: Arc::new(Slot::empty()), clock: Arc::new(Epoch) }
+        TokenSource {
+            authority,
+            token: Arc::new(Slot::empty()),
+            clock: Arc::new(Epoch),
+        }
     }
 
     #[tokio::test]
     async fn the_next_token_is_fetched_after_four_fifths_of_the_life_of_the_present_one() {
         let life = Duration::from_secs(1_000);
-        let mut source = source(vec![Ok(token_that_lives(life)), Ok(token_that_lives(Duration::ZERO))]);
+        let mut source = source(vec![
+            Ok(token_that_lives(life)),
+            Ok(token_that_lives(Duration::ZERO)),
+        ]);
         assert_eq!(source.fetch().await, Ok(Duration::from_secs(800)));
         assert_eq!(source.fetch().await, Ok(Duration::ZERO));
     }
@@ -311,18 +365,39 @@ mod tests {
         let answers = vec![Ok(token_that_lives(HOUR)), Ok(token_that_lives(2 * HOUR))];
         let entra = fetched_from(answers);
         let expires_on = |bearer: Option<Arc<Bearer>>| bearer.map(|bearer| bearer.expires_on);
-        assert_eq!(expires_on(entra.token.fetched_value().await), Some(UNIX_EPOCH + HOUR));
+        assert_eq!(
+            expires_on(entra.token.fetched_value().await),
+            Some(UNIX_EPOCH + HOUR)
+        );
         assert!(entra.token.refresher().unwrap().refresh().await.is_ok());
         assert_eq!(expires_on(entra.token.value()), Some(UNIX_EPOCH + 2 * HOUR));
-        assert_eq!(entra.token.refresher().unwrap().request(), None, "at most one in 30 s");
+        assert_eq!(
+            entra.token.refresher().unwrap().request(),
+            None,
+            "at most one in 30 s"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_operator_sees_whether_there_is_a_token_and_since_when() {
-        let entra = fetched_from(vec![Err(NoToken::Timeout), Ok(token_that_lives(HOUR)), Err(NoToken::Refused)]);
-        let seen = |seconds| (entra.state(UNIX_EPOCH + Duration::from_secs(seconds)).as_str(), entra.fetched_at());
+        let entra = fetched_from(vec![
+            Err(NoToken::Timeout),
+            Ok(token_that_lives(HOUR)),
+            Err(NoToken::Refused),
+        ]);
+        let seen = |seconds| {
+            (
+                entra
+                    .state(UNIX_EPOCH + Duration::from_secs(seconds))
+                    .as_str(),
+                entra.fetched_at(),
+            )
+        };
         assert_eq!(seen(0), ("missing", None));
-        assert!(entra.token.fetched_value().await.is_none(), "a failed first fetch is answered at once");
+        assert!(
+            entra.token.fetched_value().await.is_none(),
+            "a failed first fetch is answered at once"
+        );
         assert_eq!(seen(0), ("missing", None));
         assert!(entra.token.refresher().unwrap().refresh().await.is_ok());
         assert_eq!(seen(0), ("fresh", Some(UNIX_EPOCH)));
@@ -349,12 +424,19 @@ mod tests {
     #[test]
     fn a_cause_is_said_in_a_word_of_ours() {
         let status = 400_u16.into();
-        let answered = Error::from(ErrorKind::HttpResponse { status, error_code: Some("canary".into()), raw_response: None });
+        let answered = Error::from(ErrorKind::HttpResponse {
+            status,
+            error_code: Some("canary".into()),
+            raw_response: None,
+        });
         let wrapped = Error::with_error(ErrorKind::Credential, answered, "canary");
         let absent = Error::with_message(ErrorKind::Credential, "canary");
-        for (cause, word) in
-            [(wrapped.into(), "refused"), (absent.into(), "failed"), (NoToken::Client, "client"), (NoToken::Timeout, "timeout")]
-        {
+        for (cause, word) in [
+            (wrapped.into(), "refused"),
+            (absent.into(), "failed"),
+            (NoToken::Client, "client"),
+            (NoToken::Timeout, "timeout"),
+        ] {
             assert_eq!(NoToken::as_str(cause), word);
         }
     }

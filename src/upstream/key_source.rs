@@ -1,6 +1,8 @@
-//! Fetches an identity provider's keys: the discovery document (`OpenID` Connect Discovery 1.0 §4), then the key set it names.
+//! Fetches an identity provider's keys: the discovery document (`OpenID` Connect Discovery 1.0 §4),
+//! then the key set it names.
 //!
-//! Only the operator's issuer decides where a request goes; nothing that a caller sends reaches this file.
+//! Only the operator's issuer decides where a request goes; nothing that a caller sends reaches
+//! this file.
 
 use std::time::Duration;
 
@@ -54,14 +56,18 @@ impl FetchError {
 /// One issuer's keys at their source.
 pub(super) struct KeySource {
     issuer: Issuer,
-    /// Made with the first fetch: reading the system's certificates takes 30 ms, which a start has no time for.
+    /// Made with the first fetch: reading the system's certificates takes 30 ms, which a start has
+    /// no time for.
     client: Option<Client>,
 }
 
 impl KeySource {
     /// Asks nothing yet.
     pub(super) fn new(issuer: Issuer) -> Self {
-        Self { issuer, client: None }
+        Self {
+            issuer,
+            client: None,
+        }
     }
 
     /// Fetches both documents.
@@ -73,7 +79,9 @@ impl KeySource {
             let client = self.client().await?;
             self.documents(&client).await
         };
-        tokio::time::timeout(DEADLINE, fetching).await.map_err(|_| FetchError::Timeout)?
+        tokio::time::timeout(DEADLINE, fetching)
+            .await
+            .map_err(|_| FetchError::Timeout)?
     }
 
     async fn documents(&self, client: &Client) -> Result<KeySet, FetchError> {
@@ -87,7 +95,9 @@ impl KeySource {
     fn keys_at(&self, discovery: &[u8]) -> Option<String> {
         let members = json::parse_members(discovery).ok()?;
         match (members.get("issuer")?, members.get("jwks_uri")?) {
-            (Json::Text(issuer), Json::Text(keys_at)) if *issuer == self.issuer.published() && self.issuer.may_have_keys_at(keys_at) => {
+            (Json::Text(issuer), Json::Text(keys_at))
+                if *issuer == self.issuer.published() && self.issuer.may_have_keys_at(keys_at) =>
+            {
                 Some(keys_at.clone().into_owned())
             }
             _ => None,
@@ -99,7 +109,9 @@ impl KeySource {
             return Ok(client.clone());
         }
         // No connection is kept for an hour.
-        let builder = client::builder().timeout(DOCUMENT_DEADLINE).pool_max_idle_per_host(0);
+        let builder = client::builder()
+            .timeout(DOCUMENT_DEADLINE)
+            .pool_max_idle_per_host(0);
         let client = client::build(builder).await.ok_or(FetchError::Client)?;
         Ok(self.client.insert(client).clone())
     }
@@ -107,8 +119,19 @@ impl KeySource {
 
 /// Reads a document as it arrives and stops past the limit.
 async fn document(client: &Client, url: &str) -> Result<Vec<u8>, FetchError> {
-    let failed = |error: reqwest::Error| if error.is_timeout() { FetchError::Timeout } else { FetchError::Network };
-    let mut response = client.get(url).header("Accept", "application/json").send().await.map_err(failed)?;
+    let failed = |error: reqwest::Error| {
+        if error.is_timeout() {
+            FetchError::Timeout
+        } else {
+            FetchError::Network
+        }
+    };
+    let mut response = client
+        .get(url)
+        .header("Accept", "application/json")
+        .send()
+        .await
+        .map_err(failed)?;
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status);
     }
@@ -142,7 +165,10 @@ mod tests {
             FetchError::Discovery,
             FetchError::KeySet,
         ] {
-            assert!(page.contains(&format!("| `{}` |", error.as_str())), "{error:?}");
+            assert!(
+                page.contains(&format!("| `{}` |", error.as_str())),
+                "{error:?}"
+            );
         }
     }
 }

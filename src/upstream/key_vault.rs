@@ -1,7 +1,8 @@
-//! Reads secrets from Key Vault (REST API 2025-07-01), one at a time and never for a request that waits.
+//! Reads secrets from Key Vault (REST API 2025-07-01), one at a time and never for a request that
+//! waits.
 //!
-//! The library checks that the vault's challenge speaks for the vault's own host before it shows a token. Its errors carry
-//! answers and URLs; only a word of ours leaves this file.
+//! The library checks that the vault's challenge speaks for the vault's own host before it shows a
+//! token. Its errors carry answers and URLs; only a word of ours leaves this file.
 
 use std::time::{Duration, SystemTime};
 
@@ -87,7 +88,11 @@ impl LazyKeyVault {
     /// Creates a vault that is asked nothing yet.
     #[must_use]
     pub fn new(url: VaultUrl, identity: Identity) -> Self {
-        Self { url, identity, vault: OnceCell::new() }
+        Self {
+            url,
+            identity,
+            vault: OnceCell::new(),
+        }
     }
 }
 
@@ -107,23 +112,42 @@ impl KeyVault {
     /// # Errors
     /// [`Unread::Client`] or [`Unread::NoToken`].
     async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, Unread> {
-        // Without a time limit of its own: a token may take longer than a value, and both are bounded where they are awaited.
-        let client = client::build(client::builder()).await.ok_or(Unread::Client)?;
+        // Without a time limit of its own: a token may take longer than a value, and both are
+        // bounded where they are awaited.
+        let client = client::build(client::builder())
+            .await
+            .ok_or(Unread::Client)?;
         let credential = Credential::new(identity, &client).map_err(|_| Unread::NoToken)?;
         if let Identity::Managed(_) = identity {
-            // While the vault is asked which token it wants, so that the first request need not wait
-            // for one after the other. The vault gets it only when its own answer names the scope.
+            // While the vault is asked which token it wants, so that the first request need not
+            // wait for one after the other. The vault gets it only when its own answer names the
+            // scope.
             credential.prefetch(url.token_scope());
         }
-        let options = SecretClientOptions { client_options: client_options(&client), ..SecretClientOptions::default() };
-        SecretClient::new(url.as_str(), credential.for_library(), Some(options)).map(Self).map_err(|_| Unread::Client)
+        let options = SecretClientOptions {
+            client_options: client_options(&client),
+            ..SecretClientOptions::default()
+        };
+        SecretClient::new(url.as_str(), credential.for_library(), Some(options))
+            .map(Self)
+            .map_err(|_| Unread::Client)
     }
 
     async fn ask(&self, name: &SecretName) -> azure_core::Result<Reading> {
         let secret = self.0.get_secret(name.as_str(), None).await?.into_model()?;
-        let version = secret.resource_id()?.version.ok_or(ErrorKind::DataConversion.into_error())?;
-        let written_at = secret.attributes.and_then(|attributes| attributes.created).map(SystemTime::from);
-        Ok(Reading { value: secret.value.unwrap_or_default().into(), version, written_at })
+        let version = secret
+            .resource_id()?
+            .version
+            .ok_or(ErrorKind::DataConversion.into_error())?;
+        let written_at = secret
+            .attributes
+            .and_then(|attributes| attributes.created)
+            .map(SystemTime::from);
+        Ok(Reading {
+            value: secret.value.unwrap_or_default().into(),
+            version,
+            written_at,
+        })
     }
 }
 
@@ -145,7 +169,9 @@ fn unread(kind: &ErrorKind) -> Unread {
             429 => Unread::Throttled,
             _ => Unread::Failed,
         },
-        ErrorKind::Connection | ErrorKind::Io | ErrorKind::DataConversion | ErrorKind::Other => Unread::Failed,
+        ErrorKind::Connection | ErrorKind::Io | ErrorKind::DataConversion | ErrorKind::Other => {
+            Unread::Failed
+        }
     }
 }
 
@@ -155,8 +181,11 @@ mod tests {
 
     #[test]
     fn each_answer_of_a_vault_has_its_word() {
-        let answered =
-            |status: u16| ErrorKind::HttpResponse { status: status.into(), error_code: Some("canary".into()), raw_response: None };
+        let answered = |status: u16| ErrorKind::HttpResponse {
+            status: status.into(),
+            error_code: Some("canary".into()),
+            raw_response: None,
+        };
         for (kind, word) in [
             (answered(401), "refused"),
             (answered(403), "refused"),

@@ -11,7 +11,10 @@ impl Log {
     /// Runs something and keeps what it says.
     pub(crate) fn of<T>(&self, run: impl FnOnce() -> T) -> T {
         let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || log.clone())
+            .finish();
         tracing::subscriber::with_default(subscriber, run)
     }
 
@@ -22,7 +25,10 @@ impl Log {
 
     /// How many lines hold a text.
     pub(crate) fn lines(&self, with: &str) -> usize {
-        self.text().lines().filter(|line| line.contains(with)).count()
+        self.text()
+            .lines()
+            .filter(|line| line.contains(with))
+            .count()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The keys of the identity provider, held here between fetches.
 //!
-//! One loop fetches: at the start, hourly, after a failure, and at most once a minute because a token
-//! names a key that is not among them. Everyone else only reads. Without keys nobody is let in.
+//! One loop fetches: at the start, hourly, after a failure, and at most once a minute because a
+//! token names a key that is not among them. Everyone else only reads. Without keys nobody is let
+//! in.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,12 +25,13 @@ const LAST_GOOD: Duration = Duration::from_hours(24);
 /// Why there is no key for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotFound {
-    /// There are keys, and the one that the token names is for another algorithm: it is not accepted.
+    /// There are keys, and the one that the token names is for another algorithm: it is not
+    /// accepted.
     Rejected,
     /// There are keys and the token's is not among them; newer ones may hold it.
     UnknownKey,
-    /// There are no keys, or they are being fetched and too many requests wait for that, so that nobody can be let in or refused for
-    /// good. The caller may try again.
+    /// There are no keys, or they are being fetched and too many requests wait for that, so that
+    /// nobody can be let in or refused for good. The caller may try again.
     NoKeys,
 }
 
@@ -63,30 +65,54 @@ impl KeyCache {
     pub fn new(issuer: Issuer, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let refresher = Arc::new(Refresher::new(UNKNOWN_KEY));
         let held = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
-        Self { clock, entropy, issuer, held, refresher }
+        Self {
+            clock,
+            entropy,
+            issuer,
+            held,
+            refresher,
+        }
     }
 
     /// Fetches for as long as it is polled: spawn it once.
     pub async fn run(&self) {
-        let source =
-            KeySetSource { source: KeySource::new(self.issuer.clone()), held: Arc::clone(&self.held), clock: Arc::clone(&self.clock) };
-        self.refresher.run(source, &*self.clock, &*self.entropy).await;
+        let source = KeySetSource {
+            source: KeySource::new(self.issuer.clone()),
+            held: Arc::clone(&self.held),
+            clock: Arc::clone(&self.clock),
+        };
+        self.refresher
+            .run(source, &*self.clock, &*self.entropy)
+            .await;
     }
 
-    /// Finds the keys that may have signed a token, among those that are held. Waits for the very first fetch only.
+    /// Finds the keys that may have signed a token, among those that are held. Waits for the very
+    /// first fetch only.
     ///
     /// # Errors
     /// [`NotFound`].
-    pub async fn find(&self, key_id: Option<&str>, algorithm: Algorithm, now: SystemTime) -> Result<Candidates, NotFound> {
-        let held = self.held.fetched_value().await.filter(|held| held.are_good(now));
-        held.ok_or(NotFound::NoKeys)?.keys.find(key_id, algorithm).map_err(|none| match none {
-            NoKey::UnknownId => NotFound::UnknownKey,
-            NoKey::OtherAlgorithm => NotFound::Rejected,
-        })
+    pub async fn find(
+        &self,
+        key_id: Option<&str>,
+        algorithm: Algorithm,
+        now: SystemTime,
+    ) -> Result<Candidates, NotFound> {
+        let held = self
+            .held
+            .fetched_value()
+            .await
+            .filter(|held| held.are_good(now));
+        held.ok_or(NotFound::NoKeys)?
+            .keys
+            .find(key_id, algorithm)
+            .map_err(|none| match none {
+                NoKey::UnknownId => NotFound::UnknownKey,
+                NoKey::OtherAlgorithm => NotFound::Rejected,
+            })
     }
 
-    /// Waits for newer keys, in case a token's is among them: for the one fetch a minute that unknown keys cause, together with
-    /// whoever else waits for it.
+    /// Waits for newer keys, in case a token's is among them: for the one fetch a minute that
+    /// unknown keys cause, together with whoever else waits for it.
     ///
     /// # Errors
     /// [`NotFound::NoKeys`] where too many requests wait already.
@@ -142,16 +168,26 @@ impl Source for KeySetSource {
         let fetched_at = self.clock.now();
         let before = self.held.value().filter(|held| held.keys.is_same(&keys));
         let since = before.map_or(fetched_at, |held| held.since);
-        self.held.put(Held { keys: Arc::new(keys), fetched_at, since });
+        self.held.put(Held {
+            keys: Arc::new(keys),
+            fetched_at,
+            since,
+        });
         Ok(REFRESH)
     }
 
     fn log_failure(&self, error: FetchError) {
         let cause = error.as_str();
         if self.held.value().is_some() {
-            tracing::warn!(cause, "the identity provider's keys cannot be fetched; the last good ones serve for 24 h");
+            tracing::warn!(
+                cause,
+                "the identity provider's keys cannot be fetched; the last good ones serve for 24 h"
+            );
         } else {
-            tracing::warn!(cause, "the identity provider's keys cannot be fetched; until they are, no signed-in caller gets in");
+            tracing::warn!(
+                cause,
+                "the identity provider's keys cannot be fetched; until they are, no signed-in caller gets in"
+            );
         }
     }
 

@@ -1,10 +1,10 @@
-//! Mints Realtime client secrets: one way for Azure OpenAI and OpenAI, which differ in the header that carries the key and in the
-//! address for the browser.
+//! Mints Realtime client secrets: one way for Azure OpenAI and OpenAI, which differ in the header
+//! that carries the key and in the address for the browser.
 //!
-//! A request waits for one answer and no longer than [`Bounds::whole`], whatever happens. It is tried
-//! once more only where nothing was sent, the upstream itself said 5xx, or it refused a key of which
-//! there is a newer one: any other silence may have made a secret that nobody sees. Nothing that an
-//! upstream says leaves this file but the secret, its expiry and checked ids.
+//! A request waits for one answer and no longer than [`Bounds::whole`], whatever happens. It is
+//! tried once more only where nothing was sent, the upstream itself said 5xx, or it refused a key
+//! of which there is a newer one: any other silence may have made a secret that nobody sees.
+//! Nothing that an upstream says leaves this file but the secret, its expiry and checked ids.
 //!
 //! A mint runs in a task of its own, so that a caller who hangs up does not end it: only what the
 //! upstream does counts for the breaker.
@@ -33,15 +33,16 @@ use crate::domain::realtime_session::{Choice, SessionPlan};
 use crate::domain::upstream_id::UpstreamId;
 use crate::entropy::Entropy;
 
-/// At OpenAI an end user by whom abuse can be told apart. Azure does not document the header, so it is not sent there.
+/// At OpenAI an end user by whom abuse can be told apart. Azure does not document the header, so it
+/// is not sent there.
 const SAFETY_IDENTIFIER: &str = "OpenAI-Safety-Identifier";
 /// How long one mint may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// From the begin to the secret, a second try included.
     pub whole: Duration,
-    /// A second try comes after a random part of this ("full jitter"), so that callers who failed together do not return
-    /// together.
+    /// A second try comes after a random part of this ("full jitter"), so that callers who failed
+    /// together do not return together.
     pub pause: Duration,
     /// With less than this left a second try would only be cut off.
     pub least: Duration,
@@ -49,12 +50,16 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { whole: Duration::from_secs(3), pause: Duration::from_millis(250), least: Duration::from_millis(500) }
+        Self {
+            whole: Duration::from_secs(3),
+            pause: Duration::from_millis(250),
+            least: Duration::from_millis(500),
+        }
     }
 }
 
-/// Mints in flight at all upstreams together. Fewer than the edge serves requests, so that an upstream that hangs leaves seats
-/// for LiveKit's tokens.
+/// Mints in flight at all upstreams together. Fewer than the edge serves requests, so that an
+/// upstream that hangs leaves seats for LiveKit's tokens.
 pub const MINTS_IN_FLIGHT: usize = 2_000;
 
 /// What all upstreams share.
@@ -96,8 +101,8 @@ pub struct Minted {
     pub duration: Duration,
 }
 
-/// Permission for one mint. It holds a place among the mints in flight and the breaker's permit, and
-/// gives both back where it is dropped unused.
+/// Permission for one mint. It holds a place among the mints in flight and the breaker's permit,
+/// and gives both back where it is dropped unused.
 pub struct MintPermit {
     breaker_permit: BreakerPermit,
     place: OwnedSemaphorePermit,
@@ -120,40 +125,79 @@ enum Repeat {
 
 impl From<MintError> for Failure {
     fn from(error: MintError) -> Self {
-        Self { error, repeat: Repeat::Never }
+        Self {
+            error,
+            repeat: Repeat::Never,
+        }
     }
 }
 
 impl Realtime {
     /// Creates an upstream that is asked nothing yet.
     #[must_use]
-    pub fn new(provider: Provider, endpoint: Endpoint, credential: Credential, plan: SessionPlan, shared: Shared) -> Self {
-        Self { provider, endpoint, credential, plan, breakers: Mutex::default(), shared }
+    pub fn new(
+        provider: Provider,
+        endpoint: Endpoint,
+        credential: Credential,
+        plan: SessionPlan,
+        shared: Shared,
+    ) -> Self {
+        Self {
+            provider,
+            endpoint,
+            credential,
+            plan,
+            breakers: Mutex::default(),
+            shared,
+        }
     }
 
-    /// Takes all that a mint needs beside the upstream's answer, and asks nothing yet. Waits for the
-    /// first fetch of the credential.
+    /// Takes all that a mint needs beside the upstream's answer, and asks nothing yet. Waits for
+    /// the first fetch of the credential.
     ///
     /// # Errors
     /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
-    pub async fn mint_permit(self: &Arc<Self>, model: &Choice, now: SystemTime) -> Result<MintPermit, MintError> {
-        self.credential.header(self.provider, now).await.ok_or(MintError::NoCredential)?;
+    pub async fn mint_permit(
+        self: &Arc<Self>,
+        model: &Choice,
+        now: SystemTime,
+    ) -> Result<MintPermit, MintError> {
+        self.credential
+            .header(self.provider, now)
+            .await
+            .ok_or(MintError::NoCredential)?;
         // Before the breaker, which must not count what is no fault of the upstream's.
         self.client().await?;
         let places = Arc::clone(&self.shared.permits);
         let place = places.try_acquire_owned().map_err(|_| MintError::Full)?;
         let admitted_at = self.shared.clock.now();
-        let admitted = self.breakers().entry(model.clone()).or_default().admit(admitted_at);
+        let admitted = self
+            .breakers()
+            .entry(model.clone())
+            .or_default()
+            .admit(admitted_at);
         let pass = admitted.map_err(|paused| MintError::Paused(paused.retry_after))?;
         let (upstream, model) = (Arc::clone(self), model.clone());
-        Ok(MintPermit { breaker_permit: BreakerPermit { upstream, model, pass, outcome: Finding::Nothing }, place })
+        Ok(MintPermit {
+            breaker_permit: BreakerPermit {
+                upstream,
+                model,
+                pass,
+                outcome: Finding::Nothing,
+            },
+            place,
+        })
     }
 
     /// Returns the worst state of the breakers of all models.
     #[must_use]
     pub fn breaker_state(&self, now: SystemTime) -> State {
         let breakers = self.breakers();
-        breakers.values().map(|breaker| breaker.state(now)).max().unwrap_or(State::Closed)
+        breakers
+            .values()
+            .map(|breaker| breaker.state(now))
+            .max()
+            .unwrap_or(State::Closed)
     }
 
     /// Asks for the list of models, which costs nothing, and says what a mint would meet.
@@ -167,25 +211,41 @@ impl Realtime {
             let request = self.client().await?.get(self.endpoint.models_url());
             let sent = authorized(request, &credential).send().await;
             let response = sent.map_err(|error| reading::not_answered(&error).error)?;
-            if response.status().is_success() { Ok(()) } else { Err(reading::refusal(&response).error) }
+            if response.status().is_success() {
+                Ok(())
+            } else {
+                Err(reading::refusal(&response).error)
+            }
         });
         answered.await.unwrap_or(Err(MintError::Timeout))
     }
 
     /// Mints with at most two attempts.
-    async fn mint(&self, ask: &Ask, stopwatch: &Stopwatch, id: &mut Option<UpstreamId>) -> Result<ClientSecret, MintError> {
+    async fn mint(
+        &self,
+        ask: &Ask,
+        stopwatch: &Stopwatch,
+        id: &mut Option<UpstreamId>,
+    ) -> Result<ClientSecret, MintError> {
         let body = self.plan.mint_body(&ask.model, &ask.voice);
         let client = self.client().await?;
         let credential = self.credential.header(self.provider, ask.now).await;
         let credential = credential.ok_or(MintError::NoCredential)?;
-        let failure = match self.attempt(&client, ask, &credential, body.clone(), id).await {
+        let failure = match self
+            .attempt(&client, ask, &credential, body.clone(), id)
+            .await
+        {
             Ok(secret) => return Ok(secret),
             Err(failure) => failure,
         };
         let credential = match failure.repeat {
             Repeat::Never => return Err(failure.error),
             Repeat::AfterPause => {
-                let Bounds { whole, pause, least } = self.shared.bounds;
+                let Bounds {
+                    whole,
+                    pause,
+                    least,
+                } = self.shared.bounds;
                 let random = f64::from(u16::from_be_bytes(self.shared.entropy.bytes()));
                 let pause = pause.mul_f64(random / f64::from(u16::MAX));
                 if stopwatch.elapsed() + pause + least > whole {
@@ -196,8 +256,14 @@ impl Realtime {
             }
             Repeat::WithOtherCredential => {
                 let left = self.time_for_another_attempt(stopwatch);
-                let replacement = self.credential.replacement(&credential, self.provider, ask.now);
-                timeout(left, replacement).await.ok().flatten().ok_or(failure.error)?
+                let replacement = self
+                    .credential
+                    .replacement(&credential, self.provider, ask.now);
+                timeout(left, replacement)
+                    .await
+                    .ok()
+                    .flatten()
+                    .ok_or(failure.error)?
             }
         };
         let repeated = self.attempt(&client, ask, &credential, body, id).await;
@@ -227,13 +293,21 @@ impl Realtime {
         if self.provider == Provider::OpenAi {
             request = request.header(SAFETY_IDENTIFIER, ask.caller.to_string());
         }
-        let request = request.header("Content-Type", "application/json").body(body);
-        let response = request.send().await.map_err(|error| reading::not_answered(&error))?;
+        let request = request
+            .header("Content-Type", "application/json")
+            .body(body);
+        let response = request
+            .send()
+            .await
+            .map_err(|error| reading::not_answered(&error))?;
         *id = reading::upstream_id(&response);
         // Not for 403: there the key is known, and a new one would not help.
         if response.status() == StatusCode::UNAUTHORIZED {
             let error = MintError::CredentialsRejected;
-            return Err(Failure { error, repeat: Repeat::WithOtherCredential });
+            return Err(Failure {
+                error,
+                repeat: Repeat::WithOtherCredential,
+            });
         }
         if !response.status().is_success() {
             return Err(reading::refusal(&response));
@@ -254,24 +328,35 @@ impl Realtime {
 }
 
 fn authorized(request: RequestBuilder, (name, value): &CredentialHeader) -> RequestBuilder {
-    request.header(name, value).header("Accept", "application/json")
+    request
+        .header(name, value)
+        .header("Accept", "application/json")
 }
 
 impl MintPermit {
-    /// Mints one secret. It goes on to its end when this is dropped, since the upstream is asked and
-    /// its answer counts for the breaker; only the secret is lost then.
+    /// Mints one secret. It goes on to its end when this is dropped, since the upstream is asked
+    /// and its answer counts for the breaker; only the secret is lost then.
     pub async fn mint(self, ask: Ask) -> Minted {
         let minting = tokio::spawn(async move {
-            let Self { breaker_permit, place: _place } = self;
+            let Self {
+                breaker_permit,
+                place: _place,
+            } = self;
             let upstream = Arc::clone(&breaker_permit.upstream);
             let stopwatch = Stopwatch::start();
             let mut upstream_id = None;
             let minting = upstream.mint(&ask, &stopwatch, &mut upstream_id);
             let minted = timeout(upstream.shared.bounds.whole, minting).await;
             let outcome = minted.unwrap_or(Err(MintError::Timeout));
-            let finding = outcome.as_ref().map_or_else(|error| error.finding(), |_| Finding::Answered);
+            let finding = outcome
+                .as_ref()
+                .map_or_else(|error| error.finding(), |_| Finding::Answered);
             breaker_permit.report(finding);
-            Minted { outcome, upstream_id, duration: stopwatch.elapsed() }
+            Minted {
+                outcome,
+                upstream_id,
+                duration: stopwatch.elapsed(),
+            }
         });
         minting.await.unwrap_or(Minted {
             outcome: Err(MintError::Failed("the mint ended in a panic")),
@@ -301,7 +386,9 @@ impl Drop for BreakerPermit {
     fn drop(&mut self) {
         let now = self.upstream.shared.clock.now();
         let mut breakers = self.upstream.breakers();
-        let Some(breaker) = breakers.get_mut(&self.model) else { return };
+        let Some(breaker) = breakers.get_mut(&self.model) else {
+            return;
+        };
         let before = breaker.state(now);
         breaker.report(self.pass, self.outcome, now);
         let after = breaker.state(now);
@@ -309,7 +396,11 @@ impl Drop for BreakerPermit {
         let (provider, model) = (self.upstream.provider.as_str(), self.model.as_str());
         match (before, after) {
             (State::Closed | State::HalfOpen, State::Open) => {
-                tracing::warn!(provider, model, "the provider does not answer for this model; it is not asked for 30 s");
+                tracing::warn!(
+                    provider,
+                    model,
+                    "the provider does not answer for this model; it is not asked for 30 s"
+                );
             }
             (State::HalfOpen, State::Closed) => {
                 tracing::info!(provider, model, "the provider answers for this model again");

@@ -2,7 +2,8 @@
 //!
 //! Secrets in Key Vault, the Entra token and the identity provider's keys are all fetched by this
 //! loop: regularly, after a failure with growing pauses, and when a request asks for a refresh
-//! because what is held does not serve. One fetch runs at a time, however many requests wait for it.
+//! because what is held does not serve. One fetch runs at a time, however many requests wait for
+//! it.
 
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -27,7 +28,8 @@ pub trait Source: Send {
     /// Why a fetch failed.
     type Error: Copy + PartialEq + Send;
 
-    /// Fetches once and publishes the result. Returns how long it serves before it is fetched again.
+    /// Fetches once and publishes the result. Returns how long it serves before it is fetched
+    /// again.
     fn fetch(&mut self) -> impl Future<Output = Result<Duration, Self::Error>> + Send;
 
     /// Logs that fetches have begun to fail, or that they fail for another reason.
@@ -76,7 +78,12 @@ impl Refresher {
     /// Creates one that has not fetched yet; [`Refresher::run`] does.
     #[must_use]
     pub fn new(cooldown: Duration) -> Self {
-        Self { since_start: Stopwatch::start(), cooldown, progress: watch::Sender::default(), waiting: Semaphore::new(WAITING_REQUESTS) }
+        Self {
+            since_start: Stopwatch::start(),
+            cooldown,
+            progress: watch::Sender::default(),
+            waiting: Semaphore::new(WAITING_REQUESTS),
+        }
     }
 
     /// Fetches for as long as it is polled: spawn it once.
@@ -106,7 +113,8 @@ impl Refresher {
                 }
             };
             let fetched_at = fetched.is_ok().then(|| clock.now());
-            self.progress.send_modify(|progress| progress.finish(requested, fetched_at));
+            self.progress
+                .send_modify(|progress| progress.finish(requested, fetched_at));
             let due_at = self.since_start.elapsed() + pause;
             self.sleep_until_due(&mut progress, due_at).await;
         }
@@ -116,7 +124,9 @@ impl Refresher {
     /// once afterwards, and where too many requests wait already.
     pub async fn first_fetch(&self) {
         // Whatever the outcome, the caller looks at what was fetched.
-        let _ = self.wait_until(|progress| progress.status.has_finished()).await;
+        let _ = self
+            .wait_until(|progress| progress.status.has_finished())
+            .await;
     }
 
     /// Requests a refresh and waits until it has finished, at most [`LONGEST_WAIT`].
@@ -128,7 +138,8 @@ impl Refresher {
         self.wait_until(|progress| progress.served >= request).await
     }
 
-    /// Requests a refresh. Returns its number, or `None` where it waits for the end of the cooldown.
+    /// Requests a refresh. Returns its number, or `None` where it waits for the end of the
+    /// cooldown.
     pub fn request(&self) -> Option<u64> {
         let now = self.since_start.elapsed();
         let mut number = None;
@@ -146,11 +157,17 @@ impl Refresher {
         self.progress.borrow().status
     }
 
-    async fn wait_until(&self, mut reached: impl FnMut(&Progress) -> bool) -> Result<(), NotRefreshed> {
+    async fn wait_until(
+        &self,
+        mut reached: impl FnMut(&Progress) -> bool,
+    ) -> Result<(), NotRefreshed> {
         if reached(&self.progress.borrow()) {
             return Ok(());
         }
-        let _place = self.waiting.try_acquire().map_err(|_| NotRefreshed::TooManyWaiting)?;
+        let _place = self
+            .waiting
+            .try_acquire()
+            .map_err(|_| NotRefreshed::TooManyWaiting)?;
         let mut progress = self.progress.subscribe();
         match timeout(LONGEST_WAIT, progress.wait_for(reached)).await {
             Ok(Ok(_)) => Ok(()),
@@ -237,7 +254,8 @@ impl Progress {
         self.status.failed += u64::from(fetched_at.is_none());
     }
 
-    /// Returns when the next fetch begins. A deferred request becomes one when the cooldown is over.
+    /// Returns when the next fetch begins. A deferred request becomes one when the cooldown is
+    /// over.
     fn next_at(&mut self, now: Duration, cooldown: Duration, due_at: Duration) -> Duration {
         if self.is_deferred && now >= self.cooldown_until {
             self.begin_request(now, cooldown);
@@ -252,7 +270,9 @@ impl Progress {
 
 /// Takes off up to a fifth, so that instances that were started together do not fetch together.
 fn jittered(pause: Duration, random: u8) -> Duration {
-    pause.saturating_sub(pause / 5 * u32::from(random) / 255).max(backoff::FIRST_RETRY)
+    pause
+        .saturating_sub(pause / 5 * u32::from(random) / 255)
+        .max(backoff::FIRST_RETRY)
 }
 
 #[cfg(test)]

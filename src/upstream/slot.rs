@@ -23,23 +23,32 @@ impl<T> Slot<T> {
     /// Creates a slot without a value, which nothing fetches.
     #[must_use]
     pub fn empty() -> Self {
-        Self { value: ArcSwapOption::empty(), refresher: None }
+        Self {
+            value: ArcSwapOption::empty(),
+            refresher: None,
+        }
     }
 
     /// Creates a slot with a value that stays until it is replaced.
     #[must_use]
     pub fn holding(value: T) -> Self {
-        Self { value: ArcSwapOption::from_pointee(value), refresher: None }
+        Self {
+            value: ArcSwapOption::from_pointee(value),
+            refresher: None,
+        }
     }
 
     /// Creates a slot without a value, which a refresher's source fills.
     #[must_use]
     pub fn fetched_by(refresher: Arc<Refresher>) -> Self {
-        Self { value: ArcSwapOption::empty(), refresher: Some(refresher) }
+        Self {
+            value: ArcSwapOption::empty(),
+            refresher: Some(refresher),
+        }
     }
 
-    /// Returns the present value. It stays whole for as long as the caller keeps it, whatever is put
-    /// meanwhile.
+    /// Returns the present value. It stays whole for as long as the caller keeps it, whatever is
+    /// put meanwhile.
     #[must_use]
     pub fn value(&self) -> Option<Arc<T>> {
         self.value.load_full()
@@ -80,7 +89,10 @@ mod tests {
         slot.put(1);
         let first = slot.value();
         slot.put(2);
-        assert_eq!((first.as_deref(), slot.value().as_deref()), (Some(&1), Some(&2)));
+        assert_eq!(
+            (first.as_deref(), slot.value().as_deref()),
+            (Some(&1), Some(&2))
+        );
         assert_eq!(Slot::holding(3).value().as_deref(), Some(&3));
     }
 

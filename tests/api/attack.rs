@@ -1,5 +1,5 @@
-//! One kind of attack. After each request of it: the answer is a problem document without a word of the secret, the process is
-//! alive, and the next good request succeeds.
+//! One kind of attack. After each request of it: the answer is a problem document without a word of
+//! the secret, the process is alive, and the next good request succeeds.
 
 use std::io::Write;
 
@@ -19,13 +19,28 @@ pub struct Attack {
 impl Attack {
     /// Against an instance of its own.
     pub fn new(name: &'static str) -> Self {
-        Self { name, app: spawn_app(), sent: 0 }
+        Self {
+            name,
+            app: spawn_app(),
+            sent: 0,
+        }
     }
 
     /// Sends a body and expects an error.
-    pub async fn refused(&mut self, path: &str, headers: &[(&str, &[u8])], body: &[u8], code: &str) -> Answer {
+    pub async fn refused(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &[u8])],
+        body: &[u8],
+        code: &str,
+    ) -> Answer {
         let answer = self.app.send(Method::POST, path, headers, Some(body)).await;
-        assert_eq!(answer.code(), code, "{path} {:.60}", String::from_utf8_lossy(body));
+        assert_eq!(
+            answer.code(),
+            code,
+            "{path} {:.60}",
+            String::from_utf8_lossy(body)
+        );
         self.survived(&answer.text).await;
         answer
     }
@@ -37,7 +52,12 @@ impl Attack {
         let _ = stream.write_all(request).await;
         let answer = until_closed(&mut stream).await;
         self.survived(&answer).await;
-        (answer.get(9..12).map_or(0, |status| status.parse().unwrap()), answer)
+        (
+            answer
+                .get(9..12)
+                .map_or(0, |status| status.parse().unwrap()),
+            answer,
+        )
     }
 
     /// Holds for every attack: no word of the secret, and the next good request succeeds.

@@ -12,14 +12,24 @@ use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
 /// What a client sends everywhere; it is a valid room name and header value too.
 const CLIENT: &str = "clientcanary7";
 
-/// The forms in which a text could leak: raw, hex, percent, JSON escapes, and base64 at each of its three alignments.
+/// The forms in which a text could leak: raw, hex, percent, JSON escapes, and base64 at each of its
+/// three alignments.
 fn forms(text: &str) -> Vec<String> {
     let each = |format: fn(u8) -> String| text.bytes().map(format).collect::<String>();
-    let mut forms = vec![text.to_owned(), each(|b| format!("{b:02x}")), each(|b| format!("%{b:02X}")), each(|b| format!("\\u{b:04x}"))];
+    let mut forms = vec![
+        text.to_owned(),
+        each(|b| format!("{b:02x}")),
+        each(|b| format!("%{b:02X}")),
+        each(|b| format!("\\u{b:04x}")),
+    ];
     for skipped in 0..3 {
         let tail = text.get(skipped..).unwrap();
         let whole_groups = tail.get(..tail.len() / 3 * 3).unwrap();
-        forms.extend([STANDARD.encode(whole_groups), URL_SAFE_NO_PAD.encode(whole_groups), STANDARD_NO_PAD.encode(text)]);
+        forms.extend([
+            STANDARD.encode(whole_groups),
+            URL_SAFE_NO_PAD.encode(whole_groups),
+            STANDARD_NO_PAD.encode(text),
+        ]);
     }
     forms
 }
@@ -27,16 +37,30 @@ fn forms(text: &str) -> Vec<String> {
 fn assert_absent(canary: &str, sink: &str, place: &str) {
     let lower = sink.to_lowercase();
     for form in forms(canary) {
-        assert!(!lower.contains(&form.to_lowercase()), "{canary} as {form} in {place}:\n{sink}");
+        assert!(
+            !lower.contains(&form.to_lowercase()),
+            "{canary} as {form} in {place}:\n{sink}"
+        );
     }
 }
 
 /// Sends a request and returns all of its answer as text.
-async fn sink(app: &TestApp, method: Method, path: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> String {
+async fn sink(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &[u8])],
+    body: Option<&[u8]>,
+) -> String {
     let answer = app.send(method, path, headers, body).await;
     let mut sink = format!("{}\n{}", answer.status, answer.text);
     for (name, value) in &answer.headers {
-        write!(sink, "\n{name}: {}", String::from_utf8_lossy(value.as_bytes())).unwrap();
+        write!(
+            sink,
+            "\n{name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        )
+        .unwrap();
     }
     sink
 }
@@ -49,7 +73,10 @@ async fn canary_the_forms_of_a_leak_are_recognized() {
         URL_SAFE_NO_PAD.encode(format!("xy{API_SECRET}z")),
         API_SECRET.to_uppercase(),
     ] {
-        assert!(std::panic::catch_unwind(|| assert_absent(API_SECRET, &leak, "a leak")).is_err(), "{leak}");
+        assert!(
+            std::panic::catch_unwind(|| assert_absent(API_SECRET, &leak, "a leak")).is_err(),
+            "{leak}"
+        );
     }
 }
 
@@ -89,8 +116,14 @@ async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_
         CLIENT.to_owned(),
     ];
     for body in &values {
-        let answer =
-            sink(&app, Method::POST, &format!("/api/token?token={CLIENT}"), &[&[json], &spoiled[..]].concat(), Some(body.as_bytes())).await;
+        let answer = sink(
+            &app,
+            Method::POST,
+            &format!("/api/token?token={CLIENT}"),
+            &[&[json], &spoiled[..]].concat(),
+            Some(body.as_bytes()),
+        )
+        .await;
         assert!(answer.starts_with("400"), "{answer}");
         assert_absent(CLIENT, &answer, body);
     }
@@ -102,23 +135,50 @@ async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_
         format!(r#"{{"room_config":{{"agents":[{{"agent_name":"{CLIENT}"}}]}}}}"#),
     ];
     for body in &configs {
-        let answer = sink(&app, Method::POST, "/api/connection-details", &[&[json], &spoiled[..]].concat(), Some(body.as_bytes())).await;
+        let answer = sink(
+            &app,
+            Method::POST,
+            "/api/connection-details",
+            &[&[json], &spoiled[..]].concat(),
+            Some(body.as_bytes()),
+        )
+        .await;
         assert!(answer.starts_with("400"), "{answer}");
         assert_absent(CLIENT, &answer, body);
     }
     for (method, path) in [
         (Method::GET, format!("/{CLIENT}")),
-        (Method::GET, format!("/api/token/{CLIENT}?{CLIENT}={CLIENT}")),
-        (Method::from_bytes(CLIENT.as_bytes()).unwrap(), "/api/token".to_owned()),
+        (
+            Method::GET,
+            format!("/api/token/{CLIENT}?{CLIENT}={CLIENT}"),
+        ),
+        (
+            Method::from_bytes(CLIENT.as_bytes()).unwrap(),
+            "/api/token".to_owned(),
+        ),
         (Method::OPTIONS, "/api/token".to_owned()),
         (Method::GET, format!("/api/health?{CLIENT}")),
     ] {
-        let spoiled: Vec<_> =
-            spoiled.iter().copied().filter(|(name, _)| method != Method::OPTIONS || !name.starts_with("access-control")).collect();
-        assert_absent(CLIENT, &sink(&app, method, &path, &spoiled, None).await, &path);
+        let spoiled: Vec<_> = spoiled
+            .iter()
+            .copied()
+            .filter(|(name, _)| method != Method::OPTIONS || !name.starts_with("access-control"))
+            .collect();
+        assert_absent(
+            CLIENT,
+            &sink(&app, method, &path, &spoiled, None).await,
+            &path,
+        );
     }
     let media_type = format!("text/{CLIENT}");
-    let answer = sink(&app, Method::POST, "/api/token", &[("content-type", media_type.as_bytes())], Some(b"x")).await;
+    let answer = sink(
+        &app,
+        Method::POST,
+        "/api/token",
+        &[("content-type", media_type.as_bytes())],
+        Some(b"x"),
+    )
+    .await;
     assert_absent(CLIENT, &answer, "content-type");
     assert_absent(CLIENT, &app.log(), "the log");
 }
@@ -127,8 +187,16 @@ async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_
 async fn canary_the_name_of_an_unknown_field_is_all_that_a_refusal_repeats_and_it_is_made_safe() {
     let app = spawn_app();
     let name = format!("<b>{CLIENT}\\r\\n\\u202e{}", "x".repeat(100));
-    let answer = app.post("/api/token", &format!(r#"{{"roomName":"r","{name}":1}}"#)).await;
-    assert_eq!(answer.fields(), [format!("_b_{CLIENT}___{}", "x".repeat(40 - 3 - CLIENT.len() - 3))]);
+    let answer = app
+        .post("/api/token", &format!(r#"{{"roomName":"r","{name}":1}}"#))
+        .await;
+    assert_eq!(
+        answer.fields(),
+        [format!(
+            "_b_{CLIENT}___{}",
+            "x".repeat(40 - 3 - CLIENT.len() - 3)
+        )]
+    );
     assert_absent(CLIENT, &app.log(), "the log");
 }
 
@@ -170,14 +238,35 @@ async fn canary_no_secret_reaches_an_answer_or_the_log() {
 async fn canary_no_key_and_no_word_of_a_realtime_provider_reaches_anything() {
     let (azure, openai) = (Upstream::start().await, Upstream::start().await);
     let settings = [azure.azure(), openai.openai()].concat();
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let app = spawn_app_with(&settings, None);
-    let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("x-admin-api-key", ADMIN_KEY.as_bytes())];
+    let headers: [(&str, &[u8]); 2] = [
+        ("content-type", b"application/json"),
+        ("x-admin-api-key", ADMIN_KEY.as_bytes()),
+    ];
     let told = format!(r#"{{"error":{{"message":"{CANARY} {OPENAI_KEY} {AZURE_KEY}"}}}}"#);
-    for answered in ["200 OK", "400 Bad Request", "401 Unauthorized", "404 Not Found", "429 Too Many Requests", "500 Error"] {
+    for answered in [
+        "200 OK",
+        "400 Bad Request",
+        "401 Unauthorized",
+        "404 Not Found",
+        "429 Too Many Requests",
+        "500 Error",
+    ] {
         for (method, path, body) in [
-            (Method::POST, "/api/token", Some(&br#"{"provider":"openai"}"#[..])),
-            (Method::POST, "/api/token", Some(br#"{"provider":"azure-openai"}"#)),
+            (
+                Method::POST,
+                "/api/token",
+                Some(&br#"{"provider":"openai"}"#[..]),
+            ),
+            (
+                Method::POST,
+                "/api/token",
+                Some(br#"{"provider":"azure-openai"}"#),
+            ),
             (Method::POST, "/api/v1/token", Some(b"{}")),
             (Method::GET, "/api/diagnostics/realtime", None),
             (Method::POST, "/api/diagnostics/realtime", None),
@@ -185,7 +274,17 @@ async fn canary_no_key_and_no_word_of_a_realtime_provider_reaches_anything() {
         ] {
             for upstream in [&azure, &openai] {
                 upstream.always(Act::Mint);
-                assert!(sink(&app, Method::POST, "/api/diagnostics/realtime", &headers, None).await.starts_with("200"));
+                assert!(
+                    sink(
+                        &app,
+                        Method::POST,
+                        "/api/diagnostics/realtime",
+                        &headers,
+                        None
+                    )
+                    .await
+                    .starts_with("200")
+                );
                 upstream.always(Act::Answer(answered, told.clone()));
             }
             let answer = sink(&app, method, path, &headers, body).await;
@@ -195,6 +294,9 @@ async fn canary_no_key_and_no_word_of_a_realtime_provider_reaches_anything() {
         }
     }
     for canary in [CANARY, OPENAI_KEY, AZURE_KEY, "ek_"] {
-        assert!(!app.log().to_lowercase().contains(&canary.to_lowercase()), "{canary}");
+        assert!(
+            !app.log().to_lowercase().contains(&canary.to_lowercase()),
+            "{canary}"
+        );
     }
 }

@@ -13,11 +13,21 @@ async fn what_the_caller_may_not_decide_is_refused() {
     for (body, field) in [
         (r#"{"room_name":"a b"}"#, "room_name"),
         (r#"{"room_config":{"egress":{"room":{}}}}"#, "room_config"),
-        (r#"{"room_config":{"agents":[{"agent_name":"other"}]}}"#, "room_config"),
-        (r#"{"participant_attributes":{"lk.agent.state":"x"}}"#, "participant_attributes"),
+        (
+            r#"{"room_config":{"agents":[{"agent_name":"other"}]}}"#,
+            "room_config",
+        ),
+        (
+            r#"{"participant_attributes":{"lk.agent.state":"x"}}"#,
+            "participant_attributes",
+        ),
     ] {
         let answer = app.post(PATH, body).await;
-        assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec![field.to_owned()]), "{body}");
+        assert_eq!(
+            (answer.status, answer.fields()),
+            (StatusCode::BAD_REQUEST, vec![field.to_owned()]),
+            "{body}"
+        );
         assert!(answer.json().get("participant_token").is_none());
     }
 }
@@ -26,13 +36,21 @@ async fn what_the_caller_may_not_decide_is_refused() {
 async fn a_room_must_be_named_where_the_pattern_admits_no_random_one() {
     let app = spawn_app_with(&[("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None);
     assert_eq!(app.post(PATH, "{}").await.fields(), ["room_name"]);
-    assert_eq!(app.post(PATH, r#"{"room_name":"team-1"}"#).await.status, StatusCode::CREATED);
+    assert_eq!(
+        app.post(PATH, r#"{"room_name":"team-1"}"#).await.status,
+        StatusCode::CREATED
+    );
 }
 
 #[tokio::test]
 async fn bodies_that_livekits_clients_send_are_welcome() {
     let app = spawn_app();
-    for body in ["", "{}", r#"{"room_config":{}}"#, r#"{"room_name":null,"a_field_of_tomorrow":[1]}"#] {
+    for body in [
+        "",
+        "{}",
+        r#"{"room_config":{}}"#,
+        r#"{"room_name":null,"a_field_of_tomorrow":[1]}"#,
+    ] {
         let answer = app.post(PATH, body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{body}");
         let json = answer.json();
@@ -40,7 +58,10 @@ async fn bodies_that_livekits_clients_send_are_welcome() {
         assert!(json["room_name"].as_str().unwrap().starts_with("room-"));
         assert_eq!(claims["video"]["room"], json["room_name"]);
         assert_eq!(claims["name"], json["participant_name"]);
-        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(NOW), Some(NOW + 600)));
+        assert_eq!(
+            (claims["iat"].as_u64(), claims["exp"].as_u64()),
+            (Some(NOW), Some(NOW + 600))
+        );
         assert_eq!(claims["video"]["canPublishSources"], json!(["microphone"]));
     }
 }
@@ -55,9 +76,15 @@ async fn what_the_app_attaches_stands_in_the_token() {
     let json = app.post(PATH, &body.to_string()).await.json();
     assert_eq!(json["participant_name"], "Alice");
     let (_, claims) = claims(json["participant_token"].as_str().unwrap());
-    assert_eq!((&claims["sub"], &claims["name"], &claims["metadata"]), (&json!("alice"), &json!("Alice"), &json!("m")));
+    assert_eq!(
+        (&claims["sub"], &claims["name"], &claims["metadata"]),
+        (&json!("alice"), &json!("Alice"), &json!("m"))
+    );
     assert_eq!(claims["attributes"], json!({ "k": "v" }));
-    assert_eq!(claims["roomConfig"], json!({ "agents": [{ "agentName": "helper", "metadata": "am" }] }));
+    assert_eq!(
+        claims["roomConfig"],
+        json!({ "agents": [{ "agentName": "helper", "metadata": "am" }] })
+    );
 }
 
 #[tokio::test]
@@ -69,10 +96,19 @@ async fn the_camel_case_of_protobufs_json_gets_the_same_token() {
         "participantAttributes": { "k": "v" }, "roomConfig": { "name": "", "emptyTimeout": 0, "agents": [agent] },
     });
     let answer = app.post(PATH, &body.to_string()).await;
-    assert_eq!((answer.status, &answer.json()["room_name"]), (StatusCode::CREATED, &json!("r")));
+    assert_eq!(
+        (answer.status, &answer.json()["room_name"]),
+        (StatusCode::CREATED, &json!("r"))
+    );
     let (_, claims) = claims(answer.json()["participant_token"].as_str().unwrap());
-    assert_eq!((&claims["sub"], &claims["name"], &claims["metadata"]), (&json!("alice"), &json!("Alice"), &json!("m")));
-    assert_eq!((&claims["attributes"], &claims["roomConfig"]), (&json!({ "k": "v" }), &json!({ "agents": [agent] })));
+    assert_eq!(
+        (&claims["sub"], &claims["name"], &claims["metadata"]),
+        (&json!("alice"), &json!("Alice"), &json!("m"))
+    );
+    assert_eq!(
+        (&claims["attributes"], &claims["roomConfig"]),
+        (&json!({ "k": "v" }), &json!({ "agents": [agent] }))
+    );
 }
 
 #[tokio::test]
@@ -80,13 +116,26 @@ async fn a_field_in_both_spellings_is_refused_by_name() {
     let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes")], None);
     for (body, field) in [
         (r#"{"room_name":"r","roomName":"r"}"#, "room_name"),
-        (r#"{"participant_identity":null,"participantIdentity":"a"}"#, "participant_identity"),
+        (
+            r#"{"participant_identity":null,"participantIdentity":"a"}"#,
+            "participant_identity",
+        ),
         (r#"{"room_config":{},"roomConfig":{}}"#, "room_config"),
-        (r#"{"roomConfig":{"agents":[{"agent_name":"notes","agentName":"notes"}]}}"#, "room_config"),
-        (r#"{"room_config":{"agents":[{"agent_name":"notes","deployment":"other"}]}}"#, "room_config"),
+        (
+            r#"{"roomConfig":{"agents":[{"agent_name":"notes","agentName":"notes"}]}}"#,
+            "room_config",
+        ),
+        (
+            r#"{"room_config":{"agents":[{"agent_name":"notes","deployment":"other"}]}}"#,
+            "room_config",
+        ),
     ] {
         let answer = app.post(PATH, body).await;
-        assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec![field.to_owned()]), "{body}");
+        assert_eq!(
+            (answer.status, answer.fields()),
+            (StatusCode::BAD_REQUEST, vec![field.to_owned()]),
+            "{body}"
+        );
     }
 }
 
@@ -97,9 +146,16 @@ async fn whoever_names_nothing_gets_a_room_an_identity_and_a_token_of_their_own(
     for _ in 0..20 {
         let json = app.post(PATH, "{}").await.json();
         let (_, claims) = claims(json["participant_token"].as_str().unwrap());
-        assert_eq!((&claims["name"], claims["exp"].as_u64()), (&claims["sub"], Some(NOW + 120)));
+        assert_eq!(
+            (&claims["name"], claims["exp"].as_u64()),
+            (&claims["sub"], Some(NOW + 120))
+        );
         assert_eq!(claims["sub"].as_str().unwrap().len(), "guest-".len() + 12);
-        seen.extend([json["room_name"].to_string(), claims["sub"].to_string(), claims["jti"].to_string()]);
+        seen.extend([
+            json["room_name"].to_string(),
+            claims["sub"].to_string(),
+            claims["jti"].to_string(),
+        ]);
     }
     assert_eq!(seen.len(), 60);
 }
@@ -111,18 +167,39 @@ async fn the_longest_token_stays_within_what_proxies_take_of_an_address() {
         "room_name": "r".repeat(128), "participant_identity": "i".repeat(128), "participant_name": "😀".repeat(64),
         "participant_metadata": "m".repeat(1024), "participant_attributes": { "k": "v".repeat(1023) },
     });
-    let token = app.post(PATH, &body.to_string()).await.json()["participant_token"].as_str().unwrap().len();
+    let token = app.post(PATH, &body.to_string()).await.json()["participant_token"]
+        .as_str()
+        .unwrap()
+        .len();
     assert!(token < 8_000, "{token}");
 }
 
 #[tokio::test]
 async fn without_livekit_there_is_no_such_route_for_anybody() {
     let left_out = ["LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"];
-    let settings = [("OPENAI_API_KEY", "sk-canary-of-openai"), ("ROOMKEY_RATE_LIMIT", "1/1h")];
-    let app = Setup { settings: &settings, left_out: &left_out, ..Setup::default() }.spawn();
+    let settings = [
+        ("OPENAI_API_KEY", "sk-canary-of-openai"),
+        ("ROOMKEY_RATE_LIMIT", "1/1h"),
+    ];
+    let app = Setup {
+        settings: &settings,
+        left_out: &left_out,
+        ..Setup::default()
+    }
+    .spawn();
     for _ in 0..3 {
-        let answer = app.send(Method::POST, PATH, &[("authorization", b"Bearer canary")], None).await;
-        assert_eq!((answer.status, answer.header("ratelimit-policy")), (StatusCode::NOT_FOUND, ""));
+        let answer = app
+            .send(
+                Method::POST,
+                PATH,
+                &[("authorization", b"Bearer canary")],
+                None,
+            )
+            .await;
+        assert_eq!(
+            (answer.status, answer.header("ratelimit-policy")),
+            (StatusCode::NOT_FOUND, "")
+        );
     }
     assert!(!app.log().contains(r#""message":"audit""#));
 }

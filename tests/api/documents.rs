@@ -1,4 +1,5 @@
-//! The documents say what the code does. `UPDATE_DOCS=1 cargo test --test api documents` writes those that are generated.
+//! The documents say what the code does. `UPDATE_DOCS=1 cargo test --test api documents` writes
+//! those that are generated.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -19,12 +20,17 @@ use serde_json::{Value, json};
 use crate::harness::{document, is_valid};
 
 fn assert_generated(name: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, expected).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == expected, "docs/{name} is not what the code says; run `make docs` and commit the result");
+    assert!(
+        written == expected,
+        "docs/{name} is not what the code says; run `make docs` and commit the result"
+    );
 }
 
 #[test]
@@ -35,7 +41,12 @@ fn documents_settings_are_those_of_the_code() {
         .to_owned();
     for setting in SETTINGS {
         let star = if setting.secret { " \\*" } else { "" };
-        writeln!(text, "| `{}`{star} | {} | {} |", setting.name, setting.default, setting.meaning).unwrap();
+        writeln!(
+            text,
+            "| `{}`{star} | {} | {} |",
+            setting.name, setting.default, setting.meaning
+        )
+        .unwrap();
     }
     text.push_str(
         "\n\\* A secret: its value stands in the setting itself, in the regular file of at most 64 KiB that `<NAME>_FILE` names (one line break \
@@ -62,18 +73,32 @@ fn documents_settings_are_those_of_the_code() {
 fn documents_operations_have_the_metrics_of_the_code() {
     const BEGIN: &str = "<!-- the metrics, from src/metrics/catalogue.rs -->\n";
     const END: &str = "<!-- end of the metrics -->";
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md"))
+            .unwrap();
     let (before, rest) = page.split_once(BEGIN).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
-    assert_generated("operations.md", &format!("{before}{BEGIN}{}{END}{after}", catalogue::table()));
+    assert_generated(
+        "operations.md",
+        &format!("{before}{BEGIN}{}{END}{after}", catalogue::table()),
+    );
 }
 
 #[test]
 fn documents_operations_explain_every_reason_for_which_credentials_are_refused() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
-    let words = Rejected::ALL.map(Rejected::as_str).into_iter().chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]);
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md"))
+            .unwrap();
+    let words = Rejected::ALL
+        .map(Rejected::as_str)
+        .into_iter()
+        .chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]);
     for word in words {
-        let is_explained = |line: &str| line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{word}`")));
+        let is_explained = |line: &str| {
+            line.split('|')
+                .nth(1)
+                .is_some_and(|cell| cell.contains(&format!("`{word}`")))
+        };
         assert!(page.lines().any(is_explained), "{word} is not explained");
     }
 }
@@ -89,7 +114,15 @@ fn documents_errors_are_those_of_the_code() {
         In the order of refusal:\n\n| code | status | meaning | what to do |\n|---|---|---|---|\n"
         .to_owned();
     for kind in KINDS {
-        writeln!(text, "| `{}` | {} | {} | {} |", kind.code, kind.status.as_u16(), kind.title, kind.remedy).unwrap();
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} |",
+            kind.code,
+            kind.status.as_u16(),
+            kind.title,
+            kind.remedy
+        )
+        .unwrap();
     }
     assert_generated("errors.md", &text);
 }
@@ -99,14 +132,25 @@ fn documents_openapi_has_every_route_and_no_other() {
     let document = document();
     let mut documented: Vec<String> = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
-        let methods = operations.as_object().unwrap().keys().filter(|key| *key != "parameters");
+        let methods = operations
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| *key != "parameters");
         documented.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
     }
-    let mut served: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    let mut served: Vec<String> = ROUTES
+        .iter()
+        .map(|route| format!("{} {}", route.method, route.path))
+        .collect();
     documented.sort();
     served.sort();
     assert_eq!(documented, served);
-    assert!(ROUTES.iter().all(|route| allow(route.path).contains(route.method.as_str())));
+    assert!(
+        ROUTES
+            .iter()
+            .all(|route| allow(route.path).contains(route.method.as_str()))
+    );
 }
 
 #[test]
@@ -114,8 +158,12 @@ fn documents_openapi_names_every_error_code_and_every_field() {
     let document = document();
     let schemas = &document["components"]["schemas"];
     let codes: Vec<_> = KINDS.iter().map(|kind| kind.code).collect();
-    let mut documented: Vec<_> =
-        schemas["Problem"]["properties"]["code"]["enum"].as_array().unwrap().iter().map(|code| code.as_str().unwrap()).collect();
+    let mut documented: Vec<_> = schemas["Problem"]["properties"]["code"]["enum"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|code| code.as_str().unwrap())
+        .collect();
     documented.sort_unstable();
     let mut sorted = codes.clone();
     sorted.sort_unstable();
@@ -125,7 +173,12 @@ fn documents_openapi_names_every_error_code_and_every_field() {
         ("ConnectionRequest", &ConnectionRequest::FIELDS),
         ("PlainTokenRequest", &RealtimeRequest::PLAIN_FIELDS),
     ] {
-        let mut documented: Vec<_> = schemas[schema]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut documented: Vec<_> = schemas[schema]["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         let mut fields = fields.to_vec();
         documented.sort_unstable();
         fields.sort_unstable();
@@ -136,7 +189,13 @@ fn documents_openapi_names_every_error_code_and_every_field() {
 #[test]
 fn documents_openapi_refuses_what_the_code_refuses() {
     let refused = |schema: &str, body: Value| {
-        assert!(!is_valid(&json!({ "$ref": format!("#/components/schemas/{schema}") }), &body), "{schema}: {body}");
+        assert!(
+            !is_valid(
+                &json!({ "$ref": format!("#/components/schemas/{schema}") }),
+                &body
+            ),
+            "{schema}: {body}"
+        );
     };
     for body in [
         json!({ "provider": "livekit" }),
@@ -169,8 +228,17 @@ fn documents_openapi_refuses_what_the_code_refuses() {
     ] {
         refused("ConnectionRequest", body);
     }
-    for body in [json!({ "participant_metadata": "a\tb\r\nc" }), agent("metadata", json!("a\tb\r\nc"))] {
-        assert!(is_valid(&json!({ "$ref": "#/components/schemas/ConnectionRequest" }), &body), "{body}");
+    for body in [
+        json!({ "participant_metadata": "a\tb\r\nc" }),
+        agent("metadata", json!("a\tb\r\nc")),
+    ] {
+        assert!(
+            is_valid(
+                &json!({ "$ref": "#/components/schemas/ConnectionRequest" }),
+                &body
+            ),
+            "{body}"
+        );
     }
 }
 
@@ -180,8 +248,15 @@ fn documents_openapi_examples_follow_their_schemas() {
     let mut checked = 0;
     for operations in document["paths"].as_object().unwrap().values() {
         for operation in operations.as_object().unwrap().values() {
-            for content in [operation.pointer("/requestBody/content/application~1json")].into_iter().flatten() {
-                let examples = content["examples"].as_object().into_iter().flatten().map(|(_, example)| &example["value"]);
+            for content in [operation.pointer("/requestBody/content/application~1json")]
+                .into_iter()
+                .flatten()
+            {
+                let examples = content["examples"]
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(_, example)| &example["value"]);
                 for example in examples.chain(content.get("example")) {
                     assert!(is_valid(&content["schema"], example), "{example}");
                     checked += 1;
@@ -250,8 +325,13 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::Internal(""),
     ] {
         assert!(is_listed(&error), "{error:?}");
-        let is_operators =
-            matches!(error, ApiError::Misdirected | ApiError::OriginForbidden | ApiError::SecretUnavailable | ApiError::Upstream(_));
+        let is_operators = matches!(
+            error,
+            ApiError::Misdirected
+                | ApiError::OriginForbidden
+                | ApiError::SecretUnavailable
+                | ApiError::Upstream(_)
+        );
         assert_eq!(error.remediation().is_some(), is_operators, "{error:?}");
     }
     let codes: std::collections::BTreeSet<_> = KINDS.iter().map(|kind| kind.code).collect();

@@ -98,9 +98,15 @@ pub struct Setup<'a> {
     pub entropy: Option<Arc<dyn Entropy>>,
 }
 
-/// Starts roomkey as an operator would have configured it, in a folder whose `host.json` is the given text.
+/// Starts roomkey as an operator would have configured it, in a folder whose `host.json` is the
+/// given text.
 pub fn spawn_app_with(settings: &[(&str, &str)], host_json: Option<&str>) -> TestApp {
-    Setup { settings, host_json, ..Setup::default() }.spawn()
+    Setup {
+        settings,
+        host_json,
+        ..Setup::default()
+    }
+    .spawn()
 }
 
 impl Setup<'_> {
@@ -122,40 +128,68 @@ impl Setup<'_> {
             ("ROOMKEY_RATE_LIMIT", "off"),
             ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
         ];
-        let wanted = base.iter().filter(|(name, _)| !self.left_out.contains(name));
+        let wanted = base
+            .iter()
+            .filter(|(name, _)| !self.left_out.contains(name));
         let environment: Environment = wanted.chain(self.settings).copied().collect();
         let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
 
         // The guard covers this thread only, and a `tokio::test` runs everything on it.
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = telemetry::subscriber(config.log_level, LogFormat::Json, move || writer.clone());
+        let subscriber =
+            telemetry::subscriber(config.log_level, LogFormat::Json, move || writer.clone());
         let logging = tracing::subscriber::set_default(subscriber);
 
-        let listener = tokio::net::TcpListener::from_std(server::bind(config.address).unwrap()).unwrap();
+        let listener =
+            tokio::net::TcpListener::from_std(server::bind(config.address).unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let clock = self.clock.unwrap_or(Arc::new(FixedClock));
-        let entropy = self.entropy.unwrap_or_else(|| Arc::new(Seeded(Mutex::new(7))));
+        let entropy = self
+            .entropy
+            .unwrap_or_else(|| Arc::new(Seeded(Mutex::new(7))));
         let app = App::new(config, clock, entropy).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server::serve(listener, Arc::new(app), self.bounds, async {
             let _ = stopped.await;
         }));
-        // A pooled connection that the server closes at that moment would look like a failed request.
-        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-        TestApp { address, client, lines, stop: Some(stop), serving, _logging: logging }
+        // A pooled connection that the server closes at that moment would look like a failed
+        // request.
+        let client = reqwest::Client::builder()
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
+        TestApp {
+            address,
+            client,
+            lines,
+            stop: Some(stop),
+            serving,
+            _logging: logging,
+        }
     }
 }
 
 /// Starts roomkey with the settings that most tests want.
 pub fn spawn_app() -> TestApp {
-    spawn_app_with(&[], Some(r#"{"cors":{"allowedOrigins":["https://app.example.com"]}}"#))
+    spawn_app_with(
+        &[],
+        Some(r#"{"cors":{"allowedOrigins":["https://app.example.com"]}}"#),
+    )
 }
 
 impl TestApp {
     /// Sends a request and checks what holds for every answer.
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> Answer {
-        let mut request = self.client.request(method.clone(), format!("http://{}{path}", self.address));
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &[u8])],
+        body: Option<&[u8]>,
+    ) -> Answer {
+        let mut request = self
+            .client
+            .request(method.clone(), format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, http::HeaderValue::from_bytes(value).unwrap());
         }
@@ -164,14 +198,24 @@ impl TestApp {
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        let answer = Answer { status, headers, text: response.text().await.unwrap() };
+        let answer = Answer {
+            status,
+            headers,
+            text: response.text().await.unwrap(),
+        };
         answer.check(&method, path, body);
         answer
     }
 
     /// Posts JSON.
     pub async fn post(&self, path: &str, body: &str) -> Answer {
-        self.send(Method::POST, path, &[("content-type", b"application/json")], Some(body.as_bytes())).await
+        self.send(
+            Method::POST,
+            path,
+            &[("content-type", b"application/json")],
+            Some(body.as_bytes()),
+        )
+        .await
     }
 
     /// Gets a path.
@@ -198,7 +242,9 @@ impl TestApp {
 impl Answer {
     /// A header's text; empty when it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// The body as JSON.
@@ -215,7 +261,10 @@ impl Answer {
     pub fn fields(&self) -> Vec<String> {
         let json = self.json();
         let errors = json["errors"].as_array().unwrap();
-        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+        errors
+            .iter()
+            .map(|error| error["field"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     fn check(&self, method: &Method, path: &str, body: Option<&[u8]>) {
@@ -227,7 +276,11 @@ impl Answer {
             return;
         }
         let is_json = self.header("content-type").ends_with("json");
-        let json = if is_json { self.json() } else { Value::from(self.text.as_str()) };
+        let json = if is_json {
+            self.json()
+        } else {
+            Value::from(self.text.as_str())
+        };
         if matches!(self.status.as_u16(), 429 | 503) {
             assert!(self.header("retry-after").parse::<u32>().unwrap() >= 1);
         }
@@ -237,26 +290,55 @@ impl Answer {
             assert_valid(&json!({ "$ref": "#/components/schemas/Problem" }), &json);
         }
         let path = path.split('?').next().unwrap();
-        if routes::ROUTES.iter().any(|route| route.path == path && route.method == method) {
+        if routes::ROUTES
+            .iter()
+            .any(|route| route.path == path && route.method == method)
+        {
             self.check_against_document(method, path, body, &json);
         }
     }
 
-    fn check_against_document(&self, method: &Method, path: &str, body: Option<&[u8]>, json: &Value) {
+    fn check_against_document(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+        json: &Value,
+    ) {
         let operation = &document()["paths"][path][method.as_str().to_lowercase()];
         let media_type = self.header("content-type");
         let response = resolved(&operation["responses"][self.status.as_str()]);
         let schema = &response["content"][media_type]["schema"];
-        assert!(schema.is_object(), "{method} {path}: {} {media_type} is not documented", self.status);
-        for name in self.headers.keys().filter(|name| name.as_str().contains("ratelimit") || name.as_str() == "www-authenticate") {
-            let named = response["headers"].as_object().into_iter().flatten().any(|(documented, _)| name == documented.as_str());
-            assert!(named, "{method} {path}: {} has {name}, which is not documented", self.status);
+        assert!(
+            schema.is_object(),
+            "{method} {path}: {} {media_type} is not documented",
+            self.status
+        );
+        for name in self.headers.keys().filter(|name| {
+            name.as_str().contains("ratelimit") || name.as_str() == "www-authenticate"
+        }) {
+            let named = response["headers"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .any(|(documented, _)| name == documented.as_str());
+            assert!(
+                named,
+                "{method} {path}: {} has {name}, which is not documented",
+                self.status
+            );
         }
         assert_valid(schema, json);
         let takes_body = operation["requestBody"].is_object();
-        if let (true, Some(body)) = (self.status.is_success() && takes_body, body.filter(|body| !body.is_empty())) {
+        if let (true, Some(body)) = (
+            self.status.is_success() && takes_body,
+            body.filter(|body| !body.is_empty()),
+        ) {
             let request = resolved(&operation["requestBody"]);
-            assert_valid(&request["content"]["application/json"]["schema"], &serde_json::from_slice(body).unwrap());
+            assert_valid(
+                &request["content"]["application/json"]["schema"],
+                &serde_json::from_slice(body).unwrap(),
+            );
         }
     }
 }
@@ -270,7 +352,9 @@ pub fn document() -> &'static Value {
 /// A component in place of a reference to it.
 fn resolved(value: &'static Value) -> &'static Value {
     match value["$ref"].as_str() {
-        Some(reference) => document().pointer(reference.trim_start_matches('#')).unwrap(),
+        Some(reference) => document()
+            .pointer(reference.trim_start_matches('#'))
+            .unwrap(),
         None => value,
     }
 }
@@ -288,12 +372,19 @@ fn assert_valid(schema: &Value, value: &Value) {
 
 /// Compiled once per schema: compiling costs more than a hundred requests.
 fn validator(schema: &Value) -> Arc<jsonschema::Validator> {
-    static COMPILED: LazyLock<Mutex<HashMap<String, Arc<jsonschema::Validator>>>> = LazyLock::new(Mutex::default);
+    static COMPILED: LazyLock<Mutex<HashMap<String, Arc<jsonschema::Validator>>>> =
+        LazyLock::new(Mutex::default);
     let compile = || {
         let schema = json!({ "allOf": [schema], "components": document()["components"] });
         Arc::new(jsonschema::validator_for(&schema).unwrap())
     };
-    Arc::clone(COMPILED.lock().unwrap().entry(schema.to_string()).or_insert_with(compile))
+    Arc::clone(
+        COMPILED
+            .lock()
+            .unwrap()
+            .entry(schema.to_string())
+            .or_insert_with(compile),
+    )
 }
 
 /// A token's header and claims, its signature checked with the test's secret.
@@ -301,7 +392,11 @@ pub fn claims(token: &str) -> (Value, Value) {
     let key = jsonwebtoken::DecodingKey::from_secret(API_SECRET.as_bytes());
     let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
     validation.validate_exp = false;
-    let claims = jsonwebtoken::decode::<Value>(token, &key, &validation).unwrap().claims;
-    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    let claims = jsonwebtoken::decode::<Value>(token, &key, &validation)
+        .unwrap()
+        .claims;
+    let header = URL_SAFE_NO_PAD
+        .decode(token.split('.').next().unwrap())
+        .unwrap();
     (serde_json::from_slice(&header).unwrap(), claims)
 }

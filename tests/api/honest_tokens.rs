@@ -1,4 +1,5 @@
-//! Tokens, key sets and discovery documents that real providers write, and that other rules than ours would refuse.
+//! Tokens, key sets and discovery documents that real providers write, and that other rules than
+//! ours would refuse.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,47 +17,128 @@ const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 const BODY: &[u8] = br#"{"roomName":"r"}"#;
 
 async fn ask(app: &TestApp, token: &str) -> Answer {
-    app.send(Method::POST, "/api/token", &[JSON, ("authorization", format!("Bearer {token}").as_bytes())], Some(BODY)).await
+    app.send(
+        Method::POST,
+        "/api/token",
+        &[
+            JSON,
+            ("authorization", format!("Bearer {token}").as_bytes()),
+        ],
+        Some(BODY),
+    )
+    .await
 }
 
 async fn metrics(app: &TestApp) -> String {
-    app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await.text
+    app.send(
+        Method::GET,
+        "/api/metrics",
+        &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+        None,
+    )
+    .await
+    .text
 }
 
 /// A good token with its header and claims changed; null takes one away.
 fn token(issuer: &Issuer, of_header: Value, of_claims: Value) -> String {
-    FORGE.sign(&changed(&header(), of_header), &changed(&claims(&issuer.terms), of_claims))
+    FORGE.sign(
+        &changed(&header(), of_header),
+        &changed(&claims(&issuer.terms), of_claims),
+    )
 }
 
 #[tokio::test]
 async fn tokens_as_real_providers_write_them_are_accepted() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
-    let groups: Vec<_> = (0..200).map(|n| format!("{n:08}-aaaa-bbbb-cccc-dddddddddddd")).collect();
+    let groups: Vec<_> = (0..200)
+        .map(|n| format!("{n:08}-aaaa-bbbb-cccc-dddddddddddd"))
+        .collect();
     let large = token(&issuer, json!({}), json!({ "groups": groups }));
-    assert!((10 * 1024..16 * 1024).contains(&large.len()), "{}", large.len());
+    assert!(
+        (10 * 1024..16 * 1024).contains(&large.len()),
+        "{}",
+        large.len()
+    );
     let largest = token(&issuer, json!({}), json!({ "x": "x".repeat(11_600) }));
-    assert!((15_900..=16 * 1024).contains(&largest.len()), "{}", largest.len());
-    let odd_claim = claims(&issuer.terms).to_string().replacen('{', r#"{"name":"\ud83d","address":{"a":1,"a":2},"#, 1);
+    assert!(
+        (15_900..=16 * 1024).contains(&largest.len()),
+        "{}",
+        largest.len()
+    );
+    let odd_claim = claims(&issuer.terms).to_string().replacen(
+        '{',
+        r#"{"name":"\ud83d","address":{"a":1,"a":2},"#,
+        1,
+    );
     for (token, what) in [
         (large, "200 groups"),
         (largest, "nearly 16 KiB"),
         (token(&issuer, json!({ "typ": null }), json!({})), "no typ"),
-        (token(&issuer, json!({ "typ": "application/at+JWT" }), json!({})), "typ as a media type"),
-        (token(&issuer, json!({ "kid": null }), json!({})), "no key id among two keys"),
-        (token(&issuer, json!({}), json!({ "exp": 253_402_300_799_u64 })), "an end in the year 9999"),
-        (token(&issuer, json!({}), json!({ "exp": 1.7e9 + 600.5, "iat": 1.7e9, "nbf": 1.7e9 })), "fractions"),
-        (token(&issuer, json!({}), json!({ "nbf": -62_135_596_800_i64 })), "no beginning, as .NET writes it"),
-        (token(&issuer, json!({}), json!({ "aud": ["x", "api://roomkey", null] })), "several audiences"),
-        (token(&issuer, json!({}), json!({ "scope": null, "scp": ["x", "rooms.join", null] })), "scopes as a list"),
-        (FORGE.sign_text(&header().to_string(), &odd_claim), "claims that are broken and that nobody needs"),
+        (
+            token(&issuer, json!({ "typ": "application/at+JWT" }), json!({})),
+            "typ as a media type",
+        ),
+        (
+            token(&issuer, json!({ "kid": null }), json!({})),
+            "no key id among two keys",
+        ),
+        (
+            token(&issuer, json!({}), json!({ "exp": 253_402_300_799_u64 })),
+            "an end in the year 9999",
+        ),
+        (
+            token(
+                &issuer,
+                json!({}),
+                json!({ "exp": 1.7e9 + 600.5, "iat": 1.7e9, "nbf": 1.7e9 }),
+            ),
+            "fractions",
+        ),
+        (
+            token(&issuer, json!({}), json!({ "nbf": -62_135_596_800_i64 })),
+            "no beginning, as .NET writes it",
+        ),
+        (
+            token(
+                &issuer,
+                json!({}),
+                json!({ "aud": ["x", "api://roomkey", null] }),
+            ),
+            "several audiences",
+        ),
+        (
+            token(
+                &issuer,
+                json!({}),
+                json!({ "scope": null, "scp": ["x", "rooms.join", null] }),
+            ),
+            "scopes as a list",
+        ),
+        (
+            FORGE.sign_text(&header().to_string(), &odd_claim),
+            "claims that are broken and that nobody needs",
+        ),
     ] {
         let answer = ask(&app, &token).await;
-        assert_eq!((answer.status, what), (StatusCode::OK, what), "{}", answer.text);
+        assert_eq!(
+            (answer.status, what),
+            (StatusCode::OK, what),
+            "{}",
+            answer.text
+        );
     }
     for scheme in ["bearer", "BEARER", "bEaReR"] {
         let value = format!("{scheme} {}", issuer.token(json!({})));
-        let answer = app.send(Method::POST, "/api/token", &[JSON, ("authorization", value.as_bytes())], Some(BODY)).await;
+        let answer = app
+            .send(
+                Method::POST,
+                "/api/token",
+                &[JSON, ("authorization", value.as_bytes())],
+                Some(BODY),
+            )
+            .await;
         assert_eq!(answer.status, StatusCode::OK, "{scheme}");
     }
 }
@@ -65,8 +147,11 @@ async fn tokens_as_real_providers_write_them_are_accepted() {
 async fn what_nulls_and_broken_neighbours_leave_of_a_key_set_counts() {
     let issuer = Issuer::start().await;
     let mut keys = FORGE.key_set();
-    let modulus = data_encoding::BASE64URL_NOPAD.decode(keys["keys"][0]["n"].as_str().unwrap().as_bytes()).unwrap();
-    keys["keys"][0]["n"] = json!(data_encoding::BASE64URL_NOPAD.encode(&[&[0][..], &modulus].concat()));
+    let modulus = data_encoding::BASE64URL_NOPAD
+        .decode(keys["keys"][0]["n"].as_str().unwrap().as_bytes())
+        .unwrap();
+    keys["keys"][0]["n"] =
+        json!(data_encoding::BASE64URL_NOPAD.encode(&[&[0][..], &modulus].concat()));
     keys["keys"][0]["alg"] = json!(null);
     keys["keys"].as_array_mut().unwrap().extend([
         json!({ "kty": "RSA", "use": "enc", "kid": "e", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB" }),
@@ -76,33 +161,63 @@ async fn what_nulls_and_broken_neighbours_leave_of_a_key_set_counts() {
         json!(null),
     ]);
     let broken = r#"{"keys":[{"kid":"twice","kid":"twice"},{"kid":"\ud800","kty":"RSA"},"#;
-    issuer.publish(format!("\u{feff}{}", keys.to_string().replacen(r#"{"keys":["#, broken, 1)));
+    issuer.publish(format!(
+        "\u{feff}{}",
+        keys.to_string().replacen(r#"{"keys":["#, broken, 1)
+    ));
     let app = issuer.app(&[]);
     for key_id in [KEY_ID.into(), Value::Null] {
-        assert_eq!(ask(&app, &token(&issuer, json!({ "kid": key_id }), json!({}))).await.status, StatusCode::OK, "{key_id}");
+        assert_eq!(
+            ask(&app, &token(&issuer, json!({ "kid": key_id }), json!({})))
+                .await
+                .status,
+            StatusCode::OK,
+            "{key_id}"
+        );
     }
     let seen = metrics(&app).await;
-    assert!(seen.contains("\nroomkey_oidc_keys_unreadable 4\n"), "{seen}");
+    assert!(
+        seen.contains("\nroomkey_oidc_keys_unreadable 4\n"),
+        "{seen}"
+    );
 }
 
 #[tokio::test]
 async fn a_discovery_document_elsewhere_is_found_and_must_speak_for_the_same_issuer() {
-    let manner = Manner { discovery_at: Some("/b2c/v2.0/.well-known/openid-configuration?p=B2C_1_signin"), ..Manner::default() };
+    let manner = Manner {
+        discovery_at: Some("/b2c/v2.0/.well-known/openid-configuration?p=B2C_1_signin"),
+        ..Manner::default()
+    };
     let issuer = Issuer::start_with(manner).await;
     let url = format!("{}{}", issuer.terms.issuer, manner.discovery_at.unwrap());
     let app = issuer.app(&[("ROOMKEY_OIDC_DISCOVERY_URL", &url)]);
-    assert_eq!(ask(&app, &issuer.token(json!({}))).await.status, StatusCode::OK);
+    assert_eq!(
+        ask(&app, &issuer.token(json!({}))).await.status,
+        StatusCode::OK
+    );
     let elsewhere = Issuer::start().await;
     let app = elsewhere.app(&[("ROOMKEY_OIDC_DISCOVERY_URL", &url)]);
-    assert_eq!(ask(&app, &elsewhere.token(json!({}))).await.code(), "auth_unavailable", "it speaks for another issuer");
-    assert!(app.log().contains(r#""cause":"discovery""#), "{}", app.log());
+    assert_eq!(
+        ask(&app, &elsewhere.token(json!({}))).await.code(),
+        "auth_unavailable",
+        "it speaks for another issuer"
+    );
+    assert!(
+        app.log().contains(r#""cause":"discovery""#),
+        "{}",
+        app.log()
+    );
     assert_eq!(elsewhere.asked(), 0);
 }
 
 #[tokio::test]
 async fn two_documents_that_take_more_than_a_second_each_bring_the_keys_to_the_first_caller() {
     let latency = Duration::from_millis(1_100);
-    let issuer = Issuer::start_with(Manner { latency, ..Manner::default() }).await;
+    let issuer = Issuer::start_with(Manner {
+        latency,
+        ..Manner::default()
+    })
+    .await;
     let app = issuer.app(&[]);
     let began = Stopwatch::start();
     let answer = ask(&app, &issuer.token(json!({}))).await;
@@ -113,18 +228,42 @@ async fn two_documents_that_take_more_than_a_second_each_bring_the_keys_to_the_f
 #[tokio::test]
 async fn roles_come_from_one_more_claim_of_the_operators_choice() {
     let issuer = Issuer::start().await;
-    let keycloak = json!({ "scope": "openid", "realm_access": { "roles": ["rooms.join", "Roomkey.Admin"] } });
+    let keycloak =
+        json!({ "scope": "openid", "realm_access": { "roles": ["rooms.join", "Roomkey.Admin"] } });
     let auth0 = json!({ "scope": "openid", "permissions": ["rooms.join", "Roomkey.Admin"] });
-    let namespaced = json!({ "scope": "openid", "https://example.com/roles": ["rooms.join", "Roomkey.Admin"] });
-    for (path, claims) in [("realm_access.roles", keycloak), ("permissions", auth0), ("https://example.com/roles", namespaced)] {
+    let namespaced =
+        json!({ "scope": "openid", "https://example.com/roles": ["rooms.join", "Roomkey.Admin"] });
+    for (path, claims) in [
+        ("realm_access.roles", keycloak),
+        ("permissions", auth0),
+        ("https://example.com/roles", namespaced),
+    ] {
         let bearer = issuer.token(claims);
         let app = issuer.app(&[("ROOMKEY_ROLES_CLAIM", path)]);
         assert_eq!(ask(&app, &bearer).await.status, StatusCode::OK, "{path}");
         let bearer = format!("Bearer {bearer}");
-        let seen = app.send(Method::GET, "/api/metrics", &[("authorization", bearer.as_bytes())], None).await;
-        assert_eq!(seen.status, StatusCode::OK, "{path} opens the operators' routes");
+        let seen = app
+            .send(
+                Method::GET,
+                "/api/metrics",
+                &[("authorization", bearer.as_bytes())],
+                None,
+            )
+            .await;
+        assert_eq!(
+            seen.status,
+            StatusCode::OK,
+            "{path} opens the operators' routes"
+        );
         let without = issuer.app(&[]);
-        let answer = without.send(Method::POST, "/api/token", &[JSON, ("authorization", bearer.as_bytes())], Some(BODY)).await;
+        let answer = without
+            .send(
+                Method::POST,
+                "/api/token",
+                &[JSON, ("authorization", bearer.as_bytes())],
+                Some(BODY),
+            )
+            .await;
         assert_eq!(answer.code(), "insufficient_scope", "{path}");
     }
 }
@@ -145,12 +284,23 @@ async fn a_key_that_the_provider_withdraws_ends_the_tokens_that_it_signed() {
     let app = issuer.app_with(&[], Some(Arc::new(Ticking::default())));
     let alice = issuer.token(json!({}));
     for _ in 0..2 {
-        assert_eq!(ask(&app, &alice).await.status, StatusCode::OK, "checked, and then remembered");
+        assert_eq!(
+            ask(&app, &alice).await.status,
+            StatusCode::OK,
+            "checked, and then remembered"
+        );
     }
     let mut keys = FORGE.key_set();
-    keys["keys"].as_array_mut().unwrap().retain(|key| key["kid"] == OTHER_KEY_ID);
+    keys["keys"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|key| key["kid"] == OTHER_KEY_ID);
     issuer.publish(keys.to_string());
-    assert_eq!(ask(&app, &alice).await.status, StatusCode::OK, "nobody has asked for newer keys");
+    assert_eq!(
+        ask(&app, &alice).await.status,
+        StatusCode::OK,
+        "nobody has asked for newer keys"
+    );
     let unknown = token(&issuer, json!({ "kid": "unknown" }), json!({}));
     assert_eq!(ask(&app, &unknown).await.code(), "unauthenticated");
     assert_eq!(issuer.asked(), 4, "it has caused a look-up");
@@ -164,34 +314,74 @@ async fn a_provider_without_key_ids_may_change_its_key() {
     let issuer = Issuer::start().await;
     let nameless = |key_id: &str| {
         let mut keys = FORGE.key_set();
-        keys["keys"].as_array_mut().unwrap().retain(|key| key["kid"] == key_id);
+        keys["keys"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|key| key["kid"] == key_id);
         keys["keys"][0].as_object_mut().unwrap().remove("kid");
         keys.to_string()
     };
     issuer.publish(nameless(OTHER_KEY_ID));
     let app = issuer.app(&[]);
     let bearer = token(&issuer, json!({ "kid": null }), json!({}));
-    assert_eq!(ask(&app, &bearer).await.code(), "unauthenticated", "signed by a key that is not published yet");
+    assert_eq!(
+        ask(&app, &bearer).await.code(),
+        "unauthenticated",
+        "signed by a key that is not published yet"
+    );
     assert_eq!(issuer.asked(), 4, "a newer key was looked for");
     issuer.publish(nameless(KEY_ID));
     let app = issuer.app(&[]);
     assert_eq!(ask(&app, &bearer).await.status, StatusCode::OK);
-    assert_eq!(ask(&app, &token(&issuer, json!({}), json!({}))).await.status, StatusCode::OK, "named in the token only");
+    assert_eq!(
+        ask(&app, &token(&issuer, json!({}), json!({})))
+            .await
+            .status,
+        StatusCode::OK,
+        "named in the token only"
+    );
 }
 
 #[tokio::test]
 async fn a_token_that_azures_front_end_has_put_in_place_of_the_callers_has_a_word_of_its_own() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
-    assert_eq!(ask(&app, &issuer.token(json!({}))).await.status, StatusCode::OK);
+    assert_eq!(
+        ask(&app, &issuer.token(json!({}))).await.status,
+        StatusCode::OK
+    );
     let asked = issuer.asked();
-    for iss in ["https://calm-sea-1.2.azurestaticapps.net/.auth", "https://0a1b.scm.azurewebsites.net"] {
-        for header in [json!({ "kid": "unknown" }), json!({ "alg": "HS256" }), json!({})] {
-            assert_eq!(ask(&app, &token(&issuer, header, json!({ "iss": iss }))).await.code(), "unauthenticated");
+    for iss in [
+        "https://calm-sea-1.2.azurestaticapps.net/.auth",
+        "https://0a1b.scm.azurewebsites.net",
+    ] {
+        for header in [
+            json!({ "kid": "unknown" }),
+            json!({ "alg": "HS256" }),
+            json!({}),
+        ] {
+            assert_eq!(
+                ask(&app, &token(&issuer, header, json!({ "iss": iss })))
+                    .await
+                    .code(),
+                "unauthenticated"
+            );
         }
     }
     let log = app.log();
-    assert_eq!(log.matches(r#""cause":"platform_token""#).count(), 6, "{log}");
-    assert_eq!(issuer.asked(), asked, "no key of such a token is looked for");
-    assert!(metrics(&app).await.contains("roomkey_auth_rejected_total{reason=\"platform_token\"} 6\n"));
+    assert_eq!(
+        log.matches(r#""cause":"platform_token""#).count(),
+        6,
+        "{log}"
+    );
+    assert_eq!(
+        issuer.asked(),
+        asked,
+        "no key of such a token is looked for"
+    );
+    assert!(
+        metrics(&app)
+            .await
+            .contains("roomkey_auth_rejected_total{reason=\"platform_token\"} 6\n")
+    );
 }

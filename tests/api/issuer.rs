@@ -1,4 +1,5 @@
-//! An identity provider on a loopback address that counts what it is asked, and roomkey that trusts it.
+//! An identity provider on a loopback address that counts what it is asked, and roomkey that trusts
+//! it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -48,26 +49,51 @@ impl Issuer {
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let asked: Arc<AtomicUsize> = Arc::default();
         let keys = Arc::new(Mutex::new(FORGE.key_set().to_string()));
-        let discovery = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys?p=x") }).to_string();
+        let discovery =
+            json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys?p=x") }).to_string();
         let (counting, published) = (Arc::clone(&asked), Arc::clone(&keys));
         let path = warp::path::full().map(|path: warp::path::FullPath| path.as_str().to_owned());
         let query = warp::query::raw().or(warp::any().map(String::new)).unify();
         let documents = path.and(query).then(move |path: String, query: String| {
             counting.fetch_add(1, Ordering::SeqCst);
-            let asked_for = if query.is_empty() { path } else { format!("{path}?{query}") };
+            let asked_for = if query.is_empty() {
+                path
+            } else {
+                format!("{path}?{query}")
+            };
             let body = match asked_for.as_str() {
                 "/keys?p=x" => published.lock().unwrap().clone(),
-                asked_for if asked_for == manner.discovery_at.unwrap_or("/.well-known/openid-configuration") => discovery.clone(),
+                asked_for
+                    if asked_for
+                        == manner
+                            .discovery_at
+                            .unwrap_or("/.well-known/openid-configuration") =>
+                {
+                    discovery.clone()
+                }
                 _ => String::new(),
             };
             async move {
                 tokio::time::sleep(manner.latency).await;
-                http::Response::builder().status(if body.is_empty() { 404 } else { 200 }).body(body).unwrap()
+                http::Response::builder()
+                    .status(if body.is_empty() { 404 } else { 200 })
+                    .body(body)
+                    .unwrap()
             }
         });
         let serving = tokio::spawn(warp::serve(documents).incoming(listener).run());
-        let terms = Terms { issuer, audience: AUDIENCE.to_owned(), tenant: TENANT.to_owned(), now: NOW.cast_signed() };
-        Self { terms, asked, keys, serving }
+        let terms = Terms {
+            issuer,
+            audience: AUDIENCE.to_owned(),
+            tenant: TENANT.to_owned(),
+            now: NOW.cast_signed(),
+        };
+        Self {
+            terms,
+            asked,
+            keys,
+            serving,
+        }
     }
 
     /// Publishes another key set from now on.
@@ -99,7 +125,12 @@ impl Issuer {
             ("ROOMKEY_OIDC_TENANTS", TENANT),
             ("ROOMKEY_OIDC_SCOPE", SCOPE),
         ];
-        Setup { settings: &[&base, settings].concat(), clock, ..Setup::default() }.spawn()
+        Setup {
+            settings: &[&base, settings].concat(),
+            clock,
+            ..Setup::default()
+        }
+        .spawn()
     }
 }
 

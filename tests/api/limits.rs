@@ -1,4 +1,5 @@
-//! The edge under attack: slow, silent, lying and too many clients. Bounds are short here; the black-box tests have the real ones.
+//! The edge under attack: slow, silent, lying and too many clients. Bounds are short here; the
+//! black-box tests have the real ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,23 +19,39 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(30);
 /// Bounds that no test reaches by accident.
 fn wide() -> Bounds {
-    Bounds { head: LONG, request: LONG, idle: LONG, drain: LONG, ..Bounds::default() }
+    Bounds {
+        head: LONG,
+        request: LONG,
+        idle: LONG,
+        drain: LONG,
+        ..Bounds::default()
+    }
 }
 
 fn spawn(bounds: Bounds) -> TestApp {
-    Setup { bounds, ..Setup::default() }.spawn()
+    Setup {
+        bounds,
+        ..Setup::default()
+    }
+    .spawn()
 }
 
 #[tokio::test]
 async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
-    let app = spawn(Bounds { head: SHORT, ..wide() });
+    let app = spawn(Bounds {
+        head: SHORT,
+        ..wide()
+    });
     let began = Stopwatch::start();
     let (mut silent, mut dripping) = (connect(app.address).await, connect(app.address).await);
     silent.write_all(b"GET /api/he").await.unwrap();
     let drip = async {
         let (mut reader, mut writer) = dripping.split();
         let mut closed = [0];
-        for byte in b"GET /api/health HTTP/1.1\r\nx-slow: ".iter().chain(std::iter::repeat(&b'x')) {
+        for byte in b"GET /api/health HTTP/1.1\r\nx-slow: "
+            .iter()
+            .chain(std::iter::repeat(&b'x'))
+        {
             // The pause is the attack itself; the test ends when the server closes.
             match tokio::time::timeout(SHORT / 10, reader.read(&mut closed)).await {
                 Ok(_closed) => break,
@@ -53,14 +70,20 @@ async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
 
 #[tokio::test]
 async fn a_body_that_does_not_end_gets_408_and_a_close() {
-    let app = spawn(Bounds { request: SHORT, ..wide() });
+    let app = spawn(Bounds {
+        request: SHORT,
+        ..wide()
+    });
     for body in [&b""[..], b"{\"roomName\""] {
         let began = Stopwatch::start();
         let mut stream = connect(app.address).await;
         stream.write_all(&[POST_HEAD, body].concat()).await.unwrap();
         let answer = until_closed(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-        assert!(answer.contains("connection: close") && answer.contains("\"code\":\"request_timeout\""), "{answer}");
+        assert!(
+            answer.contains("connection: close") && answer.contains("\"code\":\"request_timeout\""),
+            "{answer}"
+        );
         assert!((SHORT..LONG / 2).contains(&began.elapsed()));
     }
     assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
@@ -68,40 +91,73 @@ async fn a_body_that_does_not_end_gets_408_and_a_close() {
 
 #[tokio::test]
 async fn the_time_of_a_request_counts_from_its_first_byte() {
-    let app = spawn(Bounds { request: SHORT * 4, ..wide() });
+    let app = spawn(Bounds {
+        request: SHORT * 4,
+        ..wide()
+    });
     let mut stream = connect(app.address).await;
     let began = Stopwatch::start();
-    stream.write_all(b"POST /api/token HTTP/1.1\r\n").await.unwrap();
+    stream
+        .write_all(b"POST /api/token HTTP/1.1\r\n")
+        .await
+        .unwrap();
     // Three quarters of the time go by within the head.
     let mut nothing = [0];
-    assert!(tokio::time::timeout(SHORT * 3, stream.read(&mut nothing)).await.is_err());
-    stream.write_all(b"host: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n").await.unwrap();
+    assert!(
+        tokio::time::timeout(SHORT * 3, stream.read(&mut nothing))
+            .await
+            .is_err()
+    );
+    stream
+        .write_all(b"host: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n")
+        .await
+        .unwrap();
     assert!(until_closed(&mut stream).await.starts_with("HTTP/1.1 408 "));
     assert!(began.elapsed() < SHORT * 6, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn an_idle_connection_closes_only_after_its_own_longer_time() {
-    let app = spawn(Bounds { head: SHORT, idle: SHORT * 4, ..wide() });
+    let app = spawn(Bounds {
+        head: SHORT,
+        idle: SHORT * 4,
+        ..wide()
+    });
     let mut stream = connect(app.address).await;
     exchange(&mut stream, GET).await;
     let mut nothing = [0];
-    assert!(tokio::time::timeout(SHORT * 2, stream.read(&mut nothing)).await.is_err(), "closed with the time of a head");
+    assert!(
+        tokio::time::timeout(SHORT * 2, stream.read(&mut nothing))
+            .await
+            .is_err(),
+        "closed with the time of a head"
+    );
     exchange(&mut stream, GET).await;
     let idle = Stopwatch::start();
     assert_eq!(until_closed(&mut stream).await, "");
-    assert!((SHORT * 3..LONG / 2).contains(&idle.elapsed()), "{:?}", idle.elapsed());
+    assert!(
+        (SHORT * 3..LONG / 2).contains(&idle.elapsed()),
+        "{:?}",
+        idle.elapsed()
+    );
     // One that never says a word is idle too.
     assert_eq!(until_closed(&mut connect(app.address).await).await, "");
 }
 
 #[tokio::test]
 async fn a_client_that_takes_no_answers_is_cut_off() {
-    let app = spawn(Bounds { request: SHORT, ..wide() });
+    let app = spawn(Bounds {
+        request: SHORT,
+        ..wide()
+    });
     let mut stream = connect(app.address).await;
     let pipelined = b"GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
-    // Writing fails once the server has closed; 1,000 answers of some 40 KB are far more than any socket holds.
-    let written = tokio::time::timeout(LONG, async { while stream.write_all(&pipelined).await.is_ok() {} }).await;
+    // Writing fails once the server has closed; 1,000 answers of some 40 KB are far more than any
+    // socket holds.
+    let written = tokio::time::timeout(LONG, async {
+        while stream.write_all(&pipelined).await.is_ok() {}
+    })
+    .await;
     assert!(written.is_ok(), "still open");
 }
 
@@ -110,15 +166,25 @@ async fn pipelined_requests_are_answered_in_their_order() {
     let app = spawn(wide());
     let mut stream = connect(app.address).await;
     let close = b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    stream.write_all(&[GET, POST_HEAD, POST_BODY, GET, close].concat()).await.unwrap();
+    stream
+        .write_all(&[GET, POST_HEAD, POST_BODY, GET, close].concat())
+        .await
+        .unwrap();
     let answers = until_closed(&mut stream).await;
-    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| answer.get(..3).unwrap()).collect();
+    let statuses: Vec<_> = answers
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .map(|answer| answer.get(..3).unwrap())
+        .collect();
     assert_eq!(statuses, ["200", "200", "200", "404"]);
 }
 
 #[tokio::test]
 async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
-    let app = spawn(Bounds { request: SHORT, ..wide() });
+    let app = spawn(Bounds {
+        request: SHORT,
+        ..wide()
+    });
     for (length, body, expected) in [
         ("2147483648", POST_BODY, "413"),
         ("16384", POST_BODY, "408"),
@@ -130,11 +196,22 @@ async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
         ("16\r\ntransfer-encoding: chunked", b"0\r\n\r\n", "400"),
     ] {
         let mut stream = connect(app.address).await;
-        let head = format!("POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
-        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        let head = format!(
+            "POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream
+            .write_all(&[head.as_bytes(), body].concat())
+            .await
+            .unwrap();
         let answer = until_closed(&mut stream).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{length}: {answer}");
-        assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{length}: {answer}"
+        );
+        assert_eq!(
+            app.post("/api/token", r#"{"roomName":"r"}"#).await.status,
+            StatusCode::OK
+        );
     }
 }
 
@@ -144,23 +221,42 @@ async fn an_answer_that_leaves_a_body_unread_says_that_it_closes() {
     for (method, path, headers) in [
         ("POST", "/nowhere", "content-length: 8000"),
         ("PUT", "/api/token", "content-length: 8000"),
-        ("POST", "/api/token", "content-type: text/plain\r\ncontent-length: 8000"),
-        ("POST", "/api/token", "content-type: text/plain\r\ntransfer-encoding: chunked"),
+        (
+            "POST",
+            "/api/token",
+            "content-type: text/plain\r\ncontent-length: 8000",
+        ),
+        (
+            "POST",
+            "/api/token",
+            "content-type: text/plain\r\ntransfer-encoding: chunked",
+        ),
         ("GET", "/api/health", "content-length: 8000"),
         ("OPTIONS", "/api/token", "content-length: 8000"),
     ] {
         let mut stream = connect(app.address).await;
-        stream.write_all(format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(
+                format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n").as_bytes(),
+            )
+            .await
+            .unwrap();
         let answer = until_closed(&mut stream).await;
-        assert!(answer.contains("connection: close\r\n"), "{method} {path}: {answer}");
+        assert!(
+            answer.contains("connection: close\r\n"),
+            "{method} {path}: {answer}"
+        );
     }
     // Where the body has arrived, the connection goes on.
     let mut stream = connect(app.address).await;
     for _ in 0..3 {
         assert!(
-            !exchange(&mut stream, b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello")
-                .await
-                .contains("connection: close")
+            !exchange(
+                &mut stream,
+                b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
+            )
+            .await
+            .contains("connection: close")
         );
     }
 }
@@ -171,7 +267,10 @@ async fn a_large_body_is_refused_at_once_and_a_client_that_goes_on_sending_is_no
     let mut stream = connect(app.address).await;
     let head = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n\r\n";
     let answer = exchange(&mut stream, head).await;
-    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close\r\n"),
+        "{answer}"
+    );
     // A reset would end these with an error; on a slow line it would also overtake the answer.
     for _ in 0..9 {
         stream.write_all(&vec![b' '; 100_000]).await.unwrap();
@@ -181,8 +280,12 @@ async fn a_large_body_is_refused_at_once_and_a_client_that_goes_on_sending_is_no
 }
 
 #[tokio::test]
-async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_health_always_have_an_answer() {
-    let app = spawn(Bounds { requests: 3, ..wide() });
+async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_health_always_have_an_answer()
+ {
+    let app = spawn(Bounds {
+        requests: 3,
+        ..wide()
+    });
     let mut holding = Vec::new();
     for _ in 0..3 {
         holding.push(in_flight(app.address).await);
@@ -193,21 +296,34 @@ async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_hea
         (http::Method::POST, "/api/token", "overloaded"),
         (http::Method::GET, "/api/health/ready", "overloaded"),
     ] {
-        let answer = app.send(method, path, &[("content-type", b"text/plain")], None).await;
+        let answer = app
+            .send(method, path, &[("content-type", b"text/plain")], None)
+            .await;
         assert_eq!(answer.code(), code, "{path}");
         assert_eq!(answer.json()["retryable"], code == "overloaded");
     }
     assert_eq!(app.get("/").await.status, StatusCode::NO_CONTENT);
-    assert_eq!(app.get("/api/health").await.status, StatusCode::OK, "it is alive");
+    assert_eq!(
+        app.get("/api/health").await.status,
+        StatusCode::OK,
+        "it is alive"
+    );
     for stream in &mut holding {
-        assert!(exchange(stream, POST_BODY).await.starts_with("HTTP/1.1 200 "));
+        assert!(
+            exchange(stream, POST_BODY)
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
     }
     assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_client_that_goes_away_gives_its_seat_back() {
-    let app = spawn(Bounds { requests: 1, ..wide() });
+    let app = spawn(Bounds {
+        requests: 1,
+        ..wide()
+    });
     for _ in 0..20 {
         let mut stream = connect(app.address).await;
         stream.write_all(POST_HEAD).await.unwrap();
@@ -219,7 +335,10 @@ async fn a_client_that_goes_away_gives_its_seat_back() {
 
 #[tokio::test]
 async fn connections_past_the_bound_are_told_so_and_closed() {
-    let app = spawn(Bounds { connections: 2, ..wide() });
+    let app = spawn(Bounds {
+        connections: 2,
+        ..wide()
+    });
     let mut seated = [connect(app.address).await, connect(app.address).await];
     for stream in &mut seated {
         assert!(exchange(stream, GET).await.starts_with("HTTP/1.1 200 "));
@@ -227,7 +346,12 @@ async fn connections_past_the_bound_are_told_so_and_closed() {
     let mut refused = connect(app.address).await;
     refused.write_all(GET).await.unwrap();
     let answer = until_closed(&mut refused).await;
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("connection: close") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ")
+            && answer.contains("connection: close")
+            && answer.contains("retry-after: 1"),
+        "{answer}"
+    );
 
     // One refusal at a time has a seat here; whoever comes on top of it is closed without a word.
     let (mut waiting, mut surplus) = (connect(app.address).await, connect(app.address).await);
@@ -256,17 +380,38 @@ impl Clock for PanickingClock {
 
 #[tokio::test]
 async fn fault_51_a_panic_in_sign_becomes_500_is_counted_in_the_log_and_the_connection_goes_on() {
-    let app = Setup { clock: Some(Arc::new(PanickingClock::default())), ..Setup::default() }.spawn();
+    let app = Setup {
+        clock: Some(Arc::new(PanickingClock::default())),
+        ..Setup::default()
+    }
+    .spawn();
     for _ in 0..3 {
         let answer = app.post("/api/token", r#"{"roomName":"r"}"#).await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal"));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        );
         assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
     }
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
-    assert!(metrics.text.contains("\nroomkey_panics_total 3\n"), "{}", metrics.text);
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await;
+    assert!(
+        metrics.text.contains("\nroomkey_panics_total 3\n"),
+        "{}",
+        metrics.text
+    );
     let log = app.log();
     assert_eq!(log.matches(r#""level":"ERROR""#).count(), 3);
-    assert!(log.contains(r#""cause":"a panic"#) && !log.contains("canary"), "{log}");
+    assert!(
+        log.contains(r#""cause":"a panic"#) && !log.contains("canary"),
+        "{log}"
+    );
 }
 
 /// Randomness that fails each third time that it is asked after the start.
@@ -276,21 +421,31 @@ struct PanickingEntropy(AtomicUsize);
 impl Entropy for PanickingEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         let asked = self.0.fetch_add(1, Ordering::Relaxed);
-        assert!(asked < 3 || !asked.is_multiple_of(3), "canary-secret-of-at-least-32-bytes");
+        assert!(
+            asked < 3 || !asked.is_multiple_of(3),
+            "canary-secret-of-at-least-32-bytes"
+        );
         bytes.fill(7);
     }
 }
 
 #[tokio::test]
 async fn a_panic_outside_of_a_handler_is_answered_too() {
-    let app = Setup { entropy: Some(Arc::new(PanickingEntropy::default())), ..Setup::default() }.spawn();
+    let app = Setup {
+        entropy: Some(Arc::new(PanickingEntropy::default())),
+        ..Setup::default()
+    }
+    .spawn();
     let mut statuses = std::collections::BTreeSet::new();
     // A pooled connection that was closed without an answer would end the test here.
     let mut stream = connect(app.address).await;
     for _ in 0..12 {
         let answer = exchange(&mut stream, GET).await;
         statuses.insert(answer.get(9..12).unwrap().to_owned());
-        assert!(!answer.contains("canary") && answer.contains("x-request-id: "), "{answer}");
+        assert!(
+            !answer.contains("canary") && answer.contains("x-request-id: "),
+            "{answer}"
+        );
     }
     assert_eq!(statuses.into_iter().collect::<Vec<_>>(), ["200", "500"]);
     assert!(!app.log().contains("canary"));
@@ -308,10 +463,20 @@ async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_c
 
     assert_eq!(app.get("/api/health/ready").await.status, StatusCode::OK);
     app.stop();
-    assert_eq!(until_closed(&mut idle).await, "", "an idle connection has nothing to finish");
+    assert_eq!(
+        until_closed(&mut idle).await,
+        "",
+        "an idle connection has nothing to finish"
+    );
     let ready = app.get("/api/health/ready").await;
-    assert_eq!((ready.status, ready.json()["status"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("stopping")));
-    assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    assert_eq!(
+        (ready.status, ready.json()["status"].as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("stopping"))
+    );
+    assert_eq!(
+        app.post("/api/token", r#"{"roomName":"r"}"#).await.status,
+        StatusCode::OK
+    );
     for stream in &mut flying {
         stream.write_all(POST_BODY).await.unwrap();
         let answer = until_closed(stream).await;
@@ -322,7 +487,10 @@ async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_c
 
 #[tokio::test]
 async fn a_stop_cuts_off_what_does_not_finish() {
-    let mut app = spawn(Bounds { drain: SHORT, ..wide() });
+    let mut app = spawn(Bounds {
+        drain: SHORT,
+        ..wide()
+    });
     let mut stream = connect(app.address).await;
     stream.write_all(POST_HEAD).await.unwrap();
     app.get("/api/health").await;
@@ -331,26 +499,48 @@ async fn a_stop_cuts_off_what_does_not_finish() {
     let address = app.address;
     app.stopped().await;
     assert!((SHORT..LONG / 2).contains(&began.elapsed()));
-    assert!(TcpStream::connect(address).await.is_err(), "the port is free again");
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "the port is free again"
+    );
 }
 
 #[tokio::test]
 async fn requests_that_a_used_up_budget_refuses_have_one_summary_line_and_none_of_their_own() {
-    let bounds = Bounds { summary: SHORT, ..wide() };
-    let mut app = Setup { bounds, settings: &[("ROOMKEY_RATE_LIMIT", "2/1h")], ..Setup::default() }.spawn();
+    let bounds = Bounds {
+        summary: SHORT,
+        ..wide()
+    };
+    let mut app = Setup {
+        bounds,
+        settings: &[("ROOMKEY_RATE_LIMIT", "2/1h")],
+        ..Setup::default()
+    }
+    .spawn();
     let refuse = async |app: &TestApp, times: usize| {
         for _ in 0..times {
-            assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(
+                app.post("/api/token", r#"{"roomName":"r"}"#).await.status,
+                StatusCode::TOO_MANY_REQUESTS
+            );
         }
     };
     for _ in 0..2 {
-        assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+        assert_eq!(
+            app.post("/api/token", r#"{"roomName":"r"}"#).await.status,
+            StatusCode::OK
+        );
     }
     refuse(&app, 5).await;
     let summaries = |app: &TestApp| -> u64 {
         let log = app.log();
-        let lines = log.lines().filter(|line| line.contains("requests refused without lines of their own"));
-        lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).map(|line| line["requests"].as_u64().unwrap()).sum()
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("requests refused without lines of their own"));
+        lines
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["requests"].as_u64().unwrap())
+            .sum()
     };
     let told = async |app: &TestApp, refused: u64| {
         while summaries(app) < refused {
@@ -359,11 +549,36 @@ async fn requests_that_a_used_up_budget_refuses_have_one_summary_line_and_none_o
     };
     tokio::time::timeout(LONG, told(&app, 5)).await.unwrap();
     let log = app.log();
-    assert!(log.contains(r#""budget":"token""#) && !log.contains("rate_limited") && !log.contains(r#""status":429"#), "{log}");
-    assert_eq!(log.matches(r#""message":"audit""#).count(), 2, "those that were issued: {log}");
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await.text;
-    assert!(metrics.contains(r#"roomkey_requests_total{code="rate_limited",route="/api/token",status="429"} 5"#), "{metrics}");
-    assert!(metrics.contains(r#"roomkey_tokens_total{outcome="refused",provider="none"} 5"#), "{metrics}");
+    assert!(
+        log.contains(r#""budget":"token""#)
+            && !log.contains("rate_limited")
+            && !log.contains(r#""status":429"#),
+        "{log}"
+    );
+    assert_eq!(
+        log.matches(r#""message":"audit""#).count(),
+        2,
+        "those that were issued: {log}"
+    );
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await
+        .text;
+    assert!(
+        metrics.contains(
+            r#"roomkey_requests_total{code="rate_limited",route="/api/token",status="429"} 5"#
+        ),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains(r#"roomkey_tokens_total{outcome="refused",provider="none"} 5"#),
+        "{metrics}"
+    );
     // What came after the last summary is told when the service stops.
     refuse(&app, 3).await;
     app.stop();

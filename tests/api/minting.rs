@@ -1,4 +1,5 @@
-//! What stands around a mint: who may ask for one and how often, what the operator sees of it, and diagnostics.
+//! What stands around a mint: who may ask for one and how often, what the operator sees of it, and
+//! diagnostics.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,47 +19,93 @@ use crate::upstream::{Act, CANARY, Upstream};
 #[tokio::test]
 async fn mints_have_a_budget_of_their_own_which_only_a_valid_request_takes_from() {
     let upstream = Upstream::start().await;
-    let app = app(&upstream.openai(), &[("ROOMKEY_REALTIME_RATE_LIMIT", "2/1h")]);
-    assert_eq!(app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#).await.fields(), ["voice"]);
+    let app = app(
+        &upstream.openai(),
+        &[("ROOMKEY_REALTIME_RATE_LIMIT", "2/1h")],
+    );
+    assert_eq!(
+        app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#)
+            .await
+            .fields(),
+        ["voice"]
+    );
     for left in ["1", "0"] {
         let answer = app.post(PATH, OPENAI).await;
-        assert_eq!((answer.header("ratelimit-policy"), answer.header("x-ratelimit-remaining")), (r#""realtime";q=2;w=3600"#, left));
+        assert_eq!(
+            (
+                answer.header("ratelimit-policy"),
+                answer.header("x-ratelimit-remaining")
+            ),
+            (r#""realtime";q=2;w=3600"#, left)
+        );
     }
     let refused = app.post("/api/v1/token", "{}").await;
-    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::TOO_MANY_REQUESTS, "rate_limited")
+    );
     assert_eq!(upstream.asked().len(), 2);
     assert_eq!(
-        app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#).await.status,
+        app.post(PATH, r#"{"provider":"openai","voice":"tenor"}"#)
+            .await
+            .status,
         StatusCode::BAD_REQUEST,
         "400 comes before this 429"
     );
-    assert_eq!(app.post(PATH, r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    assert_eq!(
+        app.post(PATH, r#"{"roomName":"r"}"#).await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn policy_comes_before_the_budget_of_mints_and_before_the_upstream() {
     let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
     let settings = upstream.openai();
-    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    settings.extend([("ROOMKEY_REALTIME_RATE_LIMIT", "1/1h"), ("ROOMKEY_ROOMS_CLAIM", "rooms")]);
+    let mut settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    settings.extend([
+        ("ROOMKEY_REALTIME_RATE_LIMIT", "1/1h"),
+        ("ROOMKEY_ROOMS_CLAIM", "rooms"),
+    ]);
     let app = issuer.app(&settings);
     let ask = async |claims: serde_json::Value, body: &str| {
         let bearer = format!("Bearer {}", issuer.token(claims));
-        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("authorization", bearer.as_bytes())];
-        app.send(Method::POST, PATH, &headers, Some(body.as_bytes())).await
+        let headers: [(&str, &[u8]); 2] = [
+            ("content-type", b"application/json"),
+            ("authorization", bearer.as_bytes()),
+        ];
+        app.send(Method::POST, PATH, &headers, Some(body.as_bytes()))
+            .await
     };
     for (claims, body, code) in [
         (json!({ "scope": "openid" }), OPENAI, "insufficient_scope"),
-        (json!({ "rooms": ["a"] }), r#"{"provider":"openai","roomName":"b"}"#, "room_forbidden"),
+        (
+            json!({ "rooms": ["a"] }),
+            r#"{"provider":"openai","roomName":"b"}"#,
+            "room_forbidden",
+        ),
         (json!({ "rooms": [] }), OPENAI, "room_forbidden"),
         (json!({ "rooms": 7 }), OPENAI, "room_forbidden"),
-        (json!({ "rooms": ["a"] }), r#"{"provider":"openai","participantIdentity":"bob"}"#, "identity_mismatch"),
+        (
+            json!({ "rooms": ["a"] }),
+            r#"{"provider":"openai","participantIdentity":"bob"}"#,
+            "identity_mismatch",
+        ),
     ] {
         assert_eq!(ask(claims, body).await.code(), code);
     }
     assert!(upstream.asked().is_empty());
-    assert_eq!(ask(json!({ "rooms": ["a"] }), OPENAI).await.status, StatusCode::OK);
-    assert_eq!(ask(json!({ "rooms": ["a"] }), OPENAI).await.code(), "rate_limited");
+    assert_eq!(
+        ask(json!({ "rooms": ["a"] }), OPENAI).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        ask(json!({ "rooms": ["a"] }), OPENAI).await.code(),
+        "rate_limited"
+    );
 }
 
 #[tokio::test]
@@ -74,27 +121,66 @@ async fn a_caller_who_hangs_up_leaves_its_lines_while_the_mint_runs_on_to_its_de
     assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
     // A secret may exist that nobody has, so that the operator must be able to find it.
     let (audit, access) = (&lines(&app, "audit")[0], &lines(&app, "request")[0]);
-    assert_eq!((&audit["outcome"], &audit["code"], &audit["request_id"]), (&json!("refused"), &json!("abandoned"), &access["request_id"]));
-    assert_eq!((&access["status"], &access["code"], &access["provider"]), (&json!(499), &json!("abandoned"), &json!("openai")));
-    assert_eq!((&audit["actor"], &audit["provider"]), (&access["caller"], &json!("openai")));
-    assert_eq!((lines(&app, "audit").len(), lines(&app, "request").len()), (2, 2));
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    assert_eq!(
+        (&audit["outcome"], &audit["code"], &audit["request_id"]),
+        (
+            &json!("refused"),
+            &json!("abandoned"),
+            &access["request_id"]
+        )
+    );
+    assert_eq!(
+        (&access["status"], &access["code"], &access["provider"]),
+        (&json!(499), &json!("abandoned"), &json!("openai"))
+    );
+    assert_eq!(
+        (&audit["actor"], &audit["provider"]),
+        (&access["caller"], &json!("openai"))
+    );
+    assert_eq!(
+        (lines(&app, "audit").len(), lines(&app, "request").len()),
+        (2, 2)
+    );
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await;
     for line in [
         r#"roomkey_mints_total{outcome="abandoned",provider="openai"} 1"#,
         r#"roomkey_requests_total{code="abandoned",route="/api/token",status="499"} 1"#,
         r#"roomkey_tokens_total{outcome="refused",provider="openai"} 1"#,
     ] {
-        assert!(metrics.text.lines().any(|written| written == line), "{line} in\n{}", metrics.text);
+        assert!(
+            metrics.text.lines().any(|written| written == line),
+            "{line} in\n{}",
+            metrics.text
+        );
     }
 }
 
 #[tokio::test]
 async fn without_its_credential_a_provider_is_unavailable_and_the_others_work() {
     let upstream = Upstream::start().await;
-    let without_key: Vec<_> = upstream.azure().into_iter().take(2).chain(upstream.openai()).collect();
+    let without_key: Vec<_> = upstream
+        .azure()
+        .into_iter()
+        .take(2)
+        .chain(upstream.openai())
+        .collect();
     let app = app(&without_key, &[]);
     let answer = app.post(PATH, r#"{"provider":"azure-openai"}"#).await;
-    assert_eq!((answer.status.as_u16(), answer.code().as_str(), answer.header("retry-after")), (503, "secret_unavailable", "5"));
+    assert_eq!(
+        (
+            answer.status.as_u16(),
+            answer.code().as_str(),
+            answer.header("retry-after")
+        ),
+        (503, "secret_unavailable", "5")
+    );
     assert!(upstream.asked().is_empty() && answer.json()["remediation"].is_string());
     assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
 }
@@ -105,37 +191,76 @@ async fn diagnostics_say_what_is_wrong_and_spend_nothing_unless_asked_to() {
     let app = app(&[azure.azure(), openai.openai()].concat(), &[]);
     let admin: [(&str, &[u8]); 1] = [("x-admin-api-key", ADMIN_KEY.as_bytes())];
     azure.next(Act::Answer("401 Unauthorized", CANARY.to_owned()));
-    let answer = app.send(Method::GET, "/api/diagnostics/realtime", &admin, None).await;
+    let answer = app
+        .send(Method::GET, "/api/diagnostics/realtime", &admin, None)
+        .await;
     let lines = answer.json()["providers"].clone();
     assert_eq!(
-        (&lines[0]["provider"], &lines[0]["credential"], &lines[0]["breaker"]),
+        (
+            &lines[0]["provider"],
+            &lines[0]["credential"],
+            &lines[0]["breaker"]
+        ),
         (&json!("azure-openai"), &json!("api-key"), &json!("closed"))
     );
     assert_eq!(lines[0]["endpoint"], azure.address.to_string());
     assert_eq!(lines[0]["probe"]["result"], "upstream_credentials_rejected");
-    assert!(lines[0]["probe"]["remediation"].as_str().unwrap().contains("Cognitive Services OpenAI User"));
+    assert!(
+        lines[0]["probe"]["remediation"]
+            .as_str()
+            .unwrap()
+            .contains("Cognitive Services OpenAI User")
+    );
     assert_eq!(lines[1]["probe"]["result"], "ok");
     assert!(lines[1].get("mint").is_none());
-    assert_eq!((azure.asked()[0].line(), openai.asked()[0].line()), ("GET /openai/v1/models", "GET /v1/models"));
+    assert_eq!(
+        (azure.asked()[0].line(), openai.asked()[0].line()),
+        ("GET /openai/v1/models", "GET /v1/models")
+    );
     no_canary(&answer);
 
     openai.next(Act::Answer("404 Not Found", CANARY.to_owned()));
-    let answer = app.send(Method::POST, "/api/diagnostics/realtime", &admin, None).await;
+    let answer = app
+        .send(Method::POST, "/api/diagnostics/realtime", &admin, None)
+        .await;
     let lines = answer.json()["providers"].clone();
-    assert_eq!((&lines[0]["mint"]["result"], &lines[1]["mint"]["result"]), (&json!("ok"), &json!("upstream_misconfigured")));
+    assert_eq!(
+        (&lines[0]["mint"]["result"], &lines[1]["mint"]["result"]),
+        (&json!("ok"), &json!("upstream_misconfigured"))
+    );
     assert_eq!((azure.asked().len(), openai.asked().len()), (3, 3));
     assert!(!answer.text.contains("ek_") && !app.log().contains("ek_"));
     let audit = crate::audit::lines(&app, "audit");
-    let told: Vec<_> =
-        audit.iter().map(|line| ["provider", "action", "outcome", "code", "session_id"].map(|name| line[name].as_str())).collect();
+    let told: Vec<_> = audit
+        .iter()
+        .map(|line| {
+            ["provider", "action", "outcome", "code", "session_id"].map(|name| line[name].as_str())
+        })
+        .collect();
     assert_eq!(
         told,
         [
-            [Some("azure-openai"), Some("realtime.diagnose"), Some("issued"), None, Some("sess_0")],
-            [Some("openai"), Some("realtime.diagnose"), Some("refused"), Some("upstream_misconfigured"), None],
+            [
+                Some("azure-openai"),
+                Some("realtime.diagnose"),
+                Some("issued"),
+                None,
+                Some("sess_0")
+            ],
+            [
+                Some("openai"),
+                Some("realtime.diagnose"),
+                Some("refused"),
+                Some("upstream_misconfigured"),
+                None
+            ],
         ]
     );
-    assert!(audit.iter().all(|line| line["actor"].as_str().unwrap().starts_with("admin-key:")));
+    assert!(
+        audit
+            .iter()
+            .all(|line| line["actor"].as_str().unwrap().starts_with("admin-key:"))
+    );
     no_canary(&answer);
 }
 
@@ -143,64 +268,133 @@ async fn diagnostics_say_what_is_wrong_and_spend_nothing_unless_asked_to() {
 async fn a_minted_secret_is_accounted_for_by_its_session() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
-    app.post(PATH, r#"{"provider":"openai","roomName":"standup-42"}"#).await;
+    app.post(PATH, r#"{"provider":"openai","roomName":"standup-42"}"#)
+        .await;
     upstream.next(Act::Answer("404 Not Found", String::new()));
     app.post(PATH, OPENAI).await;
     let audit = lines(&app, "audit");
     assert_eq!(
-        (&audit[0]["outcome"], &audit[0]["session_id"], &audit[0]["target"]),
+        (
+            &audit[0]["outcome"],
+            &audit[0]["session_id"],
+            &audit[0]["target"]
+        ),
         (&json!("issued"), &json!("sess_0"), &json!("standup-42"))
     );
-    assert_eq!((&audit[1]["outcome"], &audit[1]["code"]), (&json!("refused"), &json!("upstream_misconfigured")));
+    assert_eq!(
+        (&audit[1]["outcome"], &audit[1]["code"]),
+        (&json!("refused"), &json!("upstream_misconfigured"))
+    );
     assert!(audit[0].get("jti").is_none());
 }
 
 #[tokio::test]
 async fn a_mint_that_cannot_begin_takes_nothing_from_the_budget() {
     let upstream = Upstream::start().await;
-    let without_key: Vec<_> = upstream.azure().into_iter().take(2).chain(upstream.openai()).collect();
+    let without_key: Vec<_> = upstream
+        .azure()
+        .into_iter()
+        .take(2)
+        .chain(upstream.openai())
+        .collect();
     let clock = Arc::new(MovedClock::default());
-    let mut settings: Vec<_> = without_key.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut settings: Vec<_> = without_key
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     settings.push(("ROOMKEY_REALTIME_RATE_LIMIT", "6/1h"));
-    let app = Setup { settings: &settings, clock: Some(Arc::clone(&clock) as Arc<dyn Clock>), ..Setup::default() }.spawn();
+    let app = Setup {
+        settings: &settings,
+        clock: Some(Arc::clone(&clock) as Arc<dyn Clock>),
+        ..Setup::default()
+    }
+    .spawn();
     for _ in 0..10 {
         let answer = app.post(PATH, r#"{"provider":"azure-openai"}"#).await;
-        assert_eq!((answer.code().as_str(), answer.header("ratelimit-policy")), ("secret_unavailable", ""));
+        assert_eq!(
+            (answer.code().as_str(), answer.header("ratelimit-policy")),
+            ("secret_unavailable", "")
+        );
     }
     upstream.always(Act::Close);
     for left in ["5", "4", "3", "2", "1"] {
-        assert_eq!(app.post(PATH, OPENAI).await.header("x-ratelimit-remaining"), left);
+        assert_eq!(
+            app.post(PATH, OPENAI).await.header("x-ratelimit-remaining"),
+            left
+        );
     }
     for _ in 0..10 {
         let answer = app.post(PATH, OPENAI).await;
-        assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("upstream_unavailable", "30"));
+        assert_eq!(
+            (answer.code().as_str(), answer.header("retry-after")),
+            ("upstream_unavailable", "30")
+        );
     }
     clock.0.store(30, Ordering::SeqCst);
-    upstream.always(Act::Answer("200 OK", json!({ "value": "ek_1", "expires_at": NOW + 120 }).to_string()));
+    upstream.always(Act::Answer(
+        "200 OK",
+        json!({ "value": "ek_1", "expires_at": NOW + 120 }).to_string(),
+    ));
     assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
     assert_eq!(app.post(PATH, OPENAI).await.code(), "rate_limited");
 }
 
 #[tokio::test]
 async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_no_such_route() {
-    assert_eq!(Setup::default().spawn().post("/api/v1/token", "{}").await.code(), "not_found");
+    assert_eq!(
+        Setup::default()
+            .spawn()
+            .post("/api/v1/token", "{}")
+            .await
+            .code(),
+        "not_found"
+    );
     let (azure, openai) = (Upstream::start().await, Upstream::start().await);
     let both = [azure.azure(), openai.openai()].concat();
     let plain = app(&both, &[]);
     let answer = plain.send(Method::POST, "/api/v1/token", &[], None).await;
-    let endpoint = format!("http://{}/openai/v1/realtime/calls?webrtcfilter=on", azure.address);
-    assert_eq!(answer.json(), json!({ "token": "ek_0", "endpoint": endpoint, "expiresAt": "2023-11-14T22:14:20.000Z" }));
-    let answer = plain.post("/api/v1/token", r#"{"voice":"tenor","roomName":"r"}"#).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["voice".to_owned(), "roomName".to_owned()]));
+    let endpoint = format!(
+        "http://{}/openai/v1/realtime/calls?webrtcfilter=on",
+        azure.address
+    );
+    assert_eq!(
+        answer.json(),
+        json!({ "token": "ek_0", "endpoint": endpoint, "expiresAt": "2023-11-14T22:14:20.000Z" })
+    );
+    let answer = plain
+        .post("/api/v1/token", r#"{"voice":"tenor","roomName":"r"}"#)
+        .await;
+    assert_eq!(
+        (answer.status, answer.fields()),
+        (
+            StatusCode::BAD_REQUEST,
+            vec!["voice".to_owned(), "roomName".to_owned()]
+        )
+    );
     let openai_first = app(&both, &[("ROOMKEY_DEFAULT_PROVIDER", "openai")]);
-    assert_eq!(openai_first.post("/api/v1/token", r#"{"voice":"alloy"}"#).await.status, StatusCode::OK);
-    assert_eq!(openai.asked()[0].body["session"]["audio"]["output"]["voice"], "alloy");
+    assert_eq!(
+        openai_first
+            .post("/api/v1/token", r#"{"voice":"alloy"}"#)
+            .await
+            .status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        openai.asked()[0].body["session"]["audio"]["output"]["voice"],
+        "alloy"
+    );
 }
 
 #[test]
 fn too_many_mints_in_flight_are_an_overload_of_ours_and_not_the_upstreams_fault() {
     let error = ApiError::Upstream(MintError::Full);
-    assert_eq!((error.kind().code, error.kind().status), ("overloaded", StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(
+        (error.kind().code, error.kind().status),
+        ("overloaded", StatusCode::SERVICE_UNAVAILABLE)
+    );
     assert!(error.remediation().is_some());
-    assert_eq!(error.into_reply(uuid::Uuid::nil()).headers()["retry-after"], "1");
+    assert_eq!(
+        error.into_reply(uuid::Uuid::nil()).headers()["retry-after"],
+        "1"
+    );
 }

@@ -1,4 +1,5 @@
-//! The order of refusal, as a generated table of route × method × content type × body. Each refusal protects the next.
+//! The order of refusal, as a generated table of route × method × content type × body. Each refusal
+//! protects the next.
 
 use std::io::Write;
 
@@ -9,7 +10,9 @@ use crate::harness::{spawn_app, spawn_app_with};
 /// What the contract's order says of one request.
 fn expected(path: &str, method: &str, media_type: Option<&str>, body: &Body) -> u16 {
     let methods = match path {
-        "/" | "/api/health" | "/api/health/ready" | "/api/openapi.json" => &["GET", "HEAD", "OPTIONS"][..],
+        "/" | "/api/health" | "/api/health/ready" | "/api/openapi.json" => {
+            &["GET", "HEAD", "OPTIONS"][..]
+        }
         "/api/token" | "/api/token/" | "/api/connection-details" => &["POST", "OPTIONS"],
         _ => return 404,
     };
@@ -37,7 +40,11 @@ struct Body {
 }
 
 fn bodies() -> Vec<Body> {
-    let body = |text: &str, to_token, to_connection_details| Body { bytes: text.as_bytes().to_vec(), to_token, to_connection_details };
+    let body = |text: &str, to_token, to_connection_details| Body {
+        bytes: text.as_bytes().to_vec(),
+        to_token,
+        to_connection_details,
+    };
     vec![
         body("", 400, 201),
         body("{}", 400, 201),
@@ -63,13 +70,34 @@ async fn refusals_come_in_the_contracts_order_for_every_route_method_type_and_bo
         "/api/token//",
         "/nowhere",
     ] {
-        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
-            for media_type in [None, Some("application/json"), Some("text/plain"), Some("application/json; charset=utf-16")] {
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
+        ] {
+            for media_type in [
+                None,
+                Some("application/json"),
+                Some("text/plain"),
+                Some("application/json; charset=utf-16"),
+            ] {
                 for body in bodies() {
-                    let headers: Vec<(&str, &[u8])> = media_type.iter().map(|media_type| ("content-type", media_type.as_bytes())).collect();
-                    let answer = app.send(Method::from_bytes(method.as_bytes()).unwrap(), path, &headers, Some(&body.bytes)).await;
+                    let headers: Vec<(&str, &[u8])> = media_type
+                        .iter()
+                        .map(|media_type| ("content-type", media_type.as_bytes()))
+                        .collect();
+                    let answer = app
+                        .send(
+                            Method::from_bytes(method.as_bytes()).unwrap(),
+                            path,
+                            &headers,
+                            Some(&body.bytes),
+                        )
+                        .await;
                     let shown = String::from_utf8_lossy(&body.bytes);
-                    assert_eq!(answer.status, expected(path, method, media_type, &body), "{method} {path} {media_type:?} {shown:.20}");
+                    assert_eq!(
+                        answer.status,
+                        expected(path, method, media_type, &body),
+                        "{method} {path} {media_type:?} {shown:.20}"
+                    );
                     sent += 1;
                 }
             }
@@ -82,16 +110,46 @@ async fn refusals_come_in_the_contracts_order_for_every_route_method_type_and_bo
 async fn each_refusal_comes_before_the_next() {
     let app = spawn_app_with(&[], None);
     let large = vec![b' '; 16 * 1024 + 1];
-    let (json, text) = (("content-type", &b"application/json"[..]), ("content-type", &b"text/plain"[..]));
+    let (json, text) = (
+        ("content-type", &b"application/json"[..]),
+        ("content-type", &b"text/plain"[..]),
+    );
     for (method, path, header, body, code) in [
         (Method::PUT, "/nowhere", text, &large[..], "not_found"),
-        (Method::PUT, "/api/token", text, &large, "method_not_allowed"),
-        (Method::POST, "/api/token", text, &large, "unsupported_media_type"),
-        (Method::POST, "/api/token", ("x-no-type", &b""[..]), &large, "unsupported_media_type"),
-        (Method::POST, "/api/token", json, &large, "payload_too_large"),
+        (
+            Method::PUT,
+            "/api/token",
+            text,
+            &large,
+            "method_not_allowed",
+        ),
+        (
+            Method::POST,
+            "/api/token",
+            text,
+            &large,
+            "unsupported_media_type",
+        ),
+        (
+            Method::POST,
+            "/api/token",
+            ("x-no-type", &b""[..]),
+            &large,
+            "unsupported_media_type",
+        ),
+        (
+            Method::POST,
+            "/api/token",
+            json,
+            &large,
+            "payload_too_large",
+        ),
         (Method::POST, "/api/token", json, b"{", "malformed_json"),
         (Method::POST, "/api/token", json, b"{}", "invalid_request"),
     ] {
-        assert_eq!(app.send(method, path, &[header], Some(body)).await.code(), code);
+        assert_eq!(
+            app.send(method, path, &[header], Some(body)).await.code(),
+            code
+        );
     }
 }

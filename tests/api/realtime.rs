@@ -16,12 +16,23 @@ pub const PATH: &str = "/api/token";
 pub const OPENAI: &str = r#"{"provider":"openai"}"#;
 
 pub fn app(settings: &[(&'static str, String)], more: &[(&str, &str)]) -> TestApp {
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).chain(more.iter().copied()).collect();
-    Setup { settings: &settings, ..Setup::default() }.spawn()
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .chain(more.iter().copied())
+        .collect();
+    Setup {
+        settings: &settings,
+        ..Setup::default()
+    }
+    .spawn()
 }
 
 pub fn unlimited(upstream: &Upstream) -> TestApp {
-    app(&upstream.openai(), &[("ROOMKEY_REALTIME_RATE_LIMIT", "off")])
+    app(
+        &upstream.openai(),
+        &[("ROOMKEY_REALTIME_RATE_LIMIT", "off")],
+    )
 }
 
 pub fn no_canary(answer: &Answer) {
@@ -33,7 +44,12 @@ pub fn no_canary(answer: &Answer) {
 async fn openai_gives_a_secret_and_the_address_for_the_browser() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
-    let answer = app.post(PATH, r#"{"provider":"openai","voice":"alloy","roomName":"standup-42"}"#).await;
+    let answer = app
+        .post(
+            PATH,
+            r#"{"provider":"openai","voice":"alloy","roomName":"standup-42"}"#,
+        )
+        .await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     assert_eq!(
         answer.json(),
@@ -45,10 +61,16 @@ async fn openai_gives_a_secret_and_the_address_for_the_browser() {
     );
     let asked = upstream.asked().remove(0);
     assert_eq!(asked.line(), "POST /v1/realtime/client_secrets");
-    assert_eq!(asked.header("authorization"), format!("Bearer {OPENAI_KEY}"));
+    assert_eq!(
+        asked.header("authorization"),
+        format!("Bearer {OPENAI_KEY}")
+    );
     assert_eq!(asked.body["session"]["audio"]["output"]["voice"], "alloy");
     let safety = asked.header("openai-safety-identifier");
-    assert!(safety.len() == 32 && app.log().contains(&format!(r#""actor":"{safety}""#)), "{safety}");
+    assert!(
+        safety.len() == 32 && app.log().contains(&format!(r#""actor":"{safety}""#)),
+        "{safety}"
+    );
     no_canary(&answer);
 }
 
@@ -65,12 +87,28 @@ async fn azure_gets_its_own_header_its_deployment_and_no_header_that_it_does_not
     ];
     let app = app(&upstream.azure(), &more);
     let answer = app.send(Method::POST, PATH, &[], None).await;
-    assert_eq!(answer.json()["webrtcUrl"], format!("http://{}/openai/v1/realtime/calls?webrtcfilter=on", upstream.address));
-    assert_eq!((&answer.json()["model"], &answer.json()["provider"]), (&json!("voice-deployment"), &json!("azure-openai")));
+    assert_eq!(
+        answer.json()["webrtcUrl"],
+        format!(
+            "http://{}/openai/v1/realtime/calls?webrtcfilter=on",
+            upstream.address
+        )
+    );
+    assert_eq!(
+        (&answer.json()["model"], &answer.json()["provider"]),
+        (&json!("voice-deployment"), &json!("azure-openai"))
+    );
     assert!(!answer.text.contains("Be brief."));
     let asked = upstream.asked().remove(0);
     assert_eq!(asked.line(), "POST /openai/v1/realtime/client_secrets");
-    assert_eq!((asked.header("api-key"), asked.header("authorization"), asked.header("openai-safety-identifier")), (AZURE_KEY, "", ""));
+    assert_eq!(
+        (
+            asked.header("api-key"),
+            asked.header("authorization"),
+            asked.header("openai-safety-identifier")
+        ),
+        (AZURE_KEY, "", "")
+    );
     assert_eq!(
         asked.body,
         json!({
@@ -92,18 +130,46 @@ async fn azure_gets_its_own_header_its_deployment_and_no_header_that_it_does_not
 #[tokio::test]
 async fn a_custom_voice_goes_upstream_as_an_object_and_comes_back_as_its_id() {
     let upstream = Upstream::start().await;
-    let voices = [("ROOMKEY_REALTIME_VOICES", "marin,voice_1234"), ("ROOMKEY_REALTIME_VOICE", "voice_1234")];
+    let voices = [
+        ("ROOMKEY_REALTIME_VOICES", "marin,voice_1234"),
+        ("ROOMKEY_REALTIME_VOICE", "voice_1234"),
+    ];
     let app = app(&upstream.openai(), &voices);
     for (body, answered, sent) in [
-        (r#"{"provider":"openai"}"#, "voice_1234", json!({ "id": "voice_1234" })),
-        (r#"{"provider":"openai","voice":"voice_1234"}"#, "voice_1234", json!({ "id": "voice_1234" })),
-        (r#"{"provider":"openai","voice":"marin"}"#, "marin", json!("marin")),
+        (
+            r#"{"provider":"openai"}"#,
+            "voice_1234",
+            json!({ "id": "voice_1234" }),
+        ),
+        (
+            r#"{"provider":"openai","voice":"voice_1234"}"#,
+            "voice_1234",
+            json!({ "id": "voice_1234" }),
+        ),
+        (
+            r#"{"provider":"openai","voice":"marin"}"#,
+            "marin",
+            json!("marin"),
+        ),
     ] {
         let answer = app.post(PATH, body).await;
-        assert_eq!((answer.status, &answer.json()["voice"]), (StatusCode::OK, &json!(answered)), "{body}");
-        assert_eq!(upstream.asked().pop().unwrap().body["session"]["audio"]["output"]["voice"], sent, "{body}");
+        assert_eq!(
+            (answer.status, &answer.json()["voice"]),
+            (StatusCode::OK, &json!(answered)),
+            "{body}"
+        );
+        assert_eq!(
+            upstream.asked().pop().unwrap().body["session"]["audio"]["output"]["voice"],
+            sent,
+            "{body}"
+        );
     }
-    assert_eq!(app.post(PATH, r#"{"provider":"openai","voice":"voice_9"}"#).await.fields(), ["voice"]);
+    assert_eq!(
+        app.post(PATH, r#"{"provider":"openai","voice":"voice_9"}"#)
+            .await
+            .fields(),
+        ["voice"]
+    );
 }
 
 #[tokio::test]
@@ -119,22 +185,64 @@ async fn fault_39_each_status_of_the_upstream_has_its_answer_and_no_word_of_its_
     ];
     for (head, status, code, retry_after, tries) in [
         ("400 Bad Request", 502, "upstream_rejected", "", 1),
-        ("401 Unauthorized", 502, "upstream_credentials_rejected", "", 1),
+        (
+            "401 Unauthorized",
+            502,
+            "upstream_credentials_rejected",
+            "",
+            1,
+        ),
         ("403 Forbidden", 502, "upstream_credentials_rejected", "", 1),
         ("404 Not Found", 502, "upstream_misconfigured", "", 1),
         ("408 Request Timeout", 502, "upstream_rejected", "", 1),
         ("409 Conflict", 502, "upstream_rejected", "", 1),
         ("422 Unprocessable", 502, "upstream_rejected", "", 1),
-        ("429 Too Many Requests", 503, "upstream_rate_limited", "5", 1),
-        ("429 Too Many Requests\r\nretry-after: 2.1", 503, "upstream_rate_limited", "3", 1),
-        ("429 Too Many Requests\r\nretry-after-ms: 20\r\nretry-after: 9", 503, "upstream_rate_limited", "1", 1),
-        ("429 Too Many Requests\r\nretry-after: 86400", 503, "upstream_rate_limited", "60", 1),
+        (
+            "429 Too Many Requests",
+            503,
+            "upstream_rate_limited",
+            "5",
+            1,
+        ),
+        (
+            "429 Too Many Requests\r\nretry-after: 2.1",
+            503,
+            "upstream_rate_limited",
+            "3",
+            1,
+        ),
+        (
+            "429 Too Many Requests\r\nretry-after-ms: 20\r\nretry-after: 9",
+            503,
+            "upstream_rate_limited",
+            "1",
+            1,
+        ),
+        (
+            "429 Too Many Requests\r\nretry-after: 86400",
+            503,
+            "upstream_rate_limited",
+            "60",
+            1,
+        ),
         ("500 Internal Server Error", 502, "upstream_error", "", 2),
         ("502 Bad Gateway", 502, "upstream_error", "", 2),
-        ("503 Unavailable\r\nretry-after: 9", 502, "upstream_error", "", 2),
+        (
+            "503 Unavailable\r\nretry-after: 9",
+            502,
+            "upstream_error",
+            "",
+            2,
+        ),
         ("504 Gateway Timeout", 502, "upstream_error", "", 2),
         ("599 upstreamcanary9", 502, "upstream_error", "", 2),
-        ("301 Moved\r\nlocation: /elsewhere", 502, "upstream_error", "", 1),
+        (
+            "301 Moved\r\nlocation: /elsewhere",
+            502,
+            "upstream_error",
+            "",
+            1,
+        ),
         ("304 Not Modified", 502, "upstream_error", "", 1),
     ] {
         for body in &bodies {
@@ -142,34 +250,66 @@ async fn fault_39_each_status_of_the_upstream_has_its_answer_and_no_word_of_its_
             assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
             let before = upstream.asked().len();
             for _ in 0..tries {
-                let body = if head.starts_with("304") { String::new() } else { body.clone() };
+                let body = if head.starts_with("304") {
+                    String::new()
+                } else {
+                    body.clone()
+                };
                 upstream.next(Act::Answer(head, body));
             }
             let answer = app.post(PATH, OPENAI).await;
             assert_eq!(
-                (answer.status.as_u16(), answer.code().as_str(), answer.header("retry-after")),
+                (
+                    answer.status.as_u16(),
+                    answer.code().as_str(),
+                    answer.header("retry-after")
+                ),
                 (status, code, retry_after),
                 "{head}"
             );
-            assert_eq!(answer.json()["retryable"], matches!(status, 503 | 504) || code == "upstream_error", "{head}");
+            assert_eq!(
+                answer.json()["retryable"],
+                matches!(status, 503 | 504) || code == "upstream_error",
+                "{head}"
+            );
             assert_eq!(upstream.asked().len() - before, tries, "{head}");
             no_canary(&answer);
         }
         println!("{:<40} {status} {code}", head.lines().next().unwrap());
     }
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await;
     for line in [
         r#"roomkey_mints_total{outcome="minted",provider="openai"} 90"#,
         r#"roomkey_mints_total{outcome="upstream_misconfigured",provider="openai"} 5"#,
         r#"roomkey_upstream_duration_seconds_count{provider="openai"} 180"#,
         r#"roomkey_breaker_state{provider="openai"} 0"#,
     ] {
-        assert!(metrics.text.lines().any(|written| written == line), "{line} in\n{}", metrics.text);
+        assert!(
+            metrics.text.lines().any(|written| written == line),
+            "{line} in\n{}",
+            metrics.text
+        );
     }
     let log = app.log().to_lowercase();
-    assert!(!log.contains(CANARY) && !metrics.text.to_lowercase().contains(CANARY), "{log}");
-    assert!(!log.contains("ek_") && !log.contains(&OPENAI_KEY[3..]), "{log}");
-    assert!(log.contains(r#""upstream_id":"req_0123""#) && log.contains(r#""session_id":"sess_0""#), "{log}");
+    assert!(
+        !log.contains(CANARY) && !metrics.text.to_lowercase().contains(CANARY),
+        "{log}"
+    );
+    assert!(
+        !log.contains("ek_") && !log.contains(&OPENAI_KEY[3..]),
+        "{log}"
+    );
+    assert!(
+        log.contains(r#""upstream_id":"req_0123""#) && log.contains(r#""session_id":"sess_0""#),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -191,12 +331,20 @@ async fn a_success_without_a_usable_secret_is_none() {
         secret(json!("ek_1"), json!(NOW + 86_401)),
         secret(json!("ek_1"), json!("soon")),
         json!({ "client_secret": { "value": "ek_1", "expires_at": NOW + 60 } }).to_string(),
-        format!(r#"{{"value":"ek_1","expires_at":{},"x":"{}"}}"#, NOW + 60, "x".repeat(70_000)),
+        format!(
+            r#"{{"value":"ek_1","expires_at":{},"x":"{}"}}"#,
+            NOW + 60,
+            "x".repeat(70_000)
+        ),
     ] {
         assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
         upstream.next(Act::Answer("200 OK", body.clone()));
         let answer = app.post(PATH, OPENAI).await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_GATEWAY, "upstream_error"), "{body:.80}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::BAD_GATEWAY, "upstream_error"),
+            "{body:.80}"
+        );
         no_canary(&answer);
     }
     // An id that is not safe to write down does not make the secret worse.
@@ -205,7 +353,10 @@ async fn a_success_without_a_usable_secret_is_none() {
         json!({ "value": "ek_9", "expires_at": NOW + 60, "session": { "id": "a b" } }).to_string(),
     ));
     let answer = app.post(PATH, OPENAI).await;
-    assert_eq!((&answer.json()["token"], &answer.json()["sessionId"]), (&json!("ek_9"), &json!(null)));
+    assert_eq!(
+        (&answer.json()["token"], &answer.json()["sessionId"]),
+        (&json!("ek_9"), &json!(null))
+    );
     assert!(!app.log().contains("up stream") && !app.log().contains(CANARY));
 }
 
@@ -218,15 +369,27 @@ async fn fault_40_an_upstream_that_hangs_or_breaks_off_costs_three_seconds_at_mo
     upstream.next(Act::HeadOnly);
     let (first, second) = tokio::join!(app.post(PATH, OPENAI), app.post(PATH, OPENAI));
     for answer in [first, second] {
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
+        );
     }
     let took = began.elapsed();
-    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(upstream.asked().len(), 2, "a secret may exist, so that no second one is asked for");
+    assert!(
+        took >= Duration::from_secs(3) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    assert_eq!(
+        upstream.asked().len(),
+        2,
+        "a secret may exist, so that no second one is asked for"
+    );
     until(|| upstream.gone() == 2).await;
     upstream.next(Act::Close);
     assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_unavailable");
-    upstream.next(Act::Raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"value\":\"ek_".to_owned()));
+    upstream.next(Act::Raw(
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"value\":\"ek_".to_owned(),
+    ));
     assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_error");
     assert_eq!(upstream.asked().len(), 4);
     assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
@@ -236,8 +399,10 @@ async fn fault_40_an_upstream_that_hangs_or_breaks_off_costs_three_seconds_at_mo
 async fn fault_41_a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
     let (upstream, elsewhere) = (Upstream::start().await, Upstream::start().await);
     let app = unlimited(&upstream);
-    let location =
-        format!("HTTP/1.1 307 Temporary\r\nlocation: http://{}/v1/realtime/client_secrets\r\ncontent-length: 0\r\n\r\n", elsewhere.address);
+    let location = format!(
+        "HTTP/1.1 307 Temporary\r\nlocation: http://{}/v1/realtime/client_secrets\r\ncontent-length: 0\r\n\r\n",
+        elsewhere.address
+    );
     upstream.next(Act::Raw(location));
     assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_error");
     assert_eq!((upstream.asked().len(), elsewhere.connections()), (1, 0));
@@ -257,23 +422,48 @@ async fn an_upstream_that_is_not_there_is_unavailable_and_after_five_failures_no
     let upstream = Upstream::start().await;
     let clock = Arc::new(MovedClock::default());
     let settings = upstream.openai();
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let app = Setup { settings: &settings, clock: Some(Arc::clone(&clock) as Arc<dyn Clock>), ..Setup::default() }.spawn();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let app = Setup {
+        settings: &settings,
+        clock: Some(Arc::clone(&clock) as Arc<dyn Clock>),
+        ..Setup::default()
+    }
+    .spawn();
     upstream.always(Act::Close);
     for _ in 0..5 {
         let answer = app.post(PATH, OPENAI).await;
-        assert_eq!((answer.status.as_u16(), answer.code().as_str(), answer.header("retry-after")), (503, "upstream_unavailable", "5"));
+        assert_eq!(
+            (
+                answer.status.as_u16(),
+                answer.code().as_str(),
+                answer.header("retry-after")
+            ),
+            (503, "upstream_unavailable", "5")
+        );
     }
     let answer = app.post(PATH, OPENAI).await;
-    assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("upstream_unavailable", "30"));
+    assert_eq!(
+        (answer.code().as_str(), answer.header("retry-after")),
+        ("upstream_unavailable", "30")
+    );
     assert_eq!(upstream.asked().len(), 5, "the breaker is open");
-    assert_eq!(app.post(PATH, r#"{"roomName":"r"}"#).await.status, StatusCode::OK, "LiveKit is not concerned");
+    assert_eq!(
+        app.post(PATH, r#"{"roomName":"r"}"#).await.status,
+        StatusCode::OK,
+        "LiveKit is not concerned"
+    );
     clock.0.store(30, Ordering::SeqCst);
     assert_eq!(app.post(PATH, OPENAI).await.code(), "upstream_unavailable");
     assert_eq!(app.post(PATH, OPENAI).await.header("retry-after"), "30");
     assert_eq!(upstream.asked().len(), 6, "one probe");
     clock.0.store(60, Ordering::SeqCst);
-    upstream.always(Act::Answer("200 OK", json!({ "value": "ek_1", "expires_at": NOW + 120 }).to_string()));
+    upstream.always(Act::Answer(
+        "200 OK",
+        json!({ "value": "ek_1", "expires_at": NOW + 120 }).to_string(),
+    ));
     for _ in 0..3 {
         assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
     }
@@ -282,17 +472,35 @@ async fn an_upstream_that_is_not_there_is_unavailable_and_after_five_failures_no
 #[tokio::test]
 async fn fault_42_a_thousand_callers_at_once_get_a_secret_each() {
     let upstream = Upstream::start().await;
-    let app = app(&upstream.openai(), &[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8"), ("ROOMKEY_REALTIME_RATE_LIMIT", "1/1h")]);
+    let app = app(
+        &upstream.openai(),
+        &[
+            ("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8"),
+            ("ROOMKEY_REALTIME_RATE_LIMIT", "1/1h"),
+        ],
+    );
     let ask = async |caller: u32| {
         let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + caller).to_string();
-        let headers: [(&str, &[u8]); 2] = [("content-type", b"application/json"), ("x-forwarded-for", address.as_bytes())];
-        let answer = app.send(Method::POST, PATH, &headers, Some(OPENAI.as_bytes())).await;
+        let headers: [(&str, &[u8]); 2] = [
+            ("content-type", b"application/json"),
+            ("x-forwarded-for", address.as_bytes()),
+        ];
+        let answer = app
+            .send(Method::POST, PATH, &headers, Some(OPENAI.as_bytes()))
+            .await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         answer.json()["token"].as_str().unwrap().to_owned()
     };
-    let secrets: BTreeSet<_> = futures_util::future::join_all((0..1_000).map(ask)).await.into_iter().collect();
+    let secrets: BTreeSet<_> = futures_util::future::join_all((0..1_000).map(ask))
+        .await
+        .into_iter()
+        .collect();
     assert_eq!((secrets.len(), upstream.asked().len()), (1_000, 1_000));
-    let callers: BTreeSet<_> = upstream.asked().iter().map(|asked| asked.header("openai-safety-identifier").to_owned()).collect();
+    let callers: BTreeSet<_> = upstream
+        .asked()
+        .iter()
+        .map(|asked| asked.header("openai-safety-identifier").to_owned())
+        .collect();
     assert_eq!(callers.len(), 1_000);
 }
 
@@ -313,7 +521,9 @@ pub async fn until(happened: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap();
 }
 
 /// A clock that a test moves by whole seconds.

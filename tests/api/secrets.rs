@@ -1,4 +1,5 @@
-//! Secrets that stand in a Key Vault which cannot be reached. What a vault that answers does to them is shown in `tests/real/`.
+//! Secrets that stand in a Key Vault which cannot be reached. What a vault that answers does to
+//! them is shown in `tests/real/`.
 
 use http::{Method, StatusCode};
 
@@ -11,18 +12,37 @@ const VAULT: (&str, &str) = ("KEY_VAULT_URL", "https://127.0.0.1:1");
 const IDENTITY: (&str, &str) = ("IDENTITY_ENDPOINT", "http://127.0.0.1:1");
 
 fn app_with(settings: &[(&str, &str)], left_out: &[&str]) -> TestApp {
-    Setup { settings, left_out, ..Setup::default() }.spawn()
+    Setup {
+        settings,
+        left_out,
+        ..Setup::default()
+    }
+    .spawn()
 }
 
 #[tokio::test]
 async fn secrets_livekit_answers_503_until_its_pair_has_come() {
     let app = app_with(&[VAULT], &["LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"]);
-    for (path, body) in [("/api/token", r#"{"roomName":"r"}"#), ("/api/connection-details", "{}")] {
+    for (path, body) in [
+        ("/api/token", r#"{"roomName":"r"}"#),
+        ("/api/connection-details", "{}"),
+    ] {
         let answer = app.post(path, body).await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable"));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable")
+        );
     }
-    assert_eq!(app.post("/api/token", "{}").await.code(), "invalid_request", "what is wrong with a request is said first");
-    assert_eq!(app.get("/api/health").await.status, StatusCode::OK, "the rest works");
+    assert_eq!(
+        app.post("/api/token", "{}").await.code(),
+        "invalid_request",
+        "what is wrong with a request is said first"
+    );
+    assert_eq!(
+        app.get("/api/health").await.status,
+        StatusCode::OK,
+        "the rest works"
+    );
     let ready = app.get("/api/health/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     let missing = |name: &str| serde_json::json!({ "name": name, "state": "missing" });
@@ -31,45 +51,112 @@ async fn secrets_livekit_answers_503_until_its_pair_has_come() {
         "dependencies": [missing("livekit-api-key"), missing("livekit-api-secret")],
     });
     assert_eq!(ready.json(), expected);
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
-    assert!(metrics.text.contains(r#"roomkey_secret_state{secret="livekit-api-key",state="missing"} 1"#), "{}", metrics.text);
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await;
+    assert!(
+        metrics
+            .text
+            .contains(r#"roomkey_secret_state{secret="livekit-api-key",state="missing"} 1"#),
+        "{}",
+        metrics.text
+    );
 }
 
 #[tokio::test]
 async fn secrets_operators_wait_for_their_keys_and_nobody_else_does() {
-    let app = app_with(&[VAULT, ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "admin-keys")], &["ROOMKEY_ADMIN_KEYS"]);
+    let app = app_with(
+        &[VAULT, ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "admin-keys")],
+        &["ROOMKEY_ADMIN_KEYS"],
+    );
     for key in [ADMIN_KEY, "wrong"] {
         for _ in 0..20 {
-            let answer = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", key.as_bytes())], None).await;
-            assert_eq!(answer.code(), "secret_unavailable", "no key is wrong before there is one");
+            let answer = app
+                .send(
+                    Method::GET,
+                    "/api/metrics",
+                    &[("x-admin-api-key", key.as_bytes())],
+                    None,
+                )
+                .await;
+            assert_eq!(
+                answer.code(),
+                "secret_unavailable",
+                "no key is wrong before there is one"
+            );
         }
     }
     assert_eq!(app.get("/api/metrics").await.code(), "unauthenticated");
-    assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
+    assert_eq!(
+        app.post("/api/token", r#"{"roomName":"r"}"#).await.status,
+        StatusCode::OK
+    );
     let ready = app.get("/api/health/ready").await;
-    assert_eq!((ready.status, &ready.json()["dependencies"][0]["name"]), (StatusCode::OK, &"roomkey-admin-keys".into()));
+    assert_eq!(
+        (ready.status, &ready.json()["dependencies"][0]["name"]),
+        (StatusCode::OK, &"roomkey-admin-keys".into())
+    );
 }
 
 #[tokio::test]
 async fn secrets_in_the_settings_need_no_vault() {
     let app = app_with(&[VAULT], &[]);
-    assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, StatusCode::OK);
-    assert_eq!(app.get("/api/health/ready").await.json()["dependencies"], serde_json::json!([]));
+    assert_eq!(
+        app.post("/api/token", r#"{"roomName":"r"}"#).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        app.get("/api/health/ready").await.json()["dependencies"],
+        serde_json::json!([])
+    );
     assert!(!app.log().contains(API_SECRET));
 }
 
 #[tokio::test]
 async fn secrets_a_token_of_entra_that_does_not_come_is_a_line_of_its_own() {
-    let azure = [("AZURE_OPENAI_ENDPOINT", "http://127.0.0.1:1"), ("AZURE_OPENAI_DEPLOYMENT", "d"), IDENTITY];
+    let azure = [
+        ("AZURE_OPENAI_ENDPOINT", "http://127.0.0.1:1"),
+        ("AZURE_OPENAI_DEPLOYMENT", "d"),
+        IDENTITY,
+    ];
     let app = app_with(&azure, &[]);
     let ready = app.get("/api/health/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     let expected = serde_json::json!({ "status": "waiting", "dependencies": [{ "name": "azure-openai-token", "state": "missing" }] });
     assert_eq!(ready.json(), expected);
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
-    assert!(metrics.text.contains(r#"roomkey_secret_state{secret="azure-openai-token",state="missing"} 1"#), "{}", metrics.text);
-    let with_key = app_with(&[azure[0], azure[1], ("AZURE_OPENAI_API_KEY", "canary-azure-key-0123456789")], &[]);
-    assert_eq!(with_key.get("/api/health/ready").await.json()["dependencies"], serde_json::json!([]), "no token is needed");
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await;
+    assert!(
+        metrics
+            .text
+            .contains(r#"roomkey_secret_state{secret="azure-openai-token",state="missing"} 1"#),
+        "{}",
+        metrics.text
+    );
+    let with_key = app_with(
+        &[
+            azure[0],
+            azure[1],
+            ("AZURE_OPENAI_API_KEY", "canary-azure-key-0123456789"),
+        ],
+        &[],
+    );
+    assert_eq!(
+        with_key.get("/api/health/ready").await.json()["dependencies"],
+        serde_json::json!([]),
+        "no token is needed"
+    );
 }
 
 #[tokio::test]
@@ -77,26 +164,72 @@ async fn secrets_without_the_hash_key_nobody_can_be_counted_so_nobody_is_served(
     let app = app_with(&[VAULT, ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key")], &[]);
     for body in [r#"{"roomName":"r"}"#, "no JSON"] {
         let answer = app.post("/api/token", body).await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable"), "{body}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "secret_unavailable"),
+            "{body}"
+        );
     }
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
-    assert_eq!(metrics.code(), "secret_unavailable", "wrong keys could not be counted either");
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await;
+    assert_eq!(
+        metrics.code(),
+        "secret_unavailable",
+        "wrong keys could not be counted either"
+    );
     let ready = app.get("/api/health/ready").await;
     let expected = serde_json::json!({ "status": "waiting", "dependencies": [{ "name": "roomkey-hash-key", "state": "missing" }] });
-    assert_eq!((ready.status, ready.json()), (StatusCode::SERVICE_UNAVAILABLE, expected));
+    assert_eq!(
+        (ready.status, ready.json()),
+        (StatusCode::SERVICE_UNAVAILABLE, expected)
+    );
 }
 
 #[tokio::test]
 async fn secrets_without_the_address_of_redis_each_instance_limits_on_its_own() {
     let hash_key = ("ROOMKEY_HASH_KEY", "a-hash-key-for-tests-only-0123456789");
-    let app = app_with(&[VAULT, ("ROOMKEY_RATE_LIMIT", "3/1h"), ("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"), hash_key], &[]);
+    let app = app_with(
+        &[
+            VAULT,
+            ("ROOMKEY_RATE_LIMIT", "3/1h"),
+            ("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"),
+            hash_key,
+        ],
+        &[],
+    );
     for expected in [200, 200, 200, 429, 429] {
-        assert_eq!(app.post("/api/token", r#"{"roomName":"r"}"#).await.status, expected);
+        assert_eq!(
+            app.post("/api/token", r#"{"roomName":"r"}"#).await.status,
+            expected
+        );
     }
     let ready = app.get("/api/health/ready").await;
     let expected = serde_json::json!({ "status": "ready", "dependencies": [{ "name": "roomkey-redis-url", "state": "missing" }] });
     assert_eq!((ready.status, ready.json()), (StatusCode::OK, expected));
-    let metrics = app.send(Method::GET, "/api/metrics", &[("x-admin-api-key", ADMIN_KEY.as_bytes())], None).await;
-    assert!(metrics.text.contains("roomkey_rate_limit_degraded 1"), "{}", metrics.text);
-    assert!(metrics.text.contains(r#"roomkey_secret_state{secret="roomkey-redis-url",state="missing"} 1"#), "{}", metrics.text);
+    let metrics = app
+        .send(
+            Method::GET,
+            "/api/metrics",
+            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
+            None,
+        )
+        .await;
+    assert!(
+        metrics.text.contains("roomkey_rate_limit_degraded 1"),
+        "{}",
+        metrics.text
+    );
+    assert!(
+        metrics
+            .text
+            .contains(r#"roomkey_secret_state{secret="roomkey-redis-url",state="missing"} 1"#),
+        "{}",
+        metrics.text
+    );
 }

@@ -12,8 +12,20 @@ async fn a_wrong_request_names_every_field_and_gets_no_token() {
     let app = spawn_app();
     let answer =
         app.post(PATH, r#"{"roomName":"a b","participantName":"\u0007","role":"owner","expirationSeconds":59,"roomAdmin":true}"#).await;
-    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
-    assert_eq!(answer.fields(), ["roomName", "participantName", "role", "expirationSeconds", "roomAdmin"]);
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (StatusCode::BAD_REQUEST, "invalid_request")
+    );
+    assert_eq!(
+        answer.fields(),
+        [
+            "roomName",
+            "participantName",
+            "role",
+            "expirationSeconds",
+            "roomAdmin"
+        ]
+    );
     assert_eq!(answer.json()["detail"], "5 fields are not valid.");
     for member in ["token", "participant_token", "value"] {
         assert!(answer.json().get(member).is_none());
@@ -25,7 +37,14 @@ async fn a_charset_of_utf_8_is_fine_however_it_is_written_and_no_other() {
     let app = spawn_app();
     let status = async |media_type: &str| {
         let headers: [(&str, &[u8]); 1] = [("content-type", media_type.as_bytes())];
-        app.send(http::Method::POST, PATH, &headers, Some(br#"{"roomName":"r"}"#)).await.status
+        app.send(
+            http::Method::POST,
+            PATH,
+            &headers,
+            Some(br#"{"roomName":"r"}"#),
+        )
+        .await
+        .status
     };
     for parameters in [
         "",
@@ -40,15 +59,37 @@ async fn a_charset_of_utf_8_is_fine_however_it_is_written_and_no_other() {
         "; charset=utf-8; profile=x",
         "; odata.metadata=minimal",
     ] {
-        assert_eq!(status(&format!("application/json{parameters}")).await, StatusCode::OK, "{parameters}");
+        assert_eq!(
+            status(&format!("application/json{parameters}")).await,
+            StatusCode::OK,
+            "{parameters}"
+        );
     }
-    for parameters in
-        ["; charset=utf-16", "; charset=utf", "; charset=", "; charset=latin1", "; charset=utf8; charset=utf-16", "; charset=utf-8x"]
-    {
-        assert_eq!(status(&format!("application/json{parameters}")).await, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{parameters}");
+    for parameters in [
+        "; charset=utf-16",
+        "; charset=utf",
+        "; charset=",
+        "; charset=latin1",
+        "; charset=utf8; charset=utf-16",
+        "; charset=utf-8x",
+    ] {
+        assert_eq!(
+            status(&format!("application/json{parameters}")).await,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "{parameters}"
+        );
     }
-    for other in ["application/json-patch+json", "text/json", "application/jsonx", "application/json, application/json"] {
-        assert_eq!(status(other).await, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{other}");
+    for other in [
+        "application/json-patch+json",
+        "text/json",
+        "application/jsonx",
+        "application/json, application/json",
+    ] {
+        assert_eq!(
+            status(other).await,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "{other}"
+        );
     }
 }
 
@@ -56,12 +97,27 @@ async fn a_charset_of_utf_8_is_fine_however_it_is_written_and_no_other() {
 async fn invisible_characters_in_a_name_are_refused_by_name_and_a_family_is_welcome() {
     let app = spawn_app();
     let body = |name: &str| json!({ "roomName": "r", "participantName": name }).to_string();
-    for name in ["Al\u{200b}ice", "Alice\u{200f}", "\u{3164}", "A\u{ad}lice", "Alice\u{e0061}", " \u{301}"] {
+    for name in [
+        "Al\u{200b}ice",
+        "Alice\u{200f}",
+        "\u{3164}",
+        "A\u{ad}lice",
+        "Alice\u{e0061}",
+        " \u{301}",
+    ] {
         let answer = app.post(PATH, &body(name)).await;
-        assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["participantName".to_owned()]), "{name:?}");
+        assert_eq!(
+            (answer.status, answer.fields()),
+            (StatusCode::BAD_REQUEST, vec!["participantName".to_owned()]),
+            "{name:?}"
+        );
     }
     for name in ["👩‍👩‍👧", "محمد\u{200c}رضا", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"] {
-        assert_eq!(app.post(PATH, &body(name)).await.status, StatusCode::OK, "{name}");
+        assert_eq!(
+            app.post(PATH, &body(name)).await.status,
+            StatusCode::OK,
+            "{name}"
+        );
     }
 }
 
@@ -69,7 +125,10 @@ async fn invisible_characters_in_a_name_are_refused_by_name_and_a_family_is_welc
 async fn an_absent_body_is_an_empty_object_whose_missing_field_is_named() {
     let app = spawn_app();
     let answer = app.send(http::Method::POST, PATH, &[], None).await;
-    assert_eq!((answer.status, answer.fields()), (StatusCode::BAD_REQUEST, vec!["roomName".to_owned()]));
+    assert_eq!(
+        (answer.status, answer.fields()),
+        (StatusCode::BAD_REQUEST, vec!["roomName".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -77,12 +136,21 @@ async fn a_speaker_gets_a_token_whose_times_agree_with_the_answer() {
     let app = spawn_app();
     let body = r#"{"provider":"livekit","roomName":"standup-42","participantIdentity":"alice","participantName":"Alice Ä","role":"speaker","expirationSeconds":60}"#;
     let answer = app.post(PATH, body).await;
-    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (StatusCode::OK, "application/json")
+    );
     let json = answer.json();
     assert_eq!(json["expiresAt"], "2023-11-14T22:14:20.000Z");
     assert_eq!(json["refreshAt"], "2023-11-14T22:14:10.000Z");
-    assert_eq!((&json["roomName"], &json["participantIdentity"]), (&json!("standup-42"), &json!("alice")));
-    assert_eq!((&json["provider"], &json["serverUrl"]), (&json!("livekit"), &json!("wss://livekit.example.com")));
+    assert_eq!(
+        (&json["roomName"], &json["participantIdentity"]),
+        (&json!("standup-42"), &json!("alice"))
+    );
+    assert_eq!(
+        (&json["provider"], &json["serverUrl"]),
+        (&json!("livekit"), &json!("wss://livekit.example.com"))
+    );
 
     let (header, claims) = claims(json["token"].as_str().unwrap());
     assert_eq!(header, json!({ "alg": "HS256", "typ": "JWT" }));
@@ -98,7 +166,9 @@ async fn a_speaker_gets_a_token_whose_times_agree_with_the_answer() {
 #[tokio::test]
 async fn a_listener_may_publish_nothing() {
     let app = spawn_app();
-    let answer = app.post(PATH, r#"{"roomName":"r","role":"listener"}"#).await;
+    let answer = app
+        .post(PATH, r#"{"roomName":"r","role":"listener"}"#)
+        .await;
     let (_, claims) = claims(answer.json()["token"].as_str().unwrap());
     assert_eq!(
         claims["video"],
@@ -116,7 +186,12 @@ async fn a_guest_gets_an_identity_of_its_own_and_every_token_its_own_id() {
         assert_eq!(claims["sub"], json["participantIdentity"]);
         assert_eq!(claims["name"], json["participantIdentity"]);
         assert_eq!(claims["exp"].as_u64(), Some(NOW + 3_600));
-        let guest = json["participantIdentity"].as_str().unwrap().strip_prefix("guest-").unwrap().to_owned();
+        let guest = json["participantIdentity"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("guest-")
+            .unwrap()
+            .to_owned();
         assert_eq!(guest.len(), 12);
         seen.extend([guest, claims["jti"].to_string()]);
     }
@@ -125,8 +200,16 @@ async fn a_guest_gets_an_identity_of_its_own_and_every_token_its_own_id() {
 
 #[tokio::test]
 async fn the_operators_ceiling_and_room_pattern_hold() {
-    let app = spawn_app_with(&[("ROOMKEY_MAX_TOKEN_SECONDS", "120"), ("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None);
-    let answer = app.post(PATH, r#"{"roomName":"team-1x","expirationSeconds":121}"#).await;
+    let app = spawn_app_with(
+        &[
+            ("ROOMKEY_MAX_TOKEN_SECONDS", "120"),
+            ("ROOMKEY_ROOM_PATTERN", "team-[0-9]+"),
+        ],
+        None,
+    );
+    let answer = app
+        .post(PATH, r#"{"roomName":"team-1x","expirationSeconds":121}"#)
+        .await;
     assert_eq!(answer.fields(), ["roomName", "expirationSeconds"]);
     let answer = app.post(PATH, r#"{"roomName":"team-1"}"#).await;
     assert_eq!(answer.json()["expiresAt"], "2023-11-14T22:15:20.000Z");

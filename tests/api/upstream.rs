@@ -1,4 +1,5 @@
-//! A Realtime upstream on a loopback address that does what it is told, over a bare socket, and keeps what it was asked.
+//! A Realtime upstream on a loopback address that does what it is told, over a bare socket, and
+//! keeps what it was asked.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -62,12 +63,19 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let shared: Arc<Shared> = Arc::default();
         let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Self { address, shared, serving }
+        Self {
+            address,
+            shared,
+            serving,
+        }
     }
 
     /// The settings of a roomkey that has it as OpenAI.
     pub fn openai(&self) -> Vec<(&'static str, String)> {
-        vec![("OPENAI_BASE_URL", format!("http://{}/v1/", self.address)), ("OPENAI_API_KEY", OPENAI_KEY.to_owned())]
+        vec![
+            ("OPENAI_BASE_URL", format!("http://{}/v1/", self.address)),
+            ("OPENAI_API_KEY", OPENAI_KEY.to_owned()),
+        ]
     }
 
     /// The settings of a roomkey that has it as Azure OpenAI.
@@ -119,13 +127,20 @@ impl Asked {
     pub fn header(&self, name: &str) -> &str {
         self.head
             .lines()
-            .find_map(|line| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)))
+            .find_map(|line| {
+                line.split_once(": ")
+                    .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            })
             .map_or("", |(_, value)| value)
     }
 
     /// The request line without the version.
     pub fn line(&self) -> &str {
-        self.head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")
+        self.head
+            .lines()
+            .next()
+            .unwrap()
+            .trim_end_matches(" HTTP/1.1")
     }
 }
 
@@ -141,9 +156,18 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Some(asked) = read(&mut stream).await {
         let is_mint = asked.line().starts_with("POST");
         shared.asked.lock().unwrap().push(asked.clone());
-        let act = shared.acts.lock().unwrap().pop_front().or_else(|| shared.always.lock().unwrap().clone()).unwrap_or(Act::Mint);
+        let act = shared
+            .acts
+            .lock()
+            .unwrap()
+            .pop_front()
+            .or_else(|| shared.always.lock().unwrap().clone())
+            .unwrap_or(Act::Mint);
         let (head, body) = match act {
-            Act::Mint if is_mint => ("200 OK\r\nx-request-id: req_0123".to_owned(), mint(&shared, &asked)),
+            Act::Mint if is_mint => (
+                "200 OK\r\nx-request-id: req_0123".to_owned(),
+                mint(&shared, &asked),
+            ),
             Act::Mint => ("200 OK".to_owned(), json!({ "data": [] }).to_string()),
             Act::Answer(head, body) => (head.to_owned(), body),
             Act::Raw(bytes) => {
@@ -151,7 +175,9 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
                 return;
             }
             Act::HeadOnly => {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+                    .await;
                 hang(&mut stream, &shared).await;
                 return;
             }
@@ -161,7 +187,10 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
             }
             Act::Close => return,
         };
-        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
@@ -180,7 +209,8 @@ fn mint(shared: &Shared, asked: &Asked) -> String {
     let mut session = asked.body["session"].clone();
     session["id"] = format!("sess_{number}").into();
     session["note"] = CANARY.into();
-    json!({ "value": format!("ek_{number}"), "expires_at": NOW + 60, "session": session }).to_string()
+    json!({ "value": format!("ek_{number}"), "expires_at": NOW + 60, "session": session })
+        .to_string()
 }
 
 async fn read(stream: &mut TcpStream) -> Option<Asked> {
@@ -190,16 +220,27 @@ async fn read(stream: &mut TcpStream) -> Option<Asked> {
             break at;
         }
         let mut buffer = [0; 4_096];
-        let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
+        let read = stream
+            .read(&mut buffer)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
         bytes.extend_from_slice(&buffer[..read]);
     };
     let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
-    let mut asked = Asked { head, body: Value::Null };
+    let mut asked = Asked {
+        head,
+        body: Value::Null,
+    };
     let length: usize = asked.header("content-length").parse().unwrap_or(0);
     let mut body = bytes.split_off(head_end + 4);
     while body.len() < length {
         let mut buffer = [0; 4_096];
-        let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
+        let read = stream
+            .read(&mut buffer)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
         body.extend_from_slice(&buffer[..read]);
     }
     if length > 0 {

@@ -1,4 +1,5 @@
-//! The packaged program under attack, with the bounds that are in force. Each attack says what it sent and what it measured.
+//! The packaged program under attack, with the bounds that are in force. Each attack says what it
+//! sent and what it measured.
 
 use std::io::Write;
 use std::process::Command;
@@ -31,7 +32,10 @@ pub fn start(app: &App) -> Roomkey {
 
 pub fn resident_kilobytes(roomkey: &Roomkey) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", roomkey.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -66,13 +70,19 @@ async fn fault_48_slowloris_of_1_000_connections_at_1_header_byte_a_second() {
     let mut attackers = Vec::new();
     for _ in 0..1_000 {
         let mut stream = connect(roomkey.address()).await;
-        stream.write_all(b"GET /api/health HTTP/1.1\r\nx-slow: ").await.unwrap();
+        stream
+            .write_all(b"GET /api/health HTTP/1.1\r\nx-slow: ")
+            .await
+            .unwrap();
         attackers.push(tokio::spawn(async move {
             let began = Stopwatch::start();
             let mut sent = 0_usize;
             let mut byte = [0];
             // The pause between the bytes is the attack; it ends when the server closes.
-            while timeout(Duration::from_secs(1), stream.read(&mut byte)).await.is_err() {
+            while timeout(Duration::from_secs(1), stream.read(&mut byte))
+                .await
+                .is_err()
+            {
                 sent += usize::from(stream.write_all(b"x").await.is_ok());
             }
             (began.elapsed(), sent)
@@ -83,7 +93,11 @@ async fn fault_48_slowloris_of_1_000_connections_at_1_header_byte_a_second() {
     let times = good_requests(&roomkey, async {
         for attacker in attackers {
             let (closed_after, sent) = attacker.await.unwrap();
-            (shortest, longest, bytes) = (shortest.min(closed_after), longest.max(closed_after), bytes + sent);
+            (shortest, longest, bytes) = (
+                shortest.min(closed_after),
+                longest.max(closed_after),
+                bytes + sent,
+            );
         }
     })
     .await;
@@ -93,24 +107,45 @@ async fn fault_48_slowloris_of_1_000_connections_at_1_header_byte_a_second() {
         p99(&times),
     ));
     assert!(longest < Duration::from_secs(10), "{longest:?}");
-    assert!(p99(&times) < Duration::from_millis(500), "{:?}", p99(&times));
+    assert!(
+        p99(&times) < Duration::from_millis(500),
+        "{:?}",
+        p99(&times)
+    );
 }
 
 #[tokio::test]
 async fn fault_48_half_a_head_is_closed_at_5_s_and_half_a_body_gets_408_at_10_s() {
     let app = unpacked();
     let roomkey = start(&app);
-    let (mut head, mut body) = (connect(roomkey.address()).await, connect(roomkey.address()).await);
+    let (mut head, mut body) = (
+        connect(roomkey.address()).await,
+        connect(roomkey.address()).await,
+    );
     head.write_all(b"GET /api/health HT").await.unwrap();
     body.write_all(b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"room")
         .await
         .unwrap();
-    let ((nothing, head_time), (answer, body_time)) = tokio::join!(timed(until_closed(&mut head)), timed(until_closed(&mut body)));
-    report(&format!("fault 48, halves: the head was closed after {head_time:.2?}, the body after {body_time:.2?}"));
+    let ((nothing, head_time), (answer, body_time)) = tokio::join!(
+        timed(until_closed(&mut head)),
+        timed(until_closed(&mut body))
+    );
+    report(&format!(
+        "fault 48, halves: the head was closed after {head_time:.2?}, the body after {body_time:.2?}"
+    ));
     assert_eq!(nothing, "");
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
-    assert!((Duration::from_millis(4_900)..Duration::from_secs(7)).contains(&head_time), "{head_time:?}");
-    assert!((Duration::from_millis(9_900)..Duration::from_secs(13)).contains(&body_time), "{body_time:?}");
+    assert!(
+        answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"),
+        "{answer}"
+    );
+    assert!(
+        (Duration::from_millis(4_900)..Duration::from_secs(7)).contains(&head_time),
+        "{head_time:?}"
+    );
+    assert!(
+        (Duration::from_millis(9_900)..Duration::from_secs(13)).contains(&body_time),
+        "{body_time:?}"
+    );
 }
 
 #[tokio::test]
@@ -122,11 +157,15 @@ async fn fault_48_an_idle_pooled_connection_stays_open_for_more_than_60_s_and_le
     let (rest, idle) = timed(until_closed(&mut stream)).await;
     report(&format!("fault 48, idle: closed after {idle:.1?}"));
     assert_eq!(rest, "");
-    assert!((Duration::from_secs(70)..Duration::from_secs(80)).contains(&idle), "{idle:?}");
+    assert!(
+        (Duration::from_secs(70)..Duration::from_secs(80)).contains(&idle),
+        "{idle:?}"
+    );
 }
 
 #[tokio::test]
-async fn fault_49_overload_of_10_times_what_fits_is_shed_while_accepted_requests_keep_their_times() {
+async fn fault_49_overload_of_10_times_what_fits_is_shed_while_accepted_requests_keep_their_times()
+{
     const FITS: usize = 2_048;
     // `GET /api/health` itself is answered whatever happens.
     const READY: &[u8] = b"GET /api/health/ready HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -147,7 +186,10 @@ async fn fault_49_overload_of_10_times_what_fits_is_shed_while_accepted_requests
             for _ in 0..10 * FITS / 64 {
                 let one = Stopwatch::start();
                 let answer = exchange(&mut stream, READY).await;
-                assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1\r\n"), "{answer}");
+                assert!(
+                    answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1\r\n"),
+                    "{answer}"
+                );
                 slowest = slowest.max(one.elapsed());
             }
             slowest
@@ -161,7 +203,11 @@ async fn fault_49_overload_of_10_times_what_fits_is_shed_while_accepted_requests
     let after = resident_kilobytes(&roomkey);
     let mut served = 0;
     for stream in &mut accepted {
-        served += usize::from(exchange(stream, POST_BODY).await.starts_with("HTTP/1.1 200 "));
+        served += usize::from(
+            exchange(stream, POST_BODY)
+                .await
+                .starts_with("HTTP/1.1 200 "),
+        );
     }
     report(&format!(
         "fault 49, overload: {FITS} in flight, {} more shed in {shed_in:.1?}, the slowest within {slowest:.1?}; {served} of {FITS} accepted were served within {:.1?}; {before} kB resident before and {after} kB after",
@@ -169,15 +215,23 @@ async fn fault_49_overload_of_10_times_what_fits_is_shed_while_accepted_requests
         began.elapsed(),
     ));
     assert_eq!(served, FITS);
-    assert!(after < before + before / 10 + 2_048, "{before} kB grew to {after} kB");
+    assert!(
+        after < before + before / 10 + 2_048,
+        "{before} kB grew to {after} kB"
+    );
 }
 
 #[tokio::test]
 async fn file_descriptors_that_run_out_cost_nobody_but_the_newcomers() {
     let app = unpacked();
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64; exec ./handler"]).current_dir(app.folder()).env_clear();
-    command.env("FUNCTIONS_CUSTOMHANDLER_PORT", "0").env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w");
+    command
+        .args(["-c", "ulimit -n 64; exec ./handler"])
+        .current_dir(app.folder())
+        .env_clear();
+    command
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", "0")
+        .env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w");
     let roomkey = Roomkey::started(&mut command);
     let mut seated = connect(roomkey.address()).await;
     exchange(&mut seated, GET).await;
@@ -187,12 +241,24 @@ async fn file_descriptors_that_run_out_cost_nobody_but_the_newcomers() {
         crowd.push(connect(roomkey.address()).await);
     }
     for _ in 0..50 {
-        assert!(exchange(&mut seated, GET).await.starts_with("HTTP/1.1 200 "));
+        assert!(
+            exchange(&mut seated, GET)
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
     }
     drop(crowd);
     let mut newcomer = connect(roomkey.address()).await;
-    assert!(exchange(&mut newcomer, GET).await.starts_with("HTTP/1.1 200 "));
+    assert!(
+        exchange(&mut newcomer, GET)
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
     let ended = roomkey.stop("TERM");
-    assert!(ended.status.success() && ended.stderr.contains("a connection could not be accepted"), "{}", ended.stderr);
+    assert!(
+        ended.status.success() && ended.stderr.contains("a connection could not be accepted"),
+        "{}",
+        ended.stderr
+    );
     report("file descriptors: 64 of them, 100 connections more than fit, 52 good requests");
 }

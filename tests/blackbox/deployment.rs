@@ -1,5 +1,5 @@
-//! What an operator deploys: the resources of `infra/` with the settings that they give the app, the alerts and dashboards of
-//! `ops/`, the container image and the workflows.
+//! What an operator deploys: the resources of `infra/` with the settings that they give the app,
+//! the alerts and dashboards of `ops/`, the container image and the workflows.
 
 mod fakes;
 mod image;
@@ -34,14 +34,27 @@ fn json(name: &str) -> Value {
 /// Returns the path of an installed tool.
 fn tool(name: &str) -> PathBuf {
     let tool = path("target/tools/bin").join(name);
-    assert!(tool.exists(), "{name} is missing: `make tools` installs it, and `make test` does that first");
+    assert!(
+        tool.exists(),
+        "{name} is missing: `make tools` installs it, and `make test` does that first"
+    );
     tool
 }
 
 /// Runs a command to its end and returns all that it wrote. Fails unless it succeeds.
 fn succeeds(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let written = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let written = format!(
+        "{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
     assert!(status.success(), "{command:?}: {status}\n{written}");
     written
 }
@@ -50,8 +63,13 @@ fn succeeds(command: &mut Command) -> String {
 fn each_text(value: &Value, at: &str, visit: &mut impl FnMut(&str, &str)) {
     match value {
         Value::String(text) => visit(at, text),
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| each_text(item, &format!("{at}/{index}"), visit)),
-        Value::Object(members) => members.iter().for_each(|(name, member)| each_text(member, &format!("{at}/{name}"), visit)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(index, item)| each_text(item, &format!("{at}/{index}"), visit)),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(name, member)| each_text(member, &format!("{at}/{name}"), visit)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

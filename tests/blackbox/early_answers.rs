@@ -1,4 +1,5 @@
-//! An answer that is given before the body was read reaches a client that sends the whole body first.
+//! An answer that is given before the body was read reaches a client that sends the whole body
+//! first.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,19 +22,42 @@ enum Way {
     Chunked,
 }
 
-const WAYS: [Way; 4] = [Way::AtOnce, Way::InPieces, Way::OverThreeSeconds, Way::Chunked];
+const WAYS: [Way; 4] = [
+    Way::AtOnce,
+    Way::InPieces,
+    Way::OverThreeSeconds,
+    Way::Chunked,
+];
 const SIZES: [usize; 4] = [100_000, 1_000_000, 3_000_000, 8_000_000];
 const TIMES: usize = 5;
 const ADMIN_KEY: &str = "canary-admin-key-of-32-characters";
 
 /// Status and beginning of a head whose request is answered with it before the body is read.
 const EARLY: [(u16, &str); 6] = [
-    (404, "POST /nowhere HTTP/1.1\r\ncontent-type: application/json\r\n"),
-    (405, "PUT /api/token HTTP/1.1\r\ncontent-type: application/json\r\n"),
-    (401, "POST /api/diagnostics/realtime HTTP/1.1\r\ncontent-type: application/json\r\n"),
-    (429, "POST /api/diagnostics/realtime HTTP/1.1\r\nx-admin-api-key: wrong\r\n"),
-    (415, "POST /api/token HTTP/1.1\r\ncontent-type: text/plain\r\n"),
-    (413, "POST /api/token HTTP/1.1\r\ncontent-type: application/json\r\n"),
+    (
+        404,
+        "POST /nowhere HTTP/1.1\r\ncontent-type: application/json\r\n",
+    ),
+    (
+        405,
+        "PUT /api/token HTTP/1.1\r\ncontent-type: application/json\r\n",
+    ),
+    (
+        401,
+        "POST /api/diagnostics/realtime HTTP/1.1\r\ncontent-type: application/json\r\n",
+    ),
+    (
+        429,
+        "POST /api/diagnostics/realtime HTTP/1.1\r\nx-admin-api-key: wrong\r\n",
+    ),
+    (
+        415,
+        "POST /api/token HTTP/1.1\r\ncontent-type: text/plain\r\n",
+    ),
+    (
+        413,
+        "POST /api/token HTTP/1.1\r\ncontent-type: application/json\r\n",
+    ),
 ];
 
 /// Sends all of a request, then reads. Returns whether the answer with the status came.
@@ -43,7 +67,10 @@ async fn arrives(address: SocketAddr, status: u16, head: &str, size: usize, way:
         Way::Chunked => "transfer-encoding: chunked".to_owned(),
         Way::AtOnce | Way::InPieces | Way::OverThreeSeconds => format!("content-length: {size}"),
     };
-    stream.write_all(format!("{head}host: x\r\n{length}\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{head}host: x\r\n{length}\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     let pieces = match way {
         Way::AtOnce => 1,
         Way::InPieces | Way::Chunked => size.div_ceil(16_384),
@@ -66,7 +93,9 @@ async fn arrives(address: SocketAddr, status: u16, head: &str, size: usize, way:
     if matches!(way, Way::Chunked) && stream.write_all(b"0\r\n\r\n").await.is_err() {
         return false;
     }
-    until_closed(&mut stream).await.starts_with(&format!("HTTP/1.1 {status} "))
+    until_closed(&mut stream)
+        .await
+        .starts_with(&format!("HTTP/1.1 {status} "))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,21 +106,33 @@ async fn an_early_answer_reaches_a_client_that_sends_the_whole_body_first() {
         ("ROOMKEY_CALLER_AUTH", "anonymous"),
         ("LIVEKIT_URL", "wss://livekit.example.com"),
         ("LIVEKIT_API_KEY", "APIkey"),
-        ("LIVEKIT_API_SECRET", "a-secret-of-at-least-32-bytes-or-more"),
+        (
+            "LIVEKIT_API_SECRET",
+            "a-secret-of-at-least-32-bytes-or-more",
+        ),
     ]);
     let address = roomkey.address();
     let mut wrong = connect(address).await;
     for _ in 0..10 {
-        exchange(&mut wrong, b"GET /api/metrics HTTP/1.1\r\nhost: x\r\nx-admin-api-key: wrong\r\n\r\n").await;
+        exchange(
+            &mut wrong,
+            b"GET /api/metrics HTTP/1.1\r\nhost: x\r\nx-admin-api-key: wrong\r\n\r\n",
+        )
+        .await;
     }
     let mut failed = Vec::new();
     let mut most = 0;
     let times = good_requests(&roomkey, async {
         for (status, head) in EARLY {
             let mut senders = JoinSet::new();
-            for (size, way) in SIZES.into_iter().flat_map(|size| WAYS.map(|way| (size, way))) {
+            for (size, way) in SIZES
+                .into_iter()
+                .flat_map(|size| WAYS.map(|way| (size, way)))
+            {
                 for _ in 0..TIMES {
-                    senders.spawn(async move { (size, way, arrives(address, status, head, size, way).await) });
+                    senders.spawn(async move {
+                        (size, way, arrives(address, status, head, size, way).await)
+                    });
                 }
             }
             while let Some(sent) = senders.join_next().await {
@@ -112,7 +153,11 @@ async fn an_early_answer_reaches_a_client_that_sends_the_whole_body_first() {
         p99(&times),
     ));
     assert!(failed.is_empty(), "{failed:?}");
-    assert!(p99(&times) < Duration::from_millis(500), "{:?}", p99(&times));
+    assert!(
+        p99(&times) < Duration::from_millis(500),
+        "{:?}",
+        p99(&times)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +171,12 @@ async fn a_sender_without_an_end_is_cut_off_and_hurts_nobody() {
         senders.spawn(async move {
             let mut stream = connect(address).await;
             let began = Stopwatch::start();
-            stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+            stream
+                .write_all(
+                    b"POST /nowhere HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+                )
+                .await
+                .unwrap();
             let chunk = [b"4000\r\n", &[b' '; 0x4000][..], b"\r\n"].concat();
             let mut pace = interval(Duration::from_millis(100));
             loop {
@@ -151,22 +201,39 @@ async fn a_sender_without_an_end_is_cut_off_and_hurts_nobody() {
         times.len(),
         p99(&times)
     ));
-    assert!((Duration::from_secs(9)..Duration::from_secs(13)).contains(&longest), "{longest:?}");
-    assert!(p99(&times) < Duration::from_millis(500), "{:?}", p99(&times));
+    assert!(
+        (Duration::from_secs(9)..Duration::from_secs(13)).contains(&longest),
+        "{longest:?}"
+    );
+    assert!(
+        p99(&times) < Duration::from_millis(500),
+        "{:?}",
+        p99(&times)
+    );
 }
 
 #[tokio::test]
 async fn a_client_that_waits_to_go_on_gets_an_early_answer_at_once_and_a_close() {
     let app = unpacked();
     let roomkey = app.start_as_host(&[]);
-    for (head, status) in [("POST /api/token", 413), ("POST /nowhere", 404), ("PUT /api/token", 405)] {
+    for (head, status) in [
+        ("POST /api/token", 413),
+        ("POST /nowhere", 404),
+        ("PUT /api/token", 405),
+    ] {
         let mut stream = connect(roomkey.address()).await;
         let head = format!(
             "{head} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 3000000\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        let answer = timeout(Duration::from_secs(5), until_closed(&mut stream)).await.expect("it stays open");
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains("connection: close"), "{answer}");
+        let answer = timeout(Duration::from_secs(5), until_closed(&mut stream))
+            .await
+            .expect("it stays open");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} "))
+                && answer.contains("connection: close"),
+            "{answer}"
+        );
         assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
     }
 }

@@ -92,34 +92,64 @@ impl Host {
     /// Starts a host for an unpacked app, with app settings. Requests may come at once: they wait
     /// for the handler.
     pub async fn start(app: App, mode: Mode, settings: &[(&str, &str)]) -> Self {
-        let settings: Arc<[_]> = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let homepage_disabled = settings.contains(&("AzureWebJobsDisableHomepage".to_owned(), "true".to_owned()));
+        let settings: Arc<[_]> = settings
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let homepage_disabled =
+            settings.contains(&("AzureWebJobsDisableHomepage".to_owned(), "true".to_owned()));
         let program = Program::Executable(settings);
-        let setup = Setup { root: app.folder().to_owned(), mode, program, timing: Timing::MEASURED, homepage_disabled };
+        let setup = Setup {
+            root: app.folder().to_owned(),
+            mode,
+            program,
+            timing: Timing::MEASURED,
+            homepage_disabled,
+        };
         Self::run(setup, app).await
     }
 
     /// Starts a host for a folder, which is kept for as long as the host runs.
     pub async fn run(setup: Setup, folder: impl Any + Send + Sync) -> Self {
-        let Setup { root, mode, program, timing, homepage_disabled } = setup;
+        let Setup {
+            root,
+            mode,
+            program,
+            timing,
+            homepage_disabled,
+        } = setup;
         let app = Arc::new(AppFolder::read(&root, mode));
         let worker = Arc::new(Worker::new(Arc::clone(&app), timing));
         let journal = Journal::new();
         let current = Mutex::new((Arc::clone(&app), Arc::clone(&worker)));
-        let front = Arc::new(Front { mode, journal: journal.clone(), homepage_disabled, current });
+        let front = Arc::new(Front {
+            mode,
+            journal: journal.clone(),
+            homepage_disabled,
+            current,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&front).serve(listener));
         tasks.spawn(follow(app, worker, Arc::clone(&front), program));
-        Self { address, url: format!("http://{address}"), journal, front, _tasks: tasks, _folder: Box::new(folder) }
+        Self {
+            address,
+            url: format!("http://{address}"),
+            journal,
+            front,
+            _tasks: tasks,
+            _folder: Box::new(folder),
+        }
     }
 
     /// Changes `host.json`, and waits until the process before has ended.
     pub async fn replace(&self) {
         let retired = self.journal.read(|entries| entries.retired);
         self.change_host_json();
-        self.journal.until(|entries| entries.retired > retired).await;
+        self.journal
+            .until(|entries| entries.retired > retired)
+            .await;
     }
 
     /// Changes `host.json` in a way that means nothing.
@@ -144,7 +174,12 @@ impl Host {
 
 /// Runs the app's worker, and another one for each change of `host.json`. Requests go over to the
 /// new one at once; the old one ends behind its last request.
-async fn follow(mut app: Arc<AppFolder>, mut worker: Arc<Worker>, front: Arc<Front>, program: Program) {
+async fn follow(
+    mut app: Arc<AppFolder>,
+    mut worker: Arc<Worker>,
+    front: Arc<Front>,
+    program: Program,
+) {
     let mut workers = JoinSet::new();
     loop {
         workers.spawn(Arc::clone(&worker).live(program.clone(), front.journal.clone()));

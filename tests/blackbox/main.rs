@@ -1,5 +1,10 @@
 //! The package that is published, unpacked alone in an empty folder and run as a process.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
 mod attack;
 mod deployment;

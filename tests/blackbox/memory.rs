@@ -1,4 +1,5 @@
-//! Memory stays bounded whatever clients do that send and do not read, and comes back when they are gone.
+//! Memory stays bounded whatever clients do that send and do not read, and comes back when they are
+//! gone.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,16 +34,32 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
             .into_bytes()
     };
     let long = format!("x-long: {}\r\n", "y".repeat(35 * 1_024));
-    let fields = (0..120).map(|number| format!("x{number}: \r\n")).collect::<Vec<_>>().concat();
-    let many_fields = format!("GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n{fields}\r\n").into_bytes();
+    let fields = (0..120)
+        .map(|number| format!("x{number}: \r\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let many_fields =
+        format!("GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n{fields}\r\n").into_bytes();
     let token = [post("", 16), br#"{"roomName":"r"}"#.to_vec()].concat();
     vec![
-        ("20 pipelined GET /api/openapi.json", b"GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20)),
+        (
+            "20 pipelined GET /api/openapi.json",
+            b"GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20),
+        ),
         ("2,000 pipelined tokens", token.repeat(2_000)),
-        ("8,000 pipelined GET /", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8_000)),
+        (
+            "8,000 pipelined GET /",
+            b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8_000),
+        ),
         ("pipelined requests of 120 fields", many_fields.repeat(20)),
-        ("heads of 36 KiB without an end", format!("GET /api/health HTTP/1.1\r\nhost: x\r\n{long}").into_bytes()),
-        ("bodies of 16 KiB without an end", [post("", 16_384), vec![b' '; 16_383]].concat()),
+        (
+            "heads of 36 KiB without an end",
+            format!("GET /api/health HTTP/1.1\r\nhost: x\r\n{long}").into_bytes(),
+        ),
+        (
+            "bodies of 16 KiB without an end",
+            [post("", 16_384), vec![b' '; 16_383]].concat(),
+        ),
         ("both", [post(&long, 16_384), vec![b' '; 16_383]].concat()),
     ]
 }
@@ -60,9 +77,13 @@ async fn send(mut stream: TcpStream, bytes: Arc<[u8]>) -> TcpStream {
     stream
 }
 
-/// Sends good requests, one after another, until `until` is over. Returns the times of those that were served, sorted, and how
-/// many were refused since as many as can be served at once were being served.
-async fn honest_requests(address: SocketAddr, until: impl Future<Output = ()>) -> (Vec<Duration>, usize) {
+/// Sends good requests, one after another, until `until` is over. Returns the times of those that
+/// were served, sorted, and how many were refused since as many as can be served at once were being
+/// served.
+async fn honest_requests(
+    address: SocketAddr,
+    until: impl Future<Output = ()>,
+) -> (Vec<Duration>, usize) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let (mut times, mut shed) = (Vec::new(), 0);
     let asking = async {
@@ -72,7 +93,10 @@ async fn honest_requests(address: SocketAddr, until: impl Future<Output = ()>) -
             if answer.starts_with("HTTP/1.1 200 ") {
                 times.push(began.elapsed());
             } else {
-                assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"overloaded\""), "{answer}");
+                assert!(
+                    answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"overloaded\""),
+                    "{answer}"
+                );
                 shed += 1;
             }
         }
@@ -117,7 +141,10 @@ async fn attacked(name: &str, bytes: Vec<u8>) -> (u64, u64) {
     report(&format!(
         "memory, {name}: {CONNECTIONS} connections, {before} kB before, {most} kB at most, {after} kB after; an honest client meanwhile: {} requests served, p99 {:.1?}, and {shed} shed",
         times.len(),
-        times.get(times.len() * 99 / 100).copied().unwrap_or_default(),
+        times
+            .get(times.len() * 99 / 100)
+            .copied()
+            .unwrap_or_default(),
     ));
     (most, after)
 }

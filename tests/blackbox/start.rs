@@ -27,8 +27,19 @@ fn three_bad_settings_are_three_lines_with_names_only() {
         let ended = run(&app.handler(), app.folder(), &settings, arguments);
         assert!(began.elapsed() < Duration::from_secs(1));
         assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
-        let names: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
-        assert_eq!(names, ["FUNCTIONS_CUSTOMHANDLER_PORT", "LIVEKIT_URL", "LIVEKIT_API_SECRET"]);
+        let names: Vec<_> = ended
+            .stderr
+            .lines()
+            .map(|line| line.split_once(": ").unwrap().0)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "FUNCTIONS_CUSTOMHANDLER_PORT",
+                "LIVEKIT_URL",
+                "LIVEKIT_API_SECRET"
+            ]
+        );
         assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
     }
 }
@@ -52,8 +63,15 @@ fn fault_38_a_secret_that_is_a_reference_empty_a_placeholder_or_too_short_stops_
             ("ROOMKEY_CALLER_AUTH", "anonymous"),
         ];
         let ended = run(&app.handler(), app.folder(), &settings, &[]);
-        let names: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
-        assert_eq!((ended.status.code(), names), (Some(1), vec!["LIVEKIT_URL", "LIVEKIT_API_SECRET"]));
+        let names: Vec<_> = ended
+            .stderr
+            .lines()
+            .map(|line| line.split_once(": ").unwrap().0)
+            .collect();
+        assert_eq!(
+            (ended.status.code(), names),
+            (Some(1), vec!["LIVEKIT_URL", "LIVEKIT_API_SECRET"])
+        );
         assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
     }
 }
@@ -64,12 +82,25 @@ fn a_port_in_use_is_a_fault_among_the_others() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for (settings, names) in [
-        (&[("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str())][..], &["FUNCTIONS_CUSTOMHANDLER_PORT"][..]),
-        (&[("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()), ("ROOMKEY_LOG", "loud")], &["ROOMKEY_LOG", "FUNCTIONS_CUSTOMHANDLER_PORT"]),
+        (
+            &[("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str())][..],
+            &["FUNCTIONS_CUSTOMHANDLER_PORT"][..],
+        ),
+        (
+            &[
+                ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
+                ("ROOMKEY_LOG", "loud"),
+            ],
+            &["ROOMKEY_LOG", "FUNCTIONS_CUSTOMHANDLER_PORT"],
+        ),
     ] {
         let ended = run(&app.handler(), app.folder(), settings, &[]);
         assert_eq!(ended.status.code(), Some(1));
-        let named: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
+        let named: Vec<_> = ended
+            .stderr
+            .lines()
+            .map(|line| line.split_once(": ").unwrap().0)
+            .collect();
         assert_eq!(named, names);
     }
 }
@@ -77,10 +108,21 @@ fn a_port_in_use_is_a_fault_among_the_others() {
 #[test]
 fn a_broken_host_json_refuses_to_start() {
     let app = unpacked();
-    for text in ["{", r#"{"cors":{"allowedOrigins":["*"],"supportCredentials":true}}"#] {
+    for text in [
+        "{",
+        r#"{"cors":{"allowedOrigins":["*"],"supportCredentials":true}}"#,
+    ] {
         std::fs::write(app.folder().join("host.json"), text).unwrap();
-        let ended = run(&app.handler(), app.folder(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", "0")], &[]);
-        assert_eq!((ended.status.code(), ended.stderr.lines().count()), (Some(1), 1));
+        let ended = run(
+            &app.handler(),
+            app.folder(),
+            &[("FUNCTIONS_CUSTOMHANDLER_PORT", "0")],
+            &[],
+        );
+        assert_eq!(
+            (ended.status.code(), ended.stderr.lines().count()),
+            (Some(1), 1)
+        );
         assert!(ended.stderr.starts_with("host.json: "), "{}", ended.stderr);
     }
 }
@@ -89,8 +131,16 @@ fn a_broken_host_json_refuses_to_start() {
 fn a_start_without_host_json_says_that_no_page_may_call() {
     let app = unpacked();
     std::fs::remove_file(app.folder().join("host.json")).unwrap();
-    let ended = app.start_as_host(&[("ROOMKEY_LOG_FORMAT", "text")]).stop("TERM");
-    assert!(ended.stdout.contains("Web pages that may call: none (there is no host.json)"), "{}", ended.stdout);
+    let ended = app
+        .start_as_host(&[("ROOMKEY_LOG_FORMAT", "text")])
+        .stop("TERM");
+    assert!(
+        ended
+            .stdout
+            .contains("Web pages that may call: none (there is no host.json)"),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[test]
@@ -100,15 +150,25 @@ fn dev_mode_says_so_and_the_printed_command_gets_a_token() {
     let url = roomkey.url.clone();
     let admin_line = roomkey.wait_for("Admin key");
     let admin_key = admin_line.trim_end().rsplit(' ').next().unwrap();
-    for (key, status) in [(admin_key, "200"), ("an-admin-key-that-nobody-printed-anywhere", "401")] {
-        let ask = format!("curl -sS -o /dev/null -w '%{{http_code}}' {url}/api/metrics -H 'X-Admin-API-Key: {key}'");
+    for (key, status) in [
+        (admin_key, "200"),
+        ("an-admin-key-that-nobody-printed-anywhere", "401"),
+    ] {
+        let ask = format!(
+            "curl -sS -o /dev/null -w '%{{http_code}}' {url}/api/metrics -H 'X-Admin-API-Key: {key}'"
+        );
         let status_of = Command::new("sh").args(["-c", &ask]).output().unwrap();
         assert_eq!(String::from_utf8(status_of.stdout).unwrap(), status);
     }
-    let command = format!("curl -sS {url}/api/token -H 'Content-Type: application/json' -d '{{\"roomName\":\"hello\"}}'");
+    let command = format!(
+        "curl -sS {url}/api/token -H 'Content-Type: application/json' -d '{{\"roomName\":\"hello\"}}'"
+    );
     let printed = Command::new("sh").args(["-c", &command]).output().unwrap();
     let answer: Value = serde_json::from_slice(&printed.stdout).unwrap();
-    assert_eq!((answer["roomName"].as_str(), answer["serverUrl"].as_str()), (Some("hello"), Some("ws://localhost:7880")));
+    assert_eq!(
+        (answer["roomName"].as_str(), answer["serverUrl"].as_str()),
+        (Some("hello"), Some("ws://localhost:7880"))
+    );
 
     let ended = roomkey.stop("TERM");
     let lines: Vec<_> = ended.stdout.lines().take(6).collect();
@@ -135,10 +195,21 @@ fn a_plain_copy_of_the_example_settings_starts_in_dev_mode() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("local.settings.json.example");
     let example: Value = serde_json::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
     let values = example["Values"].as_object().unwrap();
-    let settings: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
-    assert!(example["Host"].get("CORS").is_none(), "Core Tools would answer preflights itself");
-    assert!(values.values().all(|value| value != ""), "Core Tools prints a warning for a variable that is empty");
-    let ended = app.start_as_host(&[&CORE_TOOLS[..], &settings].concat()).stop("TERM");
+    let settings: Vec<_> = values
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    assert!(
+        example["Host"].get("CORS").is_none(),
+        "Core Tools would answer preflights itself"
+    );
+    assert!(
+        values.values().all(|value| value != ""),
+        "Core Tools prints a warning for a variable that is empty"
+    );
+    let ended = app
+        .start_as_host(&[&CORE_TOOLS[..], &settings].concat())
+        .stop("TERM");
     assert!(ended.stderr.contains("dev mode"), "{}", ended.stderr);
 }
 
@@ -153,12 +224,26 @@ fn in_azure_nothing_starts_without_a_key_and_a_word_on_who_may_ask() {
         &["CONTAINER_APP_NAME"],
         &["KUBERNETES_SERVICE_HOST"],
     ] {
-        let settings: Vec<_> = markers.iter().map(|marker| (*marker, "x")).chain([("FUNCTIONS_CUSTOMHANDLER_PORT", "0")]).collect();
+        let settings: Vec<_> = markers
+            .iter()
+            .map(|marker| (*marker, "x"))
+            .chain([("FUNCTIONS_CUSTOMHANDLER_PORT", "0")])
+            .collect();
         let ended = run(&app.handler(), app.folder(), &settings, &[]);
-        let names: Vec<_> = ended.stderr.lines().map(|line| line.split_once(": ").unwrap().0).collect();
-        assert_eq!((ended.status.code(), names), (Some(1), vec!["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]), "{markers:?}");
+        let names: Vec<_> = ended
+            .stderr
+            .lines()
+            .map(|line| line.split_once(": ").unwrap().0)
+            .collect();
+        assert_eq!(
+            (ended.status.code(), names),
+            (Some(1), vec!["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"]),
+            "{markers:?}"
+        );
     }
-    let ended = app.start_as_host(&[("CONTAINER_NAME", "a dev container")]).stop("TERM");
+    let ended = app
+        .start_as_host(&[("CONTAINER_NAME", "a dev container")])
+        .stop("TERM");
     assert!(ended.stderr.contains("dev mode"), "{}", ended.stderr);
 }
 
@@ -177,26 +262,50 @@ async fn under_core_tools_it_starts_in_dev_mode_trusts_no_header_of_azures_and_s
     let app = unpacked();
     let mut said = Vec::new();
     for environment in [&CORE_TOOLS[..], &[]] {
-        let roomkey = app.start_as_host(&[environment, &[("ROOMKEY_RATE_LIMIT", "1/24h")]].concat());
+        let roomkey =
+            app.start_as_host(&[environment, &[("ROOMKEY_RATE_LIMIT", "1/24h")]].concat());
         for (client_ip, status) in [("203.0.113.1:1", 200), ("203.0.113.2:1", 429)] {
             // As Azure's front end would add them.
-            let request = client().post(format!("{}/api/token", roomkey.url)).header("client-ip", client_ip);
-            let request = request.header("x-ms-client-principal-name", "alice").header("x-ms-client-principal-id", "1");
-            let answer = request.json(&serde_json::json!({ "roomName": "hello" })).send().await.unwrap();
+            let request = client()
+                .post(format!("{}/api/token", roomkey.url))
+                .header("client-ip", client_ip);
+            let request = request
+                .header("x-ms-client-principal-name", "alice")
+                .header("x-ms-client-principal-id", "1");
+            let answer = request
+                .json(&serde_json::json!({ "roomName": "hello" }))
+                .send()
+                .await
+                .unwrap();
             assert_eq!(answer.status(), status, "{environment:?}");
         }
         let url = roomkey.url.clone();
         let ended = roomkey.stop("TERM");
-        assert!(ended.status.success() && ended.stderr.contains("WARNING: dev mode"), "{ended:?}");
-        // Each line without what differs from run to run: ids, times, hashes, the port and the admin key.
-        let lines = ended.stdout.lines().chain(ended.stderr.lines()).map(|line| {
-            let line: Value = serde_json::from_str(&line.replace(&url, "")).unwrap();
-            let members = line.as_object().unwrap();
-            let fixed = ["level", "status", "code", "route", "method"].map(|name| members.get(name).cloned());
-            let message = members["message"].as_str().unwrap().split("X-Admin-API-Key: ").next().unwrap().to_owned();
-            let fixed = (message, fixed);
-            (members.keys().cloned().collect::<Vec<_>>(), fixed)
-        });
+        assert!(
+            ended.status.success() && ended.stderr.contains("WARNING: dev mode"),
+            "{ended:?}"
+        );
+        // Each line without what differs from run to run: ids, times, hashes, the port and the
+        // admin key.
+        let lines = ended
+            .stdout
+            .lines()
+            .chain(ended.stderr.lines())
+            .map(|line| {
+                let line: Value = serde_json::from_str(&line.replace(&url, "")).unwrap();
+                let members = line.as_object().unwrap();
+                let fixed = ["level", "status", "code", "route", "method"]
+                    .map(|name| members.get(name).cloned());
+                let message = members["message"]
+                    .as_str()
+                    .unwrap()
+                    .split("X-Admin-API-Key: ")
+                    .next()
+                    .unwrap()
+                    .to_owned();
+                let fixed = (message, fixed);
+                (members.keys().cloned().collect::<Vec<_>>(), fixed)
+            });
         said.push(lines.collect::<Vec<_>>());
     }
     assert_eq!(said[0], said[1]);
@@ -206,10 +315,25 @@ async fn under_core_tools_it_starts_in_dev_mode_trusts_no_header_of_azures_and_s
 #[test]
 fn a_route_prefix_that_the_host_takes_from_an_app_setting_must_be_ours_too() {
     let app = unpacked();
-    let settings = [("FUNCTIONS_CUSTOMHANDLER_PORT", "0"), ("AzureFunctionsJobHost__extensions__http__routePrefix", "canary")];
+    let settings = [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+        (
+            "AzureFunctionsJobHost__extensions__http__routePrefix",
+            "canary",
+        ),
+    ];
     let ended = run(&app.handler(), app.folder(), &settings, &[]);
-    assert_eq!((ended.status.code(), ended.stderr.lines().count()), (Some(1), 1));
-    assert!(ended.stderr.starts_with("AzureFunctionsJobHost__extensions__http__routePrefix: must be api"), "{}", ended.stderr);
+    assert_eq!(
+        (ended.status.code(), ended.stderr.lines().count()),
+        (Some(1), 1)
+    );
+    assert!(
+        ended
+            .stderr
+            .starts_with("AzureFunctionsJobHost__extensions__http__routePrefix: must be api"),
+        "{}",
+        ended.stderr
+    );
     assert!(!ended.stderr.contains("canary"));
 }
 
@@ -227,7 +351,11 @@ fn check_says_what_would_be_served_and_for_whom_without_listening() {
     ];
     let ended = run(&app.handler(), app.folder(), &settings, &["--check"]);
     assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
-    for part in ["wss://livekit.example.com", "anonymous", "--allowed-origins http://localhost:4200"] {
+    for part in [
+        "wss://livekit.example.com",
+        "anonymous",
+        "--allowed-origins http://localhost:4200",
+    ] {
         assert!(ended.stdout.contains(part), "{}", ended.stdout);
     }
     assert!(!ended.stdout.contains("canary"));
@@ -238,10 +366,20 @@ fn help_and_version_are_short_and_unknown_arguments_are_refused() {
     let app = unpacked();
     let run = |argument| run(&app.handler(), app.folder(), &[], &[argument]);
     let help = run("--help");
-    assert!(help.status.success() && help.stdout.contains("--check") && help.stdout.lines().count() < 20);
-    assert_eq!(run("--version").stdout, format!("roomkey {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(
+        help.status.success()
+            && help.stdout.contains("--check")
+            && help.stdout.lines().count() < 20
+    );
+    assert_eq!(
+        run("--version").stdout,
+        format!("roomkey {}\n", env!("CARGO_PKG_VERSION"))
+    );
     let unknown = run("--canary");
-    assert_eq!((unknown.status.code(), unknown.stdout.as_str()), (Some(2), ""));
+    assert_eq!(
+        (unknown.status.code(), unknown.stdout.as_str()),
+        (Some(2), "")
+    );
     assert!(!unknown.stderr.contains("canary"));
 }
 
@@ -258,12 +396,31 @@ async fn the_levels_that_are_not_asked_for_are_not_written_save_the_lines_of_the
     ];
     for (level, access_lines) in [("info", 1), ("warn", 0)] {
         let roomkey = app.start_as_host(&[&own[..], &[("ROOMKEY_LOG", level)]].concat());
-        client().get(format!("{}/api/health", roomkey.url)).send().await.unwrap();
+        client()
+            .get(format!("{}/api/health", roomkey.url))
+            .send()
+            .await
+            .unwrap();
         let ended = roomkey.stop("INT");
-        assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
-        let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.iter().filter(|line| line["message"] == "request").count(), access_lines);
-        assert!(ended.stdout.contains("listens on") && ended.stdout.contains("Web pages that may call"));
+        assert!(
+            ended.status.success() && ended.stderr.is_empty(),
+            "{ended:?}"
+        );
+        let lines: Vec<Value> = ended
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            lines
+                .iter()
+                .filter(|line| line["message"] == "request")
+                .count(),
+            access_lines
+        );
+        assert!(
+            ended.stdout.contains("listens on") && ended.stdout.contains("Web pages that may call")
+        );
         assert!(!ended.stdout.contains("canary"));
     }
 }
@@ -272,8 +429,14 @@ async fn the_levels_that_are_not_asked_for_are_not_written_save_the_lines_of_the
 fn dev_mode_is_said_on_stderr_whatever_the_level_and_the_format() {
     let app = unpacked();
     for format in ["json", "text"] {
-        let ended = app.start_as_host(&[("ROOMKEY_LOG", "error"), ("ROOMKEY_LOG_FORMAT", format)]).stop("TERM");
-        assert!(ended.stderr.contains("WARNING: dev mode"), "{format}: {}", ended.stderr);
+        let ended = app
+            .start_as_host(&[("ROOMKEY_LOG", "error"), ("ROOMKEY_LOG_FORMAT", format)])
+            .stop("TERM");
+        assert!(
+            ended.stderr.contains("WARNING: dev mode"),
+            "{format}: {}",
+            ended.stderr
+        );
     }
 }
 
@@ -293,6 +456,10 @@ async fn the_first_token_comes_within_20_ms_of_the_start() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         best = best.min(began.elapsed());
     }
-    let _ = writeln!(std::io::stderr(), "start to first token, best of 10: {:.1} ms", best.as_secs_f64() * 1_000.0);
+    let _ = writeln!(
+        std::io::stderr(),
+        "start to first token, best of 10: {:.1} ms",
+        best.as_secs_f64() * 1_000.0
+    );
     assert!(best < Duration::from_millis(20), "{best:?}");
 }

@@ -32,15 +32,28 @@ async fn fault_50_sigterm_with_100_in_flight_serves_them_all_and_exits_0() {
     roomkey.signal("TERM");
     roomkey.wait_for("stopping");
     let mut probe = connect(roomkey.address()).await;
-    let ready = exchange(&mut probe, b"GET /api/health/ready HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains(r#""status":"stopping""#), "{ready}");
+    let ready = exchange(
+        &mut probe,
+        b"GET /api/health/ready HTTP/1.1\r\nhost: x\r\n\r\n",
+    )
+    .await;
+    assert!(
+        ready.starts_with("HTTP/1.1 503 ") && ready.contains(r#""status":"stopping""#),
+        "{ready}"
+    );
     drop(probe);
     let mut served = 0;
     for stream in &mut flying {
-        served += usize::from(exchange(stream, POST_BODY).await.starts_with("HTTP/1.1 200 "));
+        served += usize::from(
+            exchange(stream, POST_BODY)
+                .await
+                .starts_with("HTTP/1.1 200 "),
+        );
     }
     let ended = roomkey.ended();
-    report(&format!("fault 50, SIGTERM: {served} of 100 requests in flight were served"));
+    report(&format!(
+        "fault 50, SIGTERM: {served} of 100 requests in flight were served"
+    ));
     assert_eq!((served, ended.status.code()), (100, Some(0)));
     assert!(!ended.stderr.contains("cut off"), "{}", ended.stderr);
 }
@@ -49,7 +62,10 @@ async fn fault_50_sigterm_with_100_in_flight_serves_them_all_and_exits_0() {
 async fn fault_50_what_does_not_finish_is_cut_after_8_s_and_a_second_sigterm_ends_at_once() {
     let app = unpacked();
     let (mut patient, mut hasty) = (start(&app), start(&app));
-    let _stuck = (in_flight(patient.address()).await, in_flight(hasty.address()).await);
+    let _stuck = (
+        in_flight(patient.address()).await,
+        in_flight(hasty.address()).await,
+    );
     let began = Stopwatch::start();
     for roomkey in [&mut patient, &mut hasty] {
         roomkey.signal("TERM");
@@ -59,10 +75,20 @@ async fn fault_50_what_does_not_finish_is_cut_after_8_s_and_a_second_sigterm_end
     assert_eq!(hasty.ended().status.code(), Some(0));
     let hasty_time = began.elapsed();
     let ended = patient.ended();
-    report(&format!("fault 50, stop: with a second signal after {hasty_time:.1?}, without after {:.1?}", began.elapsed()));
+    report(&format!(
+        "fault 50, stop: with a second signal after {hasty_time:.1?}, without after {:.1?}",
+        began.elapsed()
+    ));
     assert!(hasty_time < Duration::from_secs(4), "{hasty_time:?}");
-    assert!((Duration::from_millis(7_500)..Duration::from_secs(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
-    assert!(ended.status.success() && ended.stderr.contains("cut off"), "{ended:?}");
+    assert!(
+        (Duration::from_millis(7_500)..Duration::from_secs(10)).contains(&began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(
+        ended.status.success() && ended.stderr.contains("cut off"),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]
@@ -87,14 +113,23 @@ async fn every_request_under_load_has_one_line_when_it_has_stopped() {
         clients.spawn(async move {
             let mut client = connect(address).await;
             for _ in 0..500 {
-                assert!(exchange(&mut client, &[POST_HEAD, POST_BODY].concat()).await.starts_with("HTTP/1.1 200 "));
+                assert!(
+                    exchange(&mut client, &[POST_HEAD, POST_BODY].concat())
+                        .await
+                        .starts_with("HTTP/1.1 200 ")
+                );
             }
         });
     }
     clients.join_all().await;
     let ended = roomkey.stop("TERM");
-    let lines = ended.stdout.lines().filter(|line| line.contains(r#""route":"/api/token""#));
-    let ids: std::collections::HashSet<_> = lines.map(|line| line.split_once(r#""request_id":""#).unwrap().1[..36].to_owned()).collect();
+    let lines = ended
+        .stdout
+        .lines()
+        .filter(|line| line.contains(r#""route":"/api/token""#));
+    let ids: std::collections::HashSet<_> = lines
+        .map(|line| line.split_once(r#""request_id":""#).unwrap().1[..36].to_owned())
+        .collect();
     assert_eq!((ids.len(), ended.status.code()), (16 * 500, Some(0)));
 }
 
@@ -102,11 +137,28 @@ async fn every_request_under_load_has_one_line_when_it_has_stopped() {
 fn unread(app: &App) -> std::process::Command {
     let mut command = std::process::Command::new(app.handler());
     let root = app.folder().to_str().unwrap();
-    let settings = [("FUNCTIONS_CUSTOMHANDLER_PORT", "0"), ("FUNCTIONS_APP_ROOT_PATH", root), ("ROOMKEY_RATE_LIMIT", "off")];
-    command.current_dir(root).env_clear().envs(settings).env("ROOMKEY_ADMIN_KEYS", ADMIN_KEY);
-    command.env("ROOMKEY_CALLER_AUTH", "anonymous").env("LIVEKIT_URL", "wss://livekit.example.com");
-    command.env("LIVEKIT_API_KEY", "APIkey").env("LIVEKIT_API_SECRET", "a-secret-of-at-least-32-bytes-or-more");
-    command.env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let settings = [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+        ("FUNCTIONS_APP_ROOT_PATH", root),
+        ("ROOMKEY_RATE_LIMIT", "off"),
+    ];
+    command
+        .current_dir(root)
+        .env_clear()
+        .envs(settings)
+        .env("ROOMKEY_ADMIN_KEYS", ADMIN_KEY);
+    command
+        .env("ROOMKEY_CALLER_AUTH", "anonymous")
+        .env("LIVEKIT_URL", "wss://livekit.example.com");
+    command.env("LIVEKIT_API_KEY", "APIkey").env(
+        "LIVEKIT_API_SECRET",
+        "a-secret-of-at-least-32-bytes-or-more",
+    );
+    command
+        .env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -125,25 +177,44 @@ async fn a_reader_of_log_lines_that_stops_reading_delays_no_request_and_no_stop(
         line.clear();
         assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "it did not start");
     }
-    let (_, address) = line.trim_end_matches(['\n', '}', '"']).split_once("listens on http://").unwrap();
+    let (_, address) = line
+        .trim_end_matches(['\n', '}', '"'])
+        .split_once("listens on http://")
+        .unwrap();
     let mut client = connect(address.parse().unwrap()).await;
     // From here on nobody reads.
     let mut served = 0;
     let mut slowest = Duration::ZERO;
     for _ in 0..MANY {
         let began = Stopwatch::start();
-        let answered = tokio::time::timeout(Duration::from_secs(5), exchange(&mut client, &[POST_HEAD, POST_BODY].concat())).await;
+        let answered = tokio::time::timeout(
+            Duration::from_secs(5),
+            exchange(&mut client, &[POST_HEAD, POST_BODY].concat()),
+        )
+        .await;
         let Ok(answer) = answered else { break };
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         (served, slowest) = (served + 1, slowest.max(began.elapsed()));
     }
-    let scrape = format!("GET /api/metrics HTTP/1.1\r\nhost: x\r\nx-admin-api-key: {ADMIN_KEY}\r\nconnection: close\r\n\r\n");
+    let scrape = format!(
+        "GET /api/metrics HTTP/1.1\r\nhost: x\r\nx-admin-api-key: {ADMIN_KEY}\r\nconnection: close\r\n\r\n"
+    );
     client.write_all(scrape.as_bytes()).await.unwrap();
-    let metrics = tokio::time::timeout(Duration::from_secs(5), until_closed(&mut client)).await.unwrap_or_default();
-    let dropped = metrics.lines().find_map(|line| line.strip_prefix(r#"roomkey_log_lines_dropped_total{stream="stdout"} "#));
+    let metrics = tokio::time::timeout(Duration::from_secs(5), until_closed(&mut client))
+        .await
+        .unwrap_or_default();
+    let dropped = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"roomkey_log_lines_dropped_total{stream="stdout"} "#));
     let dropped: usize = dropped.map_or(0, |count| count.parse().unwrap());
     let stopping = Stopwatch::start();
-    assert!(std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-s", "TERM", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let ended = tokio::task::spawn_blocking(move || {
         let mut stderr = child.stderr.take().unwrap();
         // It closes its pipes at its end only, and nobody has read stdout until then.
@@ -159,8 +230,15 @@ async fn a_reader_of_log_lines_that_stops_reading_delays_no_request_and_no_stop(
     assert_eq!(served, MANY);
     assert!(dropped > 0, "{metrics}");
     let (status, stderr) = ended.expect("it does not stop").unwrap();
-    assert!(status.success() && stopping.elapsed() < Duration::from_secs(5), "{status} after {:?}", stopping.elapsed());
-    assert!(stderr.contains(r#""stream":"stdout","dropped":"#), "{stderr}");
+    assert!(
+        status.success() && stopping.elapsed() < Duration::from_secs(5),
+        "{status} after {:?}",
+        stopping.elapsed()
+    );
+    assert!(
+        stderr.contains(r#""stream":"stdout","dropped":"#),
+        "{stderr}"
+    );
     drop(stdout);
 }
 
@@ -171,12 +249,21 @@ async fn requests_refused_without_lines_of_their_own_are_summed_up_at_the_stop()
     let mut client = connect(roomkey.address()).await;
     let mut refused = 0;
     for _ in 0..8 {
-        refused += usize::from(exchange(&mut client, &[POST_HEAD, POST_BODY].concat()).await.starts_with("HTTP/1.1 429 "));
+        refused += usize::from(
+            exchange(&mut client, &[POST_HEAD, POST_BODY].concat())
+                .await
+                .starts_with("HTTP/1.1 429 "),
+        );
     }
     roomkey.signal("TERM");
     let ended = roomkey.stop("TERM");
     assert_eq!(refused, 7);
-    assert!(ended.stdout.contains(r#""budget":"token","requests":7}"#) && !ended.stdout.contains("rate_limited"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains(r#""budget":"token","requests":7}"#)
+            && !ended.stdout.contains("rate_limited"),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[test]
@@ -184,11 +271,22 @@ fn a_crash_leaves_no_core_dump_with_secrets() {
     let app = unpacked();
     let roomkey = app.start_as_host(&[]);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", roomkey.id())).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "soft and hard: {core}");
-    // The files of a process that may not be dumped belong to root, and to nobody that a debugger of its own user could be.
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().filter(|word| *word == "0").count(),
+        2,
+        "soft and hard: {core}"
+    );
+    // The files of a process that may not be dumped belong to root, and to nobody that a debugger
+    // of its own user could be.
     let status = std::fs::read_to_string(format!("/proc/{}/status", roomkey.id())).unwrap();
-    assert!(status.contains("\nVmRSS:"), "an operator still sees its memory: {status}");
+    assert!(
+        status.contains("\nVmRSS:"),
+        "an operator still sees its memory: {status}"
+    );
 }
 
 #[test]
@@ -196,9 +294,19 @@ fn a_handler_whose_host_is_gone_ends_within_5_s() {
     let app = unpacked();
     // A shell starts the handler, as the Functions host does, and is killed.
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", "./handler & echo $!; wait"]).current_dir(app.folder()).env_clear();
-    shell.env("FUNCTIONS_CUSTOMHANDLER_PORT", "0").env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w");
-    let mut shell = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    shell
+        .args(["-c", "./handler & echo $!; wait"])
+        .current_dir(app.folder())
+        .env_clear();
+    shell
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", "0")
+        .env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "w");
+    let mut shell = shell
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut stdout = BufReader::new(shell.stdout.take().unwrap());
     let (mut handler, mut line) = (String::new(), String::new());
     stdout.read_line(&mut handler).unwrap();
@@ -214,8 +322,18 @@ fn a_handler_whose_host_is_gone_ends_within_5_s() {
     std::thread::spawn(move || ended.send(stdout.read_to_string(&mut String::new()).is_ok()));
     let has_ended = end.recv_timeout(Duration::from_secs(20)).is_ok();
     if !has_ended {
-        std::process::Command::new("kill").args(["-s", "KILL", handler.trim()]).status().unwrap();
+        std::process::Command::new("kill")
+            .args(["-s", "KILL", handler.trim()])
+            .status()
+            .unwrap();
     }
-    report(&format!("the host is gone: the handler ended after {:.1?}", gone.elapsed()));
-    assert!(has_ended && gone.elapsed() < Duration::from_secs(5), "{:?}", gone.elapsed());
+    report(&format!(
+        "the host is gone: the handler ended after {:.1?}",
+        gone.elapsed()
+    ));
+    assert!(
+        has_ended && gone.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        gone.elapsed()
+    );
 }

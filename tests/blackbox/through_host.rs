@@ -1,4 +1,5 @@
-//! The packaged app under the Functions host's rules (`host.rs` simulates them), in both of the host's modes.
+//! The packaged app under the Functions host's rules (`host.rs` simulates them), in both of the
+//! host's modes.
 
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
@@ -40,7 +41,11 @@ async fn start(mode: Mode) -> Host {
 
 /// The same, with more settings.
 async fn start_with(mode: Mode, settings: &[(&str, &str)]) -> Host {
-    let usual = [("FUNCTIONS_WORKER_RUNTIME", "custom"), ("AzureWebJobsDisableHomepage", "true"), ("ROOMKEY_RATE_LIMIT", "off")];
+    let usual = [
+        ("FUNCTIONS_WORKER_RUNTIME", "custom"),
+        ("AzureWebJobsDisableHomepage", "true"),
+        ("ROOMKEY_RATE_LIMIT", "off"),
+    ];
     Host::start(unpacked(), mode, &[&usual, settings].concat()).await
 }
 
@@ -55,7 +60,11 @@ struct Answer {
 impl Answer {
     async fn of(request: reqwest::RequestBuilder) -> Self {
         let answer = request.send().await.unwrap();
-        Self { status: answer.status(), headers: answer.headers().clone(), text: answer.text().await.unwrap() }
+        Self {
+            status: answer.status(),
+            headers: answer.headers().clone(),
+            text: answer.text().await.unwrap(),
+        }
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -64,7 +73,12 @@ impl Answer {
 
     /// A list, whether it came as one line or as several.
     fn list(&self, name: &str) -> Option<String> {
-        let lines: Vec<_> = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        let lines: Vec<_> = self
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     }
 
@@ -83,14 +97,22 @@ fn request(host: &Host, method: Method, path: &str) -> reqwest::RequestBuilder {
 }
 
 fn post(host: &Host, path: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
-    request(host, Method::POST, path).header("content-type", "application/json").body(body)
+    request(host, Method::POST, path)
+        .header("content-type", "application/json")
+        .body(body)
 }
 
 /// The room that a token opens.
 fn room(token: &str) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims = URL_SAFE_NO_PAD
+        .decode(token.split('.').nth(1).unwrap())
+        .unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
-    claims.pointer("/video/room").and_then(Value::as_str).unwrap().to_owned()
+    claims
+        .pointer("/video/room")
+        .and_then(Value::as_str)
+        .unwrap()
+        .to_owned()
 }

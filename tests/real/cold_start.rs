@@ -1,4 +1,5 @@
-//! The requests for which an instance is started: they wait for what has not been fetched yet, share one fetch, and are served.
+//! The requests for which an instance is started: they wait for what has not been fetched yet,
+//! share one fetch, and are served.
 
 use std::time::Duration;
 
@@ -24,23 +25,43 @@ const BOUND: Duration = Duration::from_secs(2);
 async fn slow_azure() -> FakeAzure {
     let azure = FakeAzure::start();
     azure.set("livekit-api-key", "APIcanary").await;
-    azure.set("livekit-api-secret", "a-canary-secret-of-32-bytes-or-more").await;
+    azure
+        .set("livekit-api-secret", "a-canary-secret-of-32-bytes-or-more")
+        .await;
     azure.order_vault(json!({ "delayMs": VAULT_MS })).await;
-    azure.order_identity(json!({ "delayMs": IDENTITY_MS })).await;
+    azure
+        .order_identity(json!({ "delayMs": IDENTITY_MS }))
+        .await;
     azure
 }
 
 fn with_livekit_in(azure: &FakeAzure) -> Roomkey {
-    bare(&[&azure.settings()[..], &[("LIVEKIT_URL", "wss://livekit.example.com"), ("ROOMKEY_RATE_LIMIT", "off")]].concat())
+    bare(
+        &[
+            &azure.settings()[..],
+            &[
+                ("LIVEKIT_URL", "wss://livekit.example.com"),
+                ("ROOMKEY_RATE_LIMIT", "off"),
+            ],
+        ]
+        .concat(),
+    )
 }
 
 /// Asks as soon as the readiness probe of the Functions host was answered.
 async fn first_answers(roomkey: &Roomkey, count: usize, body: Value) -> Vec<Answer> {
-    assert_eq!(client().get(&roomkey.url).send().await.unwrap().status(), 204);
+    assert_eq!(
+        client().get(&roomkey.url).send().await.unwrap().status(),
+        204
+    );
     let began = Stopwatch::start();
     let answers = join_all((0..count).map(|_| mint(roomkey, &body))).await;
     let took = began.elapsed();
-    println!("{count} first requests: {} ms, aimed at {} ms", took.as_millis(), TARGET.as_millis());
+    println!(
+        "{count} first requests: {} ms, aimed at {} ms",
+        took.as_millis(),
+        TARGET.as_millis()
+    );
     assert!(took < BOUND, "{took:?}");
     answers
 }
@@ -58,26 +79,43 @@ async fn forty_first_requests_share_one_read_of_the_vault() {
     let azure = slow_azure().await;
     let roomkey = with_livekit_in(&azure);
     let answers = first_answers(&roomkey, 40, any_room()).await;
-    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
-    let reads = (azure.reads("livekit-api-key").await, azure.reads("livekit-api-secret").await);
+    assert!(
+        answers.iter().all(|answer| answer.status == 200),
+        "{answers:?}"
+    );
+    let reads = (
+        azure.reads("livekit-api-key").await,
+        azure.reads("livekit-api-secret").await,
+    );
     assert_eq!((reads, azure.identity_requests().await), ((1, 1), 1));
 }
 
 #[tokio::test]
 async fn forty_first_mints_share_one_token_of_entra() {
     let (azure, fake) = (slow_azure().await, FakeRealtime::start());
-    let identity = azure.settings().into_iter().filter(|(name, _)| *name != "KEY_VAULT_URL");
-    let settings: Vec<_> = identity.chain(fake.azure_settings()).chain([("ROOMKEY_REALTIME_RATE_LIMIT", "off")]).collect();
+    let identity = azure
+        .settings()
+        .into_iter()
+        .filter(|(name, _)| *name != "KEY_VAULT_URL");
+    let settings: Vec<_> = identity
+        .chain(fake.azure_settings())
+        .chain([("ROOMKEY_REALTIME_RATE_LIMIT", "off")])
+        .collect();
     let roomkey = bare(&settings);
     let answers = first_answers(&roomkey, 40, json!({})).await;
-    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| answer.status == 200),
+        "{answers:?}"
+    );
     assert_eq!(azure.identity_requests().await, 1);
 }
 
 #[tokio::test]
 async fn the_first_mint_with_a_key_from_the_vault_is_served() {
     let (azure, fake) = (slow_azure().await, FakeRealtime::start());
-    azure.set("azure-openai-key", crate::fake_realtime::API_KEY).await;
+    azure
+        .set("azure-openai-key", crate::fake_realtime::API_KEY)
+        .await;
     let key = [("AZURE_OPENAI_API_KEY_SECRET_NAME", "azure-openai-key")];
     let roomkey = bare(&[&azure.settings()[..], &fake.azure_settings(), &key].concat());
     let answers = first_answers(&roomkey, 1, json!({})).await;
@@ -91,7 +129,10 @@ async fn the_first_signed_in_callers_are_served() {
     let roomkey = cold_roomkey(&provider, &[("ROOMKEY_RATE_LIMIT", "off")]);
     let body = any_room();
     let answers = join_all((0..40).map(|_| ask(&roomkey, &bearer, &body))).await;
-    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| answer.status == 200),
+        "{answers:?}"
+    );
     assert_eq!(provider.key_fetches().await, 1);
 }
 
@@ -100,7 +141,10 @@ async fn after_a_failed_first_read_nobody_waits() {
     let azure = slow_azure().await;
     azure.order_vault(json!({ "status": 403 })).await;
     let roomkey = with_livekit_in(&azure);
-    assert_eq!(mint(&roomkey, &any_room()).await.verdict(), (503, "secret_unavailable"));
+    assert_eq!(
+        mint(&roomkey, &any_room()).await.verdict(),
+        (503, "secret_unavailable")
+    );
     azure.order_vault(json!({ "how": "hang" })).await;
     let began = Stopwatch::start();
     for _ in 0..20 {
@@ -108,7 +152,11 @@ async fn after_a_failed_first_read_nobody_waits() {
         assert_eq!(answer.verdict(), (503, "secret_unavailable"));
         assert!(answer.number("retry-after") >= 1);
     }
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -119,5 +167,9 @@ async fn a_vault_that_hangs_keeps_the_first_request_waiting_3_s_and_no_longer() 
     let began = Stopwatch::start();
     let answer = mint(&roomkey, &any_room()).await;
     assert_eq!(answer.verdict(), (503, "secret_unavailable"));
-    assert!((2..5).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        (2..5).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
 }

@@ -1,4 +1,5 @@
-//! A fake that runs as a program of its own: how it is started, and told what to do. `peers/js/on_command.mjs` is its other half.
+//! A fake that runs as a program of its own: how it is started, and told what to do.
+//! `peers/js/on_command.mjs` is its other half.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +16,8 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Starts a script of the peers' and reads so many lines that it says before the URL of its controls.
+    /// Starts a script of the peers' and reads so many lines that it says before the URL of its
+    /// controls.
     pub fn start<const LINES: usize>(script: &str, arguments: &[&str]) -> (Self, [String; LINES]) {
         let mut child = Command::new("node")
             .arg(tool("tests/real/peers/js").join(script))
@@ -25,7 +27,12 @@ impl Fake {
             .spawn()
             .unwrap_or_else(|error| panic!("node: {error}; `make tools` says what the tests need"));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut line = || lines.next().unwrap_or_else(|| panic!("{script} ended before it served")).unwrap();
+        let mut line = || {
+            lines
+                .next()
+                .unwrap_or_else(|| panic!("{script} ended before it served"))
+                .unwrap()
+        };
         let said = std::array::from_fn(|_| line());
         let controls = line();
         (Self { child, controls }, said)
@@ -38,7 +45,12 @@ impl Fake {
 
     /// Calls a control and returns its answer.
     pub async fn control(&self, control: &str, parameters: &Value) -> Value {
-        let answer = client().post(format!("{}/{control}", self.controls)).json(parameters).send().await.unwrap();
+        let answer = client()
+            .post(format!("{}/{control}", self.controls))
+            .json(parameters)
+            .send()
+            .await
+            .unwrap();
         let (status, body) = (answer.status(), answer.json::<Value>().await.unwrap());
         assert_eq!(status, 200, "{control}: {body}");
         body

@@ -1,4 +1,5 @@
-//! A fake managed identity and Key Vault, and what they can be told to do: `peers/js/fake_azure.mjs`.
+//! A fake managed identity and Key Vault, and what they can be told to do:
+//! `peers/js/fake_azure.mjs`.
 
 use std::time::Duration;
 
@@ -30,8 +31,15 @@ impl FakeAzure {
     /// Starts both with an empty vault.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (fake, [vault, identity, authority]) = Fake::start("fake_azure.mjs", &[folder.path().to_str().unwrap()]);
-        Self { fake, vault, identity, authority, _folder: folder }
+        let (fake, [vault, identity, authority]) =
+            Fake::start("fake_azure.mjs", &[folder.path().to_str().unwrap()]);
+        Self {
+            fake,
+            vault,
+            identity,
+            authority,
+            _folder: folder,
+        }
     }
 
     /// The settings by which roomkey reads this vault with this identity.
@@ -51,12 +59,16 @@ impl FakeAzure {
 
     /// A new version of a secret.
     pub async fn set(&self, name: &str, value: &str) {
-        self.fake.control("set", &json!({ "name": name, "value": value })).await;
+        self.fake
+            .control("set", &json!({ "name": name, "value": value }))
+            .await;
     }
 
     /// Switches a secret off, which is a version of its own.
     pub async fn disable(&self, name: &str) {
-        self.fake.control("set", &json!({ "name": name, "enabled": false })).await;
+        self.fake
+            .control("set", &json!({ "name": name, "enabled": false }))
+            .await;
     }
 
     /// What the vault does with requests that have a token; `{}`: as usual.
@@ -81,7 +93,9 @@ impl FakeAzure {
 
     /// How often a secret was asked for with a token.
     pub async fn reads(&self, name: &str) -> u64 {
-        self.fake.counts().await["secrets"][name].as_u64().unwrap_or(0)
+        self.fake.counts().await["secrets"][name]
+            .as_u64()
+            .unwrap_or(0)
     }
 
     /// Waits until a secret was asked for so many times in all.
@@ -89,7 +103,11 @@ impl FakeAzure {
         let parameters = json!({ "name": name, "reads": reads });
         let asked = self.fake.control("await", &parameters);
         let in_time = tokio::time::timeout(PATIENCE, asked).await;
-        assert!(in_time.is_ok(), "{name} is not read {reads} times but {}", self.reads(name).await);
+        assert!(
+            in_time.is_ok(),
+            "{name} is not read {reads} times but {}",
+            self.reads(name).await
+        );
     }
 
     /// How often the identity endpoint was asked.

@@ -1,4 +1,5 @@
-//! A fake of both vendors' Realtime services, and what it can be told to do: `peers/js/fake_realtime.mjs`.
+//! A fake of both vendors' Realtime services, and what it can be told to do:
+//! `peers/js/fake_realtime.mjs`.
 
 use serde_json::{Value, json};
 
@@ -26,17 +27,27 @@ impl FakeRealtime {
     pub fn start() -> Self {
         let (fake, [url]) = Fake::start("fake_realtime.mjs", &[]);
         let openai_url = format!("{url}/v1");
-        Self { fake, url, openai_url }
+        Self {
+            fake,
+            url,
+            openai_url,
+        }
     }
 
     /// The settings by which roomkey mints at its Azure side, but for the credential.
     pub fn azure_settings(&self) -> [(&'static str, &str); 2] {
-        [("AZURE_OPENAI_ENDPOINT", &self.url), ("AZURE_OPENAI_DEPLOYMENT", DEPLOYMENT)]
+        [
+            ("AZURE_OPENAI_ENDPOINT", &self.url),
+            ("AZURE_OPENAI_DEPLOYMENT", DEPLOYMENT),
+        ]
     }
 
     /// The settings by which roomkey mints at its OpenAI side, but for the credential.
     pub fn openai_settings(&self) -> [(&'static str, &str); 2] {
-        [("OPENAI_BASE_URL", &self.openai_url), ("ROOMKEY_OPENAI_MODEL", MODEL)]
+        [
+            ("OPENAI_BASE_URL", &self.openai_url),
+            ("ROOMKEY_OPENAI_MODEL", MODEL),
+        ]
     }
 
     /// The URL of its controls.
@@ -54,7 +65,8 @@ impl FakeRealtime {
         self.fake.control("mint", &order).await;
     }
 
-    /// One of its counters: `asked`, `mints`, `models`, `refused`, `others`, `connections`, `abandoned`.
+    /// One of its counters: `asked`, `mints`, `models`, `refused`, `others`, `connections`,
+    /// `abandoned`.
     pub async fn count(&self, counter: &str) -> u64 {
         self.fake.counts().await[counter].as_u64().unwrap()
     }

@@ -20,7 +20,12 @@ pub fn assert_absent(texts: &[&str], outputs: &[&str]) {
     for output in outputs {
         let output = output.to_lowercase();
         for text in texts {
-            assert!(!forms(text).iter().any(|form| output.contains(&form.to_lowercase())), "{text} stands in {output}");
+            assert!(
+                !forms(text)
+                    .iter()
+                    .any(|form| output.contains(&form.to_lowercase())),
+                "{text} stands in {output}"
+            );
         }
     }
 }
@@ -30,7 +35,10 @@ fn a_leak_is_found_in_each_of_its_forms() {
     let text = "a-canary-0123";
     for form in forms(text) {
         let output = format!("before {form} after");
-        assert!(std::panic::catch_unwind(|| assert_absent(&[text], &["nothing", &output])).is_err(), "{form}");
+        assert!(
+            std::panic::catch_unwind(|| assert_absent(&[text], &["nothing", &output])).is_err(),
+            "{form}"
+        );
     }
     assert_absent(&[text], &["nothing"]);
 }

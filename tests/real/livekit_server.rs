@@ -15,8 +15,14 @@ async fn real_livekit_server_refuses_tampered_expired_and_foreign_tokens() {
     assert_eq!(server.validate(&good).await.0, 200);
     for (token, why) in [
         (tampered(&good), "tampered"),
-        (signed(API_KEY, API_SECRET, -90), "expired, past the minute of leeway"),
-        (signed(API_KEY, "another-throw-away-secret-of-32-bytes", 600), "foreign secret"),
+        (
+            signed(API_KEY, API_SECRET, -90),
+            "expired, past the minute of leeway",
+        ),
+        (
+            signed(API_KEY, "another-throw-away-secret-of-32-bytes", 600),
+            "foreign secret",
+        ),
         (signed("APIforeign", API_SECRET, 600), "foreign key"),
     ] {
         assert_eq!(server.validate(&token).await.0, 401, "{why}");
@@ -25,14 +31,20 @@ async fn real_livekit_server_refuses_tampered_expired_and_foreign_tokens() {
 
 #[tokio::test]
 async fn real_livekit_server_accepts_the_tokens_of_both_routes() {
-    let (server, roomkey) = (LiveKitServer::start().await, roomkey(&[("ROOMKEY_AGENTS", "notes")]));
+    let (server, roomkey) = (
+        LiveKitServer::start().await,
+        roomkey(&[("ROOMKEY_AGENTS", "notes")]),
+    );
     for (path, body) in [
         ("/api/token", json!({ "roomName": "standup-42" })),
         (
             "/api/token",
             json!({ "roomName": "standup-42", "role": "speaker", "participantIdentity": "alice", "participantName": "Älice 👋" }),
         ),
-        ("/api/token", json!({ "roomName": "standup-42", "role": "listener", "expirationSeconds": 60 })),
+        (
+            "/api/token",
+            json!({ "roomName": "standup-42", "role": "listener", "expirationSeconds": 60 }),
+        ),
         ("/api/connection-details", json!({})),
         (
             "/api/connection-details",
@@ -40,14 +52,23 @@ async fn real_livekit_server_accepts_the_tokens_of_both_routes() {
         ),
     ] {
         let token = token(&roomkey, path, &body).await;
-        assert_eq!(server.validate(&token).await, (200, "success".to_owned()), "{path} {body}");
+        assert_eq!(
+            server.validate(&token).await,
+            (200, "success".to_owned()),
+            "{path} {body}"
+        );
     }
 }
 
 #[tokio::test]
 async fn real_livekit_server_gives_a_join_token_no_admin_call() {
     let (server, roomkey) = (LiveKitServer::start().await, roomkey(&[]));
-    let token = token(&roomkey, "/api/token", &json!({ "roomName": "standup-42", "participantIdentity": "alice" })).await;
+    let token = token(
+        &roomkey,
+        "/api/token",
+        &json!({ "roomName": "standup-42", "participantIdentity": "alice" }),
+    )
+    .await;
     let in_room = json!({ "room": "standup-42" });
     let on_alice = json!({ "room": "standup-42", "identity": "alice" });
     for (method, body) in [
@@ -62,14 +83,23 @@ async fn real_livekit_server_gives_a_join_token_no_admin_call() {
         ("UpdateRoomMetadata", &in_room),
     ] {
         let url = format!("{}/twirp/livekit.RoomService/{method}", server.url);
-        let answer = client().post(url).bearer_auth(&token).json(body).send().await.unwrap();
+        let answer = client()
+            .post(url)
+            .bearer_auth(&token)
+            .json(body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 401, "{method}");
     }
 }
 
 /// Joins with a token and reads what the server says first.
 async fn join(server: &LiveKitServer, token: &str, extra: &str) -> JoinResponse {
-    let url = format!("{}/rtc?access_token={token}{extra}", server.url.replace("http", "ws"));
+    let url = format!(
+        "{}/rtc?access_token={token}{extra}",
+        server.url.replace("http", "ws")
+    );
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let first = socket.next().await.unwrap().unwrap();
     match SignalResponse::decode(first.into_data()).unwrap().message {
@@ -86,20 +116,59 @@ async fn real_livekit_server_joins_the_room_that_was_asked_for() {
     let joined = join(&server, &speaker, "&room=room-b").await;
     assert_eq!(joined.room.unwrap().name, "room-a");
     let alice = joined.participant.unwrap();
-    assert_eq!((alice.identity.as_str(), alice.name.as_str()), ("alice", "Alice"));
+    assert_eq!(
+        (alice.identity.as_str(), alice.name.as_str()),
+        ("alice", "Alice")
+    );
     let permission = alice.permission.unwrap();
-    assert_eq!((permission.can_publish, permission.can_subscribe, permission.can_publish_data), (true, true, false));
-    assert_eq!(permission.can_publish_sources, [livekit_protocol::TrackSource::Microphone as i32]);
+    assert_eq!(
+        (
+            permission.can_publish,
+            permission.can_subscribe,
+            permission.can_publish_data
+        ),
+        (true, true, false)
+    );
+    assert_eq!(
+        permission.can_publish_sources,
+        [livekit_protocol::TrackSource::Microphone as i32]
+    );
 
-    let listener = token(&roomkey, "/api/token", &json!({ "roomName": "room-a", "role": "listener" })).await;
-    let permission = join(&server, &listener, "").await.participant.unwrap().permission.unwrap();
-    assert_eq!((permission.can_publish, permission.can_subscribe, permission.can_publish_data), (false, true, false));
+    let listener = token(
+        &roomkey,
+        "/api/token",
+        &json!({ "roomName": "room-a", "role": "listener" }),
+    )
+    .await;
+    let permission = join(&server, &listener, "")
+        .await
+        .participant
+        .unwrap()
+        .permission
+        .unwrap();
+    assert_eq!(
+        (
+            permission.can_publish,
+            permission.can_subscribe,
+            permission.can_publish_data
+        ),
+        (false, true, false)
+    );
 
     let body = json!({ "room_name": "room-c", "participant_metadata": "m", "participant_attributes": { "k": "v" } });
-    let joined = join(&server, &token(&roomkey, "/api/connection-details", &body).await, "").await;
+    let joined = join(
+        &server,
+        &token(&roomkey, "/api/connection-details", &body).await,
+        "",
+    )
+    .await;
     let participant = joined.participant.unwrap();
     assert_eq!(
-        (joined.room.unwrap().name.as_str(), participant.metadata.as_str(), participant.attributes["k"].as_str()),
+        (
+            joined.room.unwrap().name.as_str(),
+            participant.metadata.as_str(),
+            participant.attributes["k"].as_str()
+        ),
         ("room-c", "m", "v")
     );
 }

@@ -1,7 +1,12 @@
-//! Against real parts: LiveKit's server, its three server SDKs and its browser client, an identity provider and Redis; and against fakes
-//! of Azure and of Realtime services, which Microsoft's and OpenAI's own SDKs are run against too.
-//! `make tools` installs them.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+//! Against real parts: LiveKit's server, its three server SDKs and its browser client, an identity
+//! provider and Redis; and against fakes of Azure and of Realtime services, which Microsoft's and
+//! OpenAI's own SDKs are run against too. `make tools` installs them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
 mod callers;
 mod callers_refused;
@@ -15,7 +20,10 @@ mod openid_provider;
 mod outages;
 mod peers;
 #[path = "../process.rs"]
-#[expect(dead_code, reason = "how a program ends is the black-box tests' business")]
+#[expect(
+    dead_code,
+    reason = "how a program ends is the black-box tests' business"
+)]
 mod process;
 mod proxies;
 mod realtime;

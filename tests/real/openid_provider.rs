@@ -43,8 +43,17 @@ impl OpenIdProvider {
             .spawn()
             .unwrap_or_else(|error| panic!("node: {error}; `make tools` says what the tests need"));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut line = || lines.next().unwrap_or_else(|| panic!("the provider ended before it served")).unwrap();
-        Self { child, issuer: line(), controls: line() }
+        let mut line = || {
+            lines
+                .next()
+                .unwrap_or_else(|| panic!("the provider ended before it served"))
+                .unwrap()
+        };
+        Self {
+            child,
+            issuer: line(),
+            controls: line(),
+        }
     }
 
     /// A token for a user, with whatever other claims it shall have.
@@ -55,15 +64,30 @@ impl OpenIdProvider {
 
     /// A token for a program, asked for as any program would.
     pub async fn client_credentials(&self) -> String {
-        let form = format!("grant_type=client_credentials&client_id=demo&client_secret=demo-secret&scope={SCOPE}");
-        let request = client().post(format!("{}/token", self.issuer)).header("content-type", "application/x-www-form-urlencoded");
-        let answer: Value = request.body(form).send().await.unwrap().json().await.unwrap();
-        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        let form = format!(
+            "grant_type=client_credentials&client_id=demo&client_secret=demo-secret&scope={SCOPE}"
+        );
+        let request = client()
+            .post(format!("{}/token", self.issuer))
+            .header("content-type", "application/x-www-form-urlencoded");
+        let answer: Value = request
+            .body(form)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        answer["access_token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .to_owned()
     }
 
     /// A token with any header and claims; `null` takes one of a good token's away.
     pub async fn signed(&self, header: Value, claims: Value) -> String {
-        self.issued("sign", &json!({ "header": header, "claims": claims })).await
+        self.issued("sign", &json!({ "header": header, "claims": claims }))
+            .await
     }
 
     /// A good token but for its signature, which is of a key that nobody publishes.
@@ -92,21 +116,36 @@ impl OpenIdProvider {
 
     /// How often its keys were asked for.
     pub async fn key_fetches(&self) -> u64 {
-        self.control("counts", &json!({})).await["keys"].as_u64().unwrap()
+        self.control("counts", &json!({})).await["keys"]
+            .as_u64()
+            .unwrap()
     }
 
     /// How often it was asked for anything.
     pub async fn requests(&self) -> u64 {
         let counts = self.control("counts", &json!({})).await;
-        counts.as_object().unwrap().values().filter_map(Value::as_u64).sum()
+        counts
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_u64)
+            .sum()
     }
 
     async fn issued(&self, control: &str, parameters: &Value) -> String {
-        self.control(control, parameters).await["token"].as_str().unwrap().to_owned()
+        self.control(control, parameters).await["token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     async fn control(&self, control: &str, parameters: &Value) -> Value {
-        let answer = client().post(format!("{}/{control}", self.controls)).json(parameters).send().await.unwrap();
+        let answer = client()
+            .post(format!("{}/{control}", self.controls))
+            .json(parameters)
+            .send()
+            .await
+            .unwrap();
         let (status, body) = (answer.status(), answer.json::<Value>().await.unwrap());
         assert_eq!(status, 200, "{control}: {body}");
         body
@@ -124,28 +163,47 @@ impl Drop for OpenIdProvider {
 async fn the_provider_signs_counts_turns_its_keys_and_fails_as_the_tests_rely_on() {
     let provider = OpenIdProvider::start();
     let url = format!("{}/jwks", provider.issuer);
-    let published = async || -> Option<Value> { client().get(&url).send().await.ok()?.json().await.ok() };
+    let published =
+        async || -> Option<Value> { client().get(&url).send().await.ok()?.json().await.ok() };
     let verified = async |token: &str| -> Option<Value> {
         let keys: JwkSet = serde_json::from_value(published().await?).unwrap();
         let header = jsonwebtoken::decode_header(token).unwrap();
         let key = DecodingKey::from_jwk(keys.find(&header.kid?)?).unwrap();
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_audience(&[AUDIENCE]);
-        Some(jsonwebtoken::decode::<Value>(token, &key, &validation).ok()?.claims)
+        Some(
+            jsonwebtoken::decode::<Value>(token, &key, &validation)
+                .ok()?
+                .claims,
+        )
     };
 
     let old = provider.token("alice", json!({ "roles": ["a"] })).await;
     let claims = verified(&old).await.unwrap();
-    assert_eq!((&claims["sub"], &claims["scope"], &claims["roles"]), (&json!("alice"), &json!(SCOPE), &json!(["a"])));
-    assert_eq!(verified(&provider.client_credentials().await).await.unwrap()["sub"], "demo");
-    assert_eq!(verified(&provider.signed(json!({}), json!({ "exp": 1 })).await).await, None);
+    assert_eq!(
+        (&claims["sub"], &claims["scope"], &claims["roles"]),
+        (&json!("alice"), &json!(SCOPE), &json!(["a"]))
+    );
+    assert_eq!(
+        verified(&provider.client_credentials().await)
+            .await
+            .unwrap()["sub"],
+        "demo"
+    );
+    assert_eq!(
+        verified(&provider.signed(json!({}), json!({ "exp": 1 })).await).await,
+        None
+    );
     assert_eq!(verified(&provider.signed_by_another().await).await, None);
 
     provider.rotate(true).await;
     assert!(verified(&old).await.is_some());
     provider.rotate(false).await;
     assert_eq!(verified(&old).await, None);
-    assert_eq!((provider.key_fetches().await, provider.requests().await), (6, 7));
+    assert_eq!(
+        (provider.key_fetches().await, provider.requests().await),
+        (6, 7)
+    );
 
     provider.stop(Outage::Reset).await;
     assert_eq!(published().await, None);

@@ -1,4 +1,5 @@
-//! The provider turns its keys, goes away and comes back; strangers try to make roomkey ask for keys.
+//! The provider turns its keys, goes away and comes back; strangers try to make roomkey ask for
+//! keys.
 
 use std::time::Duration;
 
@@ -19,7 +20,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 async fn a_new_key_costs_one_fetch_and_the_old_one_still_counts() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
-    let old = [provider.token("alice", json!({})).await, provider.token("alice", json!({})).await];
+    let old = [
+        provider.token("alice", json!({})).await,
+        provider.token("alice", json!({})).await,
+    ];
     assert_eq!(ask(&roomkey, &old[0], &any_room()).await.status, 200);
     let fetched = provider.key_fetches().await;
 
@@ -31,7 +35,10 @@ async fn a_new_key_costs_one_fetch_and_the_old_one_still_counts() {
     }
     assert_eq!(provider.key_fetches().await, fetched + 1);
     for bearer in &old {
-        assert_eq!(ask(&roomkey, bearer, &any_room()).await.verdict(), (200, ""));
+        assert_eq!(
+            ask(&roomkey, bearer, &any_room()).await.verdict(),
+            (200, "")
+        );
     }
     assert_eq!(provider.key_fetches().await, fetched + 1);
 }
@@ -39,7 +46,8 @@ async fn a_new_key_costs_one_fetch_and_the_old_one_still_counts() {
 #[tokio::test]
 async fn fault_20_a_thousand_tokens_with_unknown_keys_cause_one_fetch_at_most() {
     let provider = OpenIdProvider::start();
-    // Each from an address of its own, so that no limit on failures stands in front of what is tested.
+    // Each from an address of its own, so that no limit on failures stands in front of what is
+    // tested.
     let roomkey = roomkey(&provider, &[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32")]).await;
     let good = provider.token("alice", json!({})).await;
     assert_eq!(ask(&roomkey, &good, &any_room()).await.status, 200);
@@ -48,9 +56,12 @@ async fn fault_20_a_thousand_tokens_with_unknown_keys_cause_one_fetch_at_most() 
     let (_, rest) = good.split_once('.').unwrap();
     for batch in 0..20_u8 {
         let answers = join_all((0..50_u8).map(|index| {
-            let header = json!({ "alg": "RS256", "typ": "at+jwt", "kid": format!("key-{batch}-{index}") }).to_string();
+            let header =
+                json!({ "alg": "RS256", "typ": "at+jwt", "kid": format!("key-{batch}-{index}") })
+                    .to_string();
             let bearer = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
-            let request = asking(&roomkey, &any_room()).header("x-forwarded-for", format!("198.18.{batch}.{index}"));
+            let request = asking(&roomkey, &any_room())
+                .header("x-forwarded-for", format!("198.18.{batch}.{index}"));
             Answer::to(request.bearer_auth(bearer))
         }));
         for answer in answers.await {
@@ -66,12 +77,23 @@ async fn fault_22_with_keys_at_hand_an_outage_of_the_provider_goes_unnoticed() {
     for outage in [Outage::Reset, Outage::Hang] {
         let provider = OpenIdProvider::start();
         let roomkey = roomkey(&provider, &[]).await;
-        let (seen, unseen) = (provider.token("alice", json!({})).await, provider.token("bob", json!({})).await);
+        let (seen, unseen) = (
+            provider.token("alice", json!({})).await,
+            provider.token("bob", json!({})).await,
+        );
         let foreign = provider.signed_by_another().await;
         assert_eq!(ask(&roomkey, &seen, &any_room()).await.status, 200);
         provider.stop(outage).await;
-        for (bearer, expected) in [(&seen, (200, "")), (&unseen, (200, "")), (&foreign, (401, "unauthenticated"))] {
-            assert_eq!(ask(&roomkey, bearer, &any_room()).await.verdict(), expected, "{outage:?}");
+        for (bearer, expected) in [
+            (&seen, (200, "")),
+            (&unseen, (200, "")),
+            (&foreign, (401, "unauthenticated")),
+        ] {
+            assert_eq!(
+                ask(&roomkey, bearer, &any_room()).await.verdict(),
+                expected,
+                "{outage:?}"
+            );
         }
     }
 }
@@ -80,22 +102,39 @@ async fn fault_22_with_keys_at_hand_an_outage_of_the_provider_goes_unnoticed() {
 async fn fault_22_without_keys_nobody_gets_a_token_until_the_provider_is_there() {
     for outage in [Outage::Reset, Outage::Hang] {
         let provider = OpenIdProvider::start();
-        let (good, foreign) = (provider.token("alice", json!({})).await, provider.signed_by_another().await);
+        let (good, foreign) = (
+            provider.token("alice", json!({})).await,
+            provider.signed_by_another().await,
+        );
         provider.stop(outage).await;
         let roomkey = cold_roomkey(&provider, &[("ROOMKEY_RATE_LIMIT", "off")]);
         for bearer in [&good, &foreign] {
             let asked = Stopwatch::start();
             let answer = ask(&roomkey, bearer, &any_room()).await;
-            assert_eq!((answer.verdict(), &answer.body["retryable"]), ((503, "auth_unavailable"), &json!(true)), "{outage:?}");
+            assert_eq!(
+                (answer.verdict(), &answer.body["retryable"]),
+                ((503, "auth_unavailable"), &json!(true)),
+                "{outage:?}"
+            );
             assert!(answer.number("retry-after") >= 1);
-            assert!(asked.elapsed() < Duration::from_secs(5), "{outage:?}: {:?}", asked.elapsed());
+            assert!(
+                asked.elapsed() < Duration::from_secs(5),
+                "{outage:?}: {:?}",
+                asked.elapsed()
+            );
         }
         // Whoever brings nothing is told so, whatever the provider does.
-        assert_eq!(Answer::to(asking(&roomkey, &any_room())).await.verdict(), (401, "unauthenticated"));
+        assert_eq!(
+            Answer::to(asking(&roomkey, &any_room())).await.verdict(),
+            (401, "unauthenticated")
+        );
 
         provider.resume().await;
         healed(&roomkey, &good).await;
-        assert_eq!(ask(&roomkey, &foreign, &any_room()).await.verdict(), (401, "unauthenticated"));
+        assert_eq!(
+            ask(&roomkey, &foreign, &any_room()).await.verdict(),
+            (401, "unauthenticated")
+        );
         assert!(metric(&roomkey, "roomkey_oidc_keys_age_seconds").await < PATIENCE.as_secs_f64());
     }
 }
@@ -106,7 +145,10 @@ async fn two_hundred_callers_at_a_cold_start_share_one_fetch_and_are_served() {
     let roomkey = cold_roomkey(&provider, &[("ROOMKEY_RATE_LIMIT", "off")]);
     let (bearer, body) = (provider.token("alice", json!({})).await, any_room());
     let answers = join_all((0..200).map(|_| ask(&roomkey, &bearer, &body))).await;
-    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| answer.status == 200),
+        "{answers:?}"
+    );
     assert_eq!(provider.key_fetches().await, 1);
 }
 

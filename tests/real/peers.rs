@@ -21,11 +21,15 @@ pub const API_SECRET: &str = "a-throw-away-secret-of-32-bytes-or-more";
 /// An installed tool.
 pub fn tool(path: &str) -> PathBuf {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    assert!(tool.exists(), "{path} is missing: `make tools` installs it, and `make test` does that first");
+    assert!(
+        tool.exists(),
+        "{path} is missing: `make tools` installs it, and `make test` does that first"
+    );
     tool
 }
 
-/// A LiveKit server of this test's own. It listens on loopback addresses only and ends with the test.
+/// A LiveKit server of this test's own. It listens on loopback addresses only and ends with the
+/// test.
 pub struct LiveKitServer {
     child: Child,
     pub url: String,
@@ -35,7 +39,8 @@ pub struct LiveKitServer {
 impl LiveKitServer {
     /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
-        // The server cannot be handed a socket, and a port that was free a moment ago may be taken now: then another one.
+        // The server cannot be handed a socket, and a port that was free a moment ago may be taken
+        // now: then another one.
         for _ in 0..5 {
             if let Some(server) = Self::try_start().await {
                 return server;
@@ -45,8 +50,16 @@ impl LiveKitServer {
     }
 
     async fn try_start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let udp_port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let udp_port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("livekit.yaml");
         let text = format!(
@@ -57,21 +70,40 @@ impl LiveKitServer {
         std::fs::write(&config, text).unwrap();
         // What it says of an error goes to the test's own stderr.
         let mut command = Command::new(tool("target/tools/bin/livekit-server"));
-        let child = command.arg("--config").arg(&config).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let mut server = Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder };
+        let child = command
+            .arg("--config")
+            .arg(&config)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut server = Self {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+            _folder: folder,
+        };
         let began = Stopwatch::start();
         while client().get(&server.url).send().await.is_err() {
             if server.child.try_wait().unwrap().is_some() {
                 return None;
             }
-            assert!(began.elapsed() < Duration::from_mins(1), "livekit-server does not answer");
+            assert!(
+                began.elapsed() < Duration::from_mins(1),
+                "livekit-server does not answer"
+            );
         }
         Some(server)
     }
 
     /// The server's own word on a token: what a join would be told, without a join.
     pub async fn validate(&self, token: &str) -> (u16, String) {
-        let answer = client().get(format!("{}/rtc/validate", self.url)).bearer_auth(token).send().await.unwrap();
+        let answer = client()
+            .get(format!("{}/rtc/validate", self.url))
+            .bearer_auth(token)
+            .send()
+            .await
+            .unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 }
@@ -92,19 +124,39 @@ pub fn roomkey(settings: &[(&str, &str)]) -> Roomkey {
         ("LIVEKIT_API_SECRET", API_SECRET),
         ("ROOMKEY_CALLER_AUTH", "anonymous"),
     ];
-    Roomkey::start(Path::new(env!("CARGO_BIN_EXE_roomkey")), Path::new(env!("CARGO_MANIFEST_DIR")), &[&base, settings].concat())
+    Roomkey::start(
+        Path::new(env!("CARGO_BIN_EXE_roomkey")),
+        Path::new(env!("CARGO_MANIFEST_DIR")),
+        &[&base, settings].concat(),
+    )
 }
 
 /// Asks roomkey for a token.
 pub async fn token(roomkey: &Roomkey, path: &str, body: &Value) -> String {
-    let answer: Value = client().post(format!("{}{path}", roomkey.url)).json(body).send().await.unwrap().json().await.unwrap();
+    let answer: Value = client()
+        .post(format!("{}{path}", roomkey.url))
+        .json(body)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     let token = answer.get("token").or(answer.get("participant_token"));
-    token.and_then(Value::as_str).unwrap_or_else(|| panic!("{answer}")).to_owned()
+    token
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("{answer}"))
+        .to_owned()
 }
 
-/// A token as roomkey signs it, with any key and any times: `expires_in` seconds from now, negative for the past.
+/// A token as roomkey signs it, with any key and any times: `expires_in` seconds from now, negative
+/// for the past.
 pub fn signed(api_key: &str, api_secret: &str, expires_in: i64) -> String {
-    let now = SystemClock.now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemClock
+        .now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let expires_at = now.saturating_add_signed(expires_in);
     let grant = JoinGrant {
         room_name: RoomName::parse("standup-42").unwrap(),
@@ -114,10 +166,21 @@ pub fn signed(api_key: &str, api_secret: &str, expires_in: i64) -> String {
         attachments: Attachments::default(),
     };
     let signer = Signer::new(api_key.into(), &api_secret.into());
-    let Ok(token) = signer.sign(&grant, Validity { issued_at: expires_at - 600, expires_at }, uuid::Uuid::nil()) else {
+    let Ok(token) = signer.sign(
+        &grant,
+        Validity {
+            issued_at: expires_at - 600,
+            expires_at,
+        },
+        uuid::Uuid::nil(),
+    ) else {
         panic!("a token could not be signed");
     };
-    serde_json::to_value(token).unwrap().as_str().unwrap().to_owned()
+    serde_json::to_value(token)
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// The same token with one claim changed and the signature left as it was.
@@ -128,7 +191,12 @@ pub fn tampered(token: &str) -> String {
     let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
     let changed = claims.replacen(r#""canPublishData":false"#, r#""canPublishData":true"#, 1);
     assert_ne!(claims, changed);
-    format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(changed), parts[2])
+    format!(
+        "{}.{}.{}",
+        parts[0],
+        URL_SAFE_NO_PAD.encode(changed),
+        parts[2]
+    )
 }
 
 /// Runs one of the peers' scripts with `input` on stdin and reads the JSON that it prints.
@@ -140,9 +208,20 @@ pub fn script(program: &str, arguments: &[&str], input: &str) -> Value {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}; `make tools` installs what the tests need"));
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        .unwrap_or_else(|error| {
+            panic!("{program}: {error}; `make tools` installs what the tests need")
+        });
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }

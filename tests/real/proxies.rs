@@ -29,11 +29,24 @@ fn proxy() -> (String, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn proxy_variables_are_ignored_for_every_upstream() {
     let (url, connections) = proxy();
-    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    let names = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ];
     let variables = names.map(|name| (name, url.as_str()));
-    let (azure, realtime, provider) = (FakeAzure::start(), FakeRealtime::start(), OpenIdProvider::start());
+    let (azure, realtime, provider) = (
+        FakeAzure::start(),
+        FakeRealtime::start(),
+        OpenIdProvider::start(),
+    );
     azure.set("livekit-api-key", "APIcanary").await;
-    azure.set("livekit-api-secret", "a-canary-secret-of-32-bytes-or-more").await;
+    azure
+        .set("livekit-api-secret", "a-canary-secret-of-32-bytes-or-more")
+        .await;
     azure.set("openai-key", fake_realtime::API_KEY).await;
     let settings = [
         ("LIVEKIT_URL", "wss://livekit.example.com"),
@@ -43,14 +56,21 @@ async fn proxy_variables_are_ignored_for_every_upstream() {
         ("ROOMKEY_OIDC_AUDIENCE", crate::openid_provider::AUDIENCE),
     ];
     // Azure's side of the fake gets an Entra token, OpenAI's a key from the vault.
-    let upstreams = [azure.settings().as_slice(), &realtime.azure_settings(), &realtime.openai_settings()].concat();
+    let upstreams = [
+        azure.settings().as_slice(),
+        &realtime.azure_settings(),
+        &realtime.openai_settings(),
+    ]
+    .concat();
     let roomkey = crate::realtime::bare(&[&settings[..], &upstreams, &variables].concat());
 
     let bearer = provider.token("alice", json!({})).await;
     let began = roomkey::clock::Stopwatch::start();
-    for body in
-        [json!({ "provider": "livekit", "roomName": "standup-42" }), json!({ "provider": "azure-openai" }), json!({ "provider": "openai" })]
-    {
+    for body in [
+        json!({ "provider": "livekit", "roomName": "standup-42" }),
+        json!({ "provider": "azure-openai" }),
+        json!({ "provider": "openai" }),
+    ] {
         loop {
             let answer = ask(&roomkey, &bearer, &body).await;
             if answer.status == 200 {
@@ -58,16 +78,27 @@ async fn proxy_variables_are_ignored_for_every_upstream() {
             }
             // Until the keys, the secrets and the token are there.
             assert_eq!(answer.status, 503, "{body} {answer:?}");
-            assert!(began.elapsed() < std::time::Duration::from_mins(1), "{body} {answer:?}");
+            assert!(
+                began.elapsed() < std::time::Duration::from_mins(1),
+                "{body} {answer:?}"
+            );
         }
     }
-    assert!(provider.requests().await > 0 && azure.identity_requests().await > 0 && azure.reads("openai-key").await > 0);
+    assert!(
+        provider.requests().await > 0
+            && azure.identity_requests().await > 0
+            && azure.reads("openai-key").await > 0
+    );
     assert_eq!(realtime.count("mints").await, 2);
     assert_eq!(connections.load(Ordering::SeqCst), 0);
 
     // The same variables lead another program there.
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "http://upstream.invalid/"]).env_clear().envs(variables).stdin(Stdio::null()).stderr(Stdio::null());
+    curl.args(["-sS", "http://upstream.invalid/"])
+        .env_clear()
+        .envs(variables)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
     assert!(!curl.status().unwrap().success());
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }

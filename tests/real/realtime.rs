@@ -1,4 +1,5 @@
-//! Client secrets of a Realtime upstream: what callers get when it serves, when it refuses and when it fails.
+//! Client secrets of a Realtime upstream: what callers get when it serves, when it refuses and when
+//! it fails.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -47,24 +48,52 @@ impl Vendor {
 
 /// roomkey with nothing but the given settings and the least that it needs beside them.
 pub fn bare(settings: &[(&str, &str)]) -> Roomkey {
-    let base = [("FUNCTIONS_CUSTOMHANDLER_PORT", "0"), ("ROOMKEY_CALLER_AUTH", "anonymous"), ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY)];
-    Roomkey::start(Path::new(env!("CARGO_BIN_EXE_roomkey")), Path::new(env!("CARGO_MANIFEST_DIR")), &[&base, settings].concat())
+    let base = [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
+        ("ROOMKEY_CALLER_AUTH", "anonymous"),
+        ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
+    ];
+    Roomkey::start(
+        Path::new(env!("CARGO_BIN_EXE_roomkey")),
+        Path::new(env!("CARGO_MANIFEST_DIR")),
+        &[&base, settings].concat(),
+    )
 }
 
 /// roomkey, minting at one vendor's side of the fake with its API key.
 pub fn roomkey(fake: &FakeRealtime, vendor: Vendor, settings: &[(&str, &str)]) -> Roomkey {
     match vendor {
-        Vendor::OpenAi => bare(&[&fake.openai_settings()[..], &[("OPENAI_API_KEY", API_KEY)], settings].concat()),
-        Vendor::Azure => bare(&[&fake.azure_settings()[..], &[("AZURE_OPENAI_API_KEY", API_KEY)], settings].concat()),
+        Vendor::OpenAi => bare(
+            &[
+                &fake.openai_settings()[..],
+                &[("OPENAI_API_KEY", API_KEY)],
+                settings,
+            ]
+            .concat(),
+        ),
+        Vendor::Azure => bare(
+            &[
+                &fake.azure_settings()[..],
+                &[("AZURE_OPENAI_API_KEY", API_KEY)],
+                settings,
+            ]
+            .concat(),
+        ),
     }
 }
 
 /// Asks for a token.
 pub async fn mint(roomkey: &Roomkey, body: &Value) -> Answer {
-    Answer::to(client().post(format!("{}/api/token", roomkey.url)).json(body)).await
+    Answer::to(
+        client()
+            .post(format!("{}/api/token", roomkey.url))
+            .json(body),
+    )
+    .await
 }
 
-/// All that roomkey has said: an answer with its headers, and what it wrote until it is stopped here.
+/// All that roomkey has said: an answer with its headers, and what it wrote until it is stopped
+/// here.
 fn outputs(roomkey: Roomkey, answer: &Answer) -> [String; 3] {
     let ended = roomkey.stop("TERM");
     [format!("{answer:?}"), ended.stdout, ended.stderr]
@@ -72,32 +101,89 @@ fn outputs(roomkey: Roomkey, answer: &Answer) -> [String; 3] {
 
 #[tokio::test]
 async fn a_realtime_token_is_a_secret_of_the_upstreams_and_where_the_browser_goes_with_it() {
-    for (vendor, calls) in [(Vendor::OpenAi, "/v1/realtime/calls"), (Vendor::Azure, "/openai/v1/realtime/calls?webrtcfilter=on")] {
+    for (vendor, calls) in [
+        (Vendor::OpenAi, "/v1/realtime/calls"),
+        (Vendor::Azure, "/openai/v1/realtime/calls?webrtcfilter=on"),
+    ] {
         let fake = FakeRealtime::start();
-        let roomkey = roomkey(&fake, vendor, &[("ROOMKEY_REALTIME_INSTRUCTIONS", "canary-of-the-instructions")]);
+        let roomkey = roomkey(
+            &fake,
+            vendor,
+            &[(
+                "ROOMKEY_REALTIME_INSTRUCTIONS",
+                "canary-of-the-instructions",
+            )],
+        );
         let before = SystemClock.now();
-        let answer = mint(&roomkey, &json!({ "roomName": "standup-42", "participantIdentity": "alice" })).await;
+        let answer = mint(
+            &roomkey,
+            &json!({ "roomName": "standup-42", "participantIdentity": "alice" }),
+        )
+        .await;
 
         assert_eq!(answer.status, 200, "{vendor:?}: {answer:?}");
-        let members: HashSet<_> = answer.body.as_object().unwrap().keys().map(String::as_str).collect();
-        let expected = ["provider", "token", "issuedAt", "expiresAt", "refreshAt", "sessionId", "model", "voice", "webrtcUrl"];
+        let members: HashSet<_> = answer
+            .body
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let expected = [
+            "provider",
+            "token",
+            "issuedAt",
+            "expiresAt",
+            "refreshAt",
+            "sessionId",
+            "model",
+            "voice",
+            "webrtcUrl",
+        ];
         assert_eq!(members, HashSet::from(expected), "{vendor:?}");
         let text = |name: &str| answer.body[name].as_str().unwrap();
-        assert!(text("token").starts_with("ek_") && text("sessionId").starts_with("sess_"), "{vendor:?}");
-        assert_eq!((text("provider"), text("model"), text("voice")), (vendor.provider(), vendor.model(), "marin"));
+        assert!(
+            text("token").starts_with("ek_") && text("sessionId").starts_with("sess_"),
+            "{vendor:?}"
+        );
+        assert_eq!(
+            (text("provider"), text("model"), text("voice")),
+            (vendor.provider(), vendor.model(), "marin")
+        );
         assert_eq!(text("webrtcUrl"), format!("{}{calls}", fake.url));
         assert_eq!(answer.header("cache-control"), "no-store");
         // RFC 3339 in one form and one zone: texts are in the order of the times.
-        assert!(*Rfc3339::of(before).to_string() <= *text("issuedAt") && text("issuedAt") <= text("refreshAt"), "{vendor:?}: {answer:?}");
-        assert!(text("refreshAt") < text("expiresAt"), "{vendor:?}: {answer:?}");
-        assert!(*text("expiresAt") <= *Rfc3339::of(SystemClock.now() + Duration::from_mins(1)).to_string(), "{vendor:?}: {answer:?}");
+        assert!(
+            *Rfc3339::of(before).to_string() <= *text("issuedAt")
+                && text("issuedAt") <= text("refreshAt"),
+            "{vendor:?}: {answer:?}"
+        );
+        assert!(
+            text("refreshAt") < text("expiresAt"),
+            "{vendor:?}: {answer:?}"
+        );
+        assert!(
+            *text("expiresAt")
+                <= *Rfc3339::of(SystemClock.now() + Duration::from_mins(1)).to_string(),
+            "{vendor:?}: {answer:?}"
+        );
 
         let asked = fake.last_mint().await;
-        assert_eq!(asked["body"]["expires_after"], json!({ "anchor": "created_at", "seconds": 60 }), "{vendor:?}");
-        assert_eq!(asked["body"]["session"]["instructions"], "canary-of-the-instructions", "{vendor:?}");
+        assert_eq!(
+            asked["body"]["expires_after"],
+            json!({ "anchor": "created_at", "seconds": 60 }),
+            "{vendor:?}"
+        );
+        assert_eq!(
+            asked["body"]["session"]["instructions"], "canary-of-the-instructions",
+            "{vendor:?}"
+        );
         let token = text("token").to_owned();
         let [shown, stdout, stderr] = outputs(roomkey, &answer);
-        assert_absent(&["canary-of-the-instructions", API_KEY], &[&shown, &stdout, &stderr]);
+        assert_absent(
+            &["canary-of-the-instructions", API_KEY],
+            &[&shown, &stdout, &stderr],
+        );
         assert_absent(&[&token], &[&stdout, &stderr]);
     }
 }
@@ -107,20 +193,32 @@ async fn a_plain_realtime_token_service_is_what_v1_token_looks_like() {
     let fake = FakeRealtime::start();
     let roomkey = roomkey(&fake, Vendor::Azure, &[]);
     let url = format!("{}/api/v1/token", roomkey.url);
-    for request in [client().post(&url), client().post(&url).json(&json!({ "voice": "cedar" }))] {
+    for request in [
+        client().post(&url),
+        client().post(&url).json(&json!({ "voice": "cedar" })),
+    ] {
         let answer = Answer::to(request).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(answer.body["token"].as_str().unwrap().starts_with("ek_"));
-        assert_eq!(answer.body["endpoint"], format!("{}/openai/v1/realtime/calls?webrtcfilter=on", fake.url));
+        assert_eq!(
+            answer.body["endpoint"],
+            format!("{}/openai/v1/realtime/calls?webrtcfilter=on", fake.url)
+        );
         assert!(answer.body["expiresAt"].is_string());
     }
-    assert_eq!(fake.last_mint().await["body"]["session"]["audio"]["output"]["voice"], "cedar");
+    assert_eq!(
+        fake.last_mint().await["body"]["session"]["audio"]["output"]["voice"],
+        "cedar"
+    );
 }
 
 #[tokio::test]
 async fn callers_may_choose_only_what_the_operator_lists_and_are_known_to_openai_by_a_hash() {
     let fake = FakeRealtime::start();
-    let settings = [("ROOMKEY_REALTIME_VOICES", "marin,cedar"), ("ROOMKEY_HASH_KEY", "a-hash-key-for-tests-only-0123456789")];
+    let settings = [
+        ("ROOMKEY_REALTIME_VOICES", "marin,cedar"),
+        ("ROOMKEY_HASH_KEY", "a-hash-key-for-tests-only-0123456789"),
+    ];
     let roomkey = roomkey(&fake, Vendor::OpenAi, &settings);
     for body in [
         json!({ "voice": "alloy" }),
@@ -132,18 +230,31 @@ async fn callers_may_choose_only_what_the_operator_lists_and_are_known_to_openai
         json!({ "provider": "azure-openai" }),
         json!({ "provider": "livekit", "roomName": "standup-42" }),
     ] {
-        assert_eq!(mint(&roomkey, &body).await.verdict(), (400, "invalid_request"), "{body}");
+        assert_eq!(
+            mint(&roomkey, &body).await.verdict(),
+            (400, "invalid_request"),
+            "{body}"
+        );
     }
     assert_eq!(fake.count("mints").await, 0);
 
     let mut identifiers = Vec::new();
     for _ in 0..2 {
-        assert_eq!(mint(&roomkey, &json!({ "voice": "cedar" })).await.status, 200);
+        assert_eq!(
+            mint(&roomkey, &json!({ "voice": "cedar" })).await.status,
+            200
+        );
         let headers = fake.last_mint().await["headers"].clone();
-        identifiers.push(headers["openai-safety-identifier"].as_str().unwrap_or_else(|| panic!("{headers}")).to_owned());
+        identifiers.push(
+            headers["openai-safety-identifier"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{headers}"))
+                .to_owned(),
+        );
     }
     assert_eq!(identifiers[0], identifiers[1]);
-    let is_hash = identifiers[0].len() == 32 && identifiers[0].bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hash =
+        identifiers[0].len() == 32 && identifiers[0].bytes().all(|byte| byte.is_ascii_hexdigit());
     assert!(is_hash, "{identifiers:?}");
 }
 
@@ -152,9 +263,21 @@ async fn azure_without_a_key_is_asked_with_a_token_of_the_managed_identity_which
     let (azure, fake) = (FakeAzure::start(), FakeRealtime::start());
     let [_, identity, header, authority] = azure.settings();
     let client_id = ("AZURE_CLIENT_ID", "11111111-1111-4111-8111-111111111111");
-    let unlimited = [("ROOMKEY_RATE_LIMIT", "off"), ("ROOMKEY_REALTIME_RATE_LIMIT", "off")];
-    azure.order_identity(json!({ "status": 500, "times": 1 })).await;
-    let roomkey = bare(&[&fake.azure_settings()[..], &[identity, header, authority, client_id], &unlimited].concat());
+    let unlimited = [
+        ("ROOMKEY_RATE_LIMIT", "off"),
+        ("ROOMKEY_REALTIME_RATE_LIMIT", "off"),
+    ];
+    azure
+        .order_identity(json!({ "status": 500, "times": 1 }))
+        .await;
+    let roomkey = bare(
+        &[
+            &fake.azure_settings()[..],
+            &[identity, header, authority, client_id],
+            &unlimited,
+        ]
+        .concat(),
+    );
     // The token comes in the background. Until it is there, 503 is the only honest answer.
     let began = Stopwatch::start();
     while mint(&roomkey, &json!({})).await.status == 503 {
@@ -166,19 +289,40 @@ async fn azure_without_a_key_is_asked_with_a_token_of_the_managed_identity_which
     }
     // One that failed, and one that did not.
     assert_eq!((requests, azure.identity_requests().await), (2, 2));
-    let url = azure.last_identity_request().await["url"].as_str().unwrap().to_owned();
-    assert!(url.contains("resource=https%3A%2F%2Fcognitiveservices.azure.com") || url.contains("resource=https://cognitive"), "{url}");
-    assert!(url.contains("client_id=11111111-1111-4111-8111-111111111111"), "{url}");
-    assert!(fake.last_mint().await["headers"]["authorization"].as_str().unwrap().starts_with("Bearer ey"));
+    let url = azure.last_identity_request().await["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        url.contains("resource=https%3A%2F%2Fcognitiveservices.azure.com")
+            || url.contains("resource=https://cognitive"),
+        "{url}"
+    );
+    assert!(
+        url.contains("client_id=11111111-1111-4111-8111-111111111111"),
+        "{url}"
+    );
+    assert!(
+        fake.last_mint().await["headers"]["authorization"]
+            .as_str()
+            .unwrap()
+            .starts_with("Bearer ey")
+    );
 }
 
 #[tokio::test]
 async fn every_answer_of_the_upstreams_has_one_of_ours_and_none_of_its_text_goes_on() {
     let fake = FakeRealtime::start();
     let limited = json!({ "status": 429, "headers": { "retry-after": "7" } });
-    let elsewhere = json!({ "status": 307, "headers": { "location": format!("{}/v1/models", fake.url) } });
+    let elsewhere =
+        json!({ "status": 307, "headers": { "location": format!("{}/v1/models", fake.url) } });
     let answered = |body: Value| json!({ "status": 200, "body": body });
-    let soon = SystemClock.now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 60;
+    let soon = SystemClock
+        .now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        + 60;
     let good = json!({ "value": "ek_x", "expires_at": soon, "session": { "id": "sess_x" } });
     let with = |member: &str, value: Value| {
         let mut changed = good.clone();
@@ -187,22 +331,50 @@ async fn every_answer_of_the_upstreams_has_one_of_ours_and_none_of_its_text_goes
     };
     let rows = [
         (json!({ "status": 400 }), 502, "upstream_rejected"),
-        (json!({ "status": 401 }), 502, "upstream_credentials_rejected"),
-        (json!({ "status": 403 }), 502, "upstream_credentials_rejected"),
+        (
+            json!({ "status": 401 }),
+            502,
+            "upstream_credentials_rejected",
+        ),
+        (
+            json!({ "status": 403 }),
+            502,
+            "upstream_credentials_rejected",
+        ),
         (json!({ "status": 404 }), 502, "upstream_misconfigured"),
-        (json!({ "status": 409, "body": CANARY }), 502, "upstream_rejected"),
+        (
+            json!({ "status": 409, "body": CANARY }),
+            502,
+            "upstream_rejected",
+        ),
         (limited, 503, "upstream_rate_limited"),
         (json!({ "status": 500 }), 502, "upstream_error"),
         (json!({ "status": 503 }), 502, "upstream_error"),
         (elsewhere, 502, "upstream_error"),
         (answered(json!(CANARY)), 502, "upstream_error"),
-        (json!({ "status": 200, "body": format!("{{{CANARY}") }), 502, "upstream_error"),
+        (
+            json!({ "status": 200, "body": format!("{{{CANARY}") }),
+            502,
+            "upstream_error",
+        ),
         (with("value", json!("")), 502, "upstream_error"),
-        (with("value", json!({ "text": CANARY })), 502, "upstream_error"),
+        (
+            with("value", json!({ "text": CANARY })),
+            502,
+            "upstream_error",
+        ),
         (with("expires_at", json!(soon - 600)), 502, "upstream_error"),
-        (with("expires_at", json!(soon + 100_000)), 502, "upstream_error"),
+        (
+            with("expires_at", json!(soon + 100_000)),
+            502,
+            "upstream_error",
+        ),
         (with("expires_at", json!("soon")), 502, "upstream_error"),
-        (with("padding", json!("x".repeat(100_000))), 502, "upstream_error"),
+        (
+            with("padding", json!("x".repeat(100_000))),
+            502,
+            "upstream_error",
+        ),
         (json!({ "how": "cut" }), 502, "upstream_error"),
         (json!({ "how": "hang" }), 504, "upstream_timeout"),
         (json!({ "how": "drip" }), 504, "upstream_timeout"),
@@ -213,15 +385,26 @@ async fn every_answer_of_the_upstreams_has_one_of_ours_and_none_of_its_text_goes
         let roomkey = roomkey(&fake, Vendor::Azure, &[]);
         let stopwatch = Stopwatch::start();
         let answer = mint(&roomkey, &json!({})).await;
-        assert!(stopwatch.elapsed() < DEADLINE, "{order}: {:?}", stopwatch.elapsed());
+        assert!(
+            stopwatch.elapsed() < DEADLINE,
+            "{order}: {:?}",
+            stopwatch.elapsed()
+        );
         assert_eq!(answer.verdict(), (status, code), "{order}");
-        assert_eq!(answer.headers.contains_key("retry-after"), status == 503, "{order}");
+        assert_eq!(
+            answer.headers.contains_key("retry-after"),
+            status == 503,
+            "{order}"
+        );
         let is_retryable = [503, 504].contains(&status) || code == "upstream_error";
         assert_eq!(answer.body["retryable"], is_retryable, "{order}");
         let [shown, stdout, stderr] = outputs(roomkey, &answer);
         assert_absent(&[CANARY, API_KEY, "ek_x"], &[&shown, &stdout, &stderr]);
     }
-    assert_eq!((fake.count("mints").await, fake.count("models").await), (0, 0));
+    assert_eq!(
+        (fake.count("mints").await, fake.count("models").await),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
@@ -248,10 +431,22 @@ async fn a_thousand_callers_at_once_get_a_secret_each_over_connections_that_are_
     let url = format!("{}/api/token", roomkey.url);
     let asked = (0..1_000).map(|caller: u32| {
         let address = format!("10.0.{}.{}", caller / 250, caller % 250 + 1);
-        Answer::to(client().post(&url).header("x-forwarded-for", address).json(&json!({})))
+        Answer::to(
+            client()
+                .post(&url)
+                .header("x-forwarded-for", address)
+                .json(&json!({})),
+        )
     });
     let answers = join_all(asked).await;
-    let secrets: HashSet<_> = answers.iter().map(|answer| answer.body["token"].as_str().unwrap_or_else(|| panic!("{answer:?}"))).collect();
+    let secrets: HashSet<_> = answers
+        .iter()
+        .map(|answer| {
+            answer.body["token"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{answer:?}"))
+        })
+        .collect();
     assert_eq!(secrets.len(), 1_000);
     assert_eq!(fake.count("mints").await, 1_000);
 
@@ -268,23 +463,39 @@ async fn a_thousand_callers_at_once_get_a_secret_each_over_connections_that_are_
 #[tokio::test]
 async fn callers_who_hang_up_on_a_slow_but_healthy_upstream_close_it_for_nobody() {
     let fake = FakeRealtime::start();
-    let roomkey = roomkey(&fake, Vendor::OpenAi, &[("ROOMKEY_REALTIME_RATE_LIMIT", "off")]);
+    let roomkey = roomkey(
+        &fake,
+        Vendor::OpenAi,
+        &[("ROOMKEY_REALTIME_RATE_LIMIT", "off")],
+    );
     fake.order(json!({ "delayMs": 1_300 })).await;
     let hung_up = (0..5).map(async |_| {
-        let request = client().post(format!("{}/api/token", roomkey.url)).json(&json!({}));
+        let request = client()
+            .post(format!("{}/api/token", roomkey.url))
+            .json(&json!({}));
         let outcome = request.timeout(Duration::from_millis(1_100)).send().await;
-        assert!(outcome.is_err_and(|error| error.is_timeout()), "it was answered in time");
+        assert!(
+            outcome.is_err_and(|error| error.is_timeout()),
+            "it was answered in time"
+        );
     });
     join_all(hung_up).await;
     let answer = mint(&roomkey, &json!({})).await;
     assert_eq!(answer.verdict(), (200, ""), "{answer:?}");
-    assert_eq!((fake.count("asked").await, fake.count("abandoned").await), (6, 0), "each mint runs to its end");
+    assert_eq!(
+        (fake.count("asked").await, fake.count("abandoned").await),
+        (6, 0),
+        "each mint runs to its end"
+    );
 }
 
 #[tokio::test]
 async fn a_model_that_fails_closes_no_other_model() {
     let fake = FakeRealtime::start();
-    let settings = [("ROOMKEY_REALTIME_RATE_LIMIT", "off"), ("ROOMKEY_REALTIME_MODELS", "broken-model")];
+    let settings = [
+        ("ROOMKEY_REALTIME_RATE_LIMIT", "off"),
+        ("ROOMKEY_REALTIME_MODELS", "broken-model"),
+    ];
     let roomkey = roomkey(&fake, Vendor::OpenAi, &settings);
     fake.order(json!({ "status": 500, "times": 10 })).await;
     for _ in 0..5 {
@@ -292,16 +503,26 @@ async fn a_model_that_fails_closes_no_other_model() {
         assert_eq!(answer.verdict(), (502, "upstream_error"));
     }
     let paused = mint(&roomkey, &json!({ "model": "broken-model" })).await;
-    assert_eq!((paused.verdict(), paused.number("retry-after")), ((503, "upstream_unavailable"), 30));
+    assert_eq!(
+        (paused.verdict(), paused.number("retry-after")),
+        ((503, "upstream_unavailable"), 30)
+    );
     assert_eq!(mint(&roomkey, &json!({})).await.verdict(), (200, ""));
 }
 
 #[tokio::test]
 async fn a_caller_has_a_budget_of_mints_beside_that_of_requests() {
     let fake = FakeRealtime::start();
-    let roomkey = roomkey(&fake, Vendor::OpenAi, &[("ROOMKEY_REALTIME_RATE_LIMIT", "2/15m")]);
+    let roomkey = roomkey(
+        &fake,
+        Vendor::OpenAi,
+        &[("ROOMKEY_REALTIME_RATE_LIMIT", "2/15m")],
+    );
     // What is refused for another reason costs nothing of it.
-    assert_eq!(mint(&roomkey, &json!({ "voice": "nobody" })).await.status, 400);
+    assert_eq!(
+        mint(&roomkey, &json!({ "voice": "nobody" })).await.status,
+        400
+    );
     for status in [200, 200, 429, 429] {
         let answer = mint(&roomkey, &json!({})).await;
         assert_eq!(answer.status, status, "{answer:?}");
@@ -315,7 +536,10 @@ async fn diagnostics_are_the_operators_and_spend_nothing_unless_posted() {
     let fake = FakeRealtime::start();
     let roomkey = roomkey(&fake, Vendor::Azure, &[]);
     let url = format!("{}/api/diagnostics/realtime", roomkey.url);
-    assert_eq!(Answer::to(client().get(&url)).await.verdict(), (401, "unauthenticated"));
+    assert_eq!(
+        Answer::to(client().get(&url)).await.verdict(),
+        (401, "unauthenticated")
+    );
 
     let seen = Answer::to(client().get(&url).header("x-admin-api-key", ADMIN_KEY)).await;
     assert_eq!(seen.status, 200, "{seen:?}");
@@ -327,5 +551,12 @@ async fn diagnostics_are_the_operators_and_spend_nothing_unless_posted() {
     fake.accept_keys(&["another"]).await;
     let refused = Answer::to(client().get(&url).header("x-admin-api-key", ADMIN_KEY)).await;
     assert_eq!(refused.status, 200, "{refused:?}");
-    assert_absent(&[API_KEY, CANARY, "ek_"], &[&format!("{seen:?}"), &format!("{tried:?}"), &format!("{refused:?}")]);
+    assert_absent(
+        &[API_KEY, CANARY, "ek_"],
+        &[
+            &format!("{seen:?}"),
+            &format!("{tried:?}"),
+            &format!("{refused:?}"),
+        ],
+    );
 }

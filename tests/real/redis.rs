@@ -1,4 +1,5 @@
-//! Limits that instances share through a real Redis, which is killed, stopped, emptied and spoilt in the middle.
+//! Limits that instances share through a real Redis, which is killed, stopped, emptied and spoilt
+//! in the middle.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -27,7 +28,10 @@ pub const TEN: &str = "10/24h";
 const SOON: Duration = Duration::from_millis(500);
 
 pub fn budget(limit: &str) -> Budget {
-    Budget { name: "token", limit: RateLimit::parse(limit).unwrap() }
+    Budget {
+        name: "token",
+        limit: RateLimit::parse(limit).unwrap(),
+    }
 }
 
 pub fn caller(name: &str) -> CallerHash {
@@ -54,7 +58,10 @@ pub async fn admitted(counters: &Counters, budget: &Budget, name: &str, times: u
 pub async fn back(counters: &Counters) {
     let began = Stopwatch::start();
     while counters.is_degraded() {
-        assert!(began.elapsed() < Duration::from_mins(1), "it does not come back by itself");
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "it does not come back by itself"
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -74,7 +81,14 @@ pub fn lines() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
     let lines = Arc::default();
     let sink = Arc::clone(&lines);
     let writer = move || Sink(Arc::clone(&sink));
-    (lines, tracing::subscriber::set_default(telemetry::subscriber(tracing::Level::INFO, LogFormat::Json, writer)))
+    (
+        lines,
+        tracing::subscriber::set_default(telemetry::subscriber(
+            tracing::Level::INFO,
+            LogFormat::Json,
+            writer,
+        )),
+    )
 }
 
 pub fn text(lines: &Mutex<Vec<u8>>) -> String {
@@ -84,32 +98,74 @@ pub fn text(lines: &Mutex<Vec<u8>>) -> String {
 #[test]
 fn real_redis_decides_as_the_rule_does() {
     let server = RedisServer::start();
-    let (connection, script) = (RefCell::new(server.connection()), redis::Script::new(SCRIPT));
-    let offsets = prop_oneof![Just(None), (-5_000_000..5_000_000_000i64).prop_map(Some), Just(Some(i64::MAX / 4))];
-    let sequences = (1..=1_000u32, 1..=3_600u32, offsets, prop::collection::vec(any::<bool>(), 1..20));
+    let (connection, script) = (
+        RefCell::new(server.connection()),
+        redis::Script::new(SCRIPT),
+    );
+    let offsets = prop_oneof![
+        Just(None),
+        (-5_000_000..5_000_000_000i64).prop_map(Some),
+        Just(Some(i64::MAX / 4))
+    ];
+    let sequences = (
+        1..=1_000u32,
+        1..=3_600u32,
+        offsets,
+        prop::collection::vec(any::<bool>(), 1..20),
+    );
     TestRunner::new(ProptestConfig::with_cases(300))
         .run(&sequences, |(count, seconds, offset, takes)| {
             let gcra = Gcra::from(RateLimit::parse(&format!("{count}/{seconds}s")).unwrap());
-            let now_us = now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
-            let mut stored = offset.map(|offset| u64::try_from(now_us).unwrap().saturating_add_signed(offset));
-            let () = redis::cmd("DEL").arg("key").query(&mut *connection.borrow_mut()).unwrap();
+            let now_us = now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap()
+                .as_micros();
+            let mut stored =
+                offset.map(|offset| u64::try_from(now_us).unwrap().saturating_add_signed(offset));
+            let () = redis::cmd("DEL")
+                .arg("key")
+                .query(&mut *connection.borrow_mut())
+                .unwrap();
             if let Some(stored) = stored {
-                let () = redis::cmd("SET").arg("key").arg(stored).query(&mut *connection.borrow_mut()).unwrap();
+                let () = redis::cmd("SET")
+                    .arg("key")
+                    .arg(stored)
+                    .query(&mut *connection.borrow_mut())
+                    .unwrap();
             }
             for take in takes {
-                let (cost, number) = if take { (Cost::One, 1) } else { (Cost::Nothing, 0) };
+                let (cost, number) = if take {
+                    (Cost::One, 1)
+                } else {
+                    (Cost::Nothing, 0)
+                };
                 let mut call = script.key("key");
-                let call = call.arg(gcra.spacing_us()).arg(gcra.capacity_us()).arg(number);
-                let (allowed, used_us, now_us): (bool, u64, u64) = call.invoke(&mut *connection.borrow_mut()).unwrap();
+                let call = call
+                    .arg(gcra.spacing_us())
+                    .arg(gcra.capacity_us())
+                    .arg(number);
+                let (allowed, used_us, now_us): (bool, u64, u64) =
+                    call.invoke(&mut *connection.borrow_mut()).unwrap();
                 let (decision, new) = gcra.decide(stored, now_us, cost);
                 prop_assert_eq!(gcra.decision(allowed, used_us), decision);
                 if let Some(new) = new {
                     stored = Some(new);
-                    let kept: u64 = redis::cmd("GET").arg("key").query(&mut *connection.borrow_mut()).unwrap();
+                    let kept: u64 = redis::cmd("GET")
+                        .arg("key")
+                        .query(&mut *connection.borrow_mut())
+                        .unwrap();
                     prop_assert_eq!(kept, new);
-                    let left_ms: u64 = redis::cmd("PTTL").arg("key").query(&mut *connection.borrow_mut()).unwrap();
+                    let left_ms: u64 = redis::cmd("PTTL")
+                        .arg("key")
+                        .query(&mut *connection.borrow_mut())
+                        .unwrap();
                     let whole = used_us / 1_000 + 1;
-                    prop_assert!(left_ms <= whole && left_ms + 1_000 > whole, "{} {}", left_ms, whole);
+                    prop_assert!(
+                        left_ms <= whole && left_ms + 1_000 > whole,
+                        "{} {}",
+                        left_ms,
+                        whole
+                    );
                 } else if stored.is_some_and(|stored| stored < now_us) {
                     // It may have ended, which is the same.
                     stored = None;
@@ -123,14 +179,48 @@ fn real_redis_decides_as_the_rule_does() {
 #[tokio::test]
 async fn real_redis_makes_two_instances_share_one_limit_exactly() {
     let server = RedisServer::start();
-    let (one, other, budget) = (counters(&server.url()), counters(&server.url()), budget("100/24h"));
-    let tasks = (0..8).map(|number| admitted(if number % 2 == 0 { &one } else { &other }, &budget, "alice", 25));
-    let sum: usize = futures_util::future::join_all(tasks).await.into_iter().sum();
-    assert_eq!((one.stood_in(), other.stood_in()), (0, 0), "this machine was too busy for a word from Redis");
+    let (one, other, budget) = (
+        counters(&server.url()),
+        counters(&server.url()),
+        budget("100/24h"),
+    );
+    let tasks = (0..8).map(|number| {
+        admitted(
+            if number % 2 == 0 { &one } else { &other },
+            &budget,
+            "alice",
+            25,
+        )
+    });
+    let sum: usize = futures_util::future::join_all(tasks)
+        .await
+        .into_iter()
+        .sum();
+    assert_eq!(
+        (one.stood_in(), other.stood_in()),
+        (0, 0),
+        "this machine was too busy for a word from Redis"
+    );
     assert_eq!(sum, 100);
     assert!(!one.peek(&budget, caller("alice"), now()).await.allowed);
-    assert_eq!(other.peek(&budget, caller("bob"), now()).await.remaining, 100);
-    assert_eq!(other.peek(&Budget { name: "mint", ..budget }, caller("alice"), now()).await.remaining, 100);
+    assert_eq!(
+        other.peek(&budget, caller("bob"), now()).await.remaining,
+        100
+    );
+    assert_eq!(
+        other
+            .peek(
+                &Budget {
+                    name: "mint",
+                    ..budget
+                },
+                caller("alice"),
+                now()
+            )
+            .await
+            .remaining,
+        100
+    );
 }
 
 #[tokio::test]
@@ -142,7 +232,11 @@ async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_u
     assert_eq!(admitted(&counters, &budget, "carol", 11).await, 10);
     server.kill();
     let began = Stopwatch::start();
-    assert_eq!(admitted(&counters, &budget, "alice", 20).await, 6, "what Redis said before still counts");
+    assert_eq!(
+        admitted(&counters, &budget, "alice", 20).await,
+        6,
+        "what Redis said before still counts"
+    );
     assert_eq!(admitted(&counters, &budget, "bob", 20).await, 10);
     assert_eq!(admitted(&counters, &budget, "carol", 20).await, 0);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
@@ -153,9 +247,22 @@ async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_u
     back(&counters).await;
     assert_eq!(admitted(&counters, &budget, "dave", 20).await, 10);
     assert_eq!(counters.stood_in(), 60);
-    assert_eq!(server.ask::<Vec<String>>(&["KEYS", "roomkey:token:*"]).len(), 1);
+    assert_eq!(
+        server
+            .ask::<Vec<String>>(&["KEYS", "roomkey:token:*"])
+            .len(),
+        1
+    );
     let text = text(&lines);
-    assert_eq!((text.matches("\"WARN\"").count(), text.matches("\"INFO\"").count(), text.lines().count()), (1, 1, 2), "{text}");
+    assert_eq!(
+        (
+            text.matches("\"WARN\"").count(),
+            text.matches("\"INFO\"").count(),
+            text.lines().count()
+        ),
+        (1, 1, 2),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -167,9 +274,16 @@ async fn real_redis_that_hangs_costs_one_request_50_ms_and_the_others_nothing() 
     let began = Stopwatch::start();
     assert_eq!(admitted(&counters, &budget, "alice", 1).await, 1);
     let first = began.elapsed();
-    assert!(first >= Duration::from_millis(50) && first < SOON, "{first:?}");
+    assert!(
+        first >= Duration::from_millis(50) && first < SOON,
+        "{first:?}"
+    );
     assert_eq!(admitted(&counters, &budget, "alice", 1_000).await, 8);
-    assert!(began.elapsed() < first + Duration::from_millis(50), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < first + Duration::from_millis(50),
+        "{:?}",
+        began.elapsed()
+    );
     server.signal("CONT");
     back(&counters).await;
     assert_eq!(admitted(&counters, &budget, "bob", 11).await, 10);
@@ -208,7 +322,8 @@ async fn real_redis_that_closed_an_idle_connection_is_asked_again_at_once() {
 }
 
 #[tokio::test]
-async fn fault_53_real_redis_with_a_key_of_another_type_counts_from_a_full_budget_and_disturbs_nobody() {
+async fn fault_53_real_redis_with_a_key_of_another_type_counts_from_a_full_budget_and_disturbs_nobody()
+ {
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
     server.ask::<()>(&["RPUSH", &format!("roomkey:token:{}", caller("alice")), "x"]);
@@ -221,15 +336,40 @@ async fn fault_53_real_redis_with_a_key_of_another_type_counts_from_a_full_budge
 async fn real_redis_with_nonsense_at_a_key_counts_from_a_full_budget() {
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
-    for nonsense in ["", "x", "nan", "-nan", "inf", "-1", "1e400", "0x7fffffffffffff", " 1", "1.5"] {
-        server.ask::<()>(&["SET", &format!("roomkey:token:{}", caller("alice")), nonsense]);
-        assert_eq!(admitted(&counters, &budget, "alice", 20).await, 10, "{nonsense}");
+    for nonsense in [
+        "",
+        "x",
+        "nan",
+        "-nan",
+        "inf",
+        "-1",
+        "1e400",
+        "0x7fffffffffffff",
+        " 1",
+        "1.5",
+    ] {
+        server.ask::<()>(&[
+            "SET",
+            &format!("roomkey:token:{}", caller("alice")),
+            nonsense,
+        ]);
+        assert_eq!(
+            admitted(&counters, &budget, "alice", 20).await,
+            10,
+            "{nonsense}"
+        );
     }
     let far = "9".repeat(400);
     server.ask::<()>(&["SET", &format!("roomkey:token:{}", caller("alice")), &far]);
     let decision = counters.peek(&budget, caller("alice"), now()).await;
-    assert_eq!((decision.allowed, decision.retry_after), (false, Duration::from_mins(144)));
-    assert!(server.ask::<i64>(&["TTL", &format!("roomkey:token:{}", caller("alice"))]) > 0, "it would never end");
+    assert_eq!(
+        (decision.allowed, decision.retry_after),
+        (false, Duration::from_mins(144))
+    );
+    assert!(
+        server.ask::<i64>(&["TTL", &format!("roomkey:token:{}", caller("alice"))]) > 0,
+        "it would never end"
+    );
     assert_eq!(counters.stood_in(), 0);
 }
 
@@ -246,27 +386,45 @@ async fn real_redis_with_another_password_is_stood_in_for_and_the_password_is_no
     assert_eq!(admitted(&wrong, &budget, "alice", 20).await, 10);
     assert_eq!((right.is_degraded(), wrong.is_degraded()), (false, true));
     let text = text(&lines);
-    assert!(text.contains("credentials") && !text.contains("canary"), "{text}");
+    assert!(
+        text.contains("credentials") && !text.contains("canary"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
-async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_said_once_and_taken_back_once() {
+async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_said_once_and_taken_back_once()
+ {
     let (lines, _logging) = lines();
     let said = |what: &str| text(&lines).matches(what).count();
     let server = RedisServer::start();
     server.ask::<()>(&["CONFIG", "SET", "requirepass", "a-canary-of-a-password"]);
     let url = |password: &str| server.url().replace("://", &format!("://:{password}@"));
-    let (redis, wake, budget) = (Arc::new(Redis::awaiting_address()), Arc::new(Notify::new()), budget(TEN));
+    let (redis, wake, budget) = (
+        Arc::new(Redis::awaiting_address()),
+        Arc::new(Notify::new()),
+        budget(TEN),
+    );
     let counters = Counters::Redis(Arc::clone(&redis));
     let woken = Arc::clone(&wake);
     let refused: Arc<dyn Fn() + Send + Sync> = Arc::new(move || woken.notify_one());
-    let connect = |url: String| redis.connect(url.into(), Some(Arc::clone(&refused))).unwrap();
+    let connect = |url: String| {
+        redis
+            .connect(url.into(), Some(Arc::clone(&refused)))
+            .unwrap()
+    };
     assert!(counters.is_degraded());
     assert_eq!(admitted(&counters, &budget, "alice", 20).await, 10);
 
     connect(url("a-canary-of-another-password"));
-    assert_eq!(admitted(&counters, &budget, "alice", 20).await, 0, "a new address gives nobody a new budget");
-    tokio::time::timeout(Duration::from_mins(1), wake.notified()).await.unwrap();
+    assert_eq!(
+        admitted(&counters, &budget, "alice", 20).await,
+        0,
+        "a new address gives nobody a new budget"
+    );
+    tokio::time::timeout(Duration::from_mins(1), wake.notified())
+        .await
+        .unwrap();
     assert!(counters.is_degraded());
     assert_eq!((said("does not answer"), said("Redis answers")), (1, 0));
 
@@ -282,7 +440,11 @@ async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_s
     drop(other);
 
     connect("redis://127.0.0.1:1".to_owned());
-    assert_eq!(admitted(&counters, &budget, "bob", 20).await, 6, "what Redis said before still counts");
+    assert_eq!(
+        admitted(&counters, &budget, "bob", 20).await,
+        6,
+        "what Redis said before still counts"
+    );
     assert_eq!((said("does not answer"), said("Redis answers")), (2, 1));
     assert!(!text(&lines).contains("canary"));
 }
@@ -290,12 +452,21 @@ async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_s
 #[tokio::test]
 async fn real_redis_never_learns_who_asks() {
     let server = RedisServer::start();
-    let mut monitor = TcpStream::connect(server.url().trim_start_matches("redis://").trim_end_matches('/')).unwrap();
+    let mut monitor = TcpStream::connect(
+        server
+            .url()
+            .trim_start_matches("redis://")
+            .trim_end_matches('/'),
+    )
+    .unwrap();
     monitor.write_all(b"MONITOR\r\n").unwrap();
     let mut seen = BufReader::new(monitor).lines().map(Result::unwrap);
     assert_eq!(seen.next().unwrap(), "+OK");
     let (counters, budget) = (counters(&server.url()), budget(TEN));
-    assert_eq!(admitted(&counters, &budget, "canary@example.com", 11).await, 10);
+    assert_eq!(
+        admitted(&counters, &budget, "canary@example.com", 11).await,
+        10
+    );
     let key = format!("roomkey:token:{}", caller("canary@example.com"));
     let keys = server.ask::<Vec<String>>(&["KEYS", "roomkey:token:*"]);
     assert_eq!(keys, std::slice::from_ref(&key));
@@ -310,19 +481,36 @@ async fn real_redis_never_learns_who_asks() {
 fn real_redis_is_reached_by_tls_only_with_a_certificate_that_this_machine_trusts() {
     let server = RedisServer::start_with_tls();
     let stranger = RedisServer::start_with_tls();
-    for (authority, word) in [(server.authority(), "trusted"), (stranger.authority(), "foreign")] {
-        // Whom a process trusts is read from its environment, and only a process of its own has one of its own.
+    for (authority, word) in [
+        (server.authority(), "trusted"),
+        (stranger.authority(), "foreign"),
+    ] {
+        // Whom a process trusts is read from its environment, and only a process of its own has one
+        // of its own.
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "redis::real_redis_by_tls_in_a_process_of_its_own", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "redis::real_redis_by_tls_in_a_process_of_its_own",
+                "--ignored",
+                "--nocapture",
+            ])
             .env("SSL_CERT_FILE", authority)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(format!("{word} {}", server.url()).as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(format!("{word} {}", server.url()).as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{word}: {text}");
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{word}: {text}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Redis servers that answer, but not to everything: of a cluster, and without memory. They are lost once, not once a second.
+//! Redis servers that answer, but not to everything: of a cluster, and without memory. They are
+//! lost once, not once a second.
 
 use std::time::Duration;
 
@@ -10,37 +11,74 @@ use crate::redis_server::RedisServer;
 /// Connections that the server has had so far, asked over one that stays.
 fn connections(server: &mut redis::Connection) -> u64 {
     let info: String = redis::cmd("INFO").arg("stats").query(server).unwrap();
-    info.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap().trim().parse().unwrap()
+    info.lines()
+        .find_map(|line| line.strip_prefix("total_connections_received:"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 #[tokio::test]
 async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_failed() {
-    let ((one, _), (other, bus)) = (RedisServer::start_in_cluster(), RedisServer::start_in_cluster());
+    let ((one, _), (other, bus)) = (
+        RedisServer::start_in_cluster(),
+        RedisServer::start_in_cluster(),
+    );
     one.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]);
     other.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]);
-    one.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string(), &bus.to_string()]);
+    one.ask::<()>(&[
+        "CLUSTER",
+        "MEET",
+        "127.0.0.1",
+        &other.port().to_string(),
+        &bus.to_string(),
+    ]);
     let began = Stopwatch::start();
-    while [&one, &other].iter().any(|server| !server.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
-        assert!(began.elapsed() < Duration::from_mins(1), "the two do not meet");
+    while [&one, &other].iter().any(|server| {
+        !server
+            .ask::<String>(&["CLUSTER", "INFO"])
+            .contains("cluster_state:ok")
+    }) {
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "the two do not meet"
+        );
     }
     let slot = |key: &str| one.ask::<u32>(&["CLUSTER", "KEYSLOT", key]);
-    let (server, elsewhere): (_, fn(u32) -> bool) =
-        if slot("roomkey:probe") < 8192 { (&one, |slot| slot >= 8192) } else { (&other, |slot| slot < 8192) };
-    let name =
-        (0..1_000).map(|number| number.to_string()).find(|name| elsewhere(slot(&format!("roomkey:token:{}", caller(name))))).unwrap();
+    let (server, elsewhere): (_, fn(u32) -> bool) = if slot("roomkey:probe") < 8192 {
+        (&one, |slot| slot >= 8192)
+    } else {
+        (&other, |slot| slot < 8192)
+    };
+    let name = (0..1_000)
+        .map(|number| number.to_string())
+        .find(|name| elsewhere(slot(&format!("roomkey:token:{}", caller(name)))))
+        .unwrap();
 
     let (lines, _logging) = lines();
-    let (counters, budget, mut operator) = (counters(&server.url()), budget(TEN), server.connection());
+    let (counters, budget, mut operator) =
+        (counters(&server.url()), budget(TEN), server.connection());
     assert_eq!(admitted(&counters, &budget, &name, 20).await, 10);
     assert!(counters.is_degraded());
     let before = connections(&mut operator);
     // Each attempt to find it again is a connection.
     while connections(&mut operator) < before + 2 {
-        assert!(counters.is_degraded(), "it would be lost again with the next request");
+        assert!(
+            counters.is_degraded(),
+            "it would be lost again with the next request"
+        );
         tokio::task::yield_now().await;
     }
     let said = text(&lines);
-    assert_eq!((said.lines().count(), said.matches("it is a cluster").count()), (1, 1), "{said}");
+    assert_eq!(
+        (
+            said.lines().count(),
+            said.matches("it is a cluster").count()
+        ),
+        (1, 1),
+        "{said}"
+    );
 
     let id: String = server.ask(&["CLUSTER", "MYID"]);
     let slot = slot(&format!("roomkey:token:{}", caller(&name))).to_string();
@@ -48,7 +86,11 @@ async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_f
         each.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
     }
     back(&counters).await;
-    assert_eq!(admitted(&counters, &budget, &name, 20).await, 10, "now it counts for all, and nothing was taken by the attempts");
+    assert_eq!(
+        admitted(&counters, &budget, &name, 20).await,
+        10,
+        "now it counts for all, and nothing was taken by the attempts"
+    );
 }
 
 #[tokio::test]
@@ -64,8 +106,19 @@ async fn real_redis_that_is_lost_again_and_again_is_looked_for_less_often() {
         assert!(counters.is_degraded());
         server.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
         back(&counters).await;
-        assert!(began.elapsed() >= Duration::from_secs(least), "{least}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() >= Duration::from_secs(least),
+            "{least}: {:?}",
+            began.elapsed()
+        );
     }
     let said = text(&lines);
-    assert_eq!((said.lines().count(), said.matches("its memory is full").count()), (4, 2), "{said}");
+    assert_eq!(
+        (
+            said.lines().count(),
+            said.matches("its memory is full").count()
+        ),
+        (4, 2),
+        "{said}"
+    );
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use redis::{Connection, FromRedisValue};
 use roomkey::clock::Stopwatch;
 
-/// A Redis of this test's own. It listens on a loopback address only, keeps nothing on disk and ends with the test.
+/// A Redis of this test's own. It listens on a loopback address only, keeps nothing on disk and
+/// ends with the test.
 pub struct RedisServer {
     child: Child,
     port: u16,
@@ -22,23 +23,44 @@ impl RedisServer {
         Self::start_with(|_| Vec::new())
     }
 
-    /// As [`RedisServer::start`], with TLS only, and a certificate of an authority of this test's own: [`RedisServer::authority`].
+    /// As [`RedisServer::start`], with TLS only, and a certificate of an authority of this test's
+    /// own: [`RedisServer::authority`].
     pub fn start_with_tls() -> Self {
         Self::start_with(|folder| {
             make_certificates(folder);
             let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-            let words = ["--port", "0", "--tls-auth-clients", "no", "--tls-cert-file", &file("server.pem")];
-            let files = ["--tls-key-file", &file("server.key"), "--tls-ca-cert-file", &file("authority.pem")];
+            let words = [
+                "--port",
+                "0",
+                "--tls-auth-clients",
+                "no",
+                "--tls-cert-file",
+                &file("server.pem"),
+            ];
+            let files = [
+                "--tls-key-file",
+                &file("server.key"),
+                "--tls-ca-cert-file",
+                &file("authority.pem"),
+            ];
             words.into_iter().chain(files).map(str::to_owned).collect()
         })
     }
 
-    /// As [`RedisServer::start`], as a server of a cluster that serves no key yet. The second number is the port of the cluster's own
-    /// bus.
+    /// As [`RedisServer::start`], as a server of a cluster that serves no key yet. The second
+    /// number is the port of the cluster's own bus.
     pub fn start_in_cluster() -> (Self, u16) {
-        let bus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let words = format!("--cluster-enabled yes --cluster-port {bus} --cluster-node-timeout 60000");
-        (Self::start_with(|_| words.split(' ').map(str::to_owned).collect()), bus)
+        let bus = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let words =
+            format!("--cluster-enabled yes --cluster-port {bus} --cluster-node-timeout 60000");
+        (
+            Self::start_with(|_| words.split(' ').map(str::to_owned).collect()),
+            bus,
+        )
     }
 
     /// Whom a client of [`RedisServer::start_with_tls`] must trust.
@@ -47,13 +69,23 @@ impl RedisServer {
     }
 
     fn start_with(settings: impl Fn(&Path) -> Vec<String>) -> Self {
-        // The server cannot be handed a socket, and a port that was free a moment ago may be taken now: then another one.
+        // The server cannot be handed a socket, and a port that was free a moment ago may be taken
+        // now: then another one.
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
             let folder = tempfile::tempdir().unwrap();
             let settings = settings(folder.path());
             let child = spawn(port, &settings, folder.path());
-            let mut server = Self { child, port, settings, folder };
+            let mut server = Self {
+                child,
+                port,
+                settings,
+                folder,
+            };
             if server.comes_up() {
                 return server;
             }
@@ -63,7 +95,15 @@ impl RedisServer {
 
     /// `redis://…`, as an operator writes it.
     pub fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}/", if has_tls(&self.settings) { "rediss" } else { "redis" }, self.port)
+        format!(
+            "{}://127.0.0.1:{}/",
+            if has_tls(&self.settings) {
+                "rediss"
+            } else {
+                "redis"
+            },
+            self.port
+        )
     }
 
     /// Where it listens, for another server of its cluster.
@@ -83,9 +123,16 @@ impl RedisServer {
         assert!(self.comes_up(), "redis-server did not come up again");
     }
 
-    /// Stops or continues the process, as a signal's name says: a server that hangs, and whose connections stay open.
+    /// Stops or continues the process, as a signal's name says: a server that hangs, and whose
+    /// connections stay open.
     pub fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &self.child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Asks the server something as its operator would.
@@ -100,7 +147,10 @@ impl RedisServer {
 
     /// A connection of the operator's own.
     pub fn connection(&self) -> Connection {
-        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+        redis::Client::open(self.url())
+            .unwrap()
+            .get_connection()
+            .unwrap()
     }
 
     fn comes_up(&mut self) -> bool {
@@ -109,7 +159,10 @@ impl RedisServer {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            assert!(began.elapsed() < Duration::from_mins(1), "redis-server does not answer");
+            assert!(
+                began.elapsed() < Duration::from_mins(1),
+                "redis-server does not answer"
+            );
         }
         true
     }
@@ -128,15 +181,44 @@ fn has_tls(settings: &[String]) -> bool {
 
 fn spawn(port: u16, settings: &[String], folder: &Path) -> Child {
     let mut command = Command::new("redis-server");
-    command.args([if has_tls(settings) { "--tls-port" } else { "--port" }, &port.to_string()]);
-    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning", "--dir"]).arg(folder);
-    command.args(settings).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
-    command.spawn().unwrap_or_else(|error| panic!("redis-server: {error}; `make tools` installs it"))
+    command.args([
+        if has_tls(settings) {
+            "--tls-port"
+        } else {
+            "--port"
+        },
+        &port.to_string(),
+    ]);
+    command
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--loglevel",
+            "warning",
+            "--dir",
+        ])
+        .arg(folder);
+    command
+        .args(settings)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("redis-server: {error}; `make tools` installs it"))
 }
 
 /// An authority, and a server's certificate that it signed for 127.0.0.1.
 fn make_certificates(folder: &Path) {
-    std::fs::write(folder.join("server.ext"), "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n").unwrap();
+    std::fs::write(
+        folder.join("server.ext"),
+        "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n",
+    )
+    .unwrap();
     let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     for command in [
         format!("req -x509 {new_key} -keyout authority.key -out authority.pem -days 2 -subj /CN=authority"),

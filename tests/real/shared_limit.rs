@@ -1,4 +1,5 @@
-//! Two roomkey processes and one Redis are one limit; without Redis each keeps the limit alone, says so, and comes back.
+//! Two roomkey processes and one Redis are one limit; without Redis each keeps the limit alone,
+//! says so, and comes back.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, client, metric};
 /// The limit of these tests, and twice as many requests.
 const LIMIT: usize = 40;
 const REQUESTS: usize = 2 * LIMIT;
-/// Requests at once: enough to race, and few enough that Redis answers each within its 50 ms on a busy machine.
+/// Requests at once: enough to race, and few enough that Redis answers each within its 50 ms on a
+/// busy machine.
 const AT_ONCE: usize = 8;
 /// The key of hashed callers, the same for all processes.
 const HASH_KEY: &str = "a-hash-key-for-tests-only-0123456789";
@@ -29,12 +31,19 @@ fn counted(redis: &RedisServer) -> usize {
 
 /// roomkey behind a proxy on this machine, so that a test can be many callers.
 fn roomkey(redis: &RedisServer) -> Roomkey {
-    roomkey_with(&[("ROOMKEY_REDIS_URL", &redis.url()), ("ROOMKEY_HASH_KEY", HASH_KEY)])
+    roomkey_with(&[
+        ("ROOMKEY_REDIS_URL", &redis.url()),
+        ("ROOMKEY_HASH_KEY", HASH_KEY),
+    ])
 }
 
 fn roomkey_with(settings: &[(&str, &str)]) -> Roomkey {
     let limit = format!("{LIMIT}/1h");
-    let always = [("ROOMKEY_RATE_LIMIT", limit.as_str()), ("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32"), ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY)];
+    let always = [
+        ("ROOMKEY_RATE_LIMIT", limit.as_str()),
+        ("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32"),
+        ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
+    ];
     peers::roomkey(&[&always, settings].concat())
 }
 
@@ -44,12 +53,16 @@ async fn ask(roomkey: &Roomkey, caller: &str) -> Answer {
     answer
 }
 
-/// Sends requests of one caller to each process in turn, several at once, and says how many each admitted.
+/// Sends requests of one caller to each process in turn, several at once, and says how many each
+/// admitted.
 async fn admitted<const N: usize>(processes: [&Roomkey; N], caller: &str) -> [usize; N] {
     let mut sums = [0; N];
     for batch in 0..REQUESTS / AT_ONCE {
         let indices = batch * AT_ONCE..(batch + 1) * AT_ONCE;
-        for (index, answer) in indices.clone().zip(join_all(indices.map(|index| ask(processes[index % N], caller))).await) {
+        for (index, answer) in indices
+            .clone()
+            .zip(join_all(indices.map(|index| ask(processes[index % N], caller))).await)
+        {
             sums[index % N] += usize::from(answer.status == 200);
         }
     }
@@ -60,7 +73,11 @@ async fn admitted<const N: usize>(processes: [&Roomkey; N], caller: &str) -> [us
 async fn counted_in(redis: &RedisServer, roomkey: &Roomkey, network: &str) {
     let (began, before) = (Stopwatch::start(), counted(redis));
     for index in 0.. {
-        ask(roomkey, &format!("{network}.{}.{}", index / 250, index % 250)).await;
+        ask(
+            roomkey,
+            &format!("{network}.{}.{}", index / 250, index % 250),
+        )
+        .await;
         if counted(redis) > before {
             return;
         }
@@ -74,7 +91,10 @@ async fn until_fresh(roomkey: &Roomkey, name: &str) {
     loop {
         let ready = Answer::to(client().get(format!("{}/api/health/ready", roomkey.url))).await;
         let lines = ready.body["dependencies"].as_array().unwrap();
-        if lines.iter().any(|line| line["name"] == name && line["state"] == "fresh") {
+        if lines
+            .iter()
+            .any(|line| line["name"] == name && line["state"] == "fresh")
+        {
             return;
         }
         assert!(began.elapsed() < PATIENCE, "{name} is not read: {ready:?}");
@@ -97,13 +117,24 @@ async fn two_processes_and_one_redis_admit_one_limit_together() {
     counted_in(&redis, &other, "198.19").await;
     for caller in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
         let [by_one, by_other] = admitted([&one, &other], caller).await;
-        assert_eq!(by_one + by_other, LIMIT, "{caller}: {by_one} and {by_other}");
-        assert!(by_one > 0 && by_other > 0, "{caller}: {by_one} and {by_other}");
+        assert_eq!(
+            by_one + by_other,
+            LIMIT,
+            "{caller}: {by_one} and {by_other}"
+        );
+        assert!(
+            by_one > 0 && by_other > 0,
+            "{caller}: {by_one} and {by_other}"
+        );
     }
     // Both count the caller, so both say the same about him.
     let (here, there) = (ask(&one, "192.0.2.1").await, ask(&other, "192.0.2.1").await);
     assert_eq!((here.status, there.status), (429, 429));
-    assert!(here.number("x-ratelimit-reset").abs_diff(there.number("x-ratelimit-reset")) <= 1);
+    assert!(
+        here.number("x-ratelimit-reset")
+            .abs_diff(there.number("x-ratelimit-reset"))
+            <= 1
+    );
 }
 
 #[tokio::test]
@@ -117,7 +148,11 @@ async fn fault_53_without_redis_each_process_keeps_the_limit_says_so_once_and_co
 
     redis.kill();
     let [by_one, by_other] = admitted([&one, &other], "192.0.2.1").await;
-    assert_eq!((by_one, by_other), (LIMIT, LIMIT), "each has the whole limit, and no more");
+    assert_eq!(
+        (by_one, by_other),
+        (LIMIT, LIMIT),
+        "each has the whole limit, and no more"
+    );
     let [more] = admitted([&one], "192.0.2.1").await;
     assert_eq!(more, 0);
     for process in [&one, &other] {
@@ -134,7 +169,11 @@ async fn fault_53_without_redis_each_process_keeps_the_limit_says_so_once_and_co
 
     for process in [one, other] {
         let ended = process.stop("TERM");
-        let warnings: Vec<_> = ended.stderr.lines().filter(|line| line.contains("Redis")).collect();
+        let warnings: Vec<_> = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains("Redis"))
+            .collect();
         assert_eq!(warnings.len(), 1, "{}", ended.stderr);
         assert!(!ended.stderr.contains("192.0.2"), "{}", ended.stderr);
     }
@@ -150,10 +189,14 @@ async fn a_start_does_not_wait_for_redis_and_is_limited_from_its_first_request()
 }
 
 #[tokio::test]
-async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_uncounted_and_then_all_share_one_limit() {
+async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_uncounted_and_then_all_share_one_limit()
+ {
     const PASSWORD: &str = "a-canary-of-a-password";
     let (azure, redis) = (FakeAzure::start(), RedisServer::start());
-    let names = [("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"), ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key")];
+    let names = [
+        ("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"),
+        ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key"),
+    ];
     let settings = [&azure.settings()[..], &names].concat();
     let processes = [roomkey_with(&settings), roomkey_with(&settings)];
     for process in &processes {
@@ -163,11 +206,25 @@ async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_uncounted_and
     azure.set("hash-key", HASH_KEY).await;
     for process in &processes {
         until_fresh(process, "roomkey-hash-key").await;
-        assert_eq!(admitted([process], "192.0.2.1").await, [LIMIT], "without an address each limits on its own");
+        assert_eq!(
+            admitted([process], "192.0.2.1").await,
+            [LIMIT],
+            "without an address each limits on its own"
+        );
         assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
     }
-    let url = redis.url().replace("://", &format!("://roomkey:{PASSWORD}@"));
-    redis.ask::<()>(&["ACL", "SETUSER", "roomkey", "on", &format!(">{PASSWORD}"), "~*", "+@all"]);
+    let url = redis
+        .url()
+        .replace("://", &format!("://roomkey:{PASSWORD}@"));
+    redis.ask::<()>(&[
+        "ACL",
+        "SETUSER",
+        "roomkey",
+        "on",
+        &format!(">{PASSWORD}"),
+        "~*",
+        "+@all",
+    ]);
     azure.set("redis-url", &url).await;
     let mut answers = Vec::new();
     for (process, network) in processes.iter().zip(["198.18", "198.19"]) {
@@ -182,6 +239,9 @@ async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_uncounted_and
     for process in processes {
         answers.push(Answer::to(client().get(format!("{}/api/health/ready", process.url))).await);
         let ended = process.stop("TERM");
-        assert_absent(&[HASH_KEY, PASSWORD], &[&ended.stdout, &ended.stderr, &format!("{answers:?}")]);
+        assert_absent(
+            &[HASH_KEY, PASSWORD],
+            &[&ended.stdout, &ended.stderr, &format!("{answers:?}")],
+        );
     }
 }

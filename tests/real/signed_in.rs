@@ -25,17 +25,26 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// One client for all: making one reads the system's certificates, too slow for a test of a thousand requests. It keeps no
-/// connection, since one belongs to the runtime of the test that opened it.
+/// One client for all: making one reads the system's certificates, too slow for a test of a
+/// thousand requests. It keeps no connection, since one belongs to the runtime of the test that
+/// opened it.
 pub fn client() -> &'static reqwest::Client {
-    static CLIENT: LazyLock<reqwest::Client> =
-        LazyLock::new(|| reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap());
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap()
+    });
     &CLIENT
 }
 
 /// roomkey, trusting a provider whose keys it has.
 pub async fn roomkey(provider: &OpenIdProvider, settings: &[(&str, &str)]) -> Roomkey {
-    let (roomkey, bearer) = (cold_roomkey(provider, settings), provider.token("early-bird", json!({})).await);
+    let (roomkey, bearer) = (
+        cold_roomkey(provider, settings),
+        provider.token("early-bird", json!({})).await,
+    );
     // The keys come in the background. Until they are there, 503 is the only honest answer.
     let began = Stopwatch::start();
     while ask(&roomkey, &bearer, &any_room()).await.status == 503 {
@@ -58,7 +67,9 @@ pub fn cold_roomkey(provider: &OpenIdProvider, settings: &[(&str, &str)]) -> Roo
 
 /// A request for a token for one room, which a test may add to.
 pub fn asking(roomkey: &Roomkey, body: &Value) -> reqwest::RequestBuilder {
-    client().post(format!("{}/api/token", roomkey.url)).json(body)
+    client()
+        .post(format!("{}/api/token", roomkey.url))
+        .json(body)
 }
 
 /// The room that tests ask for when it does not matter.
@@ -73,10 +84,17 @@ pub async fn ask(roomkey: &Roomkey, bearer: &str, body: &Value) -> Answer {
 
 /// The value of a metric, as an operator with the key reads it; of one that has labels, the sum.
 pub async fn metric(roomkey: &Roomkey, name: &str) -> f64 {
-    let request = client().get(format!("{}/api/metrics", roomkey.url)).header("x-admin-api-key", ADMIN_KEY);
+    let request = client()
+        .get(format!("{}/api/metrics", roomkey.url))
+        .header("x-admin-api-key", ADMIN_KEY);
     let text = request.send().await.unwrap().text().await.unwrap();
-    let samples = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-    let values: Vec<f64> = samples.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    let samples = text.lines().filter(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+    });
+    let values: Vec<f64> = samples
+        .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
     assert!(!values.is_empty(), "no {name} in {text}");
     values.iter().sum()
 }
@@ -87,7 +105,11 @@ impl Answer {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let bytes = answer.bytes().await.unwrap();
-        Self { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+        Self {
+            status,
+            headers,
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
     }
 
     /// The status, and the code of an error.
@@ -104,13 +126,21 @@ impl Answer {
 
     /// A header that is a whole number.
     pub fn number(&self, name: &str) -> u64 {
-        self.header(name).parse().unwrap_or_else(|error| panic!("{name}: {error}"))
+        self.header(name)
+            .parse()
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// A parameter of a structured header, such as `r` of `"token";r=95;t=612`.
     pub fn parameter(&self, name: &str, key: &str) -> u64 {
         let parameters = self.header(name).split(';').skip(1).map(str::trim);
-        let found = parameters.filter_map(|parameter| parameter.split_once('=')).find(|(found, _)| *found == key);
-        found.unwrap_or_else(|| panic!("no {key} in {name}")).1.parse().unwrap()
+        let found = parameters
+            .filter_map(|parameter| parameter.split_once('='))
+            .find(|(found, _)| *found == key);
+        found
+            .unwrap_or_else(|| panic!("no {key} in {name}"))
+            .1
+            .parse()
+            .unwrap()
     }
 }

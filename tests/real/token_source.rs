@@ -17,22 +17,52 @@ fn token_source_of_livekits_client_works_unchanged_and_its_cache_holds() {
     assert!(seen["withoutOptions"]["participantToken"].is_string());
 
     let body = &seen["everything"]["body"];
-    assert_eq!(body["room_config"]["agents"][0], json!({ "agent_name": "notes", "metadata": "am", "deployment": "prod" }), "{body}");
-    let claims = claims(seen["everything"]["answer"]["participantToken"].as_str().unwrap());
-    assert_eq!(claims["roomConfig"], json!({ "agents": [{ "agentName": "notes", "metadata": "am", "deployment": "prod" }] }));
-    assert_eq!((&claims["metadata"], &claims["attributes"]), (&json!("m"), &json!({ "camelCase": "v" })));
+    assert_eq!(
+        body["room_config"]["agents"][0],
+        json!({ "agent_name": "notes", "metadata": "am", "deployment": "prod" }),
+        "{body}"
+    );
+    let claims = claims(
+        seen["everything"]["answer"]["participantToken"]
+            .as_str()
+            .unwrap(),
+    );
+    assert_eq!(
+        claims["roomConfig"],
+        json!({ "agents": [{ "agentName": "notes", "metadata": "am", "deployment": "prod" }] })
+    );
+    assert_eq!(
+        (&claims["metadata"], &claims["attributes"]),
+        (&json!("m"), &json!({ "camelCase": "v" }))
+    );
 
     let refused = seen["refused"].as_str().unwrap();
-    assert!(refused.contains("400") && refused.contains("room_name") && !refused.contains("stand up"), "{refused}");
+    assert!(
+        refused.contains("400") && refused.contains("room_name") && !refused.contains("stand up"),
+        "{refused}"
+    );
 
     let post = json!("POST");
     // The second fetch of the first source is not among them: it came from the cache.
-    let requests: Vec<_> = seen["requests"].as_array().unwrap().iter().map(|request| (&request["method"], &request["status"])).collect();
+    let requests: Vec<_> = seen["requests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|request| (&request["method"], &request["status"]))
+        .collect();
     let expected = [201, 201, 201, 400].map(|status| json!(status));
-    assert_eq!(requests, expected.iter().map(|status| (&post, status)).collect::<Vec<_>>());
+    assert_eq!(
+        requests,
+        expected
+            .iter()
+            .map(|status| (&post, status))
+            .collect::<Vec<_>>()
+    );
 }
 
 fn claims(token: &str) -> Value {
     let key = DecodingKey::from_secret(API_SECRET.as_bytes());
-    jsonwebtoken::decode(token, &key, &Validation::new(Algorithm::HS256)).unwrap().claims
+    jsonwebtoken::decode(token, &key, &Validation::new(Algorithm::HS256))
+        .unwrap()
+        .claims
 }

@@ -21,12 +21,17 @@ const PAIR_NAMES: [&str; 2] = ["livekit-api-key", "livekit-api-secret"];
 /// Where the tests keep Azure OpenAI's key.
 const AZURE_KEY: (&str, &str) = ("AZURE_OPENAI_API_KEY_SECRET_NAME", "azure-openai-key");
 
-/// What a healing may take: tries are at most a minute apart, and a hanging one lasts three seconds.
+/// What a healing may take: tries are at most a minute apart, and a hanging one lasts three
+/// seconds.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// roomkey with LiveKit's pair in the vault, and what else the settings say.
 fn roomkey(azure: &FakeAzure, settings: &[(&str, &str)]) -> Roomkey {
-    let livekit = [("LIVEKIT_URL", "wss://livekit.example.com"), ("ROOMKEY_RATE_LIMIT", "off"), ("ROOMKEY_REALTIME_RATE_LIMIT", "off")];
+    let livekit = [
+        ("LIVEKIT_URL", "wss://livekit.example.com"),
+        ("ROOMKEY_RATE_LIMIT", "off"),
+        ("ROOMKEY_REALTIME_RATE_LIMIT", "off"),
+    ];
     bare(&[&azure.settings()[..], &livekit, settings].concat())
 }
 
@@ -37,18 +42,30 @@ async fn set_pair(azure: &FakeAzure, pair: [&str; 2]) {
 }
 
 async fn livekit_token(roomkey: &Roomkey) -> Answer {
-    mint(roomkey, &json!({ "provider": "livekit", "roomName": "standup-42" })).await
+    mint(
+        roomkey,
+        &json!({ "provider": "livekit", "roomName": "standup-42" }),
+    )
+    .await
 }
 
 /// Whether a token is of this pair: named in `iss`, and signed with its secret.
 fn is_of(answer: &Answer, [key, secret]: [&str; 2]) -> bool {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_issuer(&[key]);
-    let token = answer.body["token"].as_str().unwrap_or_else(|| panic!("{answer:?}"));
-    jsonwebtoken::decode::<Value>(token, &DecodingKey::from_secret(secret.as_bytes()), &validation).is_ok()
+    let token = answer.body["token"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer:?}"));
+    jsonwebtoken::decode::<Value>(
+        token,
+        &DecodingKey::from_secret(secret.as_bytes()),
+        &validation,
+    )
+    .is_ok()
 }
 
-/// Asks again until the answer is as wished, and returns it. What is neither wished nor allowed meanwhile fails at once.
+/// Asks again until the answer is as wished, and returns it. What is neither wished nor allowed
+/// meanwhile fails at once.
 async fn until(what: &str, ask: impl AsyncFn() -> Answer, meanwhile: (u16, &str)) -> Answer {
     let began = Stopwatch::start();
     loop {
@@ -67,8 +84,14 @@ async fn ready(roomkey: &Roomkey) -> Answer {
 
 /// The states that the ready lines name, of dependencies whose name holds a text.
 fn states<'a>(ready: &'a Answer, part: &str) -> Vec<&'a str> {
-    let lines = ready.body["dependencies"].as_array().unwrap_or_else(|| panic!("{ready:?}")).iter();
-    lines.filter(|line| line["name"].as_str().unwrap().contains(part)).map(|line| line["state"].as_str().unwrap()).collect()
+    let lines = ready.body["dependencies"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{ready:?}"))
+        .iter();
+    lines
+        .filter(|line| line["name"].as_str().unwrap().contains(part))
+        .map(|line| line["state"].as_str().unwrap())
+        .collect()
 }
 
 /// Stops it and looks for secrets and the fakes' canaries in all that it wrote.
@@ -76,11 +99,28 @@ fn assert_silent(roomkey: Roomkey, answers: &[&Answer]) {
     let ended = roomkey.stop("TERM");
     assert!(ended.status.success(), "{ended:?}");
     let answers = format!("{answers:?}");
-    let texts =
-        [OLD[0], OLD[1], NEW[0], NEW[1], fake_azure::CANARY, fake_azure::IDENTITY_HEADER, fake_realtime::CANARY, fake_realtime::API_KEY];
+    let texts = [
+        OLD[0],
+        OLD[1],
+        NEW[0],
+        NEW[1],
+        fake_azure::CANARY,
+        fake_azure::IDENTITY_HEADER,
+        fake_realtime::CANARY,
+        fake_realtime::API_KEY,
+    ];
     assert_absent(&texts, &[&ended.stdout, &ended.stderr]);
     // A token names its key, so answers may.
-    assert_absent(&[OLD[1], NEW[1], fake_azure::CANARY, fake_realtime::CANARY, fake_realtime::API_KEY], &[&answers]);
+    assert_absent(
+        &[
+            OLD[1],
+            NEW[1],
+            fake_azure::CANARY,
+            fake_realtime::CANARY,
+            fake_realtime::API_KEY,
+        ],
+        &[&answers],
+    );
 }
 
 #[tokio::test]
@@ -94,13 +134,26 @@ async fn a_start_without_the_vault_serves_what_it_can_and_the_rest_as_soon_as_th
     assert_eq!(refused.verdict(), (503, "secret_unavailable"));
     assert!(refused.number("retry-after") >= 1);
     assert_eq!(refused.body["retryable"], true);
-    assert_eq!(Answer::to(client().get(format!("{}/api/health", roomkey.url))).await.status, 200);
+    assert_eq!(
+        Answer::to(client().get(format!("{}/api/health", roomkey.url)))
+            .await
+            .status,
+        200
+    );
     let waiting = ready(&roomkey).await;
-    assert_eq!((waiting.status, &waiting.body["status"]), (503, &json!("waiting")));
+    assert_eq!(
+        (waiting.status, &waiting.body["status"]),
+        (503, &json!("waiting"))
+    );
     assert!(waiting.body.to_string().contains("missing"), "{waiting:?}");
 
     azure.start_vault().await;
-    let served = until("the vault", async || livekit_token(&roomkey).await, (503, "secret_unavailable")).await;
+    let served = until(
+        "the vault",
+        async || livekit_token(&roomkey).await,
+        (503, "secret_unavailable"),
+    )
+    .await;
     assert!(is_of(&served, OLD));
     let now = ready(&roomkey).await;
     assert_eq!(now.status, 200, "{now:?}");
@@ -114,13 +167,17 @@ async fn a_start_without_the_vault_serves_what_it_can_and_the_rest_as_soon_as_th
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log_none_of_its_text() {
+async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log_none_of_its_text()
+{
     let azure = FakeAzure::start();
     for (order, secret) in [
         (json!({ "status": 401 }), None),
         (json!({ "status": 403 }), None),
         (json!({ "status": 404 }), None),
-        (json!({ "status": 429, "headers": { "retry-after": "86400" } }), None),
+        (
+            json!({ "status": 429, "headers": { "retry-after": "86400" } }),
+            None,
+        ),
         (json!({ "status": 500 }), None),
         (json!({ "status": 200, "body": fake_azure::CANARY }), None),
         (json!({ "how": "hang" }), None),
@@ -129,7 +186,10 @@ async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log
         (json!({ "how": "reset" }), None),
         (json!({}), Some("changeme")),
         (json!({}), Some("too-short")),
-        (json!({}), Some("@Microsoft.KeyVault(SecretUri=https://kv.vault.azure.net/secrets/x)")),
+        (
+            json!({}),
+            Some("@Microsoft.KeyVault(SecretUri=https://kv.vault.azure.net/secrets/x)"),
+        ),
         (json!({}), Some("")),
     ] {
         set_pair(&azure, [OLD[0], secret.unwrap_or(OLD[1])]).await;
@@ -139,14 +199,26 @@ async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log
         // Both of them, or again and again the first that fails.
         let began = Stopwatch::start();
         while azure.reads(PAIR_NAMES[0]).await + azure.reads(PAIR_NAMES[1]).await < read + 2 {
-            assert!(began.elapsed() < PATIENCE, "{order} {secret:?}: the vault is not read");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{order} {secret:?}: the vault is not read"
+            );
         }
         let answer = livekit_token(&roomkey).await;
-        assert_eq!(answer.verdict(), (503, "secret_unavailable"), "{order} {secret:?}");
+        assert_eq!(
+            answer.verdict(),
+            (503, "secret_unavailable"),
+            "{order} {secret:?}"
+        );
         // However long the vault asks to be left alone, it is asked again.
         azure.order_vault(json!({})).await;
         set_pair(&azure, OLD).await;
-        let served = until("the value", async || livekit_token(&roomkey).await, (503, "secret_unavailable")).await;
+        let served = until(
+            "the value",
+            async || livekit_token(&roomkey).await,
+            (503, "secret_unavailable"),
+        )
+        .await;
         assert!(is_of(&served, OLD), "{order} {secret:?}");
         assert_silent(roomkey, &[&answer, &served]);
     }
@@ -157,18 +229,34 @@ async fn a_secret_that_is_not_there_or_is_switched_off_is_used_as_soon_as_that_c
     let azure = FakeAzure::start();
     let roomkey = roomkey(&azure, &[]);
     azure.until_read(PAIR_NAMES[0], 1).await;
-    assert_eq!(livekit_token(&roomkey).await.verdict(), (503, "secret_unavailable"));
+    assert_eq!(
+        livekit_token(&roomkey).await.verdict(),
+        (503, "secret_unavailable")
+    );
     set_pair(&azure, OLD).await;
-    until("the pair", async || livekit_token(&roomkey).await, (503, "secret_unavailable")).await;
+    until(
+        "the pair",
+        async || livekit_token(&roomkey).await,
+        (503, "secret_unavailable"),
+    )
+    .await;
 
     let other = FakeAzure::start();
     set_pair(&other, OLD).await;
     other.disable(PAIR_NAMES[0]).await;
     let switched_off = self::roomkey(&other, &[]);
     other.until_read(PAIR_NAMES[0], 1).await;
-    assert_eq!(livekit_token(&switched_off).await.verdict(), (503, "secret_unavailable"));
+    assert_eq!(
+        livekit_token(&switched_off).await.verdict(),
+        (503, "secret_unavailable")
+    );
     set_pair(&other, NEW).await;
-    let served = until("the pair", async || livekit_token(&switched_off).await, (503, "secret_unavailable")).await;
+    let served = until(
+        "the pair",
+        async || livekit_token(&switched_off).await,
+        (503, "secret_unavailable"),
+    )
+    .await;
     assert!(is_of(&served, NEW));
     assert_silent(switched_off, &[&served]);
 }
@@ -178,7 +266,12 @@ async fn a_pair_that_was_rotated_signs_without_a_restart_and_never_mixes_with_th
     let azure = FakeAzure::start();
     set_pair(&azure, OLD).await;
     let roomkey = roomkey(&azure, &[("ROOMKEY_SECRET_REFRESH_SECONDS", "30")]);
-    let first = until("the first read", async || livekit_token(&roomkey).await, (503, "secret_unavailable")).await;
+    let first = until(
+        "the first read",
+        async || livekit_token(&roomkey).await,
+        (503, "secret_unavailable"),
+    )
+    .await;
     assert!(is_of(&first, OLD));
 
     let read = azure.reads(PAIR_NAMES[1]).await;
@@ -187,7 +280,10 @@ async fn a_pair_that_was_rotated_signs_without_a_restart_and_never_mixes_with_th
     let began = Stopwatch::start();
     let last = loop {
         let answer = livekit_token(&roomkey).await;
-        assert!(is_of(&answer, OLD) || is_of(&answer, NEW), "a key of one pair with the secret of the other");
+        assert!(
+            is_of(&answer, OLD) || is_of(&answer, NEW),
+            "a key of one pair with the secret of the other"
+        );
         if is_of(&answer, NEW) {
             break answer;
         }
@@ -210,7 +306,11 @@ async fn a_rotated_key_costs_nobody_a_request_and_a_refused_one_does_not_storm_t
     set_pair(&azure, OLD).await;
     azure.set(AZURE_KEY.1, fake_realtime::API_KEY).await;
     // The timer alone would take an hour.
-    let settings = [&fake.azure_settings()[..], &[AZURE_KEY, ("ROOMKEY_SECRET_REFRESH_SECONDS", "3600")]].concat();
+    let settings = [
+        &fake.azure_settings()[..],
+        &[AZURE_KEY, ("ROOMKEY_SECRET_REFRESH_SECONDS", "3600")],
+    ]
+    .concat();
     let roomkey = roomkey(&azure, &settings);
     let realtime = async || mint(&roomkey, &json!({ "provider": "azure-openai" })).await;
     let first = until("the first read", realtime, (503, "secret_unavailable")).await;
@@ -218,14 +318,25 @@ async fn a_rotated_key_costs_nobody_a_request_and_a_refused_one_does_not_storm_t
     for _ in 0..20 {
         assert_eq!(realtime().await.status, 200);
     }
-    assert_eq!(azure.reads(AZURE_KEY.1).await, read, "a mint does not read the vault");
+    assert_eq!(
+        azure.reads(AZURE_KEY.1).await,
+        read,
+        "a mint does not read the vault"
+    );
 
     let rotated = "another-key-of-the-fake-0123456789";
     azure.set(AZURE_KEY.1, rotated).await;
     fake.accept_keys(&[rotated]).await;
     let together = join_all((0..10).map(|_| realtime())).await;
-    assert!(together.iter().all(|answer| answer.status == 200), "{together:?}");
-    assert_eq!(azure.reads(AZURE_KEY.1).await, read + 1, "one read for all of them");
+    assert!(
+        together.iter().all(|answer| answer.status == 200),
+        "{together:?}"
+    );
+    assert_eq!(
+        azure.reads(AZURE_KEY.1).await,
+        read + 1,
+        "one read for all of them"
+    );
     let served = realtime().await;
     assert_eq!(served.status, 200);
     assert_eq!(fake.last_mint().await["headers"]["api-key"], rotated);
@@ -234,11 +345,17 @@ async fn a_rotated_key_costs_nobody_a_request_and_a_refused_one_does_not_storm_t
     fake.accept_keys(&["nobody-has-this-one"]).await;
     let began = Stopwatch::start();
     for _ in 0..50 {
-        assert_eq!(realtime().await.verdict(), (502, "upstream_credentials_rejected"));
+        assert_eq!(
+            realtime().await.verdict(),
+            (502, "upstream_credentials_rejected")
+        );
     }
     // At most one in 30 s, and one that was under way.
     let allowed = 2 + began.elapsed().as_secs() / 30;
-    assert!(azure.reads(AZURE_KEY.1).await <= read + allowed, "the vault is stormed");
+    assert!(
+        azure.reads(AZURE_KEY.1).await <= read + allowed,
+        "the vault is stormed"
+    );
     assert_absent(&[rotated], &[&format!("{first:?} {together:?} {served:?}")]);
     assert_silent(roomkey, &[&first, &served]);
 }
@@ -251,13 +368,21 @@ async fn a_vault_that_is_killed_while_it_is_read_takes_nothing_away() {
     let roomkey = roomkey(&azure, &[&fake.azure_settings()[..], &[AZURE_KEY]].concat());
     let realtime = async || mint(&roomkey, &json!({ "provider": "azure-openai" })).await;
     until("the first read", realtime, (503, "secret_unavailable")).await;
-    until("the first read", async || livekit_token(&roomkey).await, (503, "secret_unavailable")).await;
+    until(
+        "the first read",
+        async || livekit_token(&roomkey).await,
+        (503, "secret_unavailable"),
+    )
+    .await;
 
     // The next read hangs in the vault when the vault dies.
     let read = azure.reads(AZURE_KEY.1).await + azure.reads(PAIR_NAMES[0]).await;
     azure.order_vault(json!({ "how": "hang" })).await;
     fake.accept_keys(&[]).await;
-    assert_eq!(realtime().await.verdict(), (502, "upstream_credentials_rejected"));
+    assert_eq!(
+        realtime().await.verdict(),
+        (502, "upstream_credentials_rejected")
+    );
     let began = Stopwatch::start();
     while azure.reads(AZURE_KEY.1).await + azure.reads(PAIR_NAMES[0]).await == read {
         assert!(began.elapsed() < PATIENCE, "the vault is not read");
@@ -281,14 +406,30 @@ async fn the_ready_lines_have_one_for_each_secret_and_say_which_is_missing() {
     set_pair(&azure, OLD).await;
     // Azure OpenAI's key is not there, and is nobody else's business.
     let roomkey = roomkey(&azure, &[&fake.azure_settings()[..], &[AZURE_KEY]].concat());
-    let served = until("the pair", async || livekit_token(&roomkey).await, (503, "secret_unavailable")).await;
+    let served = until(
+        "the pair",
+        async || livekit_token(&roomkey).await,
+        (503, "secret_unavailable"),
+    )
+    .await;
     let waiting = ready(&roomkey).await;
-    assert_eq!((waiting.status, &waiting.body["status"]), (503, &json!("waiting")));
+    assert_eq!(
+        (waiting.status, &waiting.body["status"]),
+        (503, &json!("waiting"))
+    );
     assert_eq!(states(&waiting, "azure-openai"), ["missing"], "{waiting:?}");
-    assert!(states(&waiting, "livekit").iter().all(|state| *state == "fresh"), "{waiting:?}");
+    assert!(
+        states(&waiting, "livekit")
+            .iter()
+            .all(|state| *state == "fresh"),
+        "{waiting:?}"
+    );
     assert!(!states(&waiting, "livekit").is_empty(), "{waiting:?}");
     // Names of ours only: what it is called in the vault is the operator's.
-    assert_absent(&[AZURE_KEY.1, "kv.vault.localhost"], &[&waiting.body.to_string()]);
+    assert_absent(
+        &[AZURE_KEY.1, "kv.vault.localhost"],
+        &[&waiting.body.to_string()],
+    );
 
     azure.set(AZURE_KEY.1, fake_realtime::API_KEY).await;
     let realtime = async || mint(&roomkey, &json!({ "provider": "azure-openai" })).await;

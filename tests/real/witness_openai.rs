@@ -1,4 +1,5 @@
-//! OpenAI's own SDK drives the fake of the Realtime services, and sends the mint that roomkey must send too.
+//! OpenAI's own SDK drives the fake of the Realtime services, and sends the mint that roomkey must
+//! send too.
 
 use serde_json::{Value, json};
 
@@ -9,29 +10,60 @@ use crate::realtime::{self, Vendor};
 /// What OpenAI's SDK gets from the fake, and sends to it, for a session.
 fn witness(fake: &FakeRealtime, session: &Value) -> Value {
     tool("tests/real/peers/js/node_modules/openai");
-    let given = json!({ "url": fake.url, "controls": fake.controls(), "key": API_KEY, "session": session });
-    script("node", &["tests/real/peers/js/openai_witness.mjs"], &given.to_string())
+    let given =
+        json!({ "url": fake.url, "controls": fake.controls(), "key": API_KEY, "session": session });
+    script(
+        "node",
+        &["tests/real/peers/js/openai_witness.mjs"],
+        &given.to_string(),
+    )
 }
 
 #[test]
 fn openais_sdk_takes_the_fake_realtime_for_both_vendors() {
     let fake = FakeRealtime::start();
-    let seen = witness(&fake, &json!({ "type": "realtime", "model": DEPLOYMENT, "audio": { "output": { "voice": "marin" } } }));
+    let seen = witness(
+        &fake,
+        &json!({ "type": "realtime", "model": DEPLOYMENT, "audio": { "output": { "voice": "marin" } } }),
+    );
 
     for (client, url) in [
         ("openai", "/v1/realtime/client_secrets"),
         ("azure", "/openai/v1/realtime/client_secrets"),
-        ("azureSdk", "/openai/v1/realtime/client_secrets?api-version=v1"),
+        (
+            "azureSdk",
+            "/openai/v1/realtime/client_secrets?api-version=v1",
+        ),
     ] {
         let minted = &seen[client];
-        assert!(minted["value"].as_str().is_some_and(|value| value.starts_with("ek_")), "{client}: {minted}");
-        assert!(minted["session"]["id"].as_str().is_some_and(|id| id.starts_with("sess_")), "{client}: {minted}");
+        assert!(
+            minted["value"]
+                .as_str()
+                .is_some_and(|value| value.starts_with("ek_")),
+            "{client}: {minted}"
+        );
+        assert!(
+            minted["session"]["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("sess_")),
+            "{client}: {minted}"
+        );
         assert!(minted["expires_at"].is_u64(), "{client}: {minted}");
-        assert_eq!(minted["session"]["audio"]["output"]["voice"], "marin", "{client}");
-        assert_eq!((&minted["request"]["method"], &minted["request"]["url"]), (&json!("POST"), &json!(url)), "{client}");
+        assert_eq!(
+            minted["session"]["audio"]["output"]["voice"], "marin",
+            "{client}"
+        );
+        assert_eq!(
+            (&minted["request"]["method"], &minted["request"]["url"]),
+            (&json!("POST"), &json!(url)),
+            "{client}"
+        );
     }
     assert_ne!(seen["openai"]["value"], seen["azure"]["value"]);
-    assert_eq!(seen["models"], json!([[MODEL, DEPLOYMENT], [MODEL, DEPLOYMENT]]));
+    assert_eq!(
+        seen["models"],
+        json!([[MODEL, DEPLOYMENT], [MODEL, DEPLOYMENT]])
+    );
     // A mint that was answered with 500 twice is tried again twice, and gives one secret.
     assert_eq!(seen["tries"], json!([1, "2"]));
 }
@@ -41,21 +73,82 @@ fn openais_sdk_knows_the_faults_of_the_fake_realtime() {
     let fake = FakeRealtime::start();
     let seen = witness(&fake, &json!({ "type": "realtime", "model": DEPLOYMENT }));
     for (case, name, status, code, request_id) in [
-        ("key", "AuthenticationError", Some(401), Some("invalid_api_key"), true),
-        ("azureKey", "AuthenticationError", Some(401), Some("401"), false),
-        ("audience", "AuthenticationError", Some(401), Some("401"), false),
-        ("model", "NotFoundError", Some(404), Some("model_not_found"), true),
-        ("deployment", "NotFoundError", Some(404), Some("DeploymentNotFound"), false),
-        ("noDeployment", "BadRequestError", Some(400), Some("missing_required_parameter"), false),
-        ("temperature", "BadRequestError", Some(400), Some("unknown_parameter"), true),
-        ("beta", "BadRequestError", Some(400), Some("beta_api_shape_disabled"), true),
-        ("400", "BadRequestError", Some(400), Some("invalid_request_error"), true),
+        (
+            "key",
+            "AuthenticationError",
+            Some(401),
+            Some("invalid_api_key"),
+            true,
+        ),
+        (
+            "azureKey",
+            "AuthenticationError",
+            Some(401),
+            Some("401"),
+            false,
+        ),
+        (
+            "audience",
+            "AuthenticationError",
+            Some(401),
+            Some("401"),
+            false,
+        ),
+        (
+            "model",
+            "NotFoundError",
+            Some(404),
+            Some("model_not_found"),
+            true,
+        ),
+        (
+            "deployment",
+            "NotFoundError",
+            Some(404),
+            Some("DeploymentNotFound"),
+            false,
+        ),
+        (
+            "noDeployment",
+            "BadRequestError",
+            Some(400),
+            Some("missing_required_parameter"),
+            false,
+        ),
+        (
+            "temperature",
+            "BadRequestError",
+            Some(400),
+            Some("unknown_parameter"),
+            true,
+        ),
+        (
+            "beta",
+            "BadRequestError",
+            Some(400),
+            Some("beta_api_shape_disabled"),
+            true,
+        ),
+        (
+            "400",
+            "BadRequestError",
+            Some(400),
+            Some("invalid_request_error"),
+            true,
+        ),
         ("403", "PermissionDeniedError", Some(403), Some("403"), true),
-        ("429", "RateLimitError", Some(429), Some("rate_limit_exceeded"), true),
+        (
+            "429",
+            "RateLimitError",
+            Some(429),
+            Some("rate_limit_exceeded"),
+            true,
+        ),
         ("500", "InternalServerError", Some(500), None, true),
         ("reset", "APIConnectionError", None, None, false),
     ] {
-        let expected = json!({ "name": name, "status": status, "code": code, "requestId": request_id });
+        let expected =
+            json!({ "name": name, "status": status, "code": code, "requestId": request_id });
         assert_eq!(seen["refused"][case], expected, "{case}");
     }
 }
@@ -65,7 +158,8 @@ async fn roomkeys_mint_equals_that_of_openais_sdk_wherever_both_say_something() 
     for vendor in [Vendor::OpenAi, Vendor::Azure] {
         let fake = FakeRealtime::start();
         let model = vendor.model();
-        // The session as the vendors' papers have it for these settings, and not as roomkey wrote it.
+        // The session as the vendors' papers have it for these settings, and not as roomkey wrote
+        // it.
         let session = json!({
             "type": "realtime", "model": model, "instructions": "Be brief.",
             "audio": {
@@ -77,23 +171,47 @@ async fn roomkeys_mint_equals_that_of_openais_sdk_wherever_both_say_something() 
             },
         });
         let sdk = witness(&fake, &session);
-        let sdk = &sdk[if vendor == Vendor::Azure { "azure" } else { "openai" }]["request"];
+        let sdk = &sdk[if vendor == Vendor::Azure {
+            "azure"
+        } else {
+            "openai"
+        }]["request"];
 
         let extra = r#"{"audio":{"input":{"transcription":{"model":"gpt-4o-mini-transcribe","language":"de"}}}}"#;
-        let settings = [("ROOMKEY_REALTIME_INSTRUCTIONS", "Be brief."), ("ROOMKEY_REALTIME_SESSION", extra)];
+        let settings = [
+            ("ROOMKEY_REALTIME_INSTRUCTIONS", "Be brief."),
+            ("ROOMKEY_REALTIME_SESSION", extra),
+        ];
         let roomkey = realtime::roomkey(&fake, vendor, &settings);
-        let answer = realtime::mint(&roomkey, &json!({ "provider": vendor.provider(), "voice": "cedar" })).await;
+        let answer = realtime::mint(
+            &roomkey,
+            &json!({ "provider": vendor.provider(), "voice": "cedar" }),
+        )
+        .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let ours = fake.last_mint().await;
 
-        assert_eq!((&ours["method"], &ours["url"]), (&sdk["method"], &sdk["url"]), "{vendor:?}");
+        assert_eq!(
+            (&ours["method"], &ours["url"]),
+            (&sdk["method"], &sdk["url"]),
+            "{vendor:?}"
+        );
         let sdk_body: Value = serde_json::from_str(sdk["body"].as_str().unwrap()).unwrap();
-        assert_eq!(common(&sdk_body, &ours["body"]), sdk_body, "{vendor:?}: {}", ours["body"]);
-        // What belongs to the connection or names the client differs, and Azure's key has a header of its own.
+        assert_eq!(
+            common(&sdk_body, &ours["body"]),
+            sdk_body,
+            "{vendor:?}: {}",
+            ours["body"]
+        );
+        // What belongs to the connection or names the client differs, and Azure's key has a header
+        // of its own.
         for name in ["content-type", "accept", "authorization", "host"] {
             match ours["headers"].get(name) {
                 Some(value) => assert_eq!(value, &sdk["headers"][name], "{vendor:?}: {name}"),
-                None => assert!(name == "accept" || vendor == Vendor::Azure, "{vendor:?}: no {name}"),
+                None => assert!(
+                    name == "accept" || vendor == Vendor::Azure,
+                    "{vendor:?}: no {name}"
+                ),
             }
         }
         if vendor == Vendor::Azure {
@@ -106,9 +224,10 @@ async fn roomkeys_mint_equals_that_of_openais_sdk_wherever_both_say_something() 
 /// Of `ours`, the members that `theirs` has too, at any depth.
 fn common(theirs: &Value, ours: &Value) -> Value {
     match (theirs, ours) {
-        (Value::Object(theirs), Value::Object(ours)) => {
-            theirs.iter().filter_map(|(name, member)| Some((name.clone(), common(member, ours.get(name)?)))).collect()
-        }
+        (Value::Object(theirs), Value::Object(ours)) => theirs
+            .iter()
+            .filter_map(|(name, member)| Some((name.clone(), common(member, ours.get(name)?))))
+            .collect(),
         _ => ours.clone(),
     }
 }

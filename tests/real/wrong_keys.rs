@@ -1,5 +1,5 @@
-//! Wrong operators' keys, many at once, over a Redis that takes its time: no more than ten an hour are looked at, and right ones do
-//! not stand in each other's way.
+//! Wrong operators' keys, many at once, over a Redis that takes its time: no more than ten an hour
+//! are looked at, and right ones do not stand in each other's way.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::process::Roomkey;
 use crate::redis_server::RedisServer;
 use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, client, metric};
 
-/// What each word of Redis takes: less than the 50 ms that roomkey waits, and enough that all requests are under way at once.
+/// What each word of Redis takes: less than the 50 ms that roomkey waits, and enough that all
+/// requests are under way at once.
 const LATENCY: Duration = Duration::from_millis(20);
 /// Requests at once.
 const AT_ONCE: usize = 30;
@@ -22,12 +23,17 @@ const AT_ONCE: usize = 30;
 /// What a change of state may take to be seen.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Hands on what a client and a Redis say, the latter's words late. Returns the address, and how many decisions were asked for.
+/// Hands on what a client and a Redis say, the latter's words late. Returns the address, and how
+/// many decisions were asked for.
 async fn slow(redis: &RedisServer) -> (String, watch::Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (asked, decisions) = watch::channel(0);
-    let behind = redis.url().trim_start_matches("redis://").trim_end_matches('/').to_owned();
+    let behind = redis
+        .url()
+        .trim_start_matches("redis://")
+        .trim_end_matches('/')
+        .to_owned();
     tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.unwrap();
@@ -38,7 +44,12 @@ async fn slow(redis: &RedisServer) -> (String, watch::Receiver<usize>) {
             tokio::spawn(async move {
                 let mut words = vec![0; 64 * 1024];
                 while let Ok(read @ 1..) = from_client.read(&mut words).await {
-                    asked.send_modify(|asked| *asked += words[..read].windows(7).filter(|word| word == b"EVALSHA").count());
+                    asked.send_modify(|asked| {
+                        *asked += words[..read]
+                            .windows(7)
+                            .filter(|word| word == b"EVALSHA")
+                            .count()
+                    });
                     if to_redis.write_all(&words[..read]).await.is_err() {
                         return;
                     }
@@ -48,7 +59,10 @@ async fn slow(redis: &RedisServer) -> (String, watch::Receiver<usize>) {
             tokio::spawn(async move {
                 let mut words = vec![0; 64 * 1024];
                 while let Ok(read @ 1..) = from_redis.read(&mut words).await {
-                    let _ = late.send((tokio::time::Instant::now() + LATENCY, words[..read].to_vec()));
+                    let _ = late.send((
+                        tokio::time::Instant::now() + LATENCY,
+                        words[..read].to_vec(),
+                    ));
                 }
             });
             tokio::spawn(async move {
@@ -73,11 +87,18 @@ async fn roomkey(redis: &RedisServer) -> (Roomkey, watch::Receiver<usize>) {
         ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
     ];
     let roomkey = peers::roomkey(&settings);
-    // The connection is made in the background. Its first words are many and late, so that it may be given up once before it counts.
+    // The connection is made in the background. Its first words are many and late, so that it may
+    // be given up once before it counts.
     let began = Stopwatch::start();
     for caller in 0.. {
-        Answer::to(asking(&roomkey, &any_room()).header("x-forwarded-for", format!("198.18.{}.{}", caller / 250, caller % 250))).await;
-        if redis.ask::<usize>(&["DBSIZE"]) > 0 && metric(&roomkey, "roomkey_rate_limit_degraded").await < 0.5 {
+        Answer::to(asking(&roomkey, &any_room()).header(
+            "x-forwarded-for",
+            format!("198.18.{}.{}", caller / 250, caller % 250),
+        ))
+        .await;
+        if redis.ask::<usize>(&["DBSIZE"]) > 0
+            && metric(&roomkey, "roomkey_rate_limit_degraded").await < 0.5
+        {
             break;
         }
         assert!(began.elapsed() < PATIENCE, "Redis is not asked");
@@ -86,8 +107,12 @@ async fn roomkey(redis: &RedisServer) -> (Roomkey, watch::Receiver<usize>) {
 }
 
 async fn ask(roomkey: &Roomkey, key: &str, address: &str) -> u16 {
-    let request = client().get(format!("{}/api/metrics", roomkey.url)).header("x-admin-api-key", key);
-    Answer::to(request.header("x-forwarded-for", address)).await.status
+    let request = client()
+        .get(format!("{}/api/metrics", roomkey.url))
+        .header("x-admin-api-key", key);
+    Answer::to(request.header("x-forwarded-for", address))
+        .await
+        .status
 }
 
 fn times(statuses: &[u16], status: u16) -> usize {
@@ -99,7 +124,9 @@ async fn ten_wrong_keys_of_many_at_once_are_looked_at_and_no_more() {
     let redis = RedisServer::start();
     let (roomkey, mut decisions) = roomkey(&redis).await;
     let before = *decisions.borrow_and_update();
-    let keys: Vec<_> = (0..AT_ONCE).map(|number| format!("a-wrong-key-of-the-right-length-{number:04}")).collect();
+    let keys: Vec<_> = (0..AT_ONCE)
+        .map(|number| format!("a-wrong-key-of-the-right-length-{number:04}"))
+        .collect();
     let all_answered = Notify::new();
     let guesses = async {
         let statuses = join_all(keys.iter().map(|key| ask(&roomkey, key, "192.0.2.1"))).await;
@@ -116,10 +143,24 @@ async fn ten_wrong_keys_of_many_at_once_are_looked_at_and_no_more() {
     };
     let (statuses, right) = tokio::join!(guesses, right);
     let looked_at = times(&statuses, 401);
-    assert!((1..=10).contains(&looked_at) && looked_at + times(&statuses, 429) == AT_ONCE, "{statuses:?}");
-    assert_eq!(right, 429, "a guess that is right opens nothing once ten were made");
-    assert_eq!(ask(&roomkey, ADMIN_KEY, "192.0.2.1").await, 429, "guessing must not go on");
-    assert_eq!(ask(&roomkey, ADMIN_KEY, "192.0.2.2").await, 200, "an operator elsewhere");
+    assert!(
+        (1..=10).contains(&looked_at) && looked_at + times(&statuses, 429) == AT_ONCE,
+        "{statuses:?}"
+    );
+    assert_eq!(
+        right, 429,
+        "a guess that is right opens nothing once ten were made"
+    );
+    assert_eq!(
+        ask(&roomkey, ADMIN_KEY, "192.0.2.1").await,
+        429,
+        "guessing must not go on"
+    );
+    assert_eq!(
+        ask(&roomkey, ADMIN_KEY, "192.0.2.2").await,
+        200,
+        "an operator elsewhere"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +169,19 @@ async fn right_keys_at_once_are_all_let_in() {
     let (roomkey, _) = roomkey(&redis).await;
     for round in 0..3 {
         let statuses = join_all((0..AT_ONCE).map(|_| ask(&roomkey, ADMIN_KEY, "192.0.2.1"))).await;
-        assert_eq!(times(&statuses, 200), AT_ONCE, "round {round}: {statuses:?}");
-        assert_eq!(ask(&roomkey, "a-wrong-key-of-the-right-length-0000", "192.0.2.1").await, 401);
+        assert_eq!(
+            times(&statuses, 200),
+            AT_ONCE,
+            "round {round}: {statuses:?}"
+        );
+        assert_eq!(
+            ask(
+                &roomkey,
+                "a-wrong-key-of-the-right-length-0000",
+                "192.0.2.1"
+            )
+            .await,
+            401
+        );
     }
 }

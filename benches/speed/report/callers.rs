@@ -15,12 +15,27 @@ impl Report {
 
     pub(super) fn callers_table(&self) -> String {
         let mut table = "| who asks | requests/s |\n|---|---|\n".to_owned();
-        let mut row = |who: &str, of: fn(&Callers) -> f64| writeln!(table, "| {who} | {:.0} |", self.of_callers(of)).unwrap();
+        let mut row = |who: &str, of: fn(&Callers) -> f64| {
+            writeln!(table, "| {who} | {:.0} |", self.of_callers(of)).unwrap()
+        };
         row("roomkey, anonymous callers", |round| round.anonymous);
-        row("roomkey, one bearer sent again and again", |round| round.seen);
-        row("roomkey, another RS256 bearer with each request", |round| round.first_seen);
-        row(&format!("{}, another RS256 bearer with each request", FASTIFY_JOSE.name), |round| round.jose);
-        let (memory, redis) = (self.of_callers(|round| round.memory_p50_ms), self.of_callers(|round| round.redis_p50_ms));
+        row("roomkey, one bearer sent again and again", |round| {
+            round.seen
+        });
+        row("roomkey, another RS256 bearer with each request", |round| {
+            round.first_seen
+        });
+        row(
+            &format!(
+                "{}, another RS256 bearer with each request",
+                FASTIFY_JOSE.name
+            ),
+            |round| round.jose,
+        );
+        let (memory, redis) = (
+            self.of_callers(|round| round.memory_p50_ms),
+            self.of_callers(|round| round.redis_p50_ms),
+        );
         writeln!(table, "\nThe p50 of a lone request is {memory:.3} ms with limits in memory and {redis:.3} ms with limits in Redis.")
             .unwrap();
         table
@@ -31,19 +46,44 @@ impl Report {
         let jose = FASTIFY_JOSE.name;
         let seen = self.of_callers(|round| round.seen / round.anonymous);
         let first_seen = self.of_callers(|round| round.first_seen / round.jose);
-        let limiter = self.steps.iter().find(|step| step.name == LIMITER).map(|step| step.nanoseconds);
+        let limiter = self
+            .steps
+            .iter()
+            .find(|step| step.name == LIMITER)
+            .map(|step| step.nanoseconds);
         let added = self.of_callers(|round| round.redis_p50_ms - round.memory_p50_ms);
         let resident = self.callers_mb;
         [
-            ("a bearer seen before: at least 0.7 × the requests/s of anonymous callers".into(), format!("{seen:.2} ×"), seen >= 0.7),
-            (format!("a bearer not seen before: at least 4 × the requests/s of {jose}"), format!("{first_seen:.2} ×"), first_seen >= 4.0),
+            (
+                "a bearer seen before: at least 0.7 × the requests/s of anonymous callers".into(),
+                format!("{seen:.2} ×"),
+                seen >= 0.7,
+            ),
+            (
+                format!("a bearer not seen before: at least 4 × the requests/s of {jose}"),
+                format!("{first_seen:.2} ×"),
+                first_seen >= 4.0,
+            ),
             (
                 "a limit in memory costs under 1 µs".into(),
-                limiter.map_or("not measured".into(), |nanoseconds| format!("{nanoseconds:.0} ns")),
+                limiter.map_or("not measured".into(), |nanoseconds| {
+                    format!("{nanoseconds:.0} ns")
+                }),
                 limiter.is_some_and(|nanoseconds| nanoseconds < 1_000.0),
             ),
-            ("a limit in Redis adds under 1 ms to the p50".into(), format!("{added:.2} ms"), added < 1.0),
-            (format!("under 48 MB resident after {} callers", thousands(MANY.into())), format!("{resident:.1} MB"), resident < 48.0),
+            (
+                "a limit in Redis adds under 1 ms to the p50".into(),
+                format!("{added:.2} ms"),
+                added < 1.0,
+            ),
+            (
+                format!(
+                    "under 48 MB resident after {} callers",
+                    thousands(MANY.into())
+                ),
+                format!("{resident:.1} MB"),
+                resident < 48.0,
+            ),
         ]
     }
 

@@ -14,37 +14,89 @@ impl Report {
 
     pub(super) fn realtime_table(&self) -> String {
         let in_flight = in_flight();
-        let mut table = format!("| | p50, ms | p99, ms | most resident with {in_flight} mints in flight, MB |\n|---|---|---|---|\n");
+        let mut table = format!(
+            "| | p50, ms | p99, ms | most resident with {in_flight} mints in flight, MB |\n|---|---|---|---|\n"
+        );
         let [bare, roomkey]: [[f64; 2]; 2] = [
-            [self.of_realtime(|round| round.bare_ms[0]), self.of_realtime(|round| round.bare_ms[1])],
-            [self.of_realtime(|round| round.roomkey_ms[0]), self.of_realtime(|round| round.roomkey_ms[1])],
+            [
+                self.of_realtime(|round| round.bare_ms[0]),
+                self.of_realtime(|round| round.bare_ms[1]),
+            ],
+            [
+                self.of_realtime(|round| round.roomkey_ms[0]),
+                self.of_realtime(|round| round.roomkey_ms[1]),
+            ],
         ];
-        let (roomkey_mb, warp_mb) = (self.of_realtime(|round| round.roomkey_mb), self.of_realtime(|round| round.warp_mb));
-        writeln!(table, "| the upstream, asked without anything between | {:.2} | {:.2} | |", bare[0], bare[1]).unwrap();
-        writeln!(table, "| roomkey | {:.2} | {:.2} | {roomkey_mb:.1} |", roomkey[0], roomkey[1]).unwrap();
+        let (roomkey_mb, warp_mb) = (
+            self.of_realtime(|round| round.roomkey_mb),
+            self.of_realtime(|round| round.warp_mb),
+        );
+        writeln!(
+            table,
+            "| the upstream, asked without anything between | {:.2} | {:.2} | |",
+            bare[0], bare[1]
+        )
+        .unwrap();
+        writeln!(
+            table,
+            "| roomkey | {:.2} | {:.2} | {roomkey_mb:.1} |",
+            roomkey[0], roomkey[1]
+        )
+        .unwrap();
         writeln!(table, "| {} | | | {warp_mb:.1} |", WARP_MINT.name).unwrap();
         table
     }
 
     /// Each target, what was measured, and whether that reaches it.
     pub(super) fn realtime_targets(&self) -> [(String, String, bool); 5] {
-        let [p50, p99] = [self.of_realtime(|round| round.added_ms()[0]), self.of_realtime(|round| round.added_ms()[1])];
+        let [p50, p99] = [
+            self.of_realtime(|round| round.added_ms()[0]),
+            self.of_realtime(|round| round.added_ms()[1]),
+        ];
         let memory = self.of_realtime(|round| round.roomkey_mb / round.warp_mb);
-        let most = self.realtime.iter().max_by_key(|round| round.connections).unwrap();
+        let most = self
+            .realtime
+            .iter()
+            .max_by_key(|round| round.connections)
+            .unwrap();
         let bound = u64::try_from(2 * CALLERS).unwrap();
         let first_token = self.of_realtime(|round| round.first_token_ms);
         let warp = WARP_MINT.name;
         [
-            (format!("a mint takes under 1 ms more at the p50, with {CALLERS} callers"), format!("{p50:.2} ms"), p50 < 1.0),
-            (format!("a mint takes under 3 ms more at the p99, with {CALLERS} callers"), format!("{p99:.2} ms"), p99 < 3.0),
             (
-                format!("connections to the upstream are used again: at most {bound} for {CALLERS} callers"),
-                format!("{} for {} mints at most", most.connections, thousands(most.mints.try_into().unwrap())),
+                format!("a mint takes under 1 ms more at the p50, with {CALLERS} callers"),
+                format!("{p50:.2} ms"),
+                p50 < 1.0,
+            ),
+            (
+                format!("a mint takes under 3 ms more at the p99, with {CALLERS} callers"),
+                format!("{p99:.2} ms"),
+                p99 < 3.0,
+            ),
+            (
+                format!(
+                    "connections to the upstream are used again: at most {bound} for {CALLERS} callers"
+                ),
+                format!(
+                    "{} for {} mints at most",
+                    most.connections,
+                    thousands(most.mints.try_into().unwrap())
+                ),
                 most.connections <= bound,
             ),
-            (format!("at most 1.3 × the memory of {warp} with {} mints in flight", in_flight()), format!("{memory:.2} ×"), memory <= 1.3),
             (
-                format!("under 20 ms to the first LiveKit token while Key Vault takes {} s", VAULT_TAKES.as_secs()),
+                format!(
+                    "at most 1.3 × the memory of {warp} with {} mints in flight",
+                    in_flight()
+                ),
+                format!("{memory:.2} ×"),
+                memory <= 1.3,
+            ),
+            (
+                format!(
+                    "under 20 ms to the first LiveKit token while Key Vault takes {} s",
+                    VAULT_TAKES.as_secs()
+                ),
                 format!("{first_token:.1} ms"),
                 first_token < 20.0,
             ),

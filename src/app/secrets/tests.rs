@@ -62,15 +62,24 @@ impl Fake {
     fn put(&self, name: &str, value: &str) {
         let mut held = self.held.lock().unwrap();
         let version = self.reads.load(Ordering::Relaxed) + held.len();
-        held.insert(name.to_owned(), Ok(Reading { value: value.into(), version: format!("{version}-{value}"), written_at: Some(NOW) }));
+        held.insert(
+            name.to_owned(),
+            Ok(Reading {
+                value: value.into(),
+                version: format!("{version}-{value}"),
+                written_at: Some(NOW),
+            }),
+        );
     }
 
     fn hold(&self, name: &str) {
-        self.hanging.send_modify(|hanging| hanging.extend([name.to_owned()]));
+        self.hanging
+            .send_modify(|hanging| hanging.extend([name.to_owned()]));
     }
 
     fn release(&self, name: &str) {
-        self.hanging.send_modify(|hanging| hanging.retain(|held| held != name));
+        self.hanging
+            .send_modify(|hanging| hanging.retain(|held| held != name));
     }
 
     fn reads_of(&self, name: &str) -> usize {
@@ -78,17 +87,33 @@ impl Fake {
     }
 
     fn fail(&self, name: &str, unread: Unread) {
-        self.held.lock().unwrap().insert(name.to_owned(), Err(unread));
+        self.held
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), Err(unread));
     }
 }
 
 impl Vault for Fake {
     async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        *self.by_name.lock().unwrap().entry(name.as_str().to_owned()).or_default() += 1;
+        *self
+            .by_name
+            .lock()
+            .unwrap()
+            .entry(name.as_str().to_owned())
+            .or_default() += 1;
         let mut hanging = self.hanging.subscribe();
-        hanging.wait_for(|hanging| !hanging.contains(name.as_str())).await.unwrap();
-        self.held.lock().unwrap().get(name.as_str()).cloned().unwrap_or(Err(Unread::Missing))
+        hanging
+            .wait_for(|hanging| !hanging.contains(name.as_str()))
+            .await
+            .unwrap();
+        self.held
+            .lock()
+            .unwrap()
+            .get(name.as_str())
+            .cloned()
+            .unwrap_or(Err(Unread::Missing))
     }
 }
 
@@ -101,7 +126,8 @@ fn read_from(vault: &Arc<Fake>, secrets: &Secrets) {
     secrets.read_with(vault, REFRESH, &clock, &entropy);
 }
 
-/// Secrets that stand in this vault, all that need no connection, and their first reads have finished.
+/// Secrets that stand in this vault, all that need no connection, and their first reads have
+/// finished.
 async fn all_in_vault(vault: &Arc<Fake>) -> Secrets {
     let secrets = Secrets::new(all_sources());
     read_from(vault, &secrets);
@@ -149,7 +175,10 @@ fn full() -> Arc<Fake> {
 }
 
 fn states(secrets: &Secrets) -> Vec<(&'static str, &'static str)> {
-    secrets.statuses().map(|status| (status.name, status.state.as_str())).collect()
+    secrets
+        .statuses()
+        .map(|status| (status.name, status.state.as_str()))
+        .collect()
 }
 
 fn name_of_caller(secrets: &Secrets) -> CallerHash {
@@ -181,12 +210,27 @@ async fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
             (HASH_KEY, "fresh"),
         ]
     );
-    assert!(secrets.livekit.value().is_none() && held(&secrets.openai_key).is_none(), "half a pair signs nothing");
+    assert!(
+        secrets.livekit.value().is_none() && held(&secrets.openai_key).is_none(),
+        "half a pair signs nothing"
+    );
     assert_eq!(held(&secrets.azure_openai_key).as_deref(), Some(ALL[2].1));
-    assert!(secrets.admin_keys.value().unwrap().find(ALL[4].1.as_bytes()).is_some());
+    assert!(
+        secrets
+            .admin_keys
+            .value()
+            .unwrap()
+            .find(ALL[4].1.as_bytes())
+            .is_some()
+    );
     assert_eq!(secrets.reads(), (3, 2));
     assert_eq!(name_of_caller(&secrets), name_of_caller_under(ALL[5].1));
-    assert!(secrets.statuses().all(|status| status.needed != (status.name == ADMIN_KEYS)), "only the operators' keys are not needed");
+    assert!(
+        secrets
+            .statuses()
+            .all(|status| status.needed != (status.name == ADMIN_KEYS)),
+        "only the operators' keys are not needed"
+    );
 }
 
 #[tokio::test]
@@ -194,9 +238,16 @@ async fn a_request_waits_for_the_first_read_of_what_it_needs_and_of_nothing_else
     let vault = full();
     vault.hold("k");
     let secrets = Secrets::new(all_sources());
-    assert!(states(&secrets).iter().all(|(_, state)| *state == "missing"));
+    assert!(
+        states(&secrets)
+            .iter()
+            .all(|(_, state)| *state == "missing")
+    );
     read_from(&vault, &secrets);
-    assert!(secrets.openai_key.fetched_value().await.is_some(), "the pair that hangs holds up nothing else");
+    assert!(
+        secrets.openai_key.fetched_value().await.is_some(),
+        "the pair that hangs holds up nothing else"
+    );
     let waiting = futures_util::future::join_all((0..40).map(|_| secrets.livekit.fetched_value()));
     let release = async {
         while vault.reads_of("k") == 0 {
@@ -206,7 +257,11 @@ async fn a_request_waits_for_the_first_read_of_what_it_needs_and_of_nothing_else
     };
     let (signers, ()) = tokio::join!(waiting, release);
     assert!(signers.iter().all(Option::is_some));
-    assert_eq!((vault.reads_of("k"), vault.reads_of("s")), (1, 1), "all share one read of an undisturbed pair");
+    assert_eq!(
+        (vault.reads_of("k"), vault.reads_of("s")),
+        (1, 1),
+        "all share one read of an undisturbed pair"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,28 +281,59 @@ async fn the_last_good_value_stays_whatever_the_vault_answers() {
     let vault = full();
     let secrets = all_in_vault(&vault).await;
     let signer = secrets.livekit.value().unwrap();
-    for unread in [Unread::Missing, Unread::Refused, Unread::Throttled, Unread::Failed, Unread::Timeout, Unread::NoToken, Unread::Client] {
+    for unread in [
+        Unread::Missing,
+        Unread::Refused,
+        Unread::Throttled,
+        Unread::Failed,
+        Unread::Timeout,
+        Unread::NoToken,
+        Unread::Client,
+    ] {
         for (name, _) in ALL {
             vault.fail(name, unread);
         }
         next_reads().await;
-        assert!(states(&secrets).iter().all(|(_, state)| *state == "stale"), "{unread:?}");
+        assert!(
+            states(&secrets).iter().all(|(_, state)| *state == "stale"),
+            "{unread:?}"
+        );
     }
-    for bad in ["", "changeme", "@Microsoft.KeyVault(SecretUri=https://v.example/s)", "short", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"] {
+    for bad in [
+        "",
+        "changeme",
+        "@Microsoft.KeyVault(SecretUri=https://v.example/s)",
+        "short",
+        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    ] {
         for (name, _) in ALL {
             vault.put(name, bad);
         }
         next_reads().await;
-        let stale = states(&secrets).iter().filter(|(_, state)| *state == "stale").count();
+        let stale = states(&secrets)
+            .iter()
+            .filter(|(_, state)| *state == "stale")
+            .count();
         assert_eq!(stale, ALL.len(), "{bad:?}");
     }
     assert!(Arc::ptr_eq(&signer, &secrets.livekit.value().unwrap()));
     assert_eq!(held(&secrets.azure_openai_key).as_deref(), Some(ALL[2].1));
-    assert!(secrets.admin_keys.value().unwrap().find(ALL[4].1.as_bytes()).is_some());
+    assert!(
+        secrets
+            .admin_keys
+            .value()
+            .unwrap()
+            .find(ALL[4].1.as_bytes())
+            .is_some()
+    );
     assert!(secrets.statuses().all(|status| status.read_at == Some(NOW)));
     fill(&vault);
     next_reads().await;
-    assert!(states(&secrets).iter().all(|(_, state)| *state == "fresh"), "{:?}", states(&secrets));
+    assert!(
+        states(&secrets).iter().all(|(_, state)| *state == "fresh"),
+        "{:?}",
+        states(&secrets)
+    );
 }
 
 #[test]
@@ -260,12 +346,17 @@ fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
         hash_key: Some(Source::Given(ALL[5].1.into())),
         redis: None,
     });
-    assert!(secrets.livekit.value().is_some() && secrets.admin_keys.value().is_some() && held(&secrets.openai_key).is_some());
+    assert!(
+        secrets.livekit.value().is_some()
+            && secrets.admin_keys.value().is_some()
+            && held(&secrets.openai_key).is_some()
+    );
     assert_eq!(name_of_caller(&secrets), name_of_caller_under(ALL[5].1));
     assert!(held(&secrets.azure_openai_key).is_none() && secrets.statuses().next().is_none());
 }
 
-/// A vault in which time passes and somebody rotates a pair, a step at each read or not, as the schedule says.
+/// A vault in which time passes and somebody rotates a pair, a step at each read or not, as the
+/// schedule says.
 struct Rotating<'s> {
     state: Mutex<Rotation<'s>>,
     held: Arc<Slot<(u32, u32)>>,
@@ -303,16 +394,23 @@ impl Rotation<'_> {
 
 impl<'s> Rotating<'s> {
     fn new(held: &Arc<Slot<(u32, u32)>>, schedule: &'s [Step]) -> Self {
-        let state = Rotation { now: NOW + Duration::from_hours(1), halves: [(0, LONG_AGO); 2], schedule: schedule.iter() };
-        Self { state: Mutex::new(state), held: Arc::clone(held) }
+        let state = Rotation {
+            now: NOW + Duration::from_hours(1),
+            halves: [(0, LONG_AGO); 2],
+            schedule: schedule.iter(),
+        };
+        Self {
+            state: Mutex::new(state),
+            held: Arc::clone(held),
+        }
     }
 
     fn now(&self) -> SystemTime {
         self.state.lock().unwrap().now
     }
 
-    /// Writes one of both, the second within 20 s of the first. The next rotation begins when the one before has arrived: twice
-    /// within one refresh is no rotation.
+    /// Writes one of both, the second within 20 s of the first. The next rotation begins when the
+    /// one before has arrived: twice within one refresh is no rotation.
     fn step(&self, state: &mut Rotation<'_>, (writes, secret_first, seconds): Step) {
         let then = state.now + Duration::from_secs(seconds);
         if let Some((half, since)) = state.behind() {
@@ -324,7 +422,12 @@ impl<'s> Rotating<'s> {
             return;
         }
         state.now = then;
-        let arrived = self.held.value().map_or(state.generations() == (0, 0), |held| *held == state.generations());
+        let arrived = self
+            .held
+            .value()
+            .map_or(state.generations() == (0, 0), |held| {
+                *held == state.generations()
+            });
         if writes && arrived {
             state.write(usize::from(secret_first));
         }
@@ -338,7 +441,11 @@ impl Vault for Rotating<'_> {
             self.step(&mut state, *step);
         }
         let (generation, written_at) = state.halves[usize::from(name.as_str() == "s")];
-        Ok(Reading { value: generation.to_string().into(), version: generation.to_string(), written_at })
+        Ok(Reading {
+            value: generation.to_string().into(),
+            version: generation.to_string(),
+            written_at,
+        })
     }
 }
 
@@ -347,21 +454,44 @@ fn numbers() -> (VaultSecret, Arc<Slot<(u32, u32)>>) {
     let held = Arc::new(Slot::empty());
     let number = |value: &SecretString| value.expose_secret().parse::<u32>().unwrap();
     let slot = Arc::clone(&held);
-    let parts = [Part::new("key", |_| Ok(()))(name("k")), Part::new("secret", |_| Ok(()))(name("s"))];
+    let parts = [
+        Part::new("key", |_| Ok(()))(name("k")),
+        Part::new("secret", |_| Ok(()))(name("s")),
+    ];
     let refresher = Arc::new(Refresher::new(COOLDOWN));
-    (VaultSecret::pair(parts, refresher, move |key, secret| slot.put((number(&key), number(&secret)))), held)
+    (
+        VaultSecret::pair(parts, refresher, move |key, secret| {
+            slot.put((number(&key), number(&secret)))
+        }),
+        held,
+    )
 }
 
-fn read(secret: &VaultSecret, vault: &impl Vault, versions: &mut Option<Vec<String>>, now: SystemTime) -> Result<(), Unread> {
-    let read = secret.read(vault, versions.as_ref(), now).now_or_never().unwrap();
-    read.map(|read| *versions = Some(read)).map_err(|failure| failure.unread)
+fn read(
+    secret: &VaultSecret,
+    vault: &impl Vault,
+    versions: &mut Option<Vec<String>>,
+    now: SystemTime,
+) -> Result<(), Unread> {
+    let read = secret
+        .read(vault, versions.as_ref(), now)
+        .now_or_never()
+        .unwrap();
+    read.map(|read| *versions = Some(read))
+        .map_err(|failure| failure.unread)
 }
 
 #[test]
 fn a_key_that_changes_while_its_secret_is_read_is_read_again() {
     let (secret, held) = numbers();
-    // The key, its secret, and then both are written, the key first, in the third read and the fourth.
-    let schedule = [(false, false, 0), (false, false, 0), (true, false, 0), (true, false, 0)];
+    // The key, its secret, and then both are written, the key first, in the third read and the
+    // fourth.
+    let schedule = [
+        (false, false, 0),
+        (false, false, 0),
+        (true, false, 0),
+        (true, false, 0),
+    ];
     let vault = Rotating::new(&held, &schedule);
     assert_eq!(read(&secret, &vault, &mut None, vault.now()), Ok(()));
     assert_eq!(held.value().as_deref(), Some(&(1, 1)));
@@ -375,12 +505,24 @@ fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_h
     let (mut versions, log) = (None, Log::default());
     let mut read = || log.of(|| read(&secret, &vault, &mut versions, vault.now()));
     vault.state.lock().unwrap().write(0);
-    assert_eq!((read(), held.value().as_deref()), (Err(Unread::HalfRotated), None), "the secret may be about to come");
+    assert_eq!(
+        (read(), held.value().as_deref()),
+        (Err(Unread::HalfRotated), None),
+        "the secret may be about to come"
+    );
     pass(21);
-    assert_eq!((read(), held.value().as_deref()), (Ok(()), Some(&(1, 0))), "it has not come, and there is nothing better");
+    assert_eq!(
+        (read(), held.value().as_deref()),
+        (Ok(()), Some(&(1, 0))),
+        "it has not come, and there is nothing better"
+    );
     assert_eq!((read(), log.lines("far apart")), (Ok(()), 1), "{log:?}");
     vault.state.lock().unwrap().write(1);
-    assert_eq!((read(), held.value().as_deref()), (Err(Unread::HalfRotated), Some(&(1, 0))), "the key may be about to come again");
+    assert_eq!(
+        (read(), held.value().as_deref()),
+        (Err(Unread::HalfRotated), Some(&(1, 0))),
+        "the key may be about to come again"
+    );
     pass(21);
     assert_eq!((read(), held.value().as_deref()), (Ok(()), Some(&(1, 1))));
 }

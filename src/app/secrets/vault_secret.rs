@@ -31,9 +31,14 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// All but the name in the vault, which is only known once it is found out that it stands there.
+    /// All but the name in the vault, which is only known once it is found out that it stands
+    /// there.
     pub(super) fn new(name: &'static str, check: Check) -> impl Fn(SecretName) -> Self {
-        move |secret| Self { name, secret, check }
+        move |secret| Self {
+            name,
+            secret,
+            check,
+        }
     }
 }
 
@@ -65,15 +70,19 @@ pub(super) struct Failure {
 }
 
 impl VaultSecret {
-    /// A secret that changes by itself; `publish` takes a value that has passed its check, or says why
-    /// it cannot.
+    /// A secret that changes by itself; `publish` takes a value that has passed its check, or says
+    /// why it cannot.
     pub(super) fn one(
         part: Part,
         needed: bool,
         refresher: Arc<Refresher>,
         publish: impl Fn(SecretString) -> Result<(), Unread> + Send + Sync + 'static,
     ) -> Self {
-        Self { parts: Parts::One(part, Box::new(publish)), needed, refresher }
+        Self {
+            parts: Parts::One(part, Box::new(publish)),
+            needed,
+            refresher,
+        }
     }
 
     /// Two secrets that change together.
@@ -82,7 +91,11 @@ impl VaultSecret {
         refresher: Arc<Refresher>,
         publish: impl Fn(SecretString, SecretString) + Send + Sync + 'static,
     ) -> Self {
-        Self { parts: Parts::Pair(parts, Box::new(publish)), needed: true, refresher }
+        Self {
+            parts: Parts::Pair(parts, Box::new(publish)),
+            needed: true,
+            refresher,
+        }
     }
 
     /// Begins to read it regularly, in a task of the Tokio runtime that this is called in.
@@ -100,7 +113,12 @@ impl VaultSecret {
     }
 
     /// Reads it and publishes what is new. Returns the versions that are held from now on.
-    pub(super) async fn read(&self, vault: &impl Vault, held: Option<&Versions>, now: SystemTime) -> Result<Versions, Failure> {
+    pub(super) async fn read(
+        &self,
+        vault: &impl Vault,
+        held: Option<&Versions>,
+        now: SystemTime,
+    ) -> Result<Versions, Failure> {
         match &self.parts {
             Parts::One(part, publish) => {
                 let reading = part.read(vault).await?;
@@ -111,7 +129,8 @@ impl VaultSecret {
                 Ok(versions)
             }
             Parts::Pair(parts, publish) => {
-                let held = held.and_then(|held| Some([held.first()?.as_str(), held.get(1)?.as_str()]));
+                let held =
+                    held.and_then(|held| Some([held.first()?.as_str(), held.get(1)?.as_str()]));
                 let [key, secret] = whole(parts, vault, held).await?;
                 let [key_part, secret_part] = parts;
                 let are_far_apart = match pair::judge(held, [&key, &secret], now) {
@@ -122,7 +141,10 @@ impl VaultSecret {
                     }
                     verdict => verdict == Verdict::FarApart,
                 };
-                let values = (key_part.checked(key.value)?, secret_part.checked(secret.value)?);
+                let values = (
+                    key_part.checked(key.value)?,
+                    secret_part.checked(secret.value)?,
+                );
                 publish(values.0, values.1);
                 if are_far_apart {
                     let (secret, other) = (key_part.name, secret_part.name);
@@ -147,7 +169,12 @@ impl VaultSecret {
             (Some(_), false) => State::Fresh,
         };
         let (read_at, needed) = (status.fetched_at, self.needed);
-        self.parts().iter().map(move |part| SecretStatus { name: part.name, state, read_at, needed })
+        self.parts().iter().map(move |part| SecretStatus {
+            name: part.name,
+            state,
+            read_at,
+            needed,
+        })
     }
 
     /// Returns how many reads succeeded and failed.
@@ -181,8 +208,20 @@ pub(super) struct VaultSource<V> {
 }
 
 impl<V: Vault> VaultSource<V> {
-    pub(super) fn new(secret: Arc<VaultSecret>, vault: Arc<V>, refresh: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { secret, vault, refresh, clock, held: None, is_failing: false }
+    pub(super) fn new(
+        secret: Arc<VaultSecret>,
+        vault: Arc<V>,
+        refresh: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            secret,
+            vault,
+            refresh,
+            clock,
+            held: None,
+            is_failing: false,
+        }
     }
 }
 
@@ -191,7 +230,10 @@ impl<V: Vault> Source for VaultSource<V> {
 
     async fn fetch(&mut self) -> Result<Duration, Failure> {
         let now = self.clock.now();
-        let read = self.secret.read(&*self.vault, self.held.as_ref(), now).await;
+        let read = self
+            .secret
+            .read(&*self.vault, self.held.as_ref(), now)
+            .await;
         let was_failing = std::mem::replace(&mut self.is_failing, read.is_err());
         let versions = Some(read?);
         if self.held != versions || was_failing {
@@ -206,9 +248,17 @@ impl<V: Vault> Source for VaultSource<V> {
     fn log_failure(&self, Failure { name, unread }: Failure) {
         let (secret, cause) = (name, unread.as_str());
         if self.held.is_some() {
-            tracing::warn!(secret, cause, "Key Vault read failed; the last good value is used");
+            tracing::warn!(
+                secret,
+                cause,
+                "Key Vault read failed; the last good value is used"
+            );
         } else {
-            tracing::warn!(secret, cause, "Key Vault read failed; requests that need this secret return 503");
+            tracing::warn!(
+                secret,
+                cause,
+                "Key Vault read failed; requests that need this secret return 503"
+            );
         }
     }
 
@@ -218,7 +268,10 @@ impl<V: Vault> Source for VaultSource<V> {
 
 impl Part {
     async fn read(&self, vault: &impl Vault) -> Result<Reading, Failure> {
-        vault.read(&self.secret).await.map_err(|unread| self.failed(unread))
+        vault
+            .read(&self.secret)
+            .await
+            .map_err(|unread| self.failed(unread))
     }
 
     fn checked(&self, value: SecretString) -> Result<SecretString, Failure> {
@@ -229,15 +282,23 @@ impl Part {
     }
 
     fn failed(&self, unread: Unread) -> Failure {
-        Failure { name: self.name, unread }
+        Failure {
+            name: self.name,
+            unread,
+        }
     }
 }
 
 /// Returns both values as they were at one moment.
 ///
 /// The first pair is read at once and its halves are compared by when they were written. Where that
-/// is not known, or one takes the place of another, the key must not have changed around the secret.
-async fn whole([key_part, secret_part]: &[Part; 2], vault: &impl Vault, held: Option<[&str; 2]>) -> Result<[Reading; 2], Failure> {
+/// is not known, or one takes the place of another, the key must not have changed around the
+/// secret.
+async fn whole(
+    [key_part, secret_part]: &[Part; 2],
+    vault: &impl Vault,
+    held: Option<[&str; 2]>,
+) -> Result<[Reading; 2], Failure> {
     let (key, secret) = tokio::join!(key_part.read(vault), secret_part.read(vault));
     let (mut key, secret) = (key?, secret?);
     let are_same = held == Some([&key.version, &secret.version]);

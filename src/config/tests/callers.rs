@@ -2,10 +2,16 @@
 
 use super::*;
 
-const OIDC: [(&str, &str); 3] =
-    [("ROOMKEY_CALLER_AUTH", "oidc"), ("ROOMKEY_OIDC_ISSUER", "https://id.example.com"), ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey")];
-const AZURE_SIGN_IN: [(&str, &str); 3] =
-    [("ROOMKEY_CALLER_AUTH", "easy-auth"), ("WEBSITE_INSTANCE_ID", "i"), ("WEBSITE_AUTH_ENABLED", "True")];
+const OIDC: [(&str, &str); 3] = [
+    ("ROOMKEY_CALLER_AUTH", "oidc"),
+    ("ROOMKEY_OIDC_ISSUER", "https://id.example.com"),
+    ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey"),
+];
+const AZURE_SIGN_IN: [(&str, &str); 3] = [
+    ("ROOMKEY_CALLER_AUTH", "easy-auth"),
+    ("WEBSITE_INSTANCE_ID", "i"),
+    ("WEBSITE_AUTH_ENABLED", "True"),
+];
 
 fn livekit_and(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     [URL, KEY, SECRET].iter().chain(settings).copied().collect()
@@ -14,13 +20,32 @@ fn livekit_and(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, 
 #[test]
 fn signed_in_callers_need_a_provider_or_the_platform() {
     assert!(read(&livekit_and(&OIDC)).is_ok());
-    assert_eq!(faulty(&livekit_and(&OIDC[..1])), ["ROOMKEY_OIDC_ISSUER", "ROOMKEY_OIDC_AUDIENCE"]);
+    assert_eq!(
+        faulty(&livekit_and(&OIDC[..1])),
+        ["ROOMKEY_OIDC_ISSUER", "ROOMKEY_OIDC_AUDIENCE"]
+    );
     assert!(read(&livekit_and(&AZURE_SIGN_IN)).is_ok());
     for left_out in 1..3 {
-        let settings: Vec<_> = AZURE_SIGN_IN.iter().enumerate().filter(|(n, _)| *n != left_out).map(|(_, one)| *one).collect();
-        assert_eq!(faulty(&livekit_and(&settings)), ["ROOMKEY_CALLER_AUTH"], "{settings:?}");
+        let settings: Vec<_> = AZURE_SIGN_IN
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| *n != left_out)
+            .map(|(_, one)| *one)
+            .collect();
+        assert_eq!(
+            faulty(&livekit_and(&settings)),
+            ["ROOMKEY_CALLER_AUTH"],
+            "{settings:?}"
+        );
     }
-    assert_eq!(faulty(&livekit_and(&[AZURE_SIGN_IN[0], AZURE_SIGN_IN[1], ("WEBSITE_AUTH_ENABLED", "false")])), ["ROOMKEY_CALLER_AUTH"]);
+    assert_eq!(
+        faulty(&livekit_and(&[
+            AZURE_SIGN_IN[0],
+            AZURE_SIGN_IN[1],
+            ("WEBSITE_AUTH_ENABLED", "false")
+        ])),
+        ["ROOMKEY_CALLER_AUTH"]
+    );
 }
 
 #[test]
@@ -38,23 +63,40 @@ fn a_setting_that_would_protect_nothing_is_a_fault() {
     ] {
         assert_eq!(faulty(&with((name, "x"))), [name]);
     }
-    for setting in
-        [("ROOMKEY_IDENTITY_CLAIM", "oid"), ("ROOMKEY_OIDC_DISCOVERY_URL", "https://x"), ("ROOMKEY_TRUSTED_PROXIES", "10.0.0.0/8")]
-    {
-        assert_eq!(faulty(&livekit_and(&[&AZURE_SIGN_IN[..], &[setting]].concat())), [setting.0]);
+    for setting in [
+        ("ROOMKEY_IDENTITY_CLAIM", "oid"),
+        ("ROOMKEY_OIDC_DISCOVERY_URL", "https://x"),
+        ("ROOMKEY_TRUSTED_PROXIES", "10.0.0.0/8"),
+    ] {
+        assert_eq!(
+            faulty(&livekit_and(&[&AZURE_SIGN_IN[..], &[setting]].concat())),
+            [setting.0]
+        );
     }
-    let settings: Vec<_> = AZURE_SIGN_IN.into_iter().chain([("ROOMKEY_OIDC_ISSUER", "https://id.example.com")]).collect();
+    let settings: Vec<_> = AZURE_SIGN_IN
+        .into_iter()
+        .chain([("ROOMKEY_OIDC_ISSUER", "https://id.example.com")])
+        .collect();
     assert_eq!(faulty(&livekit_and(&settings)), ["ROOMKEY_OIDC_ISSUER"]);
 }
 
 #[test]
 fn settings_that_need_claims_are_refused_behind_static_web_apps() {
-    let swa =
-        r#"{"platform":{"enabled":true},"identityProviders":{"azureStaticWebApps":{"registration":{"clientId":"x.azurestaticapps.net"}}}}"#;
+    let swa = r#"{"platform":{"enabled":true},"identityProviders":{"azureStaticWebApps":{"registration":{"clientId":"x.azurestaticapps.net"}}}}"#;
     let with = |document: &'static str, name: &'static str| {
-        livekit_and(&[&AZURE_SIGN_IN[..], &[("WEBSITE_AUTH_V2_CONFIG_JSON", document), (name, "x")]].concat())
+        livekit_and(
+            &[
+                &AZURE_SIGN_IN[..],
+                &[("WEBSITE_AUTH_V2_CONFIG_JSON", document), (name, "x")],
+            ]
+            .concat(),
+        )
     };
-    for name in ["ROOMKEY_ROOMS_CLAIM", "ROOMKEY_ROLES_CLAIM", "ROOMKEY_IDENTITY_CLAIM"] {
+    for name in [
+        "ROOMKEY_ROOMS_CLAIM",
+        "ROOMKEY_ROLES_CLAIM",
+        "ROOMKEY_IDENTITY_CLAIM",
+    ] {
         assert_eq!(faulty(&with(swa, name)), [name]);
     }
     for name in ["ROOMKEY_OIDC_SCOPE", "ROOMKEY_ADMIN_ROLE"] {
@@ -62,13 +104,21 @@ fn settings_that_need_claims_are_refused_behind_static_web_apps() {
     }
     assert!(read(&with("{}", "ROOMKEY_ROOMS_CLAIM")).is_ok());
     let off = r#"{"platform":{"enabled":false}}"#;
-    assert_eq!(faulty(&with(off, "ROOMKEY_ADMIN_ROLE")), ["ROOMKEY_CALLER_AUTH"], "a marker that the operator has set himself");
+    assert_eq!(
+        faulty(&with(off, "ROOMKEY_ADMIN_ROLE")),
+        ["ROOMKEY_CALLER_AUTH"],
+        "a marker that the operator has set himself"
+    );
 }
 
 #[test]
 fn whoever_asks_who_calls_is_not_in_dev_mode() {
     assert_eq!(faulty(&OIDC), ["LIVEKIT_URL"]);
-    assert_eq!(faulty(&OIDC[1..2]), ["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"], "an issuer alone");
+    assert_eq!(
+        faulty(&OIDC[1..2]),
+        ["LIVEKIT_URL", "ROOMKEY_CALLER_AUTH"],
+        "an issuer alone"
+    );
     assert!(read(&[ANONYMOUS]).unwrap().dev_mode);
 }
 
@@ -77,10 +127,23 @@ fn a_start_says_who_may_call_and_how_often() {
     let lines = |settings: &[(&str, &str)]| read(settings).unwrap().check_lines().join("\n");
     let anonymous = lines(&OWN);
     assert!(
-        anonymous.contains("callers   anonymous") && anonymous.contains("100/15m for each caller; limits are per instance"),
+        anonymous.contains("callers   anonymous")
+            && anonymous.contains("100/15m for each caller; limits are per instance"),
         "{anonymous}"
     );
-    let signed_in = lines(&livekit_and(&[&OIDC[..], &[("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123")]].concat()));
-    assert!(signed_in.contains("oidc: whoever has a token of https://id.example.com"), "{signed_in}");
-    assert!(signed_in.contains("and the role Roomkey.Admin") && !signed_in.contains("canary"), "{signed_in}");
+    let signed_in = lines(&livekit_and(
+        &[
+            &OIDC[..],
+            &[("ROOMKEY_ADMIN_KEYS", "canary-admin-key-0123456789-0123")],
+        ]
+        .concat(),
+    ));
+    assert!(
+        signed_in.contains("oidc: whoever has a token of https://id.example.com"),
+        "{signed_in}"
+    );
+    assert!(
+        signed_in.contains("and the role Roomkey.Admin") && !signed_in.contains("canary"),
+        "{signed_in}"
+    );
 }

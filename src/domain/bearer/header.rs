@@ -17,7 +17,8 @@ pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
         Some(Json::Text(text)) => Some(text.as_ref()),
         _ => None,
     };
-    // We know no extension, so whatever is critical is unknown; `b64` (RFC 7797) changes what is signed.
+    // We know no extension, so whatever is critical is unknown; `b64` (RFC 7797) changes what is
+    // signed.
     if members.contains_key("crit") || members.contains_key("b64") {
         return Err(Rejected::Critical);
     }
@@ -27,7 +28,9 @@ pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
         Some(Json::Text(typ)) if is_access_token(typ) => {}
         Some(_) => return Err(Rejected::Type),
     }
-    let algorithm = text("alg").and_then(Algorithm::parse).ok_or(Rejected::Algorithm)?;
+    let algorithm = text("alg")
+        .and_then(Algorithm::parse)
+        .ok_or(Rejected::Algorithm)?;
     let key_id = match members.get("kid") {
         None | Some(Json::Null) => None,
         Some(Json::Text(id)) if is_key_id(id) => Some(id.as_ref().into()),
@@ -36,10 +39,14 @@ pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
     Ok(Header { algorithm, key_id })
 }
 
-/// `JWT`, or `at+jwt` (RFC 9068 §2.1): a media type, so case does not matter and `application/` may be left out. The type keeps
-/// other JWTs of the same issuer out that name theirs, such as logout tokens.
+/// `JWT`, or `at+jwt` (RFC 9068 §2.1): a media type, so case does not matter and `application/` may
+/// be left out. The type keeps other JWTs of the same issuer out that name theirs, such as logout
+/// tokens.
 fn is_access_token(typ: &str) -> bool {
     const PREFIX: &str = "application/";
-    let short = typ.split_at_checked(PREFIX.len()).filter(|(prefix, _)| prefix.eq_ignore_ascii_case(PREFIX)).map_or(typ, |(_, rest)| rest);
+    let short = typ
+        .split_at_checked(PREFIX.len())
+        .filter(|(prefix, _)| prefix.eq_ignore_ascii_case(PREFIX))
+        .map_or(typ, |(_, rest)| rest);
     short.eq_ignore_ascii_case("JWT") || short.eq_ignore_ascii_case("at+jwt")
 }

@@ -3,8 +3,8 @@
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
-    RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -36,7 +36,8 @@ fn elliptic(algorithm: &'static EcdsaSigningAlgorithm, curve: &str) -> (EcdsaKey
 
 fn edwards() -> (Ed25519KeyPair, Value) {
     let key = Ed25519KeyPair::generate().unwrap();
-    let jwk = json!({ "kty": "OKP", "kid": "o", "crv": "Ed25519", "x": b64(key.public_key().as_ref()) });
+    let jwk =
+        json!({ "kty": "OKP", "kid": "o", "crv": "Ed25519", "x": b64(key.public_key().as_ref()) });
     (key, jwk)
 }
 
@@ -55,26 +56,55 @@ fn each_kind_of_key_verifies_what_it_signed_and_nothing_else() {
     let (ed, ed_jwk) = edwards();
     let with_rsa = |encoding: &'static dyn RsaEncoding| {
         let mut signature = vec![0; 256];
-        rsa.sign(encoding, &random, MESSAGE, &mut signature).unwrap();
+        rsa.sign(encoding, &random, MESSAGE, &mut signature)
+            .unwrap();
         signature
     };
     let set = parse(&[rsa_jwk(&rsa), p256_jwk, p384_jwk, ed_jwk]).unwrap();
     for (kid, algorithm, signature) in [
         ("r", Algorithm::Rs512, with_rsa(&RSA_PKCS1_SHA512)),
         ("r", Algorithm::Ps256, with_rsa(&RSA_PSS_SHA256)),
-        ("P-256", Algorithm::Es256, p256.sign(&random, MESSAGE).unwrap().as_ref().to_vec()),
-        ("P-384", Algorithm::Es384, p384.sign(&random, MESSAGE).unwrap().as_ref().to_vec()),
+        (
+            "P-256",
+            Algorithm::Es256,
+            p256.sign(&random, MESSAGE).unwrap().as_ref().to_vec(),
+        ),
+        (
+            "P-384",
+            Algorithm::Es384,
+            p384.sign(&random, MESSAGE).unwrap().as_ref().to_vec(),
+        ),
         ("o", Algorithm::EdDsa, ed.sign(MESSAGE).as_ref().to_vec()),
     ] {
         let found = set.find(Some(kid), algorithm).unwrap();
-        let [key] = found.iter().collect::<Vec<_>>()[..] else { panic!("{algorithm:?}") };
-        assert!(found.are_named && key.verifies(MESSAGE, &signature), "{algorithm:?}");
-        assert!(!key.verifies(b"header.payloaD", &signature), "{algorithm:?}");
+        let [key] = found.iter().collect::<Vec<_>>()[..] else {
+            panic!("{algorithm:?}")
+        };
+        assert!(
+            found.are_named && key.verifies(MESSAGE, &signature),
+            "{algorithm:?}"
+        );
+        assert!(
+            !key.verifies(b"header.payloaD", &signature),
+            "{algorithm:?}"
+        );
         assert!(!key.verifies(MESSAGE, &[]), "{algorithm:?}");
-        assert!(!key.verifies(MESSAGE, &vec![0; signature.len()]), "{algorithm:?}");
+        assert!(
+            !key.verifies(MESSAGE, &vec![0; signature.len()]),
+            "{algorithm:?}"
+        );
     }
-    for (kid, algorithm) in [("r", Algorithm::Es256), ("P-256", Algorithm::Es384), ("P-384", Algorithm::Rs256), ("o", Algorithm::Es256)] {
-        assert_eq!(set.find(Some(kid), algorithm).err(), Some(NoKey::OtherAlgorithm), "{kid}");
+    for (kid, algorithm) in [
+        ("r", Algorithm::Es256),
+        ("P-256", Algorithm::Es384),
+        ("P-384", Algorithm::Rs256),
+        ("o", Algorithm::Es256),
+    ] {
+        assert_eq!(
+            set.find(Some(kid), algorithm).err(),
+            Some(NoKey::OtherAlgorithm),
+            "{kid}"
+        );
     }
 }
 
@@ -83,17 +113,34 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
     let (_, good) = edwards();
     let (_, p256) = elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256");
     let rsa = rsa_jwk(&RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
-    let modulus = BASE64URL_NOPAD.decode(rsa["n"].as_str().unwrap().as_bytes()).unwrap();
+    let modulus = BASE64URL_NOPAD
+        .decode(rsa["n"].as_str().unwrap().as_bytes())
+        .unwrap();
     let mut certificate_only = with(&rsa, "x5c", json!(["MIIB"]));
-    certificate_only.as_object_mut().unwrap().retain(|member, _| member != "n" && member != "e");
+    certificate_only
+        .as_object_mut()
+        .unwrap()
+        .retain(|member, _| member != "n" && member != "e");
     let not_for_us = [
-        ("symmetric", json!({ "kty": "oct", "kid": "x", "k": b64(&[7; 32]), "alg": "HS256" })),
+        (
+            "symmetric",
+            json!({ "kty": "oct", "kid": "x", "k": b64(&[7; 32]), "alg": "HS256" }),
+        ),
         ("unknown kind", json!({ "kty": "AKP", "kid": "x" })),
         ("for encryption", with(&rsa, "use", json!("enc"))),
-        ("for encryption, and broken", with(&with(&rsa, "use", json!("enc")), "n", json!("x"))),
-        ("operations without verify", with(&rsa, "key_ops", json!(["encrypt"]))),
+        (
+            "for encryption, and broken",
+            with(&with(&rsa, "use", json!("enc")), "n", json!("x")),
+        ),
+        (
+            "operations without verify",
+            with(&rsa, "key_ops", json!(["encrypt"])),
+        ),
         ("no operations", with(&rsa, "key_ops", json!([]))),
-        ("an algorithm of encryption", with(&rsa, "alg", json!("RSA-OAEP"))),
+        (
+            "an algorithm of encryption",
+            with(&rsa, "alg", json!("RSA-OAEP")),
+        ),
         ("a symmetric algorithm", with(&rsa, "alg", json!("HS256"))),
         ("another curve", with(&p256, "crv", json!("secp256k1"))),
         ("a curve of 521 bits", with(&p256, "crv", json!("P-521"))),
@@ -104,16 +151,32 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
         ("no kind", with(&rsa, "kty", json!(null))),
         ("a kind of another type", with(&rsa, "kty", json!(["RSA"]))),
         ("use of another type", with(&rsa, "use", json!(["sig"]))),
-        ("operations of another type", with(&rsa, "key_ops", json!("verify"))),
-        ("an algorithm of another kind", with(&rsa, "alg", json!("ES256"))),
+        (
+            "operations of another type",
+            with(&rsa, "key_ops", json!("verify")),
+        ),
+        (
+            "an algorithm of another kind",
+            with(&rsa, "alg", json!("ES256")),
+        ),
         ("alg of another type", with(&rsa, "alg", json!(5))),
         ("id of another type", with(&rsa, "kid", json!(5))),
         ("empty id", with(&rsa, "kid", json!(""))),
         ("long id", with(&rsa, "kid", json!("k".repeat(257)))),
         ("a certificate only", certificate_only),
         ("1024 bits", with(&rsa, "n", json!(b64(&modulus[..128])))),
-        ("2047 bits", with(&rsa, "n", json!(b64(&[&[0x7f], &modulus[1..]].concat())))),
-        ("zeros before 1024 bits", with(&rsa, "n", json!(b64(&[&[0; 128], &modulus[..128]].concat())))),
+        (
+            "2047 bits",
+            with(&rsa, "n", json!(b64(&[&[0x7f], &modulus[1..]].concat()))),
+        ),
+        (
+            "zeros before 1024 bits",
+            with(
+                &rsa,
+                "n",
+                json!(b64(&[&[0; 128], &modulus[..128]].concat())),
+            ),
+        ),
         ("8200 bits", with(&rsa, "n", json!(b64(&[0xff; 1025])))),
         ("exponent one", with(&rsa, "e", json!("AQ"))),
         ("exponent one behind zeros", with(&rsa, "e", json!("AAAB"))),
@@ -125,19 +188,35 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
         ("a modulus of another type", with(&rsa, "n", json!(5))),
         ("a modulus that is no base64", with(&rsa, "n", json!("a b"))),
         ("no curve", with(&p256, "crv", json!(null))),
-        ("a curve that does not fit", with(&p256, "crv", json!("P-384"))),
+        (
+            "a curve that does not fit",
+            with(&p256, "crv", json!("P-384")),
+        ),
         ("a point off the curve", with(&p256, "y", p256["x"].clone())),
         ("a long coordinate", with(&p256, "x", json!(b64(&[1; 33])))),
         ("no coordinate", with(&p256, "x", json!(null))),
-        ("a short Edwards key", with(&good, "x", json!(b64(&[1; 31])))),
+        (
+            "a short Edwards key",
+            with(&good, "x", json!(b64(&[1; 31]))),
+        ),
         ("not an object", json!("key")),
         ("nothing", json!(null)),
     ];
-    let all = not_for_us.into_iter().map(|bad| (bad, 0)).chain(unreadable.into_iter().map(|bad| (bad, 1)));
+    let all = not_for_us
+        .into_iter()
+        .map(|bad| (bad, 0))
+        .chain(unreadable.into_iter().map(|bad| (bad, 1)));
     for ((name, bad), counted) in all {
-        assert_eq!(parse(std::slice::from_ref(&bad)).err(), Some(Unusable), "{name}");
+        assert_eq!(
+            parse(std::slice::from_ref(&bad)).err(),
+            Some(Unusable),
+            "{name}"
+        );
         let set = parse(&[bad, with(&good, "kid", json!("good"))]).unwrap();
-        assert!(set.find(Some("good"), Algorithm::EdDsa).is_ok(), "{name} locks out others");
+        assert!(
+            set.find(Some("good"), Algorithm::EdDsa).is_ok(),
+            "{name} locks out others"
+        );
         assert_eq!(set.unreadable(), counted, "{name}");
     }
 }
@@ -147,29 +226,78 @@ fn what_real_libraries_write_a_little_otherwise_is_read() {
     let random = SystemRandom::new();
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let mut signature = vec![0; 256];
-    rsa.sign(&RSA_PKCS1_SHA512, &random, MESSAGE, &mut signature).unwrap();
+    rsa.sign(&RSA_PKCS1_SHA512, &random, MESSAGE, &mut signature)
+        .unwrap();
     let jwk = rsa_jwk(&rsa);
-    let raw = |member: &str| BASE64URL_NOPAD.decode(jwk[member].as_str().unwrap().as_bytes()).unwrap();
-    let plain = BASE64URL_NOPAD.encode(&raw("n")).replace('-', "+").replace('_', "/");
+    let raw = |member: &str| {
+        BASE64URL_NOPAD
+            .decode(jwk[member].as_str().unwrap().as_bytes())
+            .unwrap()
+    };
+    let plain = BASE64URL_NOPAD
+        .encode(&raw("n"))
+        .replace('-', "+")
+        .replace('_', "/");
     for (name, key) in [
-        ("a modulus with the sign byte", with(&jwk, "n", json!(b64(&[&[0][..], &raw("n")].concat())))),
-        ("a modulus with several zeros", with(&jwk, "n", json!(b64(&[&[0; 8][..], &raw("n")].concat())))),
-        ("an exponent of four bytes", with(&jwk, "e", json!(b64(&[&[0][..], &raw("e")].concat())))),
-        ("base64 of the other alphabet", with(&jwk, "n", json!(plain))),
-        ("padding", with(&with(&jwk, "e", json!("AQAB====")), "n", json!(format!("{}==", jwk["n"].as_str().unwrap())))),
-        ("nulls", with(&with(&with(&with(&jwk, "use", json!(null)), "alg", json!(null)), "key_ops", json!(null)), "x5c", json!(null))),
-        ("members of others", with(&with(&jwk, "x5c", json!(["MIIB"])), "exp", json!(1e300))),
-        ("several operations", with(&jwk, "key_ops", json!(["sign", "verify"]))),
+        (
+            "a modulus with the sign byte",
+            with(&jwk, "n", json!(b64(&[&[0][..], &raw("n")].concat()))),
+        ),
+        (
+            "a modulus with several zeros",
+            with(&jwk, "n", json!(b64(&[&[0; 8][..], &raw("n")].concat()))),
+        ),
+        (
+            "an exponent of four bytes",
+            with(&jwk, "e", json!(b64(&[&[0][..], &raw("e")].concat()))),
+        ),
+        (
+            "base64 of the other alphabet",
+            with(&jwk, "n", json!(plain)),
+        ),
+        (
+            "padding",
+            with(
+                &with(&jwk, "e", json!("AQAB====")),
+                "n",
+                json!(format!("{}==", jwk["n"].as_str().unwrap())),
+            ),
+        ),
+        (
+            "nulls",
+            with(
+                &with(
+                    &with(&with(&jwk, "use", json!(null)), "alg", json!(null)),
+                    "key_ops",
+                    json!(null),
+                ),
+                "x5c",
+                json!(null),
+            ),
+        ),
+        (
+            "members of others",
+            with(&with(&jwk, "x5c", json!(["MIIB"])), "exp", json!(1e300)),
+        ),
+        (
+            "several operations",
+            with(&jwk, "key_ops", json!(["sign", "verify"])),
+        ),
         ("a purpose", with(&jwk, "use", json!("sig"))),
     ] {
         let set = parse(std::slice::from_ref(&key)).unwrap_or_else(|_| panic!("{name}"));
         let found = set.find(Some("r"), Algorithm::Rs512).unwrap();
-        assert!(found.iter().all(|key| key.verifies(MESSAGE, &signature)) && set.unreadable() == 0, "{name}");
+        assert!(
+            found.iter().all(|key| key.verifies(MESSAGE, &signature)) && set.unreadable() == 0,
+            "{name}"
+        );
     }
     // A coordinate begins with a zero in one key of 256.
     let (key, mut jwk, x) = std::iter::repeat_with(|| {
         let (key, jwk) = elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256");
-        let x = BASE64URL_NOPAD.decode(jwk["x"].as_str().unwrap().as_bytes()).unwrap();
+        let x = BASE64URL_NOPAD
+            .decode(jwk["x"].as_str().unwrap().as_bytes())
+            .unwrap();
         (key, jwk, x)
     })
     .find(|(_, _, x)| x[0] == 0)
@@ -177,15 +305,30 @@ fn what_real_libraries_write_a_little_otherwise_is_read() {
     let signature = key.sign(&random, MESSAGE).unwrap();
     for x in [&x[..], &x[1..], &[&[0], &x[..]].concat()] {
         jwk["x"] = json!(b64(x));
-        let found = parse(std::slice::from_ref(&jwk)).unwrap().find(Some("P-256"), Algorithm::Es256).unwrap();
-        assert!(found.iter().any(|key| key.verifies(MESSAGE, signature.as_ref())), "{} bytes", x.len());
+        let found = parse(std::slice::from_ref(&jwk))
+            .unwrap()
+            .find(Some("P-256"), Algorithm::Es256)
+            .unwrap();
+        assert!(
+            found
+                .iter()
+                .any(|key| key.verifies(MESSAGE, signature.as_ref())),
+            "{} bytes",
+            x.len()
+        );
     }
 }
 
 #[test]
 fn one_entry_that_is_no_strict_json_costs_only_itself() {
     let (_, good) = edwards();
-    for odd in [r#"{"kid":"a","kid":"b"}"#, r#"{"kid":"\ud800","kty":"RSA"}"#, r#"{"kty":"RSA","n":1e999}"#, "[[]]", "5"] {
+    for odd in [
+        r#"{"kid":"a","kid":"b"}"#,
+        r#"{"kid":"\ud800","kty":"RSA"}"#,
+        r#"{"kty":"RSA","n":1e999}"#,
+        "[[]]",
+        "5",
+    ] {
         let document = format!(r#"{{"keys":[{odd},{good}],"x":{{"y":1,"y":2}}}}"#);
         let set = KeySet::parse(document.as_bytes()).unwrap_or_else(|_| panic!("{odd}"));
         assert!(set.find(Some("o"), Algorithm::EdDsa).is_ok(), "{odd}");
@@ -198,7 +341,10 @@ fn a_key_that_says_its_algorithm_serves_no_other() {
     let jwk = rsa_jwk(&RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
     let set = parse(&[with(&jwk, "alg", json!("RS256"))]).unwrap();
     assert!(set.find(Some("r"), Algorithm::Rs256).is_ok());
-    assert_eq!(set.find(Some("r"), Algorithm::Ps256).err(), Some(NoKey::OtherAlgorithm));
+    assert_eq!(
+        set.find(Some("r"), Algorithm::Ps256).err(),
+        Some(NoKey::OtherAlgorithm)
+    );
 }
 
 #[test]
@@ -208,7 +354,10 @@ fn without_a_name_every_key_of_the_algorithm_is_tried_and_at_most_eight() {
     nameless.as_object_mut().unwrap().remove("kid");
     let (_, elliptic) = elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256");
     let found = |keys: &[Value], id: Option<&str>, algorithm| {
-        parse(keys).unwrap().find(id, algorithm).map(|found| (found.iter().count(), found.are_named))
+        parse(keys)
+            .unwrap()
+            .find(id, algorithm)
+            .map(|found| (found.iter().count(), found.are_named))
     };
     let all = [named.clone(), nameless.clone(), elliptic.clone()];
     for (keys, id, expected) in [
@@ -226,7 +375,12 @@ fn without_a_name_every_key_of_the_algorithm_is_tried_and_at_most_eight() {
         (&vec![named.clone(); 20], None, Ok((8, false))),
         (&vec![named; 20], Some("o"), Ok((8, true))),
     ] {
-        assert_eq!(found(keys, id, Algorithm::EdDsa), expected, "{} {id:?}", keys.len());
+        assert_eq!(
+            found(keys, id, Algorithm::EdDsa),
+            expected,
+            "{} {id:?}",
+            keys.len()
+        );
     }
 }
 
@@ -237,7 +391,13 @@ fn of_several_keys_with_one_name_each_is_tried() {
     let set = parse(&[first_jwk, second_jwk, with(&elliptic, "kid", json!("o"))]).unwrap();
     let found = set.find(Some("o"), Algorithm::EdDsa).unwrap();
     for signer in [first, second] {
-        assert_eq!(found.iter().filter(|key| key.verifies(MESSAGE, signer.sign(MESSAGE).as_ref())).count(), 1);
+        assert_eq!(
+            found
+                .iter()
+                .filter(|key| key.verifies(MESSAGE, signer.sign(MESSAGE).as_ref()))
+                .count(),
+            1
+        );
     }
     assert!(set.find(Some("o"), Algorithm::Es256).is_ok());
 }
@@ -246,26 +406,53 @@ fn of_several_keys_with_one_name_each_is_tried() {
 fn documents_that_are_no_key_set_are_refused() {
     let (_, key) = edwards();
     let large = json!({ "keys": [key], "x": "x".repeat(MAX_DOCUMENT_BYTES) }).to_string();
-    for document in ["", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":{}}"#, r#"{"keys":null}"#, "<html>", &large, &format!("[{key}]")] {
-        assert_eq!(KeySet::parse(document.as_bytes()).err(), Some(Unusable), "{document:.40}");
+    for document in [
+        "",
+        "{}",
+        "[]",
+        r#"{"keys":[]}"#,
+        r#"{"keys":{}}"#,
+        r#"{"keys":null}"#,
+        "<html>",
+        &large,
+        &format!("[{key}]"),
+    ] {
+        assert_eq!(
+            KeySet::parse(document.as_bytes()).err(),
+            Some(Unusable),
+            "{document:.40}"
+        );
     }
     assert_eq!(parse(&vec![key.clone(); 100]).unwrap().unreadable(), 0);
     let many = parse(&[vec![json!({}); 200], vec![key; 130]].concat()).unwrap();
-    assert_eq!((many.entries.len(), many.unreadable()), (100, 230), "what is too much is skipped");
+    assert_eq!(
+        (many.entries.len(), many.unreadable()),
+        (100, 230),
+        "what is too much is skipped"
+    );
 }
 
 #[test]
 fn only_registered_names_of_the_list_are_algorithms() {
     for name in [
-        "", "none", "None", "HS256", "HS384", "HS512", "RS1", "rs256", "RS256 ", "ES512", "ES256K", "EdDSA\0", "ed25519", "Ed448",
-        "RSA-OAEP", "dir",
+        "", "none", "None", "HS256", "HS384", "HS512", "RS1", "rs256", "RS256 ", "ES512", "ES256K",
+        "EdDSA\0", "ed25519", "Ed448", "RSA-OAEP", "dir",
     ] {
         assert_eq!(Algorithm::parse(name), None, "{name:?}");
     }
-    assert_eq!([Algorithm::parse("EdDSA"), Algorithm::parse("Ed25519")], [Some(Algorithm::EdDsa); 2]);
+    assert_eq!(
+        [Algorithm::parse("EdDSA"), Algorithm::parse("Ed25519")],
+        [Some(Algorithm::EdDsa); 2]
+    );
     let (_, key) = edwards();
     for name in ["EdDSA", "Ed25519"] {
-        assert!(parse(&[with(&key, "alg", json!(name))]).unwrap().find(Some("o"), Algorithm::EdDsa).is_ok(), "{name}");
+        assert!(
+            parse(&[with(&key, "alg", json!(name))])
+                .unwrap()
+                .find(Some("o"), Algorithm::EdDsa)
+                .is_ok(),
+            "{name}"
+        );
     }
 }
 

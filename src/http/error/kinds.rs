@@ -4,8 +4,18 @@ use http::StatusCode;
 
 use super::{Kind, upstream};
 
-pub(super) const fn kind(code: &'static str, status: StatusCode, title: &'static str, remedy: &'static str) -> Kind {
-    Kind { code, status, title, remedy }
+pub(super) const fn kind(
+    code: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    remedy: &'static str,
+) -> Kind {
+    Kind {
+        code,
+        status,
+        title,
+        remedy,
+    }
 }
 
 pub(super) const MALFORMED_JSON: Kind = kind(
@@ -40,8 +50,7 @@ pub(super) const MISDIRECTED: Kind = kind(
      name of its own. Operators: where a reverse proxy calls with its public name, set ROOMKEY_TRUSTED_PROXIES.",
 );
 /// What an operator can do about it, for the body of the answer.
-pub(super) const MISDIRECTED_REMEDIATION: &str =
-    "Ask for localhost or 127.0.0.1. Behind a reverse proxy on this machine, set ROOMKEY_TRUSTED_PROXIES to the proxy's address.";
+pub(super) const MISDIRECTED_REMEDIATION: &str = "Ask for localhost or 127.0.0.1. Behind a reverse proxy on this machine, set ROOMKEY_TRUSTED_PROXIES to the proxy's address.";
 pub(super) const UNAUTHENTICATED: Kind = kind(
     "unauthenticated",
     StatusCode::UNAUTHORIZED,
@@ -74,12 +83,24 @@ pub(super) const INSUFFICIENT_SCOPE: Kind = kind(
     "A scope or role is missing.",
     "Ask for an access token with the scope or role that this service requires; operator routes want the operators' role.",
 );
-pub(super) const IDENTITY_MISMATCH: Kind =
-    kind("identity_mismatch", StatusCode::FORBIDDEN, "This identity is not yours.", "Leave the identity out: it follows from who you are.");
-pub(super) const ROOM_FORBIDDEN: Kind =
-    kind("room_forbidden", StatusCode::FORBIDDEN, "This room is not open to you.", "Ask for a room that you may enter.");
-pub(super) const PAYLOAD_TOO_LARGE: Kind =
-    kind("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.", "Send at most 16 KiB. The connection closes.");
+pub(super) const IDENTITY_MISMATCH: Kind = kind(
+    "identity_mismatch",
+    StatusCode::FORBIDDEN,
+    "This identity is not yours.",
+    "Leave the identity out: it follows from who you are.",
+);
+pub(super) const ROOM_FORBIDDEN: Kind = kind(
+    "room_forbidden",
+    StatusCode::FORBIDDEN,
+    "This room is not open to you.",
+    "Ask for a room that you may enter.",
+);
+pub(super) const PAYLOAD_TOO_LARGE: Kind = kind(
+    "payload_too_large",
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "The body is too large.",
+    "Send at most 16 KiB. The connection closes.",
+);
 pub(super) const UNSUPPORTED_MEDIA_TYPE: Kind = kind(
     "unsupported_media_type",
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -92,8 +113,12 @@ pub(super) const REQUEST_TIMEOUT: Kind = kind(
     "The request took too long.",
     "Send all of it within 10 s. The connection closes.",
 );
-pub(super) const OVERLOADED: Kind =
-    kind("overloaded", StatusCode::SERVICE_UNAVAILABLE, "The service is full.", "Wait for as long as `Retry-After` says, then try again.");
+pub(super) const OVERLOADED: Kind = kind(
+    "overloaded",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "The service is full.",
+    "Wait for as long as `Retry-After` says, then try again.",
+);
 pub(super) const INTERNAL: Kind = kind(
     "internal",
     StatusCode::INTERNAL_SERVER_ERROR,

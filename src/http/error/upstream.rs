@@ -1,4 +1,5 @@
-//! What a caller is told when a Realtime upstream gave no secret. The upstream's own words are never among it.
+//! What a caller is told when a Realtime upstream gave no secret. The upstream's own words are
+//! never among it.
 
 use std::time::Duration;
 
@@ -80,14 +81,20 @@ pub(super) fn detail(error: MintError) -> &'static str {
     match error {
         MintError::NoCredential => "The credential for the provider is not here yet.",
         MintError::Full => "Too many requests wait for providers; this one was not sent.",
-        MintError::Paused(_) => "The provider has failed several times, and is left alone for a while.",
+        MintError::Paused(_) => {
+            "The provider has failed several times, and is left alone for a while."
+        }
         MintError::Network => "No connection to the provider.",
         MintError::Timeout => "The provider was asked, and its time is over.",
         MintError::CredentialsRejected => "The provider answered that this service may not ask.",
-        MintError::Misconfigured => "The provider answered that there is no such deployment, model or path.",
+        MintError::Misconfigured => {
+            "The provider answered that there is no such deployment, model or path."
+        }
         MintError::RateLimited(_) => "The provider answered that this service has asked too often.",
         MintError::Rejected => "The provider answered that the request is not one that it serves.",
-        MintError::Failed(_) => "The provider failed, or what it answered is not a secret that can be used.",
+        MintError::Failed(_) => {
+            "The provider failed, or what it answered is not a secret that can be used."
+        }
     }
 }
 
@@ -120,13 +127,27 @@ pub(super) fn remediation(error: MintError) -> &'static str {
         MintError::CredentialsRejected => {
             "Renew the provider's API key, or grant the managed identity the role Cognitive Services OpenAI User on the resource."
         }
-        MintError::Misconfigured => "Compare the configured endpoint and deployment or model with what exists at the provider.",
-        MintError::Rejected => "Compare the configured session, model and voice with what the provider takes.",
-        MintError::RateLimited(_) => "Raise the quota at the provider, or lower ROOMKEY_REALTIME_RATE_LIMIT.",
-        MintError::Full => "Add instances, or look at roomkey_upstream_duration_seconds: a slow provider keeps many waiting.",
-        MintError::Paused(_) => "Look for the failures before this one in the log; it is tried again by itself after 30 s.",
-        MintError::Network => "Check the configured address, and DNS, firewall and network between here and the provider.",
-        MintError::Timeout => "Look at the provider's status page, and at roomkey_upstream_duration_seconds.",
+        MintError::Misconfigured => {
+            "Compare the configured endpoint and deployment or model with what exists at the provider."
+        }
+        MintError::Rejected => {
+            "Compare the configured session, model and voice with what the provider takes."
+        }
+        MintError::RateLimited(_) => {
+            "Raise the quota at the provider, or lower ROOMKEY_REALTIME_RATE_LIMIT."
+        }
+        MintError::Full => {
+            "Add instances, or look at roomkey_upstream_duration_seconds: a slow provider keeps many waiting."
+        }
+        MintError::Paused(_) => {
+            "Look for the failures before this one in the log; it is tried again by itself after 30 s."
+        }
+        MintError::Network => {
+            "Check the configured address, and DNS, firewall and network between here and the provider."
+        }
+        MintError::Timeout => {
+            "Look at the provider's status page, and at roomkey_upstream_duration_seconds."
+        }
         MintError::Failed(_) => {
             "Look at the provider's status page; the log line with the same request id has the cause, and the provider's own id."
         }
@@ -135,6 +156,11 @@ pub(super) fn remediation(error: MintError) -> &'static str {
 
 /// Whole seconds, never none.
 pub(super) fn retry_after(error: MintError) -> Option<u64> {
-    let wait = if error == MintError::NoCredential { Some(Duration::from_secs(KEYS_RETRY_AFTER_SECONDS)) } else { error.retry_after() };
-    wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
+    let wait = if error == MintError::NoCredential {
+        Some(Duration::from_secs(KEYS_RETRY_AFTER_SECONDS))
+    } else {
+        error.retry_after()
+    };
+    wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+        .map(|seconds| seconds.max(1))
 }

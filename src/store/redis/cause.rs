@@ -1,4 +1,5 @@
-//! Why Redis gave no answer, and what an operator does about it, in our own words: what a server says may quote what it was sent.
+//! Why Redis gave no answer, and what an operator does about it, in our own words: what a server
+//! says may quote what it was sent.
 
 use redis::{ErrorKind, RedisError};
 
@@ -58,7 +59,9 @@ impl Cause {
     /// Reads an error by its kind and the code at its beginning.
     pub fn of(error: &RedisError) -> Self {
         match (error.kind(), error.code()) {
-            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => Self::Credentials,
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
+                Self::Credentials
+            }
             (_, Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" | "TRYAGAIN")) => Self::Cluster,
             (_, Some("READONLY")) => Self::Replica,
             (_, Some("MASTERDOWN")) => Self::Orphaned,
@@ -74,7 +77,8 @@ impl Cause {
         }
     }
 
-    /// Returns one fixed sentence: what is wrong, and where it is in the operator's hands, what to do.
+    /// Returns one fixed sentence: what is wrong, and where it is in the operator's hands, what to
+    /// do.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Late => "it took too long",
@@ -87,9 +91,13 @@ impl Cause {
             Self::Replica => "it is a read-only replica: name the primary in ROOMKEY_REDIS_URL",
             Self::Orphaned => "it is a replica that has lost its primary",
             Self::Loading => "it is still loading its data",
-            Self::Full => "its memory is full: raise maxmemory, or set a maxmemory-policy that evicts",
+            Self::Full => {
+                "its memory is full: raise maxmemory, or set a maxmemory-policy that evicts"
+            }
             Self::Disk => "it cannot save to its disk and takes no writes",
-            Self::Replicas => "it has fewer replicas than min-replicas-to-write and takes no writes",
+            Self::Replicas => {
+                "it has fewer replicas than min-replicas-to-write and takes no writes"
+            }
             Self::Busy => "a script of somebody else blocks it",
             Self::Protected => "it runs in protected mode: set a password for it",
             Self::Script => "it refused the script",
@@ -118,19 +126,46 @@ mod tests {
         for (line, cause) in [
             ("MOVED 3999 10.0.0.7:6381", Cause::Cluster),
             ("ASK 3999 10.0.0.7:6381", Cause::Cluster),
-            ("CROSSSLOT Keys in request don't hash to the same slot", Cause::Cluster),
+            (
+                "CROSSSLOT Keys in request don't hash to the same slot",
+                Cause::Cluster,
+            ),
             ("CLUSTERDOWN Hash slot not served", Cause::Cluster),
-            ("TRYAGAIN Multiple keys request during rehashing of slot", Cause::Cluster),
-            ("READONLY You can't write against a read only replica.", Cause::Replica),
+            (
+                "TRYAGAIN Multiple keys request during rehashing of slot",
+                Cause::Cluster,
+            ),
+            (
+                "READONLY You can't write against a read only replica.",
+                Cause::Replica,
+            ),
             ("MASTERDOWN Link with MASTER is down", Cause::Orphaned),
-            ("LOADING Redis is loading the dataset in memory", Cause::Loading),
-            ("OOM command not allowed when used memory > 'maxmemory'.", Cause::Full),
-            ("MISCONF Redis is configured to save RDB snapshots", Cause::Disk),
-            ("NOREPLICAS Not enough good replicas to write.", Cause::Replicas),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                Cause::Loading,
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                Cause::Full,
+            ),
+            (
+                "MISCONF Redis is configured to save RDB snapshots",
+                Cause::Disk,
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                Cause::Replicas,
+            ),
             ("BUSY Redis is busy running a script.", Cause::Busy),
-            ("DENIED Redis is running in protected mode", Cause::Protected),
+            (
+                "DENIED Redis is running in protected mode",
+                Cause::Protected,
+            ),
             ("NOAUTH Authentication required.", Cause::Credentials),
-            ("WRONGPASS invalid username-password pair", Cause::Credentials),
+            (
+                "WRONGPASS invalid username-password pair",
+                Cause::Credentials,
+            ),
             ("NOPERM User canary has no permissions", Cause::Credentials),
             ("ERR unknown command 'EVALSHA'", Cause::Script),
             ("NOSCRIPT No matching script.", Cause::Script),

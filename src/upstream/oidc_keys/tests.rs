@@ -1,4 +1,5 @@
-//! The key cache against a small real server: what it asks, how often, and what it makes of bad answers.
+//! The key cache against a small real server: what it asks, how often, and what it makes of bad
+//! answers.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -59,7 +60,11 @@ impl Provider {
         let answers: Arc<Mutex<HashMap<&str, Vec<u8>>>> = Arc::default();
         let asked = watch::Sender::default();
         let permits = Arc::new(Semaphore::new(1_000));
-        let shared = (Arc::clone(&answers), watch::Sender::clone(&asked), Arc::clone(&permits));
+        let shared = (
+            Arc::clone(&answers),
+            watch::Sender::clone(&asked),
+            Arc::clone(&permits),
+        );
         let serving = tokio::spawn(async move {
             loop {
                 let (mut connection, _) = listener.accept().await.unwrap();
@@ -73,16 +78,32 @@ impl Provider {
                         }
                         head.extend_from_slice(&buffer[..read]);
                     }
-                    let path = String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned();
+                    let path = String::from_utf8(head)
+                        .unwrap()
+                        .split(' ')
+                        .nth(1)
+                        .unwrap()
+                        .to_owned();
                     asked.send_modify(|asked: &mut Vec<String>| asked.push(path.clone()));
                     permits.acquire().await.unwrap().forget();
                     let missing = || answer("404 Not Found", "");
-                    let answer = answers.lock().unwrap().get(path.as_str()).cloned().unwrap_or_else(missing);
+                    let answer = answers
+                        .lock()
+                        .unwrap()
+                        .get(path.as_str())
+                        .cloned()
+                        .unwrap_or_else(missing);
                     let _ = connection.write_all(&answer).await;
                 });
             }
         });
-        let provider = Self { address, answers, asked, permits, serving };
+        let provider = Self {
+            address,
+            answers,
+            asked,
+            permits,
+            serving,
+        };
         provider.answer(DISCOVERY, "200 OK", &provider.discovery().to_string());
         provider
     }
@@ -96,7 +117,10 @@ impl Provider {
     }
 
     fn answer(&self, path: &'static str, status: &str, body: &str) {
-        self.answers.lock().unwrap().insert(path, answer(status, body));
+        self.answers
+            .lock()
+            .unwrap()
+            .insert(path, answer(status, body));
     }
 
     fn publish(&self, key_ids: &[&str]) {
@@ -109,7 +133,9 @@ impl Provider {
 
     async fn is_asked_for(&self, path: &str, often: usize) {
         let mut asked = self.asked.subscribe();
-        soon(asked.wait_for(|asked| times(asked, path) >= often)).await.unwrap();
+        soon(asked.wait_for(|asked| times(asked, path) >= often))
+            .await
+            .unwrap();
     }
 
     fn cache(&self) -> Running {
@@ -125,7 +151,9 @@ impl Drop for Provider {
 
 /// A test that waits for what never happens fails; it does not hang.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it never happened")
+    tokio::time::timeout(Duration::from_secs(10), future)
+        .await
+        .expect("it never happened")
 }
 
 fn times(asked: &[String], path: &str) -> usize {
@@ -133,13 +161,20 @@ fn times(asked: &[String], path: &str) -> usize {
 }
 
 fn answer(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 fn key_set(key_ids: &[&str]) -> String {
     let key = Ed25519KeyPair::generate().unwrap();
     let x = BASE64URL_NOPAD.encode(key.public_key().as_ref());
-    let keys: Vec<_> = key_ids.iter().map(|id| json!({ "kty": "OKP", "crv": "Ed25519", "kid": id, "x": x })).collect();
+    let keys: Vec<_> = key_ids
+        .iter()
+        .map(|id| json!({ "kty": "OKP", "crv": "Ed25519", "kid": id, "x": x }))
+        .collect();
     json!({ "keys": keys }).to_string()
 }
 
@@ -153,7 +188,10 @@ impl Running {
     fn start(issuer: Issuer) -> Self {
         let cache = Arc::new(KeyCache::new(issuer, Arc::new(FixedClock), Arc::new(Zeros)));
         let running = Arc::clone(&cache);
-        Self { cache, task: tokio::spawn(async move { running.run().await }) }
+        Self {
+            cache,
+            task: tokio::spawn(async move { running.run().await }),
+        }
     }
 
     async fn fetched(&self, times: u64) {
@@ -169,7 +207,10 @@ impl Running {
     async fn key(&self, key_id: &str, now: SystemTime) -> Result<(), NotFound> {
         let find = || self.cache.find(Some(key_id), Algorithm::EdDsa, now);
         let mut found = find().await;
-        if found.as_ref().is_err_and(|none| *none == NotFound::UnknownKey) {
+        if found
+            .as_ref()
+            .is_err_and(|none| *none == NotFound::UnknownKey)
+        {
             self.cache.refreshed().await?;
             found = find().await;
         }
@@ -192,10 +233,16 @@ async fn the_first_caller_waits_for_the_first_fetch() {
     let provider = Provider::start().await;
     provider.publish(&["a"]);
     let running = provider.cache();
-    assert_eq!((running.cache.fetched_at(), running.cache.serving_since(NOW)), (None, None));
+    assert_eq!(
+        (running.cache.fetched_at(), running.cache.serving_since(NOW)),
+        (None, None)
+    );
     assert_eq!(running.key("a", NOW).await, Ok(()));
     assert_eq!(*provider.asked.borrow(), [DISCOVERY, "/keys"]);
-    assert_eq!((running.cache.fetched_at(), running.cache.serving_since(NOW)), (Some(NOW), Some(NOW)));
+    assert_eq!(
+        (running.cache.fetched_at(), running.cache.serving_since(NOW)),
+        (Some(NOW), Some(NOW))
+    );
     assert_eq!(running.counts(), (1, 0));
 }
 
@@ -207,9 +254,18 @@ async fn a_thousand_unknown_keys_cause_one_fetch() {
     running.fetched(1).await;
     let unknown: Vec<_> = (0..1_000).map(|n| format!("unknown-{n}")).collect();
     for _ in 0..3 {
-        let refused = futures_util::future::join_all(unknown.iter().map(|id| running.key(id, NOW))).await;
-        assert!(refused.iter().all(|refused| *refused == Err(NotFound::UnknownKey)));
-        assert_eq!(provider.asked_for("/keys"), 2, "the next one follows after a minute");
+        let refused =
+            futures_util::future::join_all(unknown.iter().map(|id| running.key(id, NOW))).await;
+        assert!(
+            refused
+                .iter()
+                .all(|refused| *refused == Err(NotFound::UnknownKey))
+        );
+        assert_eq!(
+            provider.asked_for("/keys"),
+            2,
+            "the next one follows after a minute"
+        );
         assert_eq!(running.key("a", NOW).await, Ok(()), "others are served");
     }
 }
@@ -226,7 +282,11 @@ async fn a_provider_that_hangs_keeps_no_more_requests_waiting_than_may_wait() {
     for _ in 0..1_000 {
         assert_eq!(soon(refused.next()).await, Some(Err(NotFound::NoKeys)));
     }
-    assert_eq!(running.key("a", NOW).await, Ok(()), "known keys are found meanwhile");
+    assert_eq!(
+        running.key("a", NOW).await,
+        Ok(()),
+        "known keys are found meanwhile"
+    );
 }
 
 #[tokio::test]
@@ -266,8 +326,21 @@ async fn a_key_for_another_algorithm_causes_no_fetch() {
     provider.publish(&["a", "b"]);
     let running = provider.cache();
     running.fetched(1).await;
-    assert_eq!(running.cache.find(Some("a"), Algorithm::Rs256, NOW).await.err(), Some(NotFound::Rejected));
-    assert!(running.cache.find(None, Algorithm::EdDsa, NOW).await.is_ok());
+    assert_eq!(
+        running
+            .cache
+            .find(Some("a"), Algorithm::Rs256, NOW)
+            .await
+            .err(),
+        Some(NotFound::Rejected)
+    );
+    assert!(
+        running
+            .cache
+            .find(None, Algorithm::EdDsa, NOW)
+            .await
+            .is_ok()
+    );
     assert_eq!(running.counts(), (1, 0));
 }
 
@@ -296,8 +369,14 @@ async fn the_last_good_keys_serve_for_a_day_and_no_longer() {
     assert_eq!(running.counts(), (1, 1));
     let day = NOW + Duration::from_hours(24);
     assert_eq!(running.key("a", day).await, Ok(()));
-    assert_eq!(running.key("a", day + Duration::from_millis(1)).await, Err(NotFound::NoKeys));
-    assert_eq!(running.cache.serving_since(day + Duration::from_millis(1)), None);
+    assert_eq!(
+        running.key("a", day + Duration::from_millis(1)).await,
+        Err(NotFound::NoKeys)
+    );
+    assert_eq!(
+        running.cache.serving_since(day + Duration::from_millis(1)),
+        None
+    );
 }
 
 #[tokio::test]
@@ -308,7 +387,10 @@ async fn a_bad_answer_does_not_take_good_keys_away() {
     running.fetched(1).await;
     provider.answer("/keys", "200 OK", r#"{"keys":[]}"#);
     assert_eq!(running.key("b", NOW).await, Err(NotFound::UnknownKey));
-    assert_eq!((running.counts(), running.key("a", NOW).await), ((1, 1), Ok(())));
+    assert_eq!(
+        (running.counts(), running.key("a", NOW).await),
+        ((1, 1), Ok(()))
+    );
 }
 
 #[tokio::test]
@@ -317,32 +399,153 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
     let here = format!("http://{}", provider.address);
     let good = key_set(&["a"]);
     let large = format!("{good}{}", " ".repeat(MAX_BYTES));
-    let discovery = |issuer: &str, keys_at: &str| json!({ "issuer": issuer, "jwks_uri": keys_at }).to_string();
+    let discovery =
+        |issuer: &str, keys_at: &str| json!({ "issuer": issuer, "jwks_uri": keys_at }).to_string();
     let keys = format!("{here}/keys");
     let right = discovery(&here, &keys);
     for (name, status, discovery, keys_status, keys, error) in [
-        ("no discovery", "404 Not Found", right.clone(), "200 OK", &good, FetchError::Status),
-        ("a broken provider", "500 Internal Server Error", right.clone(), "200 OK", &good, FetchError::Status),
-        ("a redirect", "302 Found\r\nLocation: /elsewhere", String::new(), "200 OK", &good, FetchError::Status),
-        ("another status of success", "206 Partial Content", right.clone(), "200 OK", &good, FetchError::Status),
-        ("a web page", "200 OK", "<html>".into(), "200 OK", &good, FetchError::Discovery),
-        ("another issuer", "200 OK", discovery("https://evil.example", &keys), "200 OK", &good, FetchError::Discovery),
-        ("an issuer with a slash more", "200 OK", discovery(&format!("{here}/"), &keys), "200 OK", &good, FetchError::Discovery),
-        ("no keys named", "200 OK", json!({ "issuer": here }).to_string(), "200 OK", &good, FetchError::Discovery),
-        ("keys without TLS elsewhere", "200 OK", discovery(&here, "http://192.0.2.1/keys"), "200 OK", &good, FetchError::Discovery),
-        ("keys in a file", "200 OK", discovery(&here, "file:///etc/passwd"), "200 OK", &good, FetchError::Discovery),
-        ("an issuer named twice", "200 OK", right.replacen('{', r#"{"issuer":"x","#, 1), "200 OK", &good, FetchError::Discovery),
-        ("a large discovery", "200 OK", format!("{right}{}", " ".repeat(MAX_BYTES)), "200 OK", &good, FetchError::TooLarge),
-        ("a large key set", "200 OK", right.clone(), "200 OK", &large, FetchError::TooLarge),
-        ("no key set", "200 OK", right.clone(), "404 Not Found", &good, FetchError::Status),
-        ("a redirected key set", "200 OK", right.clone(), "307 Temporary Redirect\r\nLocation: /elsewhere", &good, FetchError::Status),
-        ("keys that are none", "200 OK", right.clone(), "200 OK", &right, FetchError::KeySet),
+        (
+            "no discovery",
+            "404 Not Found",
+            right.clone(),
+            "200 OK",
+            &good,
+            FetchError::Status,
+        ),
+        (
+            "a broken provider",
+            "500 Internal Server Error",
+            right.clone(),
+            "200 OK",
+            &good,
+            FetchError::Status,
+        ),
+        (
+            "a redirect",
+            "302 Found\r\nLocation: /elsewhere",
+            String::new(),
+            "200 OK",
+            &good,
+            FetchError::Status,
+        ),
+        (
+            "another status of success",
+            "206 Partial Content",
+            right.clone(),
+            "200 OK",
+            &good,
+            FetchError::Status,
+        ),
+        (
+            "a web page",
+            "200 OK",
+            "<html>".into(),
+            "200 OK",
+            &good,
+            FetchError::Discovery,
+        ),
+        (
+            "another issuer",
+            "200 OK",
+            discovery("https://evil.example", &keys),
+            "200 OK",
+            &good,
+            FetchError::Discovery,
+        ),
+        (
+            "an issuer with a slash more",
+            "200 OK",
+            discovery(&format!("{here}/"), &keys),
+            "200 OK",
+            &good,
+            FetchError::Discovery,
+        ),
+        (
+            "no keys named",
+            "200 OK",
+            json!({ "issuer": here }).to_string(),
+            "200 OK",
+            &good,
+            FetchError::Discovery,
+        ),
+        (
+            "keys without TLS elsewhere",
+            "200 OK",
+            discovery(&here, "http://192.0.2.1/keys"),
+            "200 OK",
+            &good,
+            FetchError::Discovery,
+        ),
+        (
+            "keys in a file",
+            "200 OK",
+            discovery(&here, "file:///etc/passwd"),
+            "200 OK",
+            &good,
+            FetchError::Discovery,
+        ),
+        (
+            "an issuer named twice",
+            "200 OK",
+            right.replacen('{', r#"{"issuer":"x","#, 1),
+            "200 OK",
+            &good,
+            FetchError::Discovery,
+        ),
+        (
+            "a large discovery",
+            "200 OK",
+            format!("{right}{}", " ".repeat(MAX_BYTES)),
+            "200 OK",
+            &good,
+            FetchError::TooLarge,
+        ),
+        (
+            "a large key set",
+            "200 OK",
+            right.clone(),
+            "200 OK",
+            &large,
+            FetchError::TooLarge,
+        ),
+        (
+            "no key set",
+            "200 OK",
+            right.clone(),
+            "404 Not Found",
+            &good,
+            FetchError::Status,
+        ),
+        (
+            "a redirected key set",
+            "200 OK",
+            right.clone(),
+            "307 Temporary Redirect\r\nLocation: /elsewhere",
+            &good,
+            FetchError::Status,
+        ),
+        (
+            "keys that are none",
+            "200 OK",
+            right.clone(),
+            "200 OK",
+            &right,
+            FetchError::KeySet,
+        ),
     ] {
         provider.answer(DISCOVERY, status, &discovery);
         provider.answer("/keys", keys_status, keys);
-        assert_eq!(KeySource::new(provider.issuer()).fetch().await.err(), Some(error), "{name}");
+        assert_eq!(
+            KeySource::new(provider.issuer()).fetch().await.err(),
+            Some(error),
+            "{name}"
+        );
     }
-    assert_eq!(provider.asked_for("/elsewhere"), 0, "no redirect is followed");
+    assert_eq!(
+        provider.asked_for("/elsewhere"),
+        0,
+        "no redirect is followed"
+    );
     provider.answer(DISCOVERY, "200 OK", &right);
     provider.publish(&["a"]);
     assert!(KeySource::new(provider.issuer()).fetch().await.is_ok());
@@ -351,10 +554,19 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
 #[tokio::test]
 async fn a_key_set_without_end_is_cut_off() {
     let provider = Provider::start().await;
-    let endless =
-        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(17));
-    provider.answers.lock().unwrap().insert("/keys", endless.into_bytes());
-    assert_eq!(KeySource::new(provider.issuer()).fetch().await.err(), Some(FetchError::TooLarge));
+    let endless = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(17)
+    );
+    provider
+        .answers
+        .lock()
+        .unwrap()
+        .insert("/keys", endless.into_bytes());
+    assert_eq!(
+        KeySource::new(provider.issuer()).fetch().await.err(),
+        Some(FetchError::TooLarge)
+    );
 }
 
 #[tokio::test]
@@ -365,9 +577,15 @@ async fn a_provider_that_hangs_or_does_not_speak_tls_brings_no_keys() {
     let secure = Issuer::parse(&format!("https://{}", listener.local_addr().unwrap())).unwrap();
     let plain = async {
         let (mut connection, _) = listener.accept().await.unwrap();
-        connection.write_all(&answer("400 Bad Request", "")).await.unwrap();
+        connection
+            .write_all(&answer("400 Bad Request", ""))
+            .await
+            .unwrap();
     };
     let (mut hanging, mut secure) = (KeySource::new(provider.issuer()), KeySource::new(secure));
     let (hanging, secure, ()) = tokio::join!(hanging.fetch(), secure.fetch(), plain);
-    assert_eq!((hanging.err(), secure.err()), (Some(FetchError::Timeout), Some(FetchError::Network)));
+    assert_eq!(
+        (hanging.err(), secure.err()),
+        (Some(FetchError::Timeout), Some(FetchError::Network))
+    );
 }

@@ -17,9 +17,20 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// A request that got no answer.
 pub(super) fn not_answered(error: &Error) -> Failure {
-    let kind = if error.is_timeout() { MintError::Timeout } else { MintError::Network };
-    let repeat = if error.is_connect() { Repeat::AfterPause } else { Repeat::Never };
-    Failure { error: kind, repeat }
+    let kind = if error.is_timeout() {
+        MintError::Timeout
+    } else {
+        MintError::Network
+    };
+    let repeat = if error.is_connect() {
+        Repeat::AfterPause
+    } else {
+        Repeat::Never
+    };
+    Failure {
+        error: kind,
+        repeat,
+    }
 }
 
 /// An answer that is not a success.
@@ -31,14 +42,18 @@ pub(super) fn refusal(response: &Response) -> Failure {
         status if status.is_client_error() => MintError::Rejected,
         status if status.is_redirection() => MintError::Failed("the upstream redirects"),
         status if status.is_server_error() => {
-            return Failure { error: MintError::Failed("the upstream says 5xx"), repeat: Repeat::AfterPause };
+            return Failure {
+                error: MintError::Failed("the upstream says 5xx"),
+                repeat: Repeat::AfterPause,
+            };
         }
         _ => MintError::Failed("the upstream's status has no meaning here"),
     };
     error.into()
 }
 
-/// Reads an answer as it arrives and stops past the limit. It holds a secret, so its bytes are wiped with it.
+/// Reads an answer as it arrives and stops past the limit. It holds a secret, so its bytes are
+/// wiped with it.
 pub(super) async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, MintError> {
     let mut body = Zeroizing::new(Vec::new());
     let broken = |_: Error| MintError::Failed("the upstream's answer broke off");
@@ -64,14 +79,29 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
 
 /// OpenAI's header or Azure's.
 pub(super) fn upstream_id(response: &Response) -> Option<UpstreamId> {
-    ["x-request-id", "apim-request-id"].into_iter().find_map(|name| UpstreamId::parse(response.headers().get(name)?.as_bytes()))
+    ["x-request-id", "apim-request-id"]
+        .into_iter()
+        .find_map(|name| UpstreamId::parse(response.headers().get(name)?.as_bytes()))
 }
 
-/// Both vendors send milliseconds, or seconds with or without a fraction; a date is not worth a parser.
+/// Both vendors send milliseconds, or seconds with or without a fraction; a date is not worth a
+/// parser.
 fn wait(headers: &HeaderMap) -> Duration {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
-    let seconds = number("retry-after-ms").map(|milliseconds| milliseconds / 1_000.0).or_else(|| number("retry-after"));
-    seconds.map_or(DEFAULT_WAIT, |seconds| Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64())))
+    let number = |name: &str| {
+        headers
+            .get(name)?
+            .to_str()
+            .ok()?
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite() && *number > 0.0)
+    };
+    let seconds = number("retry-after-ms")
+        .map(|milliseconds| milliseconds / 1_000.0)
+        .or_else(|| number("retry-after"));
+    seconds.map_or(DEFAULT_WAIT, |seconds| {
+        Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64()))
+    })
 }
 
 #[cfg(test)]
@@ -83,7 +113,9 @@ mod tests {
         let whole: Vec<u8> = (0..=255).cycle().take(10_000).collect();
         for size in [1, 7, 4_096, 10_000] {
             let mut body = Zeroizing::new(Vec::new());
-            whole.chunks(size).for_each(|chunk| append(&mut body, chunk));
+            whole
+                .chunks(size)
+                .for_each(|chunk| append(&mut body, chunk));
             assert_eq!(*body, whole, "{size}");
         }
     }
@@ -103,8 +135,14 @@ mod tests {
             ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT", 5.0),
             ("x-other", "7", 5.0),
         ] {
-            let headers = [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect();
-            assert_eq!(wait(&headers), Duration::from_secs_f64(seconds), "{name}: {value}");
+            let headers = [(name.parse().unwrap(), value.parse().unwrap())]
+                .into_iter()
+                .collect();
+            assert_eq!(
+                wait(&headers),
+                Duration::from_secs_f64(seconds),
+                "{name}: {value}"
+            );
         }
     }
 }

@@ -59,7 +59,8 @@ impl Peer {
         let address = listener.local_addr().unwrap();
         let asked: Arc<AtomicUsize> = Arc::default();
         let answers = Arc::new(Semaphore::new(0));
-        let (counting, answering, answer) = (Arc::clone(&asked), Arc::clone(&answers), answer.to_owned());
+        let (counting, answering, answer) =
+            (Arc::clone(&asked), Arc::clone(&answers), answer.to_owned());
         let serving = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -79,7 +80,12 @@ impl Peer {
                 });
             }
         });
-        Self { address, asked, answers, serving }
+        Self {
+            address,
+            asked,
+            answers,
+            serving,
+        }
     }
 
     fn release(&self) {
@@ -99,13 +105,22 @@ fn shared(places: usize, entropy: u8, whole: Duration) -> Shared {
         permits: Arc::new(Semaphore::new(places)),
         clock: Arc::new(FixedClock),
         entropy: Arc::new(Same(entropy)),
-        bounds: Bounds { whole, ..Bounds::default() },
+        bounds: Bounds {
+            whole,
+            ..Bounds::default()
+        },
     }
 }
 
 fn upstream(peer: &Peer, credential: Credential, shared: &Shared) -> Arc<Realtime> {
     let endpoint = Endpoint::azure(&format!("http://{}", peer.address)).unwrap();
-    Arc::new(Realtime::new(Provider::AzureOpenAi, endpoint, credential, SessionPlan::default(), shared.clone()))
+    Arc::new(Realtime::new(
+        Provider::AzureOpenAi,
+        endpoint,
+        credential,
+        SessionPlan::default(),
+        shared.clone(),
+    ))
 }
 
 fn key() -> Credential {
@@ -120,7 +135,15 @@ async fn mint_with(upstream: &Arc<Realtime>, model: &str) -> Result<ClientSecret
     let (model, voice) = (Choice::parse(model).unwrap(), Choice::parse("v").unwrap());
     let caller = HashKey::new(&[7; 32]).hash("caller", b"c");
     let permit = upstream.mint_permit(&model, FixedClock.now()).await?;
-    permit.mint(Ask { model, voice, caller, now: FixedClock.now() }).await.outcome
+    permit
+        .mint(Ask {
+            model,
+            voice,
+            caller,
+            now: FixedClock.now(),
+        })
+        .await
+        .outcome
 }
 
 /// Five failures of model `m` a minute ago: the next request for it decides.
@@ -140,7 +163,10 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    assert!(timeout(Duration::from_secs(20), reached).await.is_ok(), "it never happened");
+    assert!(
+        timeout(Duration::from_secs(20), reached).await.is_ok(),
+        "it never happened"
+    );
 }
 
 /// A key that a test's source brings: the next one with each fetch.
@@ -169,14 +195,19 @@ impl Source for Rotating {
 fn rotating(keys: &[&'static str]) -> (Credential, Arc<Refresher>) {
     let refresher = Arc::new(Refresher::new(Duration::from_secs(30)));
     let slot = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
-    let source = Rotating { keys: keys.to_vec(), fetches: 0, slot: Arc::clone(&slot) };
+    let source = Rotating {
+        keys: keys.to_vec(),
+        fetches: 0,
+        slot: Arc::clone(&slot),
+    };
     let running = Arc::clone(&refresher);
     tokio::spawn(async move { running.run(source, &FixedClock, &Same(0)).await });
     (Credential::ApiKey(slot), refresher)
 }
 
 const LONG: Duration = Duration::from_secs(3);
-const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 38\r\n\r\n{\"value\":\"ek\",\"expires_at\":1700000060}";
+const GOOD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-length: 38\r\n\r\n{\"value\":\"ek\",\"expires_at\":1700000060}";
 
 #[tokio::test]
 async fn only_a_key_that_is_not_accepted_is_replaced_by_another_and_only_once() {
@@ -191,10 +222,22 @@ async fn only_a_key_that_is_not_accepted_is_replaced_by_another_and_only_once() 
     ] {
         let peer = Peer::start(&format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await;
         let (credential, refresher) = rotating(keys);
-        assert!(mint(&upstream(&peer, credential, &shared(1, 0, LONG))).await.is_err());
-        assert_eq!(peer.asked.load(Ordering::SeqCst), asked, "{status}, {keys:?}");
+        assert!(
+            mint(&upstream(&peer, credential, &shared(1, 0, LONG)))
+                .await
+                .is_err()
+        );
+        assert_eq!(
+            peer.asked.load(Ordering::SeqCst),
+            asked,
+            "{status}, {keys:?}"
+        );
         let status_after = refresher.status();
-        assert_eq!(status_after.succeeded + status_after.failed, fetches, "{status}, {keys:?}");
+        assert_eq!(
+            status_after.succeeded + status_after.failed,
+            fetches,
+            "{status}, {keys:?}"
+        );
     }
 }
 
@@ -226,7 +269,10 @@ async fn a_token_of_entra_serves_until_it_expires_and_a_new_one_without_a_restar
     let slot = Arc::new(Slot::empty());
     let upstream = upstream(&peer, Credential::Entra(Arc::clone(&slot)), &shared);
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::NoCredential);
-    let until = |seconds| Bearer { token: "t".into(), expires_on: UNIX_EPOCH + Duration::from_secs(seconds) };
+    let until = |seconds| Bearer {
+        token: "t".into(),
+        expires_on: UNIX_EPOCH + Duration::from_secs(seconds),
+    };
     slot.put(until(NOW + 1));
     assert!(mint(&upstream).await.is_ok());
     slot.put(until(NOW));
@@ -241,7 +287,10 @@ async fn a_second_try_that_would_only_be_cut_off_is_not_begun() {
         let peer = Peer::start(failing).await;
         // The longest pause that there is: a quarter of a second.
         let shared = shared(1, 255, whole);
-        assert_eq!(mint(&upstream(&peer, key(), &shared)).await.unwrap_err(), MintError::Failed("the upstream says 5xx"));
+        assert_eq!(
+            mint(&upstream(&peer, key(), &shared)).await.unwrap_err(),
+            MintError::Failed("the upstream says 5xx")
+        );
         assert_eq!(peer.asked.load(Ordering::SeqCst), asked, "{whole:?}");
     }
 }
@@ -265,8 +314,16 @@ async fn a_permit_that_is_not_used_gives_back_its_place_and_lets_the_next_one_th
     open_in_the_past(&upstream);
     assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
     for _ in 0..3 {
-        let permit = upstream.mint_permit(&model, FixedClock.now()).await.unwrap();
-        assert!(upstream.mint_permit(&model, FixedClock.now()).await.is_err());
+        let permit = upstream
+            .mint_permit(&model, FixedClock.now())
+            .await
+            .unwrap();
+        assert!(
+            upstream
+                .mint_permit(&model, FixedClock.now())
+                .await
+                .is_err()
+        );
         drop(permit);
     }
     assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
@@ -276,7 +333,13 @@ async fn a_permit_that_is_not_used_gives_back_its_place_and_lets_the_next_one_th
 
 #[tokio::test]
 async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_the_end() {
-    for (answer, state) in [("HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n", State::Open), (GOOD, State::Closed)] {
+    for (answer, state) in [
+        (
+            "HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n",
+            State::Open,
+        ),
+        (GOOD, State::Closed),
+    ] {
         let peer = Peer::start_held(answer).await;
         let shared = shared(9, 0, LONG);
         let upstream = upstream(&peer, key(), &shared);
@@ -286,7 +349,11 @@ async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_t
                 () = until(|| peer.asked.load(Ordering::SeqCst) >= asked) => {}
             }
         }
-        assert_eq!(shared.permits.available_permits(), 4, "they are still in flight");
+        assert_eq!(
+            shared.permits.available_permits(),
+            4,
+            "they are still in flight"
+        );
         assert_eq!(upstream.breaker_state(FixedClock.now()), State::Closed);
         peer.release();
         until(|| shared.permits.available_permits() == 9).await;
@@ -299,9 +366,22 @@ async fn a_model_that_fails_closes_no_other() {
     let peer = Peer::start("HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n").await;
     let upstream = upstream(&peer, key(), &shared(9, 0, LONG));
     for _ in 0..5 {
-        assert!(matches!(mint_with(&upstream, "broken").await, Err(MintError::Failed(_))));
+        assert!(matches!(
+            mint_with(&upstream, "broken").await,
+            Err(MintError::Failed(_))
+        ));
     }
-    assert!(matches!(mint_with(&upstream, "broken").await, Err(MintError::Paused(_))));
-    assert!(matches!(mint_with(&upstream, "m").await, Err(MintError::Failed(_))), "it is asked");
-    assert_eq!(upstream.breaker_state(FixedClock.now()), State::Open, "operators see the worst");
+    assert!(matches!(
+        mint_with(&upstream, "broken").await,
+        Err(MintError::Paused(_))
+    ));
+    assert!(
+        matches!(mint_with(&upstream, "m").await, Err(MintError::Failed(_))),
+        "it is asked"
+    );
+    assert_eq!(
+        upstream.breaker_state(FixedClock.now()),
+        State::Open,
+        "operators see the worst"
+    );
 }

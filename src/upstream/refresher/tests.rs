@@ -44,7 +44,9 @@ struct Controlled {
 }
 
 impl Controlled {
-    fn new(outcomes: impl Fn(u32) -> Result<Duration, &'static str> + Send + Sync + 'static) -> Self {
+    fn new(
+        outcomes: impl Fn(u32) -> Result<Duration, &'static str> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(0)),
             began: Arc::default(),
@@ -80,7 +82,10 @@ impl Source for Controlled {
 fn run(source: &Controlled) -> (Arc<Refresher>, JoinHandle<()>) {
     let refresher = Arc::new(Refresher::new(COOLDOWN));
     let (running, source) = (Arc::clone(&refresher), source.clone());
-    (refresher, tokio::spawn(async move { running.run(source, &Epoch, &Zeros).await }))
+    (
+        refresher,
+        tokio::spawn(async move { running.run(source, &Epoch, &Zeros).await }),
+    )
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -107,29 +112,52 @@ fn a_request_is_served_at_once_and_many_requests_every_30_s() {
         }
     }
     assert_eq!(began, [at(5), at(35), at(65), at(95)]);
-    assert_eq!(progress.next_at(at(99), COOLDOWN, at(600)), at(125), "the last one is not forgotten");
-    assert_eq!(progress.next_at(at(99), COOLDOWN, at(110)), at(110), "a regular fetch comes first");
+    assert_eq!(
+        progress.next_at(at(99), COOLDOWN, at(600)),
+        at(125),
+        "the last one is not forgotten"
+    );
+    assert_eq!(
+        progress.next_at(at(99), COOLDOWN, at(110)),
+        at(110),
+        "a regular fetch comes first"
+    );
 }
 
 #[test]
 fn requests_share_a_fetch_that_was_requested_and_not_one_that_was_not() {
     let mut progress = Progress::default();
-    assert_eq!(progress.request(at(1), COOLDOWN), Some(1), "the first fetch may have begun before");
+    assert_eq!(
+        progress.request(at(1), COOLDOWN),
+        Some(1),
+        "the first fetch may have begun before"
+    );
     assert_eq!(progress.request(at(2), COOLDOWN), Some(1));
     progress.finish(0, None);
-    assert_eq!(progress.next_at(at(3), COOLDOWN, at(600)), at(3), "so another one follows");
+    assert_eq!(
+        progress.next_at(at(3), COOLDOWN, at(600)),
+        at(3),
+        "so another one follows"
+    );
     assert_eq!(progress.request(at(3), COOLDOWN), Some(1));
     progress.finish(1, Some(UNIX_EPOCH));
     assert_eq!(progress.request(at(4), COOLDOWN), None);
     assert_eq!((progress.status.succeeded, progress.status.failed), (1, 1));
-    assert_eq!((progress.status.fetched_at, progress.status.is_failing), (Some(UNIX_EPOCH), false));
+    assert_eq!(
+        (progress.status.fetched_at, progress.status.is_failing),
+        (Some(UNIX_EPOCH), false)
+    );
 }
 
 #[test]
 fn instances_that_start_together_do_not_fetch_together() {
     let seconds = |random| jittered(Duration::from_mins(10), random).as_secs();
     assert_eq!((seconds(0), seconds(255)), (600, 480));
-    assert_eq!(jittered(Duration::ZERO, 0), backoff::FIRST_RETRY, "a worthless result causes no storm");
+    assert_eq!(
+        jittered(Duration::ZERO, 0),
+        backoff::FIRST_RETRY,
+        "a worthless result causes no storm"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +172,11 @@ async fn all_who_wait_for_the_first_fetch_share_it() {
     };
     tokio::join!(waiters, finish);
     assert_eq!((source.began(), refresher.status().succeeded), (1, 1));
-    assert_eq!(refresher.waiting.available_permits(), WAITING_REQUESTS, "the places are free again");
+    assert_eq!(
+        refresher.waiting.available_permits(),
+        WAITING_REQUESTS,
+        "the places are free again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,14 +186,24 @@ async fn after_a_failed_first_fetch_nobody_waits_and_it_is_tried_again_in_the_ba
     source.permits.add_permits(1);
     refresher.first_fetch().await;
     assert!(refresher.status().is_failing);
-    assert!(at_once(refresher.first_fetch()), "the second fetch is not waited for");
+    assert!(
+        at_once(refresher.first_fetch()),
+        "the second fetch is not waited for"
+    );
     source.permits.add_permits(10);
     while refresher.status().is_failing {
         tokio::time::sleep(at(1)).await;
     }
-    assert_eq!((refresher.status().failed, refresher.status().succeeded), (2, 1));
+    assert_eq!(
+        (refresher.status().failed, refresher.status().succeeded),
+        (2, 1)
+    );
     let lines = [&source.logged, &source.recovered].map(|lines| lines.load(Ordering::SeqCst));
-    assert_eq!(lines, [1, 1], "the same cause is logged once, and its end once");
+    assert_eq!(
+        lines,
+        [1, 1],
+        "the same cause is logged once, and its end once"
+    );
 }
 
 #[tokio::test(start_paused = true)]

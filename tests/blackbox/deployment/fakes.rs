@@ -1,5 +1,5 @@
-//! The fakes and servers that stand in for Azure, OpenAI, an identity provider and Redis. The fakes' own tests and those of the
-//! vendors' SDKs against them are in `tests/real/`.
+//! The fakes and servers that stand in for Azure, OpenAI, an identity provider and Redis. The
+//! fakes' own tests and those of the vendors' SDKs against them are in `tests/real/`.
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +28,9 @@ pub struct Fake {
 impl Program {
     pub fn start(command: &mut Command) -> Self {
         let started = command.stdin(Stdio::null()).spawn();
-        Self(started.unwrap_or_else(|error| panic!("{command:?}: {error}; `make tools` says what the tests need")))
+        Self(started.unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; `make tools` says what the tests need")
+        }))
     }
 
     fn runs(&mut self) -> bool {
@@ -47,17 +49,37 @@ impl Fake {
     /// Starts a script and reads the lines that it says before the URL of its controls.
     pub fn start<const LINES: usize>(script: &str, arguments: &[&str]) -> (Self, [String; LINES]) {
         let mut command = Command::new("node");
-        command.arg(path("tests/real/peers/js").join(script)).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg(path("tests/real/peers/js").join(script))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut program = Program::start(&mut command);
         let mut lines = BufReader::new(program.0.stdout.take().unwrap()).lines();
-        let mut line = || lines.next().unwrap_or_else(|| panic!("{script} ended before it served")).unwrap();
+        let mut line = || {
+            lines
+                .next()
+                .unwrap_or_else(|| panic!("{script} ended before it served"))
+                .unwrap()
+        };
         let said = std::array::from_fn(|_| line());
-        (Self { _program: program, controls: line() }, said)
+        (
+            Self {
+                _program: program,
+                controls: line(),
+            },
+            said,
+        )
     }
 
     /// Calls a control and returns its answer.
     pub async fn control(&self, control: &str, parameters: Value) -> Value {
-        let answer = client().post(format!("{}/{control}", self.controls)).json(&parameters).send().await.unwrap();
+        let answer = client()
+            .post(format!("{}/{control}", self.controls))
+            .json(&parameters)
+            .send()
+            .await
+            .unwrap();
         let (status, body) = (answer.status(), answer.json::<Value>().await.unwrap());
         assert_eq!(status, 200, "{control}: {body}");
         body
@@ -65,14 +87,19 @@ impl Fake {
 
     /// Writes a secret into the fake vault.
     pub async fn set(&self, name: &str, value: &str) {
-        self.control("set", json!({ "name": name, "value": value })).await;
+        self.control("set", json!({ "name": name, "value": value }))
+            .await;
     }
 }
 
 /// Starts a server on a port that was free a moment ago. `command` is given the port.
 pub fn on_a_free_port(command: impl Fn(u16) -> Command) -> (Program, u16) {
     for _ in 0..5 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let mut program = Program::start(&mut command(port));
         while program.runs() {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -87,7 +114,18 @@ pub fn on_a_free_port(command: impl Fn(u16) -> Command) -> (Program, u16) {
 pub fn redis() -> (Program, String) {
     let (program, port) = on_a_free_port(|port| {
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]).stdout(Stdio::null());
+        command
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
+            .stdout(Stdio::null());
         command
     });
     (program, format!("redis://127.0.0.1:{port}/"))

@@ -1,4 +1,5 @@
-//! The rules, the example and the dashboard in `ops/`, held to the metrics of the program, and a real Prometheus that scrapes it.
+//! The rules, the example and the dashboard in `ops/`, held to the metrics of the program, and a
+//! real Prometheus that scrapes it.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -24,31 +25,47 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const ITS_LABELS: [&str; 2] = ["instance", "job"];
 
 fn promtool(arguments: &[&str]) -> String {
-    succeeds(Command::new(tool("promtool")).args(arguments).current_dir(path("ops/prometheus")))
+    succeeds(
+        Command::new(tool("promtool"))
+            .args(arguments)
+            .current_dir(path("ops/prometheus")),
+    )
 }
 
 fn metric(name: &str) -> Option<&'static Metric> {
-    METRICS.iter().copied().find(|metric| match name.strip_prefix(metric.name) {
-        Some("") => metric.kind != Kind::Histogram,
-        Some(part) => metric.kind == Kind::Histogram && ["_bucket", "_sum", "_count"].contains(&part),
-        None => false,
-    })
+    METRICS
+        .iter()
+        .copied()
+        .find(|metric| match name.strip_prefix(metric.name) {
+            Some("") => metric.kind != Kind::Histogram,
+            Some(part) => {
+                metric.kind == Kind::Histogram && ["_bucket", "_sum", "_count"].contains(&part)
+            }
+            None => false,
+        })
 }
 
-/// Fails if an expression names a metric, a label or an error code that does not exist. Returns the metrics.
+/// Fails if an expression names a metric, a label or an error code that does not exist. Returns the
+/// metrics.
 fn checked(place: &str, expression: &str) -> BTreeSet<&'static str> {
     let used = Regex::new(r"\b((?:roomkey|process)_\w+)(?:\{([^}]*)\})?").unwrap();
     let matcher = Regex::new(r#"(\w+) ?(?:=~|!~|!=|=) ?"([^"]*)""#).unwrap();
     let mut names = BTreeSet::new();
     for found in used.captures_iter(expression) {
-        let metric = metric(&found[1]).unwrap_or_else(|| panic!("{place}: there is no metric {}", &found[1]));
+        let metric = metric(&found[1])
+            .unwrap_or_else(|| panic!("{place}: there is no metric {}", &found[1]));
         names.insert(metric.name);
         for found in matcher.captures_iter(found.get(2).map_or("", |labels| labels.as_str())) {
             let (label, value) = (&found[1], &found[2]);
-            let exists = metric.labels.contains(&label) || ITS_LABELS.contains(&label) || (label == "le" && metric.kind == Kind::Histogram);
+            let exists = metric.labels.contains(&label)
+                || ITS_LABELS.contains(&label)
+                || (label == "le" && metric.kind == Kind::Histogram);
             assert!(exists, "{place}: {} has no label {label}", metric.name);
             let is_code = label == "code" && !value.is_empty();
-            assert!(!is_code || KINDS.iter().any(|kind| kind.code == value), "{place}: there is no code {value}");
+            assert!(
+                !is_code || KINDS.iter().any(|kind| kind.code == value),
+                "{place}: there is no code {value}"
+            );
         }
     }
     names
@@ -62,7 +79,14 @@ fn panels() -> Vec<(String, String)> {
         .flat_map(|panel| {
             let title = panel["title"].as_str().unwrap();
             let targets = panel["targets"].as_array().unwrap().iter();
-            targets.map(|target| (title.to_owned(), target["expr"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+            targets
+                .map(|target| {
+                    (
+                        title.to_owned(),
+                        target["expr"].as_str().unwrap().to_owned(),
+                    )
+                })
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -72,25 +96,46 @@ fn prometheus_every_alert_fires_on_its_story_and_stays_silent_on_its_neighbour()
     promtool(&["check", "rules", "roomkey.rules.yml"]);
     let said = promtool(&["test", "rules", "roomkey.test.yml"]);
     assert!(said.contains("SUCCESS"), "{said}");
-    let (rules, stories) = (text("ops/prometheus/roomkey.rules.yml"), text("ops/prometheus/roomkey.test.yml"));
+    let (rules, stories) = (
+        text("ops/prometheus/roomkey.rules.yml"),
+        text("ops/prometheus/roomkey.test.yml"),
+    );
     let alert = Regex::new(r"(?m)^ +- alert: (\w+)$").unwrap();
-    let alerts: Vec<_> = alert.captures_iter(&rules).map(|found| found[1].to_owned()).collect();
+    let alerts: Vec<_> = alert
+        .captures_iter(&rules)
+        .map(|found| found[1].to_owned())
+        .collect();
     assert!(alerts.len() >= 13, "{alerts:?}");
     for alert in alerts {
-        assert!(stories.contains(&format!("alertname=\"{alert}\"")), "{alert} has no story");
+        assert!(
+            stories.contains(&format!("alertname=\"{alert}\"")),
+            "{alert} has no story"
+        );
     }
 }
 
 #[test]
 fn prometheus_rules_and_stories_name_only_what_the_program_counts() {
     let named = Regex::new(r"\b(?:roomkey|process)_\w+").unwrap();
-    for file in ["ops/prometheus/roomkey.rules.yml", "ops/prometheus/roomkey.test.yml"] {
+    for file in [
+        "ops/prometheus/roomkey.rules.yml",
+        "ops/prometheus/roomkey.test.yml",
+    ] {
         let text = text(file);
         // A description may name a histogram as a whole, an expression may not.
-        let (prose, expressions): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.trim_start().starts_with("description: "));
-        assert!(checked(file, &expressions.join("\n")).len() > 8, "{file}: the metrics were not found");
+        let (prose, expressions): (Vec<_>, Vec<_>) = text
+            .lines()
+            .partition(|line| line.trim_start().starts_with("description: "));
+        assert!(
+            checked(file, &expressions.join("\n")).len() > 8,
+            "{file}: the metrics were not found"
+        );
         for name in named.find_iter(&prose.join("\n")) {
-            assert!(METRICS.iter().any(|metric| metric.name == name.as_str()), "{file}: there is no metric {}", name.as_str());
+            assert!(
+                METRICS.iter().any(|metric| metric.name == name.as_str()),
+                "{file}: there is no metric {}",
+                name.as_str()
+            );
         }
     }
 }
@@ -100,7 +145,10 @@ fn dashboard_shows_every_metric_and_names_no_other() {
     let mut shown = BTreeSet::new();
     for (title, expression) in panels() {
         let names = checked(&title, &expression);
-        assert!(!names.is_empty() || expression.starts_with("sum(up{"), "{title}");
+        assert!(
+            !names.is_empty() || expression.starts_with("sum(up{"),
+            "{title}"
+        );
         shown.extend(names);
     }
     let all: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
@@ -109,13 +157,29 @@ fn dashboard_shows_every_metric_and_names_no_other() {
 
 #[test]
 fn dashboard_expressions_are_what_prometheus_accepts() {
-    let rules = panels().into_iter().enumerate().map(|(index, (_, expression))| {
-        let expression = expression.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$job", "roomkey");
-        format!("  - record: panel:{index}\n    expr: {}\n", json!(expression))
-    });
+    let rules = panels()
+        .into_iter()
+        .enumerate()
+        .map(|(index, (_, expression))| {
+            let expression = expression
+                .replace("$__rate_interval", "5m")
+                .replace("$instance", ".*")
+                .replace("$job", "roomkey");
+            format!(
+                "  - record: panel:{index}\n    expr: {}\n",
+                json!(expression)
+            )
+        });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules.yml");
-    std::fs::write(&file, format!("groups:\n- name: panels\n  rules:\n{}", rules.collect::<String>())).unwrap();
+    std::fs::write(
+        &file,
+        format!(
+            "groups:\n- name: panels\n  rules:\n{}",
+            rules.collect::<String>()
+        ),
+    )
+    .unwrap();
     promtool(&["check", "rules", file.to_str().unwrap()]);
 }
 
@@ -126,31 +190,52 @@ fn dashboard_panels_lie_side_by_side_and_have_their_own_ids() {
     for panel in dashboard["panels"].as_array().unwrap() {
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
         let side = |name: &str| panel["gridPos"][name].as_u64().unwrap();
-        for (x, y) in (side("x")..side("x") + side("w")).flat_map(|x| (side("y")..side("y") + side("h")).map(move |y| (x, y))) {
-            assert!(x < 24 && taken.insert((x, y)), "{} lies on another panel or leaves the page", panel["title"]);
+        for (x, y) in (side("x")..side("x") + side("w"))
+            .flat_map(|x| (side("y")..side("y") + side("h")).map(move |y| (x, y)))
+        {
+            assert!(
+                x < 24 && taken.insert((x, y)),
+                "{} lies on another panel or leaves the page",
+                panel["title"]
+            );
         }
     }
-    let variables: Vec<_> = dashboard["templating"]["list"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    let variables: Vec<_> = dashboard["templating"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].clone())
+        .collect();
     let variable = Regex::new(r"\$\{?(\w+)").unwrap();
     each_text(&dashboard["panels"], "", &mut |at, text| {
         for found in variable.captures_iter(text) {
-            assert!(variables.contains(&json!(&found[1])) || found[1].starts_with("__"), "{at}: {text}");
+            assert!(
+                variables.contains(&json!(&found[1])) || found[1].starts_with("__"),
+                "{at}: {text}"
+            );
         }
     });
 }
 
-/// Serves one token to whoever asks, as a token endpoint does. The provider of the tests gives no roles to a program's own tokens.
+/// Serves one token to whoever asks, as a token endpoint does. The provider of the tests gives no
+/// roles to a program's own tokens.
 async fn token_endpoint(token: String) -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
-    let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": 600 }).to_string();
-    let answer =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let body =
+        json!({ "access_token": token, "token_type": "Bearer", "expires_in": 600 }).to_string();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
     let serving = tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let (mut request, mut chunk) = (Vec::new(), [0; 4_096]);
-            while !request.windows(29).any(|part| part == b"grant_type=client_credentials") {
+            while !request
+                .windows(29)
+                .any(|part| part == b"grant_type=client_credentials")
+            {
                 let read = stream.read(&mut chunk).await.unwrap();
                 assert_ne!(read, 0, "the request broke off");
                 request.extend_from_slice(&chunk[..read]);
@@ -179,65 +264,139 @@ async fn until(url: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_scrapes_the_package_with_the_admin_role_and_sees_it_go() {
     let (provider, [issuer]) = Fake::start("oidc_provider.mjs", &[]);
-    let token = async |claims: Value| provider.control("mint", claims).await["token"].as_str().unwrap().to_owned();
-    let (operator, caller) =
-        (token(json!({ "sub": "prometheus", "roles": ["Roomkey.Admin"] })).await, token(json!({ "sub": "alice" })).await);
+    let token = async |claims: Value| {
+        provider.control("mint", claims).await["token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (operator, caller) = (
+        token(json!({ "sub": "prometheus", "roles": ["Roomkey.Admin"] })).await,
+        token(json!({ "sub": "alice" })).await,
+    );
     let (token_url, serving) = token_endpoint(operator).await;
     let app = unpacked();
     let roomkey = app.start_as_host(&[
         ("LIVEKIT_URL", "wss://livekit.example.com"),
         ("LIVEKIT_API_KEY", "APIscraped"),
-        ("LIVEKIT_API_SECRET", "a-throw-away-secret-of-32-bytes-or-more"),
+        (
+            "LIVEKIT_API_SECRET",
+            "a-throw-away-secret-of-32-bytes-or-more",
+        ),
         ("ROOMKEY_CALLER_AUTH", "oidc"),
         ("ROOMKEY_OIDC_ISSUER", &issuer),
         ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey"),
     ]);
-    let ask = client().post(format!("{}/api/token", roomkey.url)).bearer_auth(&caller).json(&json!({ "roomName": "r" }));
+    let ask = client()
+        .post(format!("{}/api/token", roomkey.url))
+        .bearer_auth(&caller)
+        .json(&json!({ "roomName": "r" }));
     assert_eq!(ask.send().await.unwrap().status(), 200);
 
     // The configuration of ops/, with the addresses of this test.
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(path("ops/prometheus/roomkey.rules.yml"), folder.path().join("roomkey.rules.yml")).unwrap();
+    std::fs::copy(
+        path("ops/prometheus/roomkey.rules.yml"),
+        folder.path().join("roomkey.rules.yml"),
+    )
+    .unwrap();
     std::fs::write(folder.path().join("client-secret"), "a-client-secret").unwrap();
     let target = roomkey.address().to_string();
     let example = text("ops/prometheus/prometheus.yml");
     let config = example
         .replace("30s", "200ms")
         .replace("https://login.example.com/oauth2/token", &token_url)
-        .replace("['roomkey-1.internal:7071', 'roomkey-2.internal:7071']", &format!("['{target}']"));
-    assert_eq!(config.matches(&target).count(), 2, "the example has changed");
+        .replace(
+            "['roomkey-1.internal:7071', 'roomkey-2.internal:7071']",
+            &format!("['{target}']"),
+        );
+    assert_eq!(
+        config.matches(&target).count(),
+        2,
+        "the example has changed"
+    );
     let file = folder.path().join("prometheus.yml");
     std::fs::write(&file, config).unwrap();
-    succeeds(Command::new(tool("promtool")).args(["check", "config"]).arg(&file));
+    succeeds(
+        Command::new(tool("promtool"))
+            .args(["check", "config"])
+            .arg(&file),
+    );
 
     let (_prometheus, port) = on_a_free_port(|port| {
         let mut command = Command::new(tool("prometheus"));
-        command.arg(format!("--config.file={}", file.display())).arg(format!("--storage.tsdb.path={}/data", folder.path().display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}/data",
+                folder.path().display()
+            ));
+        command
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     });
-    let query = |expression: &str| format!("http://127.0.0.1:{port}/api/v1/query?query={expression}");
-    let is = |value: &'static str| move |answer: &Value| answer["data"]["result"][0]["value"][1] == value;
+    let query =
+        |expression: &str| format!("http://127.0.0.1:{port}/api/v1/query?query={expression}");
+    let is = |value: &'static str| {
+        move |answer: &Value| answer["data"]["result"][0]["value"][1] == value
+    };
     until(&query("up"), "it is not scraped", is("1")).await;
-    until(&query("roomkey_tokens_total{outcome=\"issued\"}"), "the token is not counted", is("1")).await;
+    until(
+        &query("roomkey_tokens_total{outcome=\"issued\"}"),
+        "the token is not counted",
+        is("1"),
+    )
+    .await;
 
-    // Every metric of the catalogue that a process has from its start, by the names that the rules use.
-    for metric in METRICS.iter().filter(|metric| metric.labels.is_empty() && metric.name != "roomkey_oidc_keys_age_seconds") {
-        until(&query(metric.name), metric.name, |answer| answer["data"]["result"].as_array().is_some_and(|found| !found.is_empty())).await;
+    // Every metric of the catalogue that a process has from its start, by the names that the rules
+    // use.
+    for metric in METRICS
+        .iter()
+        .filter(|metric| metric.labels.is_empty() && metric.name != "roomkey_oidc_keys_age_seconds")
+    {
+        until(&query(metric.name), metric.name, |answer| {
+            answer["data"]["result"]
+                .as_array()
+                .is_some_and(|found| !found.is_empty())
+        })
+        .await;
     }
     let evaluated = |answer: &Value| {
         let rules = answer["data"]["groups"][0]["rules"].as_array();
         rules.is_some_and(|rules| rules.iter().all(|rule| rule["health"] == "ok"))
     };
-    let rules = until(&format!("http://127.0.0.1:{port}/api/v1/rules"), "the rules are not evaluated", evaluated).await;
-    assert!(rules["data"]["groups"][0]["rules"].as_array().unwrap().iter().all(|rule| rule["state"] == "inactive"), "{rules}");
+    let rules = until(
+        &format!("http://127.0.0.1:{port}/api/v1/rules"),
+        "the rules are not evaluated",
+        evaluated,
+    )
+    .await;
+    assert!(
+        rules["data"]["groups"][0]["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|rule| rule["state"] == "inactive"),
+        "{rules}"
+    );
 
     // What it exposes is also what Prometheus' own linter accepts.
-    let exposed =
-        client().get(format!("{}/api/metrics", roomkey.url)).bearer_auth(token(json!({ "sub": "x", "roles": ["Roomkey.Admin"] })).await);
+    let exposed = client()
+        .get(format!("{}/api/metrics", roomkey.url))
+        .bearer_auth(token(json!({ "sub": "x", "roles": ["Roomkey.Admin"] })).await);
     let exposition = folder.path().join("exposition");
-    std::fs::write(&exposition, exposed.send().await.unwrap().text().await.unwrap()).unwrap();
-    succeeds(Command::new(tool("promtool")).args(["check", "metrics"]).stdin(std::fs::File::open(exposition).unwrap()));
+    std::fs::write(
+        &exposition,
+        exposed.send().await.unwrap().text().await.unwrap(),
+    )
+    .unwrap();
+    succeeds(
+        Command::new(tool("promtool"))
+            .args(["check", "metrics"])
+            .stdin(std::fs::File::open(exposition).unwrap()),
+    );
 
     roomkey.stop("KILL");
     until(&query("up"), "its end is not seen", is("0")).await;

@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use super::path;
 
-/// Keeps each secret as a file, and what it was asked as a line in `asked`. It fails as often as `refusals` says.
+/// Keeps each secret as a file, and what it was asked as a line in `asked`. It fails as often as
+/// `refusals` says.
 const AZ: &str = r#"#!/bin/sh
 echo "$*" >>"$VAULT/asked"
 left=$(cat "$VAULT/refusals" 2>/dev/null || echo 0)
@@ -52,19 +53,40 @@ impl Vault {
     fn run(&self, settings: &[(&str, &str)]) -> Output {
         let tools = format!("{}:/usr/bin:/bin", self.0.path().display());
         let mut command = Command::new(path("infra/set-secrets"));
-        command.env_clear().env("PATH", tools).env("VAULT", self.0.path()).env("TMPDIR", self.0.path());
-        command.env("ROOMKEY_PAUSE_SECONDS", "0").envs(settings.iter().copied()).stdin(std::process::Stdio::null());
+        command
+            .env_clear()
+            .env("PATH", tools)
+            .env("VAULT", self.0.path())
+            .env("TMPDIR", self.0.path());
+        command
+            .env("ROOMKEY_PAUSE_SECONDS", "0")
+            .envs(settings.iter().copied())
+            .stdin(std::process::Stdio::null());
         command.output().unwrap()
     }
 }
 
 fn leftovers(folder: &Path) -> usize {
-    std::fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("tmp.")).count()
+    std::fs::read_dir(folder)
+        .unwrap()
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .starts_with("tmp.")
+        })
+        .count()
 }
 
 const OUTPUTS: &[(&str, &str)] = &[
     ("ROOMKEY_KEY_VAULT", "kv-test"),
-    ("ROOMKEY_GENERATED_SECRETS", "roomkey-admin-keys roomkey-hash-key"),
+    (
+        "ROOMKEY_GENERATED_SECRETS",
+        "roomkey-admin-keys roomkey-hash-key",
+    ),
     ("ROOMKEY_OWN_SECRETS", "livekit-api-key livekit-api-secret"),
 ];
 
@@ -75,25 +97,36 @@ fn set_secrets_makes_up_what_it_can_keeps_what_is_there_and_names_what_is_missin
     let first = vault.run(OUTPUTS);
     let said = String::from_utf8(first.stdout).unwrap();
     assert!(first.status.success(), "{said}");
-    let (admin, hash) = (vault.read("secret-roomkey-admin-keys"), vault.read("secret-roomkey-hash-key"));
+    let (admin, hash) = (
+        vault.read("secret-roomkey-admin-keys"),
+        vault.read("secret-roomkey-hash-key"),
+    );
     for made in [&admin, &hash] {
         // 32 bytes, with no line break that roomkey would take for a part of it.
-        assert!(made.len() == 44 && made.ends_with('=') && !made.contains('\n'), "{made:?}");
+        assert!(
+            made.len() == 44 && made.ends_with('=') && !made.contains('\n'),
+            "{made:?}"
+        );
     }
     assert_ne!(admin, hash);
     assert_eq!(vault.read("secret-livekit-api-key"), "APIkept");
     assert!(!vault.file("secret-livekit-api-secret").exists());
     assert!(
-        said.contains("livekit-api-key: there already\n") && said.contains("livekit-api-secret: MISSING. Write it with: az keyvault"),
+        said.contains("livekit-api-key: there already\n")
+            && said.contains("livekit-api-secret: MISSING. Write it with: az keyvault"),
         "{said}"
     );
 
-    // No value is an argument or a word of the output; the file that held it was private and is gone.
+    // No value is an argument or a word of the output; the file that held it was private and is
+    // gone.
     let asked = vault.read("asked");
     for made in [&admin, &hash] {
         assert!(!said.contains(made.as_str()) && !asked.contains(made.as_str()));
     }
-    assert_eq!((vault.read("mode").trim(), leftovers(vault.0.path())), ("600", 0));
+    assert_eq!(
+        (vault.read("mode").trim(), leftovers(vault.0.path())),
+        ("600", 0)
+    );
 
     // Again: nothing is written over.
     assert!(vault.run(OUTPUTS).status.success());
@@ -112,7 +145,12 @@ fn set_secrets_waits_for_a_role_that_is_young_and_gives_up_on_one_that_never_com
     std::fs::write(vault.file("refusals"), "1000").unwrap();
     let refused = vault.run(&[OUTPUTS, &[("ROOMKEY_TRIES", "4")]].concat());
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(!refused.status.success() && said.contains("Key Vault Secrets Officer") && said.contains("(Forbidden)"), "{said}");
+    assert!(
+        !refused.status.success()
+            && said.contains("Key Vault Secrets Officer")
+            && said.contains("(Forbidden)"),
+        "{said}"
+    );
     assert!(!vault.file("secret-roomkey-hash-key").exists());
 }
 
@@ -125,5 +163,9 @@ fn set_secrets_says_what_it_needs() {
     let without = vault.run(OUTPUTS);
     let said = String::from_utf8(without.stderr).unwrap();
     // A machine that has a real az would ask it for a vault that does not exist.
-    assert!(!without.status.success() && (said.contains("az is missing") || Path::new("/usr/bin/az").exists()), "{said}");
+    assert!(
+        !without.status.success()
+            && (said.contains("az is missing") || Path::new("/usr/bin/az").exists()),
+        "{said}"
+    );
 }

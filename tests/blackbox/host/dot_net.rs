@@ -70,12 +70,20 @@ pub enum Failure {
 
 impl Client {
     pub fn new(address: SocketAddr, timing: Timing) -> Arc<Self> {
-        Arc::new(Self { address, timing, idle: Mutex::default() })
+        Arc::new(Self {
+            address,
+            timing,
+            idle: Mutex::default(),
+        })
     }
 
     /// Sends a request until an answer begins. One without a body is sent again if its connection
     /// closes before that.
-    pub async fn send(self: &Arc<Self>, request: &Request, source: &mut Source<'_>) -> Result<Answer, Failure> {
+    pub async fn send(
+        self: &Arc<Self>,
+        request: &Request,
+        source: &mut Source<'_>,
+    ) -> Result<Answer, Failure> {
         let has_body = !source.is_over();
         let mut sends = 1;
         loop {
@@ -86,29 +94,50 @@ impl Client {
         }
     }
 
-    async fn send_once(self: &Arc<Self>, request: &Request, source: &mut Source<'_>) -> Result<Answer, Failure> {
+    async fn send_once(
+        self: &Arc<Self>,
+        request: &Request,
+        source: &mut Source<'_>,
+    ) -> Result<Answer, Failure> {
         if !request.headers.is_ascii() {
             return Err(Failure::Unwritable);
         }
-        let Connection { mut reader, mut writer } = self.connection().await?;
+        let Connection {
+            mut reader,
+            mut writer,
+        } = self.connection().await?;
         let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target).into_bytes();
         request.headers.write_to(&mut head);
         writer.write_all(&head).await.map_err(|_| Failure::Closed)?;
         let waits = !source.is_over() && request.headers.lists("expect", "100-continue");
-        let early = match waits.then(|| timeout(self.timing.continue_wait, next_head(&mut reader))) {
+        let early = match waits.then(|| timeout(self.timing.continue_wait, next_head(&mut reader)))
+        {
             Some(head) => head.await.ok().transpose()?.filter(is_final),
             None => None,
         };
-        let is_refused = early.as_ref().is_some_and(|(status, ..)| *status >= 300 && is_large(&request.headers));
+        let is_refused = early
+            .as_ref()
+            .is_some_and(|(status, ..)| *status >= 300 && is_large(&request.headers));
         let (status, reason, headers) = match early {
             // Nothing is sent of a large body that the handler does not want.
             Some(head) if is_refused => head,
-            Some(head) => source.feed(&request.headers, &mut writer).await.map(|()| head)?,
+            Some(head) => source
+                .feed(&request.headers, &mut writer)
+                .await
+                .map(|()| head)?,
             None => exchange(&request.headers, source, &mut reader, &mut writer).await?,
         };
         let framing = framing(&request.method, status, &headers);
         let connection = Some(Connection { reader, writer });
-        Ok(Answer { status, reason, headers, connection, framing, is_reusable: !is_refused, client: Arc::clone(self) })
+        Ok(Answer {
+            status,
+            reason,
+            headers,
+            connection,
+            framing,
+            is_reusable: !is_refused,
+            client: Arc::clone(self),
+        })
     }
 
     /// A pooled connection that is still open, else a new one.
@@ -118,10 +147,15 @@ impl Client {
                 return Ok(connection);
             }
         }
-        let stream = TcpStream::connect(self.address).await.map_err(|_| Failure::Refused)?;
+        let stream = TcpStream::connect(self.address)
+            .await
+            .map_err(|_| Failure::Refused)?;
         stream.set_nodelay(true).map_err(|_| Failure::Refused)?;
         let (reader, writer) = stream.into_split();
-        Ok(Connection { reader: Reader::new(reader), writer })
+        Ok(Connection {
+            reader: Reader::new(reader),
+            writer,
+        })
     }
 
     fn pooled(&self) -> Option<(Connection, Instant)> {
@@ -132,10 +166,20 @@ impl Client {
 impl Answer {
     /// The next bytes of the body, `None` at its end.
     pub async fn piece(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(connection) = &mut self.connection else { return Ok(None) };
-        let piece = connection.reader.piece(&mut self.framing).await.map_err(|_| Failure::Broken)?;
-        if self.is_reusable && self.framing.is_over() && !self.headers.lists("connection", "close") {
-            let unused = self.connection.take().map(|connection| (connection, Instant::now()));
+        let Some(connection) = &mut self.connection else {
+            return Ok(None);
+        };
+        let piece = connection
+            .reader
+            .piece(&mut self.framing)
+            .await
+            .map_err(|_| Failure::Broken)?;
+        if self.is_reusable && self.framing.is_over() && !self.headers.lists("connection", "close")
+        {
+            let unused = self
+                .connection
+                .take()
+                .map(|connection| (connection, Instant::now()));
             self.client.idle.lock().unwrap().extend(unused);
         }
         Ok(piece)
@@ -151,7 +195,12 @@ impl Answer {
 }
 
 /// Sends the body and reads the answer's head, at the same time.
-async fn exchange(headers: &Headers, source: &mut Source<'_>, reader: &mut Reader, writer: &mut OwnedWriteHalf) -> Result<Head, Failure> {
+async fn exchange(
+    headers: &Headers,
+    source: &mut Source<'_>,
+    reader: &mut Reader,
+    writer: &mut OwnedWriteHalf,
+) -> Result<Head, Failure> {
     let mut read = Box::pin(final_head(reader));
     let mut feed = Box::pin(source.feed(headers, writer));
     let early = tokio::select! {
@@ -192,7 +241,10 @@ async fn next_head(reader: &mut Reader) -> Result<Head, Failure> {
 }
 
 fn is_large(headers: &Headers) -> bool {
-    headers.text("content-length").and_then(|length| length.parse::<u64>().ok()).is_none_or(|length| length > SMALL)
+    headers
+        .text("content-length")
+        .and_then(|length| length.parse::<u64>().ok())
+        .is_none_or(|length| length > SMALL)
 }
 
 fn is_final((status, _, _): &Head) -> bool {
@@ -202,10 +254,16 @@ fn is_final((status, _, _): &Head) -> bool {
 fn parse(head: &[u8]) -> Option<Head> {
     let end = head.windows(2).position(|window| window == b"\r\n")?;
     let line = std::str::from_utf8(head.get(..end)?).ok()?;
-    let rest = line.strip_prefix("HTTP/1.1 ").or(line.strip_prefix("HTTP/1.0 "))?;
+    let rest = line
+        .strip_prefix("HTTP/1.1 ")
+        .or(line.strip_prefix("HTTP/1.0 "))?;
     let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
     let headers = Headers::parse(head.get(end + 2..)?)?;
-    Some((status.parse().ok().filter(|_| status.len() == 3)?, reason.to_owned(), headers))
+    Some((
+        status.parse().ok().filter(|_| status.len() == 3)?,
+        reason.to_owned(),
+        headers,
+    ))
 }
 
 fn framing(method: &str, status: u16, headers: &Headers) -> Framing {
@@ -215,5 +273,8 @@ fn framing(method: &str, status: u16, headers: &Headers) -> Framing {
     if headers.lists("transfer-encoding", "chunked") {
         return Framing::CHUNKED;
     }
-    headers.text("content-length").and_then(|length| length.parse().ok()).map_or(Framing::UntilClosed, Framing::Length)
+    headers
+        .text("content-length")
+        .and_then(|length| length.parse().ok())
+        .map_or(Framing::UntilClosed, Framing::Length)
 }

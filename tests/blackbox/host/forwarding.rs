@@ -59,26 +59,52 @@ const CACHE_CONTROL: [&str; 12] = [
 ];
 
 /// Passes a request on; `None` where the handler did not answer it, or never saw it.
-pub async fn pass(worker: &Worker, request: &Request, source: &mut Source<'_>, invocation: Uuid) -> Option<Answer> {
+pub async fn pass(
+    worker: &Worker,
+    request: &Request,
+    source: &mut Source<'_>,
+    invocation: Uuid,
+) -> Option<Answer> {
     // A body counts by its announced length, and .NET sends no chunks without one.
     if request.is_chunked() {
         return None;
     }
     let query = request.query.as_deref().and_then(path::forwarded_query);
-    let target = path::forwarded(&request.path) + &query.map(|query| format!("?{query}")).unwrap_or_default();
+    let target = path::forwarded(&request.path)
+        + &query.map(|query| format!("?{query}")).unwrap_or_default();
     let headers = headers(request, invocation)?;
-    let mut answer = worker.client.send(&Copy { method: request.method.clone(), target, headers }, source).await.ok()?;
+    let mut answer = worker
+        .client
+        .send(
+            &Copy {
+                method: request.method.clone(),
+                target,
+                headers,
+            },
+            source,
+        )
+        .await
+        .ok()?;
     let whole = answer.whole().await.ok()?;
     match answer_headers(&answer.headers) {
         Some(headers) => Some(Answer::whole(answer.status, &answer.reason, headers, whole)),
         // The reason was copied before the headers were refused.
-        None => Some(Answer::whole(500, &answer.reason, Headers::default(), Vec::new())),
+        None => Some(Answer::whole(
+            500,
+            &answer.reason,
+            Headers::default(),
+            Vec::new(),
+        )),
     }
 }
 
 fn headers(request: &Request, invocation: Uuid) -> Option<Headers> {
     let mut headers = request.headers.clone();
-    headers.retain(|name| !CONTENT_HEADERS.iter().any(|content| content.eq_ignore_ascii_case(name)));
+    headers.retain(|name| {
+        !CONTENT_HEADERS
+            .iter()
+            .any(|content| content.eq_ignore_ascii_case(name))
+    });
     headers.append(HOST_VERSION, VERSION);
     headers.append(INVOCATION_ID, invocation.to_string());
     headers.append("User-Agent", format!("Azure-Functions-Host/{VERSION}"));
@@ -87,7 +113,9 @@ fn headers(request: &Request, invocation: Uuid) -> Option<Headers> {
         let mut types = request.headers.all("content-type");
         if let Some(first) = types.next() {
             // Two are one list, which is no media type.
-            let only = std::str::from_utf8(first).ok().filter(|text| types.next().is_none() && is_media_type(text))?;
+            let only = std::str::from_utf8(first)
+                .ok()
+                .filter(|text| types.next().is_none() && is_media_type(text))?;
             headers.append("Content-Type", only);
         }
     } else if request.must_have_length() {
@@ -98,22 +126,33 @@ fn headers(request: &Request, invocation: Uuid) -> Option<Headers> {
 
 fn is_media_type(text: &str) -> bool {
     let mut parts = text.split(';').map(str::trim);
-    let is_type = parts.next().and_then(|kind| kind.split_once('/')).is_some_and(|(kind, sub)| is_token(kind) && is_token(sub));
+    let is_type = parts
+        .next()
+        .and_then(|kind| kind.split_once('/'))
+        .is_some_and(|(kind, sub)| is_token(kind) && is_token(sub));
     let is_quoted = |value: &str| value.len() > 1 && value.starts_with('"') && value.ends_with('"');
-    is_type && parts.all(|part| part.split_once('=').is_none_or(|(name, value)| is_token(name) && (is_token(value) || is_quoted(value))))
+    is_type
+        && parts.all(|part| {
+            part.split_once('=')
+                .is_none_or(|(name, value)| is_token(name) && (is_token(value) || is_quoted(value)))
+        })
 }
 
 /// `None` if the server refuses one.
 fn answer_headers(sent: &Headers) -> Option<Headers> {
     let mut headers = Headers::default();
     for (name, value) in sent.iter().filter(|(_, value)| !value.is_empty()) {
-        let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii())?;
+        let text = std::str::from_utf8(value)
+            .ok()
+            .filter(|text| text.is_ascii())?;
         match name.to_ascii_lowercase().as_str() {
             "transfer-encoding" => {}
             "content-length" if text.parse::<u64>().is_err() => {}
             "content-length" if headers.contains(name) => return None,
             "cache-control" => headers.append(name, cache_control(text)),
-            lower if LISTS.contains(&lower) => parts(text).iter().for_each(|part| headers.append(name, part)),
+            lower if LISTS.contains(&lower) => parts(text)
+                .iter()
+                .for_each(|part| headers.append(name, part)),
             _ => headers.append(name, text),
         }
     }
@@ -122,7 +161,12 @@ fn answer_headers(sent: &Headers) -> Option<Headers> {
 
 fn cache_control(text: &str) -> String {
     let mut parts: Vec<_> = text.split(',').map(str::trim).collect();
-    let place = |part: &&str| CACHE_CONTROL.iter().position(|known| part.split('=').next() == Some(known)).unwrap_or(CACHE_CONTROL.len());
+    let place = |part: &&str| {
+        CACHE_CONTROL
+            .iter()
+            .position(|known| part.split('=').next() == Some(known))
+            .unwrap_or(CACHE_CONTROL.len())
+    };
     parts.sort_by_key(place);
     parts.join(", ")
 }

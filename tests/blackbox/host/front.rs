@@ -61,7 +61,8 @@ impl Front {
                 Err(status) => {
                     let _ = Answer::refuse(status, &mut writer).await;
                     let _ = writer.shutdown().await;
-                    // What is unread at the end would reset the connection, and the refusal be lost.
+                    // What is unread at the end would reset the connection, and the refusal be
+                    // lost.
                     let _ = timeout(DRAIN, reader.drain(Framing::UntilClosed)).await;
                     return;
                 }
@@ -70,9 +71,13 @@ impl Front {
             if request.headers.lists("expect", "100-continue") {
                 source = source.announced_by(&mut writer);
             }
-            let Ok((answer, _in_flight)) = self.answer(&request, &mut source).await else { return };
+            let Ok((answer, _in_flight)) = self.answer(&request, &mut source).await else {
+                return;
+            };
             let rest = source.rest();
-            let Ok(keep_alive) = answer.write(&request, &mut reader, &mut writer).await else { return };
+            let Ok(keep_alive) = answer.write(&request, &mut reader, &mut writer).await else {
+                return;
+            };
             let is_drained = match rest {
                 Some(rest) => timeout(DRAIN, reader.drain(rest)).await.unwrap_or(false),
                 None => false,
@@ -85,11 +90,18 @@ impl Front {
     }
 
     /// The answer, and what keeps its worker from retiring until the last byte is written.
-    async fn answer(&self, request: &Request, source: &mut Source<'_>) -> Result<(Answer, Option<InFlight>), Failure> {
+    async fn answer(
+        &self,
+        request: &Request,
+        source: &mut Source<'_>,
+    ) -> Result<(Answer, Option<InFlight>), Failure> {
         let (app, worker, in_flight) = self.enter();
         let (mut answer, in_flight) = match self.own_answer(&app, request) {
             Some(answer) => (answer, None),
-            None => (self.passed_on(&app, &worker, request, source).await?, Some(in_flight)),
+            None => (
+                self.passed_on(&app, &worker, request, source).await?,
+                Some(in_flight),
+            ),
         };
         for (name, value) in app.custom_headers.iter() {
             if !answer.headers.contains(name) {
@@ -101,7 +113,12 @@ impl Front {
 
     /// What the host answers without a function.
     fn own_answer(&self, app: &AppFolder, request: &Request) -> Option<Answer> {
-        let first = request.path.split('/').nth(1).unwrap_or_default().to_ascii_lowercase();
+        let first = request
+            .path
+            .split('/')
+            .nth(1)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if !request.has_host() {
             return Some(Answer::own(500));
         }
@@ -113,13 +130,29 @@ impl Front {
             answer.headers.append("WWW-Authenticate", "Bearer");
             return Some(answer);
         }
-        app.functions.find(&request.method, &request.path).is_none().then(|| Answer::own(404))
+        app.functions
+            .find(&request.method, &request.path)
+            .is_none()
+            .then(|| Answer::own(404))
     }
 
-    async fn passed_on(&self, app: &AppFolder, worker: &Worker, request: &Request, source: &mut Source<'_>) -> Result<Answer, Failure> {
+    async fn passed_on(
+        &self,
+        app: &AppFolder,
+        worker: &Worker,
+        request: &Request,
+        source: &mut Source<'_>,
+    ) -> Result<Answer, Failure> {
         let invocation = fresh_id();
-        let function = app.functions.find(&request.method, &request.path).map(|function| function.name.clone());
-        self.journal.note(|entries| entries.invocations.extend(function.map(|function| (invocation, function))));
+        let function = app
+            .functions
+            .find(&request.method, &request.path)
+            .map(|function| function.name.clone());
+        self.journal.note(|entries| {
+            entries
+                .invocations
+                .extend(function.map(|function| (invocation, function)))
+        });
         let passing = async {
             match self.mode {
                 _ if !worker.is_ready().await => Ok(None),

@@ -10,7 +10,10 @@ impl Headers {
     /// .NET's client reads it. `None` if one has no name that HTTP allows.
     pub fn parse(lines: &[u8]) -> Option<Self> {
         let mut headers = Self::default();
-        for line in lines.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
+        for line in lines
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        {
             match (line.first(), headers.0.last_mut()) {
                 (None, _) => {}
                 (Some(b' ' | b'\t'), Some((_, value))) => {
@@ -20,7 +23,9 @@ impl Headers {
                 _ => {
                     let colon = line.iter().position(|byte| *byte == b':')?;
                     let (name, value) = line.split_at(colon);
-                    let name = std::str::from_utf8(name).ok().filter(|name| is_token(name))?;
+                    let name = std::str::from_utf8(name)
+                        .ok()
+                        .filter(|name| is_token(name))?;
                     headers.append(name, value.get(1..)?.trim_ascii());
                 }
             }
@@ -47,11 +52,15 @@ impl Headers {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     pub fn all<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+        self.iter()
+            .filter(move |(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value)
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -60,14 +69,18 @@ impl Headers {
 
     /// The first value of that name, if it is text.
     pub fn text(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        let (_, value) = self
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(value).ok()
     }
 
     /// Whether a list, such as that of `Connection`, has an option.
     pub fn lists(&self, name: &str, option: &str) -> bool {
         let text = |value| std::str::from_utf8(value).unwrap_or_default();
-        self.all(name).flat_map(|value| text(value).split(',')).any(|part| part.trim().eq_ignore_ascii_case(option))
+        self.all(name)
+            .flat_map(|value| text(value).split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(option))
     }
 
     pub fn is_ascii(&self) -> bool {
@@ -83,7 +96,11 @@ impl Headers {
                 _ if name.eq_ignore_ascii_case("cookie") => "; ",
                 _ => ", ",
             };
-            match joined.0.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            match joined
+                .0
+                .iter_mut()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
                 Some((_, values)) => {
                     values.extend_from_slice(separator.as_bytes());
                     values.extend_from_slice(value);

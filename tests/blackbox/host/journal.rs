@@ -57,7 +57,10 @@ impl Level {
     /// goes elsewhere.
     pub fn of(pipe: Pipe, line: &str) -> Option<Self> {
         let line = line.to_ascii_lowercase();
-        if ["languageworkerconsolelog", "azfuncjsonlog:"].iter().any(|prefix| line.starts_with(prefix)) {
+        if ["languageworkerconsolelog", "azfuncjsonlog:"]
+            .iter()
+            .any(|prefix| line.starts_with(prefix))
+        {
             return None;
         }
         Some(match pipe {
@@ -90,18 +93,28 @@ impl Journal {
 
     /// Waits, without a limit, for too many errors.
     pub async fn gave_up(&self) {
-        self.0.subscribe().wait_for(|entries| entries.gave_up).await.unwrap();
+        self.0
+            .subscribe()
+            .wait_for(|entries| entries.gave_up)
+            .await
+            .unwrap();
     }
 
     /// Waits, without a limit, for output of a handler.
     pub async fn more_lines_than(&self, lines: usize) {
-        self.0.subscribe().wait_for(|entries| entries.lines.len() > lines).await.unwrap();
+        self.0
+            .subscribe()
+            .wait_for(|entries| entries.lines.len() > lines)
+            .await
+            .unwrap();
     }
 
     /// Waits until the entries say so.
     pub async fn until(&self, condition: impl Fn(&Entries) -> bool) {
         let mut entries = self.0.subscribe();
-        let in_time = timeout(DEADLINE, entries.wait_for(|entries| condition(entries))).await.is_ok();
+        let in_time = timeout(DEADLINE, entries.wait_for(|entries| condition(entries)))
+            .await
+            .is_ok();
         assert!(in_time, "the host waited in vain: {:#?}", *self.0.borrow());
     }
 }
@@ -111,7 +124,11 @@ fn a_line_is_classified_by_its_pipe_and_the_word_in_it() {
     for (pipe, line, level) in [
         (Pipe::Stdout, "WARNING: an error", Some(Level::Information)),
         (Pipe::Stderr, r#"{"level":"WARN"}"#, Some(Level::Warning)),
-        (Pipe::Stderr, "LIVEKIT_URL: must be a URL", Some(Level::Error)),
+        (
+            Pipe::Stderr,
+            "LIVEKIT_URL: must be a URL",
+            Some(Level::Error),
+        ),
         (Pipe::Stdout, "azfuncjsonlog:{}", None),
         (Pipe::Stderr, "LanguageWorkerConsoleLogx", None),
     ] {

@@ -13,7 +13,9 @@ pub fn read(raw: &str) -> Option<String> {
 /// stays one.
 pub fn forwarded(path: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap().replace('\\', "/");
-    escaped(&without_dots(&path), true, |byte| is_of_a_segment(byte) || b"[]".contains(&byte))
+    escaped(&without_dots(&path), true, |byte| {
+        is_of_a_segment(byte) || b"[]".contains(&byte)
+    })
 }
 
 /// The path as proxying writes it: nothing is lost, and `%` is a letter like others.
@@ -28,7 +30,10 @@ pub fn forwarded_query(query: &str) -> Option<String> {
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         let [key, value] = [key, value].map(|text| unescaped(&text.replace('+', " "), |_| true));
-        match pairs.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&key)) {
+        match pairs
+            .iter_mut()
+            .find(|(known, _)| known.eq_ignore_ascii_case(&key))
+        {
             Some((known, values)) => {
                 if values.len() == 1 {
                     *known = key;
@@ -39,15 +44,22 @@ pub fn forwarded_query(query: &str) -> Option<String> {
         }
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$()*,;@".contains(&byte);
-    let written =
-        |(key, values): (String, Vec<String>)| format!("{}={}", escaped(&key, false, plain), escaped(&values.join(","), false, plain));
+    let written = |(key, values): (String, Vec<String>)| {
+        format!(
+            "{}={}",
+            escaped(&key, false, plain),
+            escaped(&values.join(","), false, plain)
+        )
+    };
     let pairs: Vec<_> = pairs.into_iter().map(written).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
 /// The query as proxying writes it: only what no URI may hold is escaped.
 pub fn proxied_query(query: &str) -> String {
-    escaped(query, true, |byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte))
+    escaped(query, true, |byte| {
+        byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
+    })
 }
 
 fn is_of_a_segment(byte: u8) -> bool {
@@ -82,7 +94,9 @@ fn without_dots(path: &str) -> String {
 fn unescaped(text: &str, is_wanted: impl Fn(u8) -> bool) -> String {
     let (mut result, mut rest) = (String::new(), text);
     while let Some(first) = rest.chars().next() {
-        let (character, length) = (1..=4).find_map(|count| character(rest, count)).unwrap_or((first, first.len_utf8()));
+        let (character, length) = (1..=4)
+            .find_map(|count| character(rest, count))
+            .unwrap_or((first, first.len_utf8()));
         let is_escape = length % 3 == 0 && rest.starts_with('%');
         if is_escape && character.is_ascii() && !is_wanted(character as u8) {
             result.push_str(&rest[..length]);
@@ -101,11 +115,16 @@ fn character(text: &str, escapes: usize) -> Option<(char, usize)> {
     let decoded = String::from_utf8(bytes?).ok()?;
     let mut characters = decoded.chars();
     let character = characters.next()?;
-    characters.next().is_none().then_some((character, escapes * 3))
+    characters
+        .next()
+        .is_none()
+        .then_some((character, escapes * 3))
 }
 
 fn escape(bytes: &[u8]) -> Option<u8> {
-    let [b'%', high, low] = bytes else { return None };
+    let [b'%', high, low] = bytes else {
+        return None;
+    };
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
@@ -126,7 +145,12 @@ fn escaped(text: &str, keeps_escapes: bool, is_plain: impl Fn(u8) -> bool) -> St
 
 #[test]
 fn a_path_keeps_the_escape_of_a_slash_and_what_is_no_utf_8() {
-    for (raw, path) in [("/a%2Fb%2fc%5C", "/a%2Fb%2fc\\"), ("/%2574%", "/%74%"), ("/%ff%74%c3%28", "/%fft%c3("), ("/a/%2e./b/..", "/")] {
+    for (raw, path) in [
+        ("/a%2Fb%2fc%5C", "/a%2Fb%2fc\\"),
+        ("/%2574%", "/%74%"),
+        ("/%ff%74%c3%28", "/%fft%c3("),
+        ("/a/%2e./b/..", "/"),
+    ] {
         assert_eq!(read(raw).as_deref(), Some(path), "{raw}");
     }
     assert_eq!(read("/%00"), None);

@@ -53,28 +53,50 @@ pub struct Process {
 }
 
 enum Running {
-    Child { child: Box<Child>, readers: Vec<JoinHandle<()>> },
+    Child {
+        child: Box<Child>,
+        readers: Vec<JoinHandle<()>>,
+    },
     Task(JoinHandle<i32>),
 }
 
 impl Start {
     /// Writes a line to stdout.
     pub fn print(&self, line: &str) {
-        self.journal.note(|entries| entries.lines.push((Level::Information, line.to_owned())));
+        self.journal
+            .note(|entries| entries.lines.push((Level::Information, line.to_owned())));
     }
 }
 
 impl Process {
-    pub fn start(app: &AppFolder, program: &Program, address: SocketAddr, journal: &Journal) -> Self {
+    pub fn start(
+        app: &AppFolder,
+        program: &Program,
+        address: SocketAddr,
+        journal: &Journal,
+    ) -> Self {
         let settings = match program {
             Program::Executable(settings) => settings,
             Program::Task(task) => {
                 let id = journal.next_task_id();
-                let running = tokio::spawn(task(Start { address, id, journal: journal.clone() }));
-                return Self { id, name: "task".to_owned(), running: Running::Task(running), errors: Arc::default() };
+                let running = tokio::spawn(task(Start {
+                    address,
+                    id,
+                    journal: journal.clone(),
+                }));
+                return Self {
+                    id,
+                    name: "task".to_owned(),
+                    running: Running::Task(running),
+                    errors: Arc::default(),
+                };
             }
         };
-        let (port, id, root) = (address.port().to_string(), fresh_id().to_string(), app.root.to_str().unwrap());
+        let (port, id, root) = (
+            address.port().to_string(),
+            fresh_id().to_string(),
+            app.root.to_str().unwrap(),
+        );
         let from_host = [
             ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
             ("FUNCTIONS_HTTPWORKER_PORT", &port),
@@ -83,14 +105,41 @@ impl Process {
             ("FUNCTIONS_APP_ROOT_PATH", root),
         ];
         let mut command = Command::new(&app.executable);
-        command.args(&app.arguments).current_dir(&app.working_directory).env_clear().envs(settings.iter().cloned()).envs(from_host);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(&app.arguments)
+            .current_dir(&app.working_directory)
+            .env_clear()
+            .envs(settings.iter().cloned())
+            .envs(from_host);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let errors = Arc::default();
-        let stdout = read(Pipe::Stdout, child.stdout.take().unwrap(), journal.clone(), Arc::clone(&errors));
-        let stderr = read(Pipe::Stderr, child.stderr.take().unwrap(), journal.clone(), Arc::clone(&errors));
+        let stdout = read(
+            Pipe::Stdout,
+            child.stdout.take().unwrap(),
+            journal.clone(),
+            Arc::clone(&errors),
+        );
+        let stderr = read(
+            Pipe::Stderr,
+            child.stderr.take().unwrap(),
+            journal.clone(),
+            Arc::clone(&errors),
+        );
         let (id, name) = (child.id().unwrap(), app.executable.display().to_string());
-        Self { id, name, running: Running::Child { child: Box::new(child), readers: vec![stdout, stderr] }, errors }
+        Self {
+            id,
+            name,
+            running: Running::Child {
+                child: Box::new(child),
+                readers: vec![stdout, stderr],
+            },
+            errors,
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -105,7 +154,9 @@ impl Process {
             Running::Child { child, .. } => {
                 let status = child.wait().await.unwrap();
                 // .NET's word for a signal.
-                status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+                status
+                    .code()
+                    .unwrap_or_else(|| 128 + status.signal().unwrap())
             }
         }
     }
@@ -119,7 +170,10 @@ impl Process {
             }
         }
         let errors = self.errors.lock().unwrap();
-        let last = errors.split_at(errors.len().saturating_sub(LAST_ERRORS)).1.join(",");
+        let last = errors
+            .split_at(errors.len().saturating_sub(LAST_ERRORS))
+            .1
+            .join(",");
         format!("{} exited with code {code} (0x{code:X}): {last}", self.name)
     }
 
@@ -138,7 +192,10 @@ impl Process {
                 }
             }
         };
-        assert!(timeout(KILL_WAIT, gone).await.is_ok(), "a killed process was not gone within a second");
+        assert!(
+            timeout(KILL_WAIT, gone).await.is_ok(),
+            "a killed process was not gone within a second"
+        );
     }
 }
 
@@ -151,11 +208,18 @@ impl Drop for Process {
 }
 
 /// Writes a pipe's lines into the journal until it closes.
-fn read(pipe: Pipe, stream: impl AsyncRead + Unpin + Send + 'static, journal: Journal, errors: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+fn read(
+    pipe: Pipe,
+    stream: impl AsyncRead + Unpin + Send + 'static,
+    journal: Journal,
+    errors: Arc<Mutex<Vec<String>>>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut lines = BufReader::new(stream).lines();
         while let Some(line) = lines.next_line().await.unwrap() {
-            let Some(level) = Level::of(pipe, &line) else { continue };
+            let Some(level) = Level::of(pipe, &line) else {
+                continue;
+            };
             if level == Level::Error {
                 errors.lock().unwrap().push(line.clone());
             }

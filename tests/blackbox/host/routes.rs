@@ -24,18 +24,24 @@ impl Functions {
 
     /// Who serves this method and decoded path; nobody means an empty 404.
     pub fn find(&self, method: &str, path: &str) -> Option<&Function> {
-        self.0.iter().find(|function| function.takes(method) && matches(&function.template, path))
+        self.0
+            .iter()
+            .find(|function| function.takes(method) && matches(&function.template, path))
     }
 }
 
 impl Function {
     fn takes(&self, method: &str) -> bool {
-        self.methods.as_ref().is_none_or(|listed| listed.iter().any(|one| one.eq_ignore_ascii_case(method)))
+        self.methods
+            .as_ref()
+            .is_none_or(|listed| listed.iter().any(|one| one.eq_ignore_ascii_case(method)))
     }
 }
 
 fn matches(template: &str, path: &str) -> bool {
-    let Some(path) = path.strip_prefix('/') else { return false };
+    let Some(path) = path.strip_prefix('/') else {
+        return false;
+    };
     let mut parts = path.strip_suffix('/').unwrap_or(path).split('/');
     for segment in template.split('/') {
         let part = parts.next();
@@ -59,7 +65,10 @@ fn the_first_function_by_name_that_matches_route_and_method_takes_a_request() {
         template: template.to_owned(),
         methods: Some(methods.iter().map(|&method| method.to_owned()).collect()),
     };
-    let functions = Functions::new(vec![function("Web", "api/{*path}", &["get", "post"]), function("token", "api/token", &["post"])]);
+    let functions = Functions::new(vec![
+        function("Web", "api/{*path}", &["get", "post"]),
+        function("token", "api/token", &["post"]),
+    ]);
     for (method, path, taken_by) in [
         ("POST", "/api/token", Some("token")),
         ("POST", "/API/Token/", Some("token")),
@@ -74,7 +83,9 @@ fn the_first_function_by_name_that_matches_route_and_method_takes_a_request() {
         ("GET", "/apix/token", None),
         ("GET", "/", None),
     ] {
-        let found = functions.find(method, path).map(|function| function.name.as_str());
+        let found = functions
+            .find(method, path)
+            .map(|function| function.name.as_str());
         assert_eq!(found, taken_by, "{method} {path}");
     }
 }

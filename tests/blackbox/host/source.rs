@@ -21,12 +21,24 @@ pub struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub fn new(reader: &'a mut Reader, framing: Framing) -> Self {
-        Self { reader: Some(reader), writer: None, framing, was_read: false, watches: false }
+        Self {
+            reader: Some(reader),
+            writer: None,
+            framing,
+            was_read: false,
+            watches: false,
+        }
     }
 
     /// No body, and nobody who could go away.
     pub fn none() -> Self {
-        Self { reader: None, writer: None, framing: Framing::NONE, was_read: false, watches: false }
+        Self {
+            reader: None,
+            writer: None,
+            framing: Framing::NONE,
+            was_read: false,
+            watches: false,
+        }
     }
 
     /// For a client that waits for `100 Continue`, which is written where the body is first read.
@@ -58,14 +70,24 @@ impl<'a> Source<'a> {
     }
 
     /// Sends the whole body, framed as the headers of the copy say.
-    pub async fn feed(&mut self, headers: &Headers, to: &mut OwnedWriteHalf) -> Result<(), Failure> {
+    pub async fn feed(
+        &mut self,
+        headers: &Headers,
+        to: &mut OwnedWriteHalf,
+    ) -> Result<(), Failure> {
         let is_chunked = headers.contains("transfer-encoding");
         while let Some(piece) = self.piece().await? {
-            let sent = if is_chunked { to.write_all(&chunk(&piece)).await } else { to.write_all(&piece).await };
+            let sent = if is_chunked {
+                to.write_all(&chunk(&piece)).await
+            } else {
+                to.write_all(&piece).await
+            };
             sent.map_err(|_| Failure::Broken)?;
         }
         if is_chunked {
-            to.write_all(b"0\r\n\r\n").await.map_err(|_| Failure::Broken)?;
+            to.write_all(b"0\r\n\r\n")
+                .await
+                .map_err(|_| Failure::Broken)?;
         }
         Ok(())
     }
@@ -81,10 +103,18 @@ impl<'a> Source<'a> {
         }
         self.was_read = true;
         if let Some(writer) = self.writer.take() {
-            writer.write_all(CONTINUE).await.map_err(|_| Failure::ClientGone)?;
+            writer
+                .write_all(CONTINUE)
+                .await
+                .map_err(|_| Failure::ClientGone)?;
         }
-        let Some(reader) = &mut self.reader else { return Ok(None) };
-        reader.piece(&mut self.framing).await.map_err(|_| Failure::Broken)
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        reader
+            .piece(&mut self.framing)
+            .await
+            .map_err(|_| Failure::Broken)
     }
 }
 

@@ -47,19 +47,32 @@ impl Framing {
 
 impl Reader {
     pub fn new(half: OwnedReadHalf) -> Self {
-        Self { half, buffer: Vec::new() }
+        Self {
+            half,
+            buffer: Vec::new(),
+        }
     }
 
     /// The next head with its blank line, or as much as came when it grew past a limit. `None` at
     /// an end before the first byte.
     pub async fn head(&mut self, limit: usize) -> Result<Option<Vec<u8>>> {
         loop {
-            let end = self.buffer.windows(4).position(|window| window == b"\r\n\r\n");
-            if let Some(end) = end.map(|start| start + 4).or((self.buffer.len() > limit).then_some(self.buffer.len())) {
+            let end = self
+                .buffer
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n");
+            if let Some(end) = end
+                .map(|start| start + 4)
+                .or((self.buffer.len() > limit).then_some(self.buffer.len()))
+            {
                 return Ok(Some(self.take(end)));
             }
             if !self.fill().await? {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(ErrorKind::UnexpectedEof.into())
+                };
             }
         }
     }
@@ -70,7 +83,10 @@ impl Reader {
             match framing {
                 Framing::Length(0) => return Ok(None),
                 Framing::Length(left) if !self.buffer.is_empty() => {
-                    let piece = self.take(usize::try_from(*left).map_or(self.buffer.len(), |left| left.min(self.buffer.len())));
+                    let piece = self.take(
+                        usize::try_from(*left)
+                            .map_or(self.buffer.len(), |left| left.min(self.buffer.len())),
+                    );
                     *left -= piece.len() as u64;
                     return Ok(Some(piece));
                 }
@@ -80,11 +96,17 @@ impl Reader {
                         return Ok(Some(data).filter(|data| !data.is_empty()));
                     }
                 }
-                Framing::UntilClosed if !self.buffer.is_empty() => return Ok(Some(self.take(self.buffer.len()))),
+                Framing::UntilClosed if !self.buffer.is_empty() => {
+                    return Ok(Some(self.take(self.buffer.len())));
+                }
                 Framing::Length(_) | Framing::UntilClosed => {}
             }
             if !self.fill().await? {
-                return if *framing == Framing::UntilClosed { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
+                return if *framing == Framing::UntilClosed {
+                    Ok(None)
+                } else {
+                    Err(ErrorKind::UnexpectedEof.into())
+                };
             }
         }
     }
@@ -111,7 +133,9 @@ impl Reader {
             if *chunk == Chunk::Done {
                 return Ok(data);
             }
-            let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") else { return Ok(data) };
+            let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") else {
+                return Ok(data);
+            };
             let line = self.take(end + 2);
             *chunk = match chunk {
                 Chunk::Size => match size(&line).ok_or(Error::from(ErrorKind::InvalidData))? {
@@ -137,7 +161,11 @@ impl Reader {
 
     /// Whether the sender is still there and has said nothing.
     pub fn is_quiet(&self) -> bool {
-        self.buffer.is_empty() && self.half.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        self.buffer.is_empty()
+            && self
+                .half
+                .try_read(&mut [0])
+                .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     async fn fill(&mut self) -> Result<bool> {

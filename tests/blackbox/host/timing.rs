@@ -55,7 +55,10 @@ impl Timing {
     /// The pauses between all tries of one request.
     pub fn pauses(&self) -> impl Iterator<Item = Duration> {
         let longest = self.longest_pause;
-        std::iter::successors(Some(self.first_pause), move |pause| Some(longest.min(*pause * 2))).take(TRIES as usize - 1)
+        std::iter::successors(Some(self.first_pause), move |pause| {
+            Some(longest.min(*pause * 2))
+        })
+        .take(TRIES as usize - 1)
     }
 }
 
@@ -63,11 +66,31 @@ impl Timing {
 fn the_defaults_are_what_was_measured_at_the_host() {
     let timing = Timing::MEASURED;
     let milliseconds = |span: Duration| span.as_millis();
-    assert_eq!(timing.pauses().map(milliseconds).sum::<u128>(), 1_850, "all tries of proxying take 1.9 s");
+    assert_eq!(
+        timing.pauses().map(milliseconds).sum::<u128>(),
+        1_850,
+        "all tries of proxying take 1.9 s"
+    );
     assert_eq!((TRIES, SENDS, TRIES * SENDS), (10, 4, 40));
-    assert_eq!(timing.pauses().take(2).map(milliseconds).sum::<u128>(), 150, "a third process is reached within 160 ms");
-    assert_eq!((timing.timeout_grace, timing.restart_pause), (Duration::from_secs(2), Duration::from_millis(30)));
-    assert_eq!((timing.readiness_poll, timing.idle), (Duration::from_millis(25), Duration::from_mins(1)));
-    assert_eq!((ERRORS_TO_STOP, timing.errors_are_forgotten), (3, Duration::from_mins(30)));
-    assert_eq!((EARLY_REQUESTS_WAIT, timing.continue_wait), (4, Duration::from_secs(1)));
+    assert_eq!(
+        timing.pauses().take(2).map(milliseconds).sum::<u128>(),
+        150,
+        "a third process is reached within 160 ms"
+    );
+    assert_eq!(
+        (timing.timeout_grace, timing.restart_pause),
+        (Duration::from_secs(2), Duration::from_millis(30))
+    );
+    assert_eq!(
+        (timing.readiness_poll, timing.idle),
+        (Duration::from_millis(25), Duration::from_mins(1))
+    );
+    assert_eq!(
+        (ERRORS_TO_STOP, timing.errors_are_forgotten),
+        (3, Duration::from_mins(30))
+    );
+    assert_eq!(
+        (EARLY_REQUESTS_WAIT, timing.continue_wait),
+        (4, Duration::from_secs(1))
+    );
 }

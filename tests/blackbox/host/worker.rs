@@ -85,8 +85,11 @@ impl Worker {
     /// Waits for a process that answers; false if there will be none.
     pub async fn is_ready(&self) -> bool {
         let mut state = self.state.subscribe();
-        let settled =
-            timeout(self.app.initialization_timeout * EARLY_REQUESTS_WAIT, state.wait_for(|state| *state != State::Starting)).await;
+        let settled = timeout(
+            self.app.initialization_timeout * EARLY_REQUESTS_WAIT,
+            state.wait_for(|state| *state != State::Starting),
+        )
+        .await;
         settled.is_ok_and(|state| *state.unwrap() == State::Ready)
     }
 
@@ -94,8 +97,17 @@ impl Worker {
     pub async fn ping(&self) -> Result<(), Failure> {
         let mut headers = Headers::default();
         headers.append("Host", self.address.to_string());
-        let request = Request { method: "GET".to_owned(), target: "/".to_owned(), headers };
-        self.client.send(&request, &mut Source::none()).await?.whole().await.map(drop)
+        let request = Request {
+            method: "GET".to_owned(),
+            target: "/".to_owned(),
+            headers,
+        };
+        self.client
+            .send(&request, &mut Source::none())
+            .await?
+            .whole()
+            .await
+            .map(drop)
     }
 
     /// The number of the process that runs or starts now.
@@ -117,7 +129,11 @@ impl Worker {
         let _none = self.in_flight.write().await;
         journal.more_lines_than(lines).await;
         self.retired.notify_one();
-        self.state.subscribe().wait_for(|state| *state == State::Over).await.unwrap();
+        self.state
+            .subscribe()
+            .wait_for(|state| *state == State::Over)
+            .await
+            .unwrap();
     }
 
     /// Runs processes until the worker retires or there were too many errors.
@@ -133,7 +149,11 @@ impl Worker {
                     end
                 }
             };
-            let end = if matches!(end, End::Silence) { self.ordered_end().await } else { end };
+            let end = if matches!(end, End::Silence) {
+                self.ordered_end().await
+            } else {
+                end
+            };
             if matches!(end, End::Retired) {
                 self.state.send_replace(State::Over);
                 return;
@@ -151,7 +171,10 @@ impl Worker {
     }
 
     fn count(&self, error: String, errors: &mut Vec<Instant>, journal: &Journal) {
-        if errors.last().is_some_and(|last| last.elapsed() > self.timing.errors_are_forgotten) {
+        if errors
+            .last()
+            .is_some_and(|last| last.elapsed() > self.timing.errors_are_forgotten)
+        {
             errors.clear();
         }
         errors.push(Instant::now());

@@ -31,11 +31,19 @@ pub struct Arrival {
 
 impl Arrival {
     pub fn line(&self) -> String {
-        String::from_utf8_lossy(&self.head).lines().next().unwrap_or_default().to_owned()
+        String::from_utf8_lossy(&self.head)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub fn headers(&self) -> Headers {
-        let end = self.head.windows(2).position(|window| window == b"\r\n").unwrap();
+        let end = self
+            .head
+            .windows(2)
+            .position(|window| window == b"\r\n")
+            .unwrap();
         Headers::parse(&self.head[end + 2..]).unwrap()
     }
 }
@@ -95,7 +103,11 @@ pub enum Before {
 
 impl Handler {
     pub fn new(react: impl Fn(&Arrival) -> Reaction + Send + Sync + 'static) -> Self {
-        Self { seen: Arc::new(watch::Sender::default()), react: Arc::new(react), before: Arc::new(|_| Before::Nothing) }
+        Self {
+            seen: Arc::new(watch::Sender::default()),
+            react: Arc::new(react),
+            before: Arc::new(|_| Before::Nothing),
+        }
     }
 
     /// With processes that do something before they listen, by their number.
@@ -111,7 +123,11 @@ impl Handler {
 
     /// Waits until the test says so.
     async fn released(&self) {
-        self.seen.subscribe().wait_for(|seen| seen.released).await.unwrap();
+        self.seen
+            .subscribe()
+            .wait_for(|seen| seen.released)
+            .await
+            .unwrap();
     }
 
     /// Lets everything go on that waits for it.
@@ -122,17 +138,29 @@ impl Handler {
     /// Waits until what was seen is enough.
     pub async fn until(&self, condition: impl Fn(&Seen) -> bool) {
         let mut seen = self.seen.subscribe();
-        let in_time = timeout(DEADLINE, seen.wait_for(|seen| condition(seen))).await.is_ok();
-        assert!(in_time, "the handler waited in vain: {:#?}", *self.seen.borrow());
+        let in_time = timeout(DEADLINE, seen.wait_for(|seen| condition(seen)))
+            .await
+            .is_ok();
+        assert!(
+            in_time,
+            "the handler waited in vain: {:#?}",
+            *self.seen.borrow()
+        );
     }
 
     /// The requests so far, each as its first line and the process that it reached.
     pub fn arrivals(&self) -> Vec<(String, u32)> {
-        self.seen.borrow().arrivals.iter().map(|arrival| (arrival.line(), arrival.process)).collect()
+        self.seen
+            .borrow()
+            .arrivals
+            .iter()
+            .map(|arrival| (arrival.line(), arrival.process))
+            .collect()
     }
 
     async fn run(self, start: Start) -> i32 {
-        self.seen.send_modify(|seen| seen.ports.push(start.address.port()));
+        self.seen
+            .send_modify(|seen| seen.ports.push(start.address.port()));
         match (self.before)(start.id) {
             Before::Nothing => {}
             Before::Hang => std::future::pending().await,
@@ -160,17 +188,32 @@ impl Handler {
     }
 
     /// One connection, until either side closes it.
-    async fn converse(&self, stream: TcpStream, start: &Start, exit: UnboundedSender<i32>) -> Option<()> {
+    async fn converse(
+        &self,
+        stream: TcpStream,
+        start: &Start,
+        exit: UnboundedSender<i32>,
+    ) -> Option<()> {
         let (reader, mut writer) = stream.into_split();
         let mut reader = Reader::new(reader);
         while let Ok(Some(head)) = reader.head(1 << 20).await {
-            let mut arrival = Arrival { head, body: Vec::new(), process: start.id };
+            let mut arrival = Arrival {
+                head,
+                body: Vec::new(),
+                process: start.id,
+            };
             if arrival.line() == "GET / HTTP/1.1" {
-                writer.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.ok()?;
+                writer
+                    .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    .await
+                    .ok()?;
                 continue;
             }
             let headers = arrival.headers();
-            let mut framing = match headers.text("content-length").and_then(|length| length.parse().ok()) {
+            let mut framing = match headers
+                .text("content-length")
+                .and_then(|length| length.parse().ok())
+            {
                 Some(length) => Framing::Length(length),
                 None if headers.contains("transfer-encoding") => Framing::CHUNKED,
                 None => Framing::NONE,
@@ -186,7 +229,8 @@ impl Handler {
                     }
                 }
             }
-            self.seen.send_modify(|seen| seen.arrivals.push(arrival.clone()));
+            self.seen
+                .send_modify(|seen| seen.arrivals.push(arrival.clone()));
             let reaction = (self.react)(&arrival);
             if let Reaction::BytesAndWait(bytes) = &reaction {
                 writer.write_all(bytes).await.ok()?;
@@ -230,7 +274,9 @@ fn is_bounded(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     let announced = format!("Content-Length: {}", body.len());
-    head.starts_with("HTTP/1.1 ") && head.lines().any(|line| line == announced) && !head.contains("Connection: close")
+    head.starts_with("HTTP/1.1 ")
+        && head.lines().any(|line| line == announced)
+        && !head.contains("Connection: close")
 }
 
 /// An answer that says `ok`.
@@ -239,7 +285,12 @@ pub fn ok() -> Reaction {
 }
 
 /// A host over the app that the exchanges were recorded with, with changes to its `host.json`.
-pub async fn host(mode: Mode, handler: &Handler, timing: Timing, changes: &[(&str, Value)]) -> Host {
+pub async fn host(
+    mode: Mode,
+    handler: &Handler,
+    timing: Timing,
+    changes: &[(&str, Value)],
+) -> Host {
     let folder = tempfile::tempdir().unwrap();
     let mut host_json = json!({
         "customHandler": { "enableForwardingHttpRequest": true, "enableProxyingHttpRequest": true, "description": { "defaultExecutablePath": "task" } },
@@ -251,13 +302,29 @@ pub async fn host(mode: Mode, handler: &Handler, timing: Timing, changes: &[(&st
         host_json.pointer_mut(parent).unwrap()[name] = value.clone();
     }
     std::fs::write(folder.path().join("host.json"), host_json.to_string()).unwrap();
-    let all = ["get", "post", "put", "delete", "patch", "head", "options", "trace"];
-    for (name, route, methods) in [("aaa", "aaa/only", &["post"][..]), ("token", "token", &all), ("web", "{*path}", &all)] {
+    let all = [
+        "get", "post", "put", "delete", "patch", "head", "options", "trace",
+    ];
+    for (name, route, methods) in [
+        ("aaa", "aaa/only", &["post"][..]),
+        ("token", "token", &all),
+        ("web", "{*path}", &all),
+    ] {
         let trigger = json!({ "type": "httpTrigger", "authLevel": "anonymous", "route": route, "methods": methods });
         std::fs::create_dir(folder.path().join(name)).unwrap();
         let function = json!({ "bindings": [trigger, { "type": "http" }] });
-        std::fs::write(folder.path().join(name).join("function.json"), function.to_string()).unwrap();
+        std::fs::write(
+            folder.path().join(name).join("function.json"),
+            function.to_string(),
+        )
+        .unwrap();
     }
-    let setup = Setup { root: folder.path().to_owned(), mode, program: handler.program(), timing, homepage_disabled: true };
+    let setup = Setup {
+        root: folder.path().to_owned(),
+        mode,
+        program: handler.program(),
+        timing,
+        homepage_disabled: true,
+    };
     Host::run(setup, folder).await
 }

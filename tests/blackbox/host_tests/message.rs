@@ -24,11 +24,18 @@ impl Message {
     pub fn new(head: &[u8], body: Vec<u8>) -> Self {
         // One character a byte, as the recording has it.
         let text: String = head.iter().map(|byte| char::from(*byte)).collect();
-        let mut lines = text.trim_end_matches("\r\n").split("\r\n").map(str::to_owned);
+        let mut lines = text
+            .trim_end_matches("\r\n")
+            .split("\r\n")
+            .map(str::to_owned);
         let line = lines.next().unwrap_or_default();
         let mut headers: Vec<_> = lines.collect();
         headers.sort_unstable();
-        Self { line, headers, body }
+        Self {
+            line,
+            headers,
+            body,
+        }
     }
 
     /// Puts a name in place of a value that differs each time.
@@ -60,7 +67,8 @@ pub fn recorded(mut text: &[u8], method: &str) -> Vec<Message> {
         let (body, behind) = match framing(head, method) {
             Framing::Chunked(_) => unchunked(rest),
             Framing::Length(length) => {
-                let (body, behind) = rest.split_at(usize::try_from(length).unwrap().min(rest.len()));
+                let (body, behind) =
+                    rest.split_at(usize::try_from(length).unwrap().min(rest.len()));
                 (body.to_vec(), behind)
             }
             Framing::UntilClosed => (rest.to_vec(), &rest[rest.len()..]),
@@ -82,8 +90,17 @@ impl Client {
     /// Opens a connection and sends the first request.
     pub async fn send(address: SocketAddr, request: &[u8]) -> Self {
         let (reader, writer) = TcpStream::connect(address).await.unwrap().into_split();
-        let method = request.split(|byte| *byte == b' ').next().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-        let mut client = Self { reader: Reader::new(reader), writer, method };
+        let method = request
+            .split(|byte| *byte == b' ')
+            .next()
+            .map(String::from_utf8_lossy)
+            .unwrap_or_default()
+            .into_owned();
+        let mut client = Self {
+            reader: Reader::new(reader),
+            writer,
+            method,
+        };
         client.write(request).await;
         client
     }
@@ -114,8 +131,14 @@ fn framing(head: &[u8], method: &str) -> Framing {
     let line = text.lines().next().unwrap_or_default();
     let headers = Headers::parse(&head[line.len() + 2..]).unwrap_or_default();
     let status = line.strip_prefix("HTTP/1.1 ").unwrap_or_default();
-    let has_no_body = method == "HEAD" && !status.is_empty() || ["1", "204", "304"].iter().any(|none| status.starts_with(none));
-    match headers.text("content-length").and_then(|length| length.parse().ok()) {
+    let has_no_body = method == "HEAD" && !status.is_empty()
+        || ["1", "204", "304"]
+            .iter()
+            .any(|none| status.starts_with(none));
+    match headers
+        .text("content-length")
+        .and_then(|length| length.parse().ok())
+    {
         _ if has_no_body => Framing::NONE,
         _ if headers.lists("transfer-encoding", "chunked") => Framing::CHUNKED,
         Some(length) => Framing::Length(length),

@@ -46,18 +46,37 @@ impl Exchange {
 pub fn exchanges(mode: Mode) -> Vec<Exchange> {
     let file: Value = serde_json::from_str(include_str!("../host/exchanges.json")).unwrap();
     // Each character is one byte.
-    let bytes = |text: &Value| text.as_str().unwrap().chars().map(|character| u8::try_from(character).unwrap()).collect::<Vec<u8>>();
+    let bytes = |text: &Value| {
+        text.as_str()
+            .unwrap()
+            .chars()
+            .map(|character| u8::try_from(character).unwrap())
+            .collect::<Vec<u8>>()
+    };
     let read = |case: &Value| {
         let request = bytes(&case["request"]);
-        let method = String::from_utf8_lossy(&request).split(' ').next().unwrap().to_owned();
-        let outcome = &case[if mode == Mode::Forwarding { "forwarding" } else { "proxying" }];
+        let method = String::from_utf8_lossy(&request)
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned();
+        let outcome = &case[if mode == Mode::Forwarding {
+            "forwarding"
+        } else {
+            "proxying"
+        }];
         let reply = match case.get("reply") {
             None => bytes(&file["default_reply"]),
             // The one whose answer breaks off was not recorded; its client's answer shows it.
             Some(Value::Null) => b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc".to_vec(),
             Some(reply) => bytes(reply),
         };
-        let reaches = outcome["reaches"].as_array().unwrap().iter().flat_map(|text| recorded(&bytes(text), &method)).collect();
+        let reaches = outcome["reaches"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|text| recorded(&bytes(text), &method))
+            .collect();
         Exchange {
             name: case["name"].as_str().unwrap().to_owned(),
             reply,
@@ -80,20 +99,42 @@ async fn difference(host: &Host, handler: &Handler, exchange: &Exchange) -> Opti
     {
         answers.push(answer.named(&format!("Date: {}", Host::DATE), "Date: {now}"));
     }
-    if answers.last().is_some_and(|answer| answer.headers.iter().any(|header| header == "Connection: close")) {
+    if answers.last().is_some_and(|answer| {
+        answer
+            .headers
+            .iter()
+            .any(|header| header == "Connection: close")
+    }) {
         client.closed().await;
     }
-    let (arrivals, handler_address) = (handler.seen.borrow().arrivals.clone(), host.handler().to_string());
+    let (arrivals, handler_address) = (
+        handler.seen.borrow().arrivals.clone(),
+        host.handler().to_string(),
+    );
     let invocations = host.journal.read(|entries| entries.invocations.clone());
     let named = |message: Message| {
         let message = message.named(&format!("Host: {handler_address}"), "Host: {handler}");
-        invocations.iter().fold(message, |message, (id, _)| message.named(&id.to_string(), "{invocation}"))
+        invocations.iter().fold(message, |message, (id, _)| {
+            message.named(&id.to_string(), "{invocation}")
+        })
     };
-    let reached: Vec<_> = arrivals.iter().map(|arrival| named(Message::new(&arrival.head, arrival.body.clone()))).collect();
-    let first: Vec<_> = reached.iter().take(exchange.reaches.len()).cloned().collect();
+    let reached: Vec<_> = arrivals
+        .iter()
+        .map(|arrival| named(Message::new(&arrival.head, arrival.body.clone())))
+        .collect();
+    let first: Vec<_> = reached
+        .iter()
+        .take(exchange.reaches.len())
+        .cloned()
+        .collect();
     let expected = (exchange.times, &exchange.reaches, &exchange.answers);
     let found = (reached.len(), &first, &answers);
-    (found != expected).then(|| format!("{}:\n  recorded {expected:?}\n  found    {found:?}", exchange.name))
+    (found != expected).then(|| {
+        format!(
+            "{}:\n  recorded {expected:?}\n  found    {found:?}",
+            exchange.name
+        )
+    })
 }
 
 async fn replay(mode: Mode) {
@@ -103,19 +144,33 @@ async fn replay(mode: Mode) {
     let host = host(mode, &handler, TIMING, &[]).await;
     let (exchanges, mut equal, mut differences) = (exchanges(mode), 0, Vec::new());
     for exchange in &exchanges {
-        if let Some((.., reason)) = SKIPPED.iter().find(|(skipped, name, _)| *skipped == mode && *name == exchange.name) {
+        if let Some((.., reason)) = SKIPPED
+            .iter()
+            .find(|(skipped, name, _)| *skipped == mode && *name == exchange.name)
+        {
             report(&format!("{mode:?}: {} is skipped: {reason}", exchange.name));
             continue;
         }
         reply.lock().unwrap().clone_from(&exchange.reply);
-        match timeout(DEADLINE, difference(&host, &handler, exchange)).await.unwrap_or_else(|_| panic!("{} hangs", exchange.name)) {
+        match timeout(DEADLINE, difference(&host, &handler, exchange))
+            .await
+            .unwrap_or_else(|_| panic!("{} hangs", exchange.name))
+        {
             None => equal += 1,
             Some(difference) => differences.push(difference),
         }
     }
     let skipped = exchanges.len() - equal - differences.len();
-    report(&format!("{mode:?}: {equal} of {} recorded exchanges are equal, {skipped} skipped", exchanges.len()));
-    assert!(differences.is_empty(), "{} exchanges differ:\n{}", differences.len(), differences.join("\n"));
+    report(&format!(
+        "{mode:?}: {equal} of {} recorded exchanges are equal, {skipped} skipped",
+        exchanges.len()
+    ));
+    assert!(
+        differences.is_empty(),
+        "{} exchanges differ:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
     assert!(exchanges.len() == 189 && skipped <= 30);
 }
 

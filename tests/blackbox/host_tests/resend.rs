@@ -9,7 +9,11 @@ use crate::host::Mode;
 use crate::host::timing::Timing;
 
 /// Tries without pauses.
-const HASTY: Timing = Timing { first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(1), ..Timing::MEASURED };
+const HASTY: Timing = Timing {
+    first_pause: Duration::from_millis(1),
+    longest_pause: Duration::from_millis(1),
+    ..Timing::MEASURED
+};
 
 const GET: &[u8] = b"GET /api/token HTTP/1.1\r\nHost: h\r\n\r\n";
 const DELETE: &[u8] = b"DELETE /api/token HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -29,9 +33,18 @@ async fn a_request_without_a_body_is_sent_4_times_and_that_in_each_of_the_10_tri
     ] {
         let handler = Handler::new(|_| Reaction::Close);
         let host = host(mode, &handler, HASTY, &[]).await;
-        let answer = Client::send(host.address, request).await.answer().await.unwrap();
+        let answer = Client::send(host.address, request)
+            .await
+            .answer()
+            .await
+            .unwrap();
         assert_eq!((answer.status(), answer.body.len()), ("500", 0), "{mode:?}");
-        assert_eq!(handler.arrivals().len(), times, "{mode:?} {}", String::from_utf8_lossy(request));
+        assert_eq!(
+            handler.arrivals().len(),
+            times,
+            "{mode:?} {}",
+            String::from_utf8_lossy(request)
+        );
     }
 }
 
@@ -61,16 +74,31 @@ async fn a_client_that_goes_away_during_the_answer_ends_it_at_the_handler_in_pro
 
 #[tokio::test]
 async fn a_client_that_goes_away_is_not_noticed_by_the_handler_in_forwarding() {
-    let handler = Handler::new(|arrival| if arrival.line().contains("/api/slow") { Reaction::Wait } else { ok() });
+    let handler = Handler::new(|arrival| {
+        if arrival.line().contains("/api/slow") {
+            Reaction::Wait
+        } else {
+            ok()
+        }
+    });
     let changes = [("/functionTimeout", "00:00:00.3".into())];
-    let timing = Timing { timeout_grace: Duration::from_millis(1), ..Timing::MEASURED };
+    let timing = Timing {
+        timeout_grace: Duration::from_millis(1),
+        ..Timing::MEASURED
+    };
     let host = host(Mode::Forwarding, &handler, timing, &changes).await;
     let client = Client::send(host.address, b"GET /api/slow HTTP/1.1\r\nHost: h\r\n\r\n").await;
     handler.until(|seen| seen.arrivals.len() == 1).await;
     drop(client);
-    let answer = Client::send(host.address, GET).await.answer().await.unwrap();
+    let answer = Client::send(host.address, GET)
+        .await
+        .answer()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), "200");
     assert_eq!(handler.seen.borrow().closed, 0);
     // The invocation goes on, so that its timeout replaces the process although nobody waits.
-    host.journal.until(|entries| entries.starts.len() == 2).await;
+    host.journal
+        .until(|entries| entries.starts.len() == 2)
+        .await;
 }

@@ -19,17 +19,30 @@ enum Sending {
 }
 
 fn head(line: &str, content_type: &str, framing: &str) -> String {
-    format!("{line} HTTP/1.1\r\nHost: voice.example.com\r\nContent-Type: {content_type}\r\n{framing}\r\n\r\n")
+    format!(
+        "{line} HTTP/1.1\r\nHost: voice.example.com\r\nContent-Type: {content_type}\r\n{framing}\r\n\r\n"
+    )
 }
 
 /// Status and code of the answer to a request with a body of so many bytes.
-async fn refusal(host: &Host, line: &str, content_type: &str, size: usize, sending: Sending) -> (String, String) {
+async fn refusal(
+    host: &Host,
+    line: &str,
+    content_type: &str,
+    size: usize,
+    sending: Sending,
+) -> (String, String) {
     let framing = match sending {
         Sending::Chunked => "Transfer-Encoding: chunked".to_owned(),
         Sending::AtOnce | Sending::InPieces => format!("Content-Length: {size}"),
     };
-    let mut client = Client::send(host.address, head(line, content_type, &framing).as_bytes()).await;
-    let piece = if sending == Sending::AtOnce { size } else { 50_000 };
+    let mut client =
+        Client::send(host.address, head(line, content_type, &framing).as_bytes()).await;
+    let piece = if sending == Sending::AtOnce {
+        size
+    } else {
+        50_000
+    };
     for _ in 0..size / piece {
         let data = vec![b'x'; piece];
         if sending == Sending::Chunked {
@@ -57,8 +70,13 @@ async fn a_body_that_is_too_large_gets_its_413_however_large_it_is(mode: Mode) {
         }
         for size in [MEGABYTE / 10, MEGABYTE, 3 * MEGABYTE, 8 * MEGABYTE] {
             for _ in 0..TIMES {
-                let (status, code) = refusal(&host, "POST /api/token", "application/json", size, sending).await;
-                assert_eq!((status.as_str(), code.as_str()), ("413", "payload_too_large"), "{size} bytes {sending:?}");
+                let (status, code) =
+                    refusal(&host, "POST /api/token", "application/json", size, sending).await;
+                assert_eq!(
+                    (status.as_str(), code.as_str()),
+                    ("413", "payload_too_large"),
+                    "{size} bytes {sending:?}"
+                );
             }
         }
     }
@@ -75,13 +93,34 @@ async fn each_early_refusal_reaches_a_client_that_sends_three_megabytes(mode: Mo
     ];
     let (open, closed) = (start(mode).await, start_with(mode, &settings).await);
     for (host, line, content_type, expected) in [
-        (&open, "POST /api/nothing", "application/json", ("404", "not_found")),
-        (&open, "PUT /api/token", "application/json", ("405", "method_not_allowed")),
-        (&open, "POST /api/token", "text/plain", ("415", "unsupported_media_type")),
-        (&closed, "POST /api/token", "application/json", ("401", "unauthenticated")),
+        (
+            &open,
+            "POST /api/nothing",
+            "application/json",
+            ("404", "not_found"),
+        ),
+        (
+            &open,
+            "PUT /api/token",
+            "application/json",
+            ("405", "method_not_allowed"),
+        ),
+        (
+            &open,
+            "POST /api/token",
+            "text/plain",
+            ("415", "unsupported_media_type"),
+        ),
+        (
+            &closed,
+            "POST /api/token",
+            "application/json",
+            ("401", "unauthenticated"),
+        ),
     ] {
         for _ in 0..TIMES {
-            let (status, code) = refusal(host, line, content_type, 3 * MEGABYTE, Sending::AtOnce).await;
+            let (status, code) =
+                refusal(host, line, content_type, 3 * MEGABYTE, Sending::AtOnce).await;
             assert_eq!((status.as_str(), code.as_str()), expected, "{line}");
         }
     }
@@ -91,9 +130,17 @@ async fn a_client_that_waits_for_100_continue_gets_its_413_and_sends_nothing(mod
     let host = start(mode).await;
     for _ in 0..TIMES {
         let framing = format!("Content-Length: {}\r\nExpect: 100-continue", 3 * MEGABYTE);
-        let mut client = Client::send(host.address, head("POST /api/token", "application/json", &framing).as_bytes()).await;
+        let mut client = Client::send(
+            host.address,
+            head("POST /api/token", "application/json", &framing).as_bytes(),
+        )
+        .await;
         let answer = client.answer().await.unwrap();
-        assert_eq!((answer.status(), answer.code().as_str()), ("413", "payload_too_large"), "{answer:?}");
+        assert_eq!(
+            (answer.status(), answer.code().as_str()),
+            ("413", "payload_too_large"),
+            "{answer:?}"
+        );
     }
 }
 

@@ -9,7 +9,12 @@ use crate::host_tests::replay::exchanges;
 
 /// One process has served all of it.
 fn assert_alive(host: &Host) {
-    host.journal.read(|entries| assert!(entries.starts.len() == 1 && entries.exits.is_empty(), "{entries:?}"));
+    host.journal.read(|entries| {
+        assert!(
+            entries.starts.len() == 1 && entries.exits.is_empty(),
+            "{entries:?}"
+        )
+    });
 }
 
 async fn every_recorded_request_gets_its_answer_and_none_ends_the_process(mode: Mode) {
@@ -18,16 +23,31 @@ async fn every_recorded_request_gets_its_answer_and_none_ends_the_process(mode: 
     for exchange in &exchanges {
         let mut client = Client::send(host.address, &exchange.request).await;
         for recorded in &exchange.answers {
-            let Some(answer) = client.answer().await else { panic!("{}: no answer", exchange.name) };
+            let Some(answer) = client.answer().await else {
+                panic!("{}: no answer", exchange.name)
+            };
             // Ours, or the host's own as it was recorded.
-            let is_ours = answer.headers.iter().any(|header| header.to_lowercase().starts_with("x-request-id: "));
-            let is_hosts = answer.status() == recorded.status() && !exchange.is_answered_by_the_handler();
-            assert!(is_ours && !answer.status().starts_with('5') || is_hosts || answer.status() == "100", "{}: {answer:?}", exchange.name);
+            let is_ours = answer
+                .headers
+                .iter()
+                .any(|header| header.to_lowercase().starts_with("x-request-id: "));
+            let is_hosts =
+                answer.status() == recorded.status() && !exchange.is_answered_by_the_handler();
+            assert!(
+                is_ours && !answer.status().starts_with('5')
+                    || is_hosts
+                    || answer.status() == "100",
+                "{}: {answer:?}",
+                exchange.name
+            );
             ours += usize::from(is_ours);
         }
     }
     assert_alive(&host);
-    report(&format!("{mode:?}: {} recorded requests, {ours} answered by the program, none with a fault", exchanges.len()));
+    report(&format!(
+        "{mode:?}: {} recorded requests, {ours} answered by the program, none with a fault",
+        exchanges.len()
+    ));
 }
 
 async fn no_hostile_body_ends_the_process(mode: Mode) {
@@ -39,7 +59,12 @@ async fn no_hostile_body_ends_the_process(mode: Mode) {
         long(r#"[{"a":"#),
         long("\""),
         long("\\"),
-        [br#"{"roomName":""#.to_vec(), long(r"\ud83d\ude00"), br#""}"#.to_vec()].concat(),
+        [
+            br#"{"roomName":""#.to_vec(),
+            long(r"\ud83d\ude00"),
+            br#""}"#.to_vec(),
+        ]
+        .concat(),
         br#"{"roomName":"\ud800"}"#.to_vec(),
         br#"{"expirationSeconds":1e999999999,"roomName":"r"}"#.to_vec(),
         br#"{"expirationSeconds":-9223372036854775809,"roomName":"r"}"#.to_vec(),
@@ -55,9 +80,15 @@ async fn no_hostile_body_ends_the_process(mode: Mode) {
     // Where there is no Realtime provider, `/api/v1/token` is 404 before any body is read.
     for path in ["/api/token", "/api/connection-details"] {
         for body in &bodies {
-            let head =
-                format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-            let answer = Client::send(host.address, &[head.as_bytes(), body].concat()).await.answer().await.unwrap();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let answer = Client::send(host.address, &[head.as_bytes(), body].concat())
+                .await
+                .answer()
+                .await
+                .unwrap();
             // Some are no fault of `/api/connection-details`, which asks for nothing.
             let is_refused = answer.status().starts_with('4') && !answer.code().is_empty();
             assert!(is_refused || answer.status() == "201", "{path}: {answer:?}");
@@ -102,18 +133,39 @@ async fn no_hostile_header_ends_the_process_on_any_route(mode: Mode) {
         ("LIVEKIT_API_KEY", "APIkey"),
         ("LIVEKIT_API_SECRET", "a-secret-of-more-than-32-characters"),
     ];
-    let oidc = [("ROOMKEY_CALLER_AUTH", "oidc"), ("ROOMKEY_OIDC_ISSUER", "http://127.0.0.1:1"), ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey")];
-    let azure = [("ROOMKEY_CALLER_AUTH", "easy-auth"), ("WEBSITE_INSTANCE_ID", "i"), ("WEBSITE_AUTH_ENABLED", "true")];
-    for settings in [vec![], [&livekit[..], &oidc].concat(), [&livekit[..], &azure].concat()] {
+    let oidc = [
+        ("ROOMKEY_CALLER_AUTH", "oidc"),
+        ("ROOMKEY_OIDC_ISSUER", "http://127.0.0.1:1"),
+        ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey"),
+    ];
+    let azure = [
+        ("ROOMKEY_CALLER_AUTH", "easy-auth"),
+        ("WEBSITE_INSTANCE_ID", "i"),
+        ("WEBSITE_AUTH_ENABLED", "true"),
+    ];
+    for settings in [
+        vec![],
+        [&livekit[..], &oidc].concat(),
+        [&livekit[..], &azure].concat(),
+    ] {
         let host = start_with(mode, &settings).await;
         for route in ROUTES {
             for header in HEADERS {
                 for method in ["GET", "HEAD", "POST", "OPTIONS"] {
-                    let request = format!("{method} {route} HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n");
-                    let answer = Client::send(host.address, request.as_bytes()).await.answer().await.unwrap();
-                    let is_ours = answer.headers.iter().any(|line| line.to_lowercase().starts_with("x-request-id: "));
+                    let request =
+                        format!("{method} {route} HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n");
+                    let answer = Client::send(host.address, request.as_bytes())
+                        .await
+                        .answer()
+                        .await
+                        .unwrap();
+                    let is_ours = answer
+                        .headers
+                        .iter()
+                        .any(|line| line.to_lowercase().starts_with("x-request-id: "));
                     // A NUL in a header is nothing that the host passes on.
-                    let is_expected = is_ours && answer.status() != "500" || header.contains('\0') && answer.status() == "400";
+                    let is_expected = is_ours && answer.status() != "500"
+                        || header.contains('\0') && answer.status() == "400";
                     assert!(is_expected, "{request} {answer:?}");
                 }
             }

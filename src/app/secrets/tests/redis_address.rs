@@ -1,4 +1,5 @@
-//! The address of Redis, which comes late or cannot be used, and a Redis that does not take the password in it.
+//! The address of Redis, which comes late or cannot be used, and a Redis that does not take the
+//! password in it.
 
 use std::net::SocketAddr;
 
@@ -12,7 +13,14 @@ fn only_the_address(redis: &Arc<Redis>) -> Secrets {
     let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
     let admin_keys = AdminKeySource::Given(AdminKeys::default());
     let redis = Some((name("redis"), Arc::clone(redis)));
-    Secrets::new(Sources { livekit, azure_openai_key, openai_key, admin_keys, hash_key, redis })
+    Secrets::new(Sources {
+        livekit,
+        azure_openai_key,
+        openai_key,
+        admin_keys,
+        hash_key,
+        redis,
+    })
 }
 
 #[tokio::test]
@@ -20,7 +28,11 @@ async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is
     let redis = Arc::new(Redis::awaiting_address());
     let secrets = only_the_address(&redis);
     assert!(redis.is_degraded(), "nothing is shared without an address");
-    assert!(secrets.statuses().all(|status| (status.name, status.needed) == (REDIS_URL, false)));
+    assert!(
+        secrets
+            .statuses()
+            .all(|status| (status.name, status.needed) == (REDIS_URL, false))
+    );
     let vault = Arc::new(Fake::default());
     let secret = Arc::clone(&secrets.in_vault[0]);
     let mut source = VaultSource::new(secret, Arc::clone(&vault), REFRESH, Arc::new(Clock0));
@@ -34,7 +46,15 @@ async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is
     ] {
         vault.put("redis", value);
         let fetched = source.fetch().await.map_err(|failure| failure.unread);
-        assert_eq!(fetched, if is_usable { Ok(REFRESH) } else { Err(Unread::Unusable) }, "{value}");
+        assert_eq!(
+            fetched,
+            if is_usable {
+                Ok(REFRESH)
+            } else {
+                Err(Unread::Unusable)
+            },
+            "{value}"
+        );
     }
 }
 
@@ -43,14 +63,21 @@ async fn a_redis_that_refuses_the_password_has_the_vault_read_again_at_once() {
     let redis = Arc::new(Redis::awaiting_address());
     let secrets = only_the_address(&redis);
     let vault = Arc::new(Fake::default());
-    vault.put("redis", &format!("redis://:canary-password-3@{}", refusing_server().await));
+    vault.put(
+        "redis",
+        &format!("redis://:canary-password-3@{}", refusing_server().await),
+    );
     read_from(&vault, &secrets);
     let read_again = async {
         while vault.reads_of("redis") < 2 {
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(20), read_again).await.is_ok());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(20), read_again)
+            .await
+            .is_ok()
+    );
 }
 
 /// A server that takes no password, in Redis' words.

@@ -1,4 +1,5 @@
-//! warp that only parses, signs and replies: no rules, no log lines, no time limits, no request ids.
+//! warp that only parses, signs and replies: no rules, no log lines, no time limits, no request
+//! ids.
 #![expect(clippy::disallowed_methods, reason = "roomkey's rules for testing do not bind what it is compared with")]
 
 use std::env;
