@@ -36,13 +36,13 @@ use crate::config::reader::{Environment, Reader};
 use crate::config::realtime::Realtime;
 pub use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeOptions};
 use crate::config::surroundings::Surroundings;
-use crate::domain::agents::AllowedAgents;
-use crate::domain::azure::Identity;
-use crate::domain::fields::Rule;
-use crate::domain::lifetime::Ceiling;
-use crate::domain::names::RoomPattern;
-use crate::domain::provider::{Provider, Providers};
-use crate::domain::token_request::Limits;
+use crate::domain::livekit::agents::AllowedAgents;
+use crate::domain::livekit::lifetime::Ceiling;
+use crate::domain::livekit::names::RoomPattern;
+use crate::domain::livekit::token_request::Limits;
+use crate::domain::requests::fields::Rule;
+use crate::domain::requests::provider::{Provider, Providers};
+use crate::domain::settings::azure::Identity;
 
 /// The port of a start without the Functions host; the one that Core Tools uses too.
 const DEFAULT_PORT: u16 = 7071;

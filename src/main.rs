@@ -11,7 +11,7 @@ use roomkey::clock::SystemClock;
 use roomkey::config::admin::AdminKeySource;
 use roomkey::config::settings::Environment;
 use roomkey::config::{Config, Fault, Faults, LogFormat};
-use roomkey::domain::admin_key::AdminKeys;
+use roomkey::domain::callers::admin_key::AdminKeys;
 use roomkey::entropy::{Entropy, SystemEntropy};
 use roomkey::http::edge::Bounds;
 use roomkey::http::server;

@@ -26,12 +26,12 @@ use uuid::Uuid;
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogFormat;
 use crate::domain::audit::{Actor, AuditEvent};
-use crate::domain::caller_hash::CallerHash;
-use crate::domain::lifetime::Rfc3339;
-use crate::domain::names::RoomName;
-use crate::domain::provider::Provider;
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::livekit::lifetime::Rfc3339;
+use crate::domain::livekit::names::RoomName;
+use crate::domain::realtime::upstream_id::UpstreamId;
+use crate::domain::requests::provider::Provider;
 use crate::domain::trace_context::TraceId;
-use crate::domain::upstream_id::UpstreamId;
 pub use crate::telemetry::lines::Lines;
 
 /// The target of the lines that a start writes.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::fs;
 
 use roomkey::clock::{Clock, SystemClock};
-use roomkey::domain::lifetime::Rfc3339;
+use roomkey::domain::livekit::lifetime::Rfc3339;
 
 use crate::callers::Callers;
 use crate::cold_start::ColdStart;

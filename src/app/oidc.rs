@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Clock;
-use crate::domain::bearer::{self, Policy, Rejected, UnverifiedToken, Verified};
-use crate::domain::caller::Caller;
+use crate::domain::callers::bearer::{self, Policy, Rejected, UnverifiedToken, Verified};
+use crate::domain::callers::caller::Caller;
 use crate::entropy::Entropy;
 use crate::metrics::OidcKeys;
 use crate::store::verified_tokens::{TokenDigest, VerifiedTokens};

@@ -2,8 +2,8 @@
 
 use super::reader::Reader;
 use super::secret::{self, Found};
-use crate::domain::admin_key::AdminKeys;
-use crate::domain::secrets::{self, SecretName, Source};
+use crate::domain::callers::admin_key::AdminKeys;
+use crate::domain::settings::secrets::{self, SecretName, Source};
 
 /// The operators' keys; they end dev mode.
 pub const KEYS: &str = "ROOMKEY_ADMIN_KEYS";

@@ -3,8 +3,8 @@
 use super::oidc;
 use super::platform_sign_in::PlatformSignIn;
 use super::settings::Reader;
-use crate::domain::bearer::Policy;
-use crate::domain::caller::Rules;
+use crate::domain::callers::bearer::Policy;
+use crate::domain::callers::caller::Rules;
 
 const CALLER_AUTH: &str = "ROOMKEY_CALLER_AUTH";
 

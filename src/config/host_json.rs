@@ -19,7 +19,7 @@ pub use super::origins::Origins;
 use super::reader::Reader;
 use super::regular_file::{self, Unreadable};
 use super::settings;
-use crate::domain::fields::Rule;
+use crate::domain::requests::fields::Rule;
 
 /// Largest file in bytes; the usual one has about a thousandth of it.
 const MAX_BYTES: u64 = 1 << 20;

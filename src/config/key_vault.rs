@@ -5,8 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::reader::Reader;
-use crate::domain::azure::{Identity, VaultUrl};
-use crate::domain::fields::Rule;
+use crate::domain::requests::fields::Rule;
+use crate::domain::settings::azure::{Identity, VaultUrl};
 
 /// The vault's address; other settings are checked against its presence.
 pub const URL: &str = "KEY_VAULT_URL";

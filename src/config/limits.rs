@@ -2,10 +2,10 @@
 
 use super::reader::Reader;
 use super::secret;
-use crate::domain::client_address::TrustedProxies;
-use crate::domain::rate_limit::RateLimit;
-use crate::domain::redis_url;
-use crate::domain::secrets::{self, Source};
+use crate::domain::callers::client_address::TrustedProxies;
+use crate::domain::limits::rate_limit::RateLimit;
+use crate::domain::settings::redis_url;
+use crate::domain::settings::secrets::{self, Source};
 
 /// The key of hashed callers; it ends dev mode.
 pub const HASH_KEY: &str = "ROOMKEY_HASH_KEY";

@@ -6,9 +6,9 @@ use url::Url;
 use super::key_vault;
 use super::reader::Reader;
 use super::secret::{self, Found};
-use crate::domain::fields::Rule;
-use crate::domain::network_host::{is_loopback, is_private};
-use crate::domain::secrets::{self, Check, PairSource, SecretName, Source};
+use crate::domain::requests::fields::Rule;
+use crate::domain::settings::network_host::{is_loopback, is_private};
+use crate::domain::settings::secrets::{self, Check, PairSource, SecretName, Source};
 
 /// Where `livekit-server --dev` listens.
 const DEV_SERVER_URL: &str = "ws://localhost:7880";

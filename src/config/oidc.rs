@@ -1,9 +1,9 @@
 //! Whose sign-in counts: the identity provider, and what its claims mean here.
 
 use super::settings::Reader;
-use crate::domain::bearer::{Issuer, Policy};
-use crate::domain::caller::Rules;
-use crate::domain::fields::Rule;
+use crate::domain::callers::bearer::{Issuer, Policy};
+use crate::domain::callers::caller::Rules;
+use crate::domain::requests::fields::Rule;
 
 /// The role of operators where no other is set.
 const ADMIN_ROLE: &str = "Roomkey.Admin";

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use url::Url;
 
-use crate::domain::fields::Rule;
+use crate::domain::requests::fields::Rule;
 
 /// Longest host of an app's own origin; a browser extension's has 32 to 36 characters.
 const MAX_HOST_BYTES: usize = 255;

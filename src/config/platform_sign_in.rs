@@ -7,7 +7,7 @@
 //! registration are listed as enabled too.
 
 use super::settings::Reader;
-use crate::domain::json::{self, Json, Object};
+use crate::domain::requests::json::{self, Json, Object};
 
 /// Set by Azure where its built-in sign-in is on. Only then does it take forged headers away.
 const ENABLED: &str = "WEBSITE_AUTH_ENABLED";

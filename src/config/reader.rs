@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use super::Fault;
 use super::secret;
 use super::settings::{ROUTE_PREFIX, SETTINGS};
-use crate::domain::fields::{Rule, shown_name};
-use crate::domain::secrets::{IN_QUOTES, UNRESOLVED};
-use crate::domain::setting_text;
+use crate::domain::requests::fields::{Rule, shown_name};
+use crate::domain::settings::secrets::{IN_QUOTES, UNRESOLVED};
+use crate::domain::settings::setting_text;
 
 /// The process's environment, or a test's. Values of foreign settings are dropped on the way in:
 /// some are credentials.

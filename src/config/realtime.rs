@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::secret;
-use crate::domain::fields::Rule;
-use crate::domain::rate_limit::RateLimit;
-use crate::domain::realtime_endpoint::Endpoint;
-use crate::domain::realtime_session::{
+use crate::domain::limits::rate_limit::RateLimit;
+use crate::domain::realtime::endpoint::Endpoint;
+use crate::domain::realtime::session::{
     Choice, Choices, MAX_OPERATOR_BYTES, SessionExtra, SessionPlan,
 };
-use crate::domain::secrets::{self, Source};
+use crate::domain::requests::fields::Rule;
+use crate::domain::settings::secrets::{self, Source};
 
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 const AZURE_DEPLOYMENT: &str = "AZURE_OPENAI_DEPLOYMENT";
@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(
             realtime
                 .choices
-                .own_model(crate::domain::provider::Provider::AzureOpenAi),
+                .own_model(crate::domain::requests::provider::Provider::AzureOpenAi),
             Some(&azure.deployment)
         );
     }

@@ -1,5 +1,5 @@
 //! Secrets in the settings: where they may stand. What their values must be says
-//! [`crate::domain::secrets`].
+//! [`crate::domain::settings::secrets`].
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use secrecy::SecretString;
 use super::key_vault;
 use super::reader::Reader;
 use super::regular_file::{self, Unreadable};
-use crate::domain::fields::Rule;
-use crate::domain::secrets::{SecretName, Source};
-use crate::domain::setting_text;
+use crate::domain::requests::fields::Rule;
+use crate::domain::settings::secrets::{SecretName, Source};
+use crate::domain::settings::setting_text;
 
 /// A file with a secret may have this many bytes; keys are far shorter, so more is the wrong file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;

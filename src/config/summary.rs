@@ -7,8 +7,8 @@ use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
 use super::key_vault::KeyVault;
 use super::origins::Origins;
-use crate::domain::azure::Identity;
-use crate::domain::bearer::Policy;
+use crate::domain::callers::bearer::Policy;
+use crate::domain::settings::azure::Identity;
 
 impl Config {
     /// The lines of a start: where it listens, who may ask, and in dev mode a command to try.

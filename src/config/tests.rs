@@ -3,8 +3,8 @@
 mod callers;
 
 use super::*;
-use crate::domain::admin_key::AdminKeys;
-use crate::domain::secrets::{PairSource, Source};
+use crate::domain::callers::admin_key::AdminKeys;
+use crate::domain::settings::secrets::{PairSource, Source};
 
 const URL: (&str, &str) = ("LIVEKIT_URL", "wss://livekit.example.com");
 const KEY: (&str, &str) = ("LIVEKIT_API_KEY", "APIcanary");

@@ -9,10 +9,10 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::admin_key::KeyId;
-use super::client_secret::SessionId;
-use super::names::RoomName;
-use super::provider::Provider;
+use crate::domain::callers::admin_key::KeyId;
+use crate::domain::livekit::names::RoomName;
+use crate::domain::realtime::client_secret::SessionId;
+use crate::domain::requests::provider::Provider;
 
 /// One thing that somebody did or was refused.
 #[derive(Debug)]
@@ -136,8 +136,8 @@ impl Outcome<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::admin_key::AdminKeys;
     use super::*;
+    use crate::domain::callers::admin_key::AdminKeys;
 
     #[test]
     fn no_actor_can_be_taken_for_one_of_another_kind() {

@@ -8,10 +8,10 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use super::request::Request;
 use crate::app::oidc::Unproven;
 use crate::app::{App, Callers, EasyAuth, Proxies, UNPROVEN_PRINCIPAL};
-use crate::domain::bearer::{self, Rejected};
-use crate::domain::caller::Caller;
-use crate::domain::client_address::ClientAddress;
-use crate::domain::easy_auth;
+use crate::domain::callers::bearer::{self, Rejected};
+use crate::domain::callers::caller::Caller;
+use crate::domain::callers::client_address::ClientAddress;
+use crate::domain::callers::easy_auth;
 
 /// Written by Azure's front end over whatever a client sent.
 const CLIENT_IP: HeaderName = HeaderName::from_static("client-ip");

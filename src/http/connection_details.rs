@@ -9,12 +9,12 @@ use super::guard;
 use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
-use crate::domain::access_token::{AccessToken, JoinGrant, Role};
 use crate::domain::audit::{Action, Issued};
-use crate::domain::connection_request::{ConnectionRequest, random_room};
-use crate::domain::lifetime::{Lifetime, Validity};
-use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
-use crate::domain::provider::Provider;
+use crate::domain::livekit::access_token::{AccessToken, JoinGrant, Role};
+use crate::domain::livekit::connection_request::{ConnectionRequest, random_room};
+use crate::domain::livekit::lifetime::{Lifetime, Validity};
+use crate::domain::livekit::names::{ParticipantIdentity, ParticipantName, RoomName};
+use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
 struct Answer<'a> {

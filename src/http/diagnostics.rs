@@ -18,8 +18,8 @@ use crate::app::App;
 use crate::app::realtime::Realtime;
 use crate::clock::Stopwatch;
 use crate::domain::audit::{Action, Issued};
-use crate::domain::mint::Ask;
-use crate::domain::provider::Provider;
+use crate::domain::realtime::mint::Ask;
+use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
 struct Answer<'a> {

@@ -28,7 +28,7 @@ use super::routes::{self, Route, Target};
 use crate::app::{App, NO_PROVIDER};
 use crate::clock::Stopwatch;
 use crate::domain::audit::Action;
-use crate::domain::provider::Provider;
+use crate::domain::requests::provider::Provider;
 use crate::domain::trace_context::TraceId;
 use crate::telemetry::{self, Access, Ids};
 

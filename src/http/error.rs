@@ -21,10 +21,10 @@ use self::kinds::{
 use super::reply::{self, Reply};
 use super::request::MAX_BODY_BYTES;
 use super::routes;
-use crate::domain::access_token::CannotSign;
-use crate::domain::caller::Forbidden;
-use crate::domain::fields::{FieldError, MAX_LISTED_ERRORS, Refused};
-use crate::domain::mint::MintError;
+use crate::domain::callers::caller::Forbidden;
+use crate::domain::livekit::access_token::CannotSign;
+use crate::domain::realtime::mint::MintError;
+use crate::domain::requests::fields::{FieldError, MAX_LISTED_ERRORS, Refused};
 
 /// Everything that can go wrong with a request.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use super::record::Record;
 use super::request::Request;
 use crate::app::{App, Callers, WRONG_ADMIN_KEY};
 use crate::domain::audit::{Action, Actor};
-use crate::domain::caller::{Caller, Forbidden};
-use crate::domain::caller_hash::CallerHash;
-use crate::domain::names::{ParticipantIdentity, RoomName};
-use crate::domain::rate_limit::{Budget, Cost, Decision};
+use crate::domain::callers::caller::{Caller, Forbidden};
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::limits::rate_limit::{Budget, Cost, Decision};
+use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
 
 /// What all hashes of callers are made for: counters and logs name a caller alike, so that an
 /// operator finds one by the other.

@@ -12,8 +12,8 @@ use super::reply::{self, Reply};
 use crate::app::oidc::Oidc;
 use crate::app::secrets::SecretStatus;
 use crate::app::{App, Callers};
-use crate::domain::lifetime::Rfc3339;
-use crate::domain::secrets::State;
+use crate::domain::livekit::lifetime::Rfc3339;
+use crate::domain::settings::secrets::State;
 
 #[derive(Serialize)]
 struct Alive {

@@ -8,7 +8,7 @@ use http::uri::Authority;
 use http::{Request, Version};
 
 use super::error::ApiError;
-use crate::domain::fields::FieldError;
+use crate::domain::requests::fields::FieldError;
 
 /// What is wrong with a request's `Host`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

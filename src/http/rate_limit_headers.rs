@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::domain::rate_limit::{Budget, Decision, epoch_micros};
+use crate::domain::limits::rate_limit::{Budget, Decision, epoch_micros};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -75,7 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::rate_limit::{Cost, Gcra, RateLimit};
+    use crate::domain::limits::rate_limit::{Cost, Gcra, RateLimit};
 
     fn budget(limit: &str) -> Budget {
         Budget {

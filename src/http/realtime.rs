@@ -14,12 +14,12 @@ use super::reply::{self, Reply};
 use crate::app::App;
 use crate::app::realtime::{MintPermit, Minted, Realtime};
 use crate::domain::audit::Issued;
-use crate::domain::client_secret::{ClientSecret, SecretValue, SessionId};
-use crate::domain::lifetime::{Rfc3339, Validity, instant};
-use crate::domain::mint::Ask;
-use crate::domain::provider::Provider;
-use crate::domain::realtime_request::RealtimeRequest;
-use crate::domain::realtime_session::Choice;
+use crate::domain::livekit::lifetime::{Rfc3339, Validity, instant};
+use crate::domain::realtime::client_secret::{ClientSecret, SecretValue, SessionId};
+use crate::domain::realtime::mint::Ask;
+use crate::domain::realtime::request::RealtimeRequest;
+use crate::domain::realtime::session::Choice;
+use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

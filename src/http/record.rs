@@ -7,11 +7,11 @@
 use std::time::SystemTime;
 
 use crate::domain::audit::{Action, Actor, AuditEvent, Issued, Outcome};
-use crate::domain::caller_hash::CallerHash;
-use crate::domain::names::RoomName;
-use crate::domain::provider::Provider;
-use crate::domain::rate_limit::{Budget, Decision};
-use crate::domain::upstream_id::UpstreamId;
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::limits::rate_limit::{Budget, Decision};
+use crate::domain::livekit::names::RoomName;
+use crate::domain::realtime::upstream_id::UpstreamId;
+use crate::domain::requests::provider::Provider;
 
 /// The code of a request whose caller hung up while its secret was being minted.
 pub const ABANDONED: &str = "abandoned";

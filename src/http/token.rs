@@ -10,12 +10,12 @@ use super::record::Record;
 use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
-use crate::domain::access_token::{AccessToken, Attachments, JoinGrant};
 use crate::domain::audit::{Action, Issued};
-use crate::domain::lifetime::{Rfc3339, Validity, instant};
-use crate::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
-use crate::domain::provider::Provider;
-use crate::domain::token_request::{LiveKitRequest, TokenRequest};
+use crate::domain::livekit::access_token::{AccessToken, Attachments, JoinGrant};
+use crate::domain::livekit::lifetime::{Rfc3339, Validity, instant};
+use crate::domain::livekit::names::{ParticipantIdentity, ParticipantName, RoomName};
+use crate::domain::livekit::token_request::{LiveKitRequest, TokenRequest};
+use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

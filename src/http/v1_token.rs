@@ -11,9 +11,9 @@ use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
 use crate::domain::audit::Action;
-use crate::domain::client_secret::SecretValue;
-use crate::domain::lifetime::{Rfc3339, instant};
-use crate::domain::realtime_request::RealtimeRequest;
+use crate::domain::livekit::lifetime::{Rfc3339, instant};
+use crate::domain::realtime::client_secret::SecretValue;
+use crate::domain::realtime::request::RealtimeRequest;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,8 +9,8 @@ use secrecy::SecretString;
 
 use super::memory::Memory;
 use super::redis::{Redis, UnusableAddress};
-use crate::domain::caller_hash::CallerHash;
-use crate::domain::rate_limit::{Budget, Cost, Decision};
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::limits::rate_limit::{Budget, Cost, Decision};
 
 /// The counters of all budgets.
 pub enum Counters {

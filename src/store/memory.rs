@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
-use crate::domain::caller_hash::CallerHash;
-use crate::domain::rate_limit::{Budget, Cost, Decision, Gcra, epoch_micros};
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::limits::rate_limit::{Budget, Cost, Decision, Gcra, epoch_micros};
 
 /// Callers to remember in each budget: 100,000 busy ones and room for an uneven spread over the
 /// shards. A full memory takes about 11 MB, the four of today about 50 MB, and as many as there may
@@ -131,8 +131,8 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::domain::caller_hash::HashKey;
-    use crate::domain::rate_limit::RateLimit;
+    use crate::domain::callers::caller_hash::HashKey;
+    use crate::domain::limits::rate_limit::RateLimit;
 
     fn budget(name: &'static str, limit: &str) -> Budget {
         Budget {

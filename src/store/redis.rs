@@ -21,8 +21,8 @@ use tokio::time::{sleep, timeout};
 
 use self::cause::Cause;
 use super::memory::Memory;
-use crate::domain::caller_hash::CallerHash;
-use crate::domain::rate_limit::{Budget, Cost, Decision, Gcra};
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::limits::rate_limit::{Budget, Cost, Decision, Gcra};
 
 /// The script, for tests that compare it with the rule.
 pub const SCRIPT: &str = include_str!("gcra.lua");

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{self, SHA256};
 use quick_cache::sync::Cache;
 
-use crate::domain::caller::Caller;
+use crate::domain::callers::caller::Caller;
 
 /// Tokens that are remembered; past it one that was not seen lately goes.
 const CAPACITY: usize = 10_000;

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock, SystemClock};
-use crate::domain::lifetime::Rfc3339;
+use crate::domain::livekit::lifetime::Rfc3339;
 
 /// Bytes that a line about a request fits into.
 const USUAL_LINE: usize = 512;

@@ -22,8 +22,8 @@ use super::client;
 use super::refresher::{Refresher, Source};
 use super::slot::Slot;
 use crate::clock::Clock;
-use crate::domain::azure::Identity;
-use crate::domain::secrets::State;
+use crate::domain::settings::azure::Identity;
+use crate::domain::settings::secrets::State;
 use crate::entropy::Entropy;
 
 /// A token is there within this time. Off Azure the metadata address may not answer at all, and

@@ -9,9 +9,9 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 
 use super::client;
-use crate::domain::bearer::Issuer;
-use crate::domain::json::{self, Json};
-use crate::domain::key_set::{KeySet, MAX_DOCUMENT_BYTES};
+use crate::domain::callers::bearer::Issuer;
+use crate::domain::callers::key_set::{KeySet, MAX_DOCUMENT_BYTES};
+use crate::domain::requests::json::{self, Json};
 
 /// Each of the two documents arrives within this time, or the fetch has failed.
 const DOCUMENT_DEADLINE: Duration = Duration::from_secs(2);

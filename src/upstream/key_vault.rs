@@ -13,8 +13,8 @@ use tokio::sync::OnceCell;
 
 use super::client;
 use super::entra::{Credential, client_options};
-use crate::domain::azure::{Identity, VaultUrl};
-use crate::domain::secrets::SecretName;
+use crate::domain::settings::azure::{Identity, VaultUrl};
+use crate::domain::settings::secrets::SecretName;
 
 /// A value is there within this time, or the read has failed.
 pub const DEADLINE: Duration = Duration::from_secs(3);

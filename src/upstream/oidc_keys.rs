@@ -11,8 +11,8 @@ use super::key_source::{FetchError, KeySource};
 use super::refresher::{NotRefreshed, Refresher, Source, Status};
 use super::slot::Slot;
 use crate::clock::Clock;
-use crate::domain::bearer::Issuer;
-use crate::domain::key_set::{Algorithm, Candidates, KeySet, NoKey};
+use crate::domain::callers::bearer::Issuer;
+use crate::domain::callers::key_set::{Algorithm, Candidates, KeySet, NoKey};
 use crate::entropy::Entropy;
 
 /// Time between two fetches that nobody requested.

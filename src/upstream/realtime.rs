@@ -24,13 +24,13 @@ use tokio::time::{sleep, timeout};
 use self::client::SharedClient;
 use self::credential::{Credential, CredentialHeader};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::breaker::{Breaker, Finding, Pass, State};
-use crate::domain::client_secret::ClientSecret;
-use crate::domain::mint::{Ask, MintError};
-use crate::domain::provider::Provider;
-use crate::domain::realtime_endpoint::Endpoint;
-use crate::domain::realtime_session::{Choice, SessionPlan};
-use crate::domain::upstream_id::UpstreamId;
+use crate::domain::limits::breaker::{Breaker, Finding, Pass, State};
+use crate::domain::realtime::client_secret::ClientSecret;
+use crate::domain::realtime::endpoint::Endpoint;
+use crate::domain::realtime::mint::{Ask, MintError};
+use crate::domain::realtime::session::{Choice, SessionPlan};
+use crate::domain::realtime::upstream_id::UpstreamId;
+use crate::domain::requests::provider::Provider;
 use crate::entropy::Entropy;
 
 /// At OpenAI an end user by whom abuse can be told apart. Azure does not document the header, so it

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::backoff;
+use crate::domain::limits::backoff;
 use crate::entropy::Entropy;
 
 /// The longest time that a request waits for a fetch.

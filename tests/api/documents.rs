@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use roomkey::app::{UNPROVEN_PRINCIPAL, WRONG_ADMIN_KEY};
 use roomkey::config::settings::SETTINGS;
-use roomkey::domain::bearer::Rejected;
-use roomkey::domain::connection_request::ConnectionRequest;
-use roomkey::domain::mint::MintError;
-use roomkey::domain::realtime_request::RealtimeRequest;
-use roomkey::domain::token_request::TokenRequest;
+use roomkey::domain::callers::bearer::Rejected;
+use roomkey::domain::livekit::connection_request::ConnectionRequest;
+use roomkey::domain::livekit::token_request::TokenRequest;
+use roomkey::domain::realtime::mint::MintError;
+use roomkey::domain::realtime::request::RealtimeRequest;
 use roomkey::http::error::{ApiError, KINDS};
 use roomkey::http::routes::{ROUTES, allow};
 use roomkey::metrics::catalogue;

@@ -410,8 +410,10 @@ async fn fault_11_expiration_seconds_at_and_past_their_bounds() {
         assert_eq!(expires_at - issued_at, seconds);
         assert_eq!(
             json["expiresAt"],
-            roomkey::domain::lifetime::Rfc3339::of(roomkey::domain::lifetime::instant(expires_at))
-                .to_string()
+            roomkey::domain::livekit::lifetime::Rfc3339::of(
+                roomkey::domain::livekit::lifetime::instant(expires_at)
+            )
+            .to_string()
         );
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use http::{Method, StatusCode};
 use roomkey::clock::Clock;
-use roomkey::domain::mint::MintError;
+use roomkey::domain::realtime::mint::MintError;
 use roomkey::http::error::ApiError;
 use serde_json::json;
 

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
-use roomkey::domain::access_token::{Attachments, JoinGrant, Role, Signer};
-use roomkey::domain::lifetime::Validity;
-use roomkey::domain::names::{ParticipantIdentity, ParticipantName, RoomName};
+use roomkey::domain::livekit::access_token::{Attachments, JoinGrant, Role, Signer};
+use roomkey::domain::livekit::lifetime::Validity;
+use roomkey::domain::livekit::names::{ParticipantIdentity, ParticipantName, RoomName};
 use serde_json::Value;
 
 use crate::process::{Roomkey, client};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
-use roomkey::domain::lifetime::Rfc3339;
+use roomkey::domain::livekit::lifetime::Rfc3339;
 use serde_json::{Value, json};
 
 use crate::fake_azure::FakeAzure;

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use super::vault_secret::VaultSource;
 use super::*;
-use crate::domain::caller_hash::CallerHash;
-use crate::domain::secrets::SecretName;
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::settings::secrets::SecretName;
 use crate::upstream::key_vault::{Reading, Unread, Vault};
 use crate::upstream::log::Log;
 use crate::upstream::refresher::Source as _;

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use super::SecretStatus;
 use super::pair::{self, Verdict};
 use crate::clock::Clock;
-use crate::domain::secrets::{Check, SecretName, State};
+use crate::domain::settings::secrets::{Check, SecretName, State};
 use crate::entropy::Entropy;
 use crate::upstream::key_vault::{Reading, Unread, Vault};
 use crate::upstream::refresher::{Refresher, Source};

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::kinds::{OVERLOADED, kind as new};
 use super::{KEYS_RETRY_AFTER_SECONDS, Kind};
-use crate::domain::mint::MintError;
+use crate::domain::realtime::mint::MintError;
 
 pub(super) const SECRET_UNAVAILABLE: Kind = new(
     "secret_unavailable",

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::*;
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
-const MAX_BYTES: usize = crate::domain::key_set::MAX_DOCUMENT_BYTES;
+const MAX_BYTES: usize = crate::domain::callers::key_set::MAX_DOCUMENT_BYTES;
 const NOW: SystemTime = UNIX_EPOCH;
 
 struct FixedClock;

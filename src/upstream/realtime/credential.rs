@@ -8,7 +8,7 @@ use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::domain::provider::Provider;
+use crate::domain::requests::provider::Provider;
 use crate::upstream::entra::Bearer;
 use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;

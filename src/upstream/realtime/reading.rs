@@ -7,8 +7,8 @@ use reqwest::{Error, Response, StatusCode};
 use zeroize::Zeroizing;
 
 use super::{Failure, MintError, Repeat};
-use crate::domain::client_secret::MAX_ANSWER_BYTES;
-use crate::domain::upstream_id::UpstreamId;
+use crate::domain::realtime::client_secret::MAX_ANSWER_BYTES;
+use crate::domain::realtime::upstream_id::UpstreamId;
 
 /// After a 429 that does not say how long to wait.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);

@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::domain::caller_hash::HashKey;
-use crate::domain::realtime_session::Choice;
+use crate::domain::callers::caller_hash::HashKey;
+use crate::domain::realtime::session::Choice;
 use crate::upstream::entra::Bearer;
 use crate::upstream::refresher::{Refresher, Source};
 use crate::upstream::slot::Slot;

@@ -1,0 +1,489 @@
+//! Who issues the tokens: an address (`OpenID` Connect Discovery 1.0 §4), and what Entra ID makes
+//! of it.
+//!
+//! | setting | `iss` of its tokens |
+//! |---|---|
+//! | any provider's issuer, one tenant's at Entra or External ID too | the same text |
+//! | `https://login.microsoftonline.com/{tenant}` | `https://sts.windows.net/{tid}/` (Entra, version 1) |
+//! | `https://login.microsoftonline.com/organizations/v2.0` | `https://login.microsoftonline.com/{tid}/v2.0` for each tenant |
+//!
+//! Source: <https://learn.microsoft.com/entra/identity-platform/access-tokens>
+
+use std::borrow::Cow;
+
+use url::Url;
+use uuid::Uuid;
+
+use crate::domain::requests::fields::Rule;
+use crate::domain::settings::network_host::is_loopback;
+
+/// Entra's hosts, public and sovereign, each with what its version 1 tokens begin with.
+const ENTRA: [(&str, &str); 3] = [
+    ("login.microsoftonline.com", "https://sts.windows.net/"),
+    ("login.microsoftonline.us", "https://sts.windows.net/"),
+    (
+        "login.partner.microsoftonline.cn",
+        "https://sts.chinacloudapi.cn/",
+    ),
+];
+/// The only version of Entra's endpoints that an issuer of version 2 names.
+const VERSION_2: &str = "v2.0";
+/// Stand in Entra's addresses for the tenant, and mean any of a kind.
+const ANY_TENANT: [&str; 3] = ["common", "organizations", "consumers"];
+/// What Entra's discovery document has in the place of the tenant where any may sign in.
+const PLACEHOLDER: &str = "{tenantid}";
+
+/// The one issuer that an operator accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    configured: String,
+    accepted: Accepted,
+    /// Where the discovery document is, if not below the issuer.
+    discovery: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Accepted {
+    Exactly(String),
+    /// What stands before and after the tenant.
+    PerTenant(String, &'static str),
+}
+
+impl Issuer {
+    /// Reads the address, in its normal form since it is compared as text.
+    ///
+    /// # Errors
+    /// The rule, when it is not `https://…` (`http://…` on a loopback address), holds user, query
+    /// or fragment, or can be in no token.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        if text.contains("/.well-known/") {
+            return Err("is the address of a document; write what stands before /.well-known/ (the document's own address belongs in \
+                        ROOMKEY_OIDC_DISCOVERY_URL)"
+                .into());
+        }
+        let rule = || {
+            Rule::from(
+                "must be an address like https://id.example.com/path, or http:// on a loopback address",
+            )
+        };
+        let url = Url::parse(text)
+            .ok()
+            .filter(|url| is_fetchable(url) && url.query().is_none())
+            .ok_or_else(rule)?;
+        // `https://id.example` and `https://id.example/` are one address and two issuers: the text
+        // as it stands counts.
+        let normal = url.as_str();
+        if normal != text && normal.strip_suffix('/') != Some(text) {
+            return Err(rule());
+        }
+        Ok(Self {
+            configured: text.to_owned(),
+            accepted: accepted(&url, text)?,
+            discovery: None,
+        })
+    }
+
+    /// The same issuer, whose discovery document is at this address, as with Azure AD B2C, which
+    /// has the policy in the query.
+    ///
+    /// # Errors
+    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a
+    /// fragment.
+    pub fn with_discovery_at(self, address: &str) -> Result<Self, Rule> {
+        Ok(Self {
+            discovery: Some(Self::discovery_address(address)?),
+            ..self
+        })
+    }
+
+    /// Reads the address of a discovery document, whoever the issuer is.
+    ///
+    /// # Errors
+    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a
+    /// fragment.
+    pub fn discovery_address(text: &str) -> Result<String, Rule> {
+        let url = Url::parse(text).ok().filter(is_fetchable);
+        url.map(String::from).ok_or_else(|| {
+            "must be an address like https://id.example.com/.well-known/openid-configuration, or http:// on a loopback address".into()
+        })
+    }
+
+    /// Whether tokens of several tenants come from here, so that the operator must list them.
+    #[must_use]
+    pub fn has_many_tenants(&self) -> bool {
+        matches!(self.accepted, Accepted::PerTenant(..))
+    }
+
+    /// Where the discovery document lies.
+    #[must_use]
+    pub fn discovery_url(&self) -> String {
+        let below = || {
+            format!(
+                "{}/.well-known/openid-configuration",
+                self.configured.trim_end_matches('/')
+            )
+        };
+        self.discovery.clone().unwrap_or_else(below)
+    }
+
+    /// What `issuer` in the discovery document must be.
+    #[must_use]
+    pub fn published(&self) -> Cow<'_, str> {
+        match &self.accepted {
+            Accepted::Exactly(issuer) => issuer.into(),
+            Accepted::PerTenant(before, after) => format!("{before}{PLACEHOLDER}{after}").into(),
+        }
+    }
+
+    /// Whether the provider's keys may lie at this address: as safe as that of the discovery
+    /// document. Any host, since large providers have their keys on another.
+    #[must_use]
+    pub fn may_have_keys_at(&self, address: &str) -> bool {
+        let secure = self
+            .discovery
+            .as_ref()
+            .unwrap_or(&self.configured)
+            .starts_with("https:");
+        Url::parse(address)
+            .is_ok_and(|url| is_fetchable(&url) && (url.scheme() == "https" || !secure))
+    }
+
+    /// Whether a token may have this `iss`. `tenant` is one that the operator listed.
+    pub(super) fn accepts(&self, issuer: &str, tenant: Option<&str>) -> bool {
+        match (&self.accepted, tenant) {
+            (Accepted::Exactly(accepted), _) => issuer == accepted,
+            (Accepted::PerTenant(before, after), Some(tenant)) => {
+                issuer
+                    .strip_prefix(before.as_str())
+                    .and_then(|rest| rest.strip_suffix(after))
+                    == Some(tenant)
+            }
+            (Accepted::PerTenant(..), None) => false,
+        }
+    }
+
+    /// Whether a key that belongs to `key_issuer` may sign for this `iss`: Entra's sets for many
+    /// tenants also hold keys of single ones. Source:
+    /// <https://learn.microsoft.com/entra/identity-platform/access-tokens>, "validate the signing
+    /// key issuer".
+    pub(super) fn key_may_sign_for(
+        &self,
+        issuer: &str,
+        tenant: Option<&str>,
+        key_issuer: Option<&str>,
+    ) -> bool {
+        match (key_issuer, tenant) {
+            (Some(key_issuer), Some(tenant)) if self.has_many_tenants() => {
+                key_issuer.replace(PLACEHOLDER, tenant) == issuer
+            }
+            _ => true,
+        }
+    }
+}
+
+fn is_fetchable(url: &Url) -> bool {
+    let Some(host) = url.host() else { return false };
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    plain && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&host)))
+}
+
+/// Returns what `iss` may be.
+///
+/// # Errors
+/// The rule, where the address is one of Entra's and no token of Entra's can follow from it.
+fn accepted(url: &Url, text: &str) -> Result<Accepted, Rule> {
+    let exactly = || Accepted::Exactly(text.to_owned());
+    let of_version_1 = ENTRA.into_iter().find_map(|(_, version_1)| {
+        text.strip_prefix(version_1)
+            .map(|tenant| (version_1, tenant))
+    });
+    if let Some((version_1, tenant)) = of_version_1
+        && !tenant.strip_suffix('/').is_some_and(is_tenant_id)
+    {
+        return Err(format!(
+            "must hold the tenant's id in lower case and a slash at its end; write it like \
+             {version_1}11111111-2222-3333-4444-555555555555/"
+        )
+        .into());
+    }
+    let Some((host, version_1)) = ENTRA
+        .into_iter()
+        .find(|(host, _)| url.host_str() == Some(host))
+    else {
+        return Ok(exactly());
+    };
+    let path = url.path().strip_prefix('/').unwrap_or(url.path());
+    let (tenant, rest) = path
+        .split_once('/')
+        .map_or((path, None), |(tenant, rest)| (tenant, Some(rest)));
+    let is_any_tenant = ANY_TENANT.contains(&tenant);
+    if !is_any_tenant && !is_tenant_id(tenant) {
+        return Err(format!(
+            "must hold the tenant's id in lower case (or organizations, common or consumers) behind the host; write it like \
+             https://{host}/11111111-2222-3333-4444-555555555555/{VERSION_2}"
+        )
+        .into());
+    }
+    match rest {
+        Some(VERSION_2) if is_any_tenant => Ok(Accepted::PerTenant(format!("https://{host}/"), "/v2.0")),
+        Some(VERSION_2) => Ok(exactly()),
+        None | Some("") if is_any_tenant => Ok(Accepted::PerTenant(version_1.to_owned(), "/")),
+        None | Some("") => Ok(Accepted::Exactly(format!("{version_1}{tenant}/"))),
+        Some(_) => Err(format!(
+            "must end with /{VERSION_2} without a slash at its end, or with the tenant for tokens of version 1; write it like \
+             https://{host}/11111111-2222-3333-4444-555555555555/{VERSION_2}"
+        )
+        .into()),
+    }
+}
+
+/// Whether this is a tenant's id as Entra writes it into tokens, which are compared as text.
+fn is_tenant_id(text: &str) -> bool {
+    Uuid::try_parse(text).is_ok_and(|id| id.hyphenated().to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+
+    #[test]
+    fn addresses_that_cannot_be_an_issuer_are_refused() {
+        for text in [
+            "",
+            "id.example.com",
+            "http://id.example.com",
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "ftp://127.0.0.1",
+            "https://",
+            "https://u@id.example.com",
+            "https://u:p@id.example.com",
+            "https://id.example.com?x=1",
+            "https://id.example.com/#x",
+            "HTTPS://id.example.com",
+            "https://ID.example.com",
+            "https://id.example.com:443",
+            "https://id.example.com/a/../b",
+            "https://id.example.com/a b",
+        ] {
+            assert!(Issuer::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_no_token_can_have_is_refused_with_a_hint() {
+        let upper = TENANT.replace("1111", "AAAA");
+        for (text, hint) in [
+            (
+                "https://id.example.com/realms/x/.well-known/openid-configuration",
+                "before /.well-known/",
+            ),
+            (
+                "https://id.example.com/.well-known/openid-configuration?p=B2C_1_x",
+                "ROOMKEY_OIDC_DISCOVERY_URL",
+            ),
+            (
+                &format!("https://login.microsoftonline.com/{TENANT}/v2.0/"),
+                "/v2.0 without a slash at its end",
+            ),
+            (
+                &format!("https://login.microsoftonline.com/{TENANT}/V2.0"),
+                "/v2.0 without a slash at its end",
+            ),
+            (
+                &format!("https://login.microsoftonline.com/{TENANT}/oauth2/v2.0"),
+                "/v2.0 without a slash at its end",
+            ),
+            (
+                &format!("https://login.microsoftonline.us/{TENANT}/v2.0/x"),
+                "/v2.0 without a slash at its end",
+            ),
+            (
+                &format!("https://login.microsoftonline.com/{TENANT}//"),
+                "/v2.0 without a slash at its end",
+            ),
+            (
+                "https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0",
+                "the tenant's id in lower case",
+            ),
+            (
+                "https://login.microsoftonline.com/contoso.onmicrosoft.com",
+                "the tenant's id in lower case",
+            ),
+            (
+                "https://login.partner.microsoftonline.cn/contoso/v2.0",
+                "the tenant's id in lower case",
+            ),
+            (
+                "https://login.microsoftonline.com/Common/v2.0",
+                "the tenant's id in lower case",
+            ),
+            (
+                &format!("https://login.microsoftonline.com/{upper}/v2.0"),
+                "the tenant's id in lower case",
+            ),
+            (
+                "https://login.microsoftonline.com",
+                "the tenant's id in lower case",
+            ),
+            (
+                &format!("https://sts.windows.net/{TENANT}"),
+                "a slash at its end",
+            ),
+            (
+                &format!("https://sts.windows.net/{TENANT}/v2.0"),
+                "a slash at its end",
+            ),
+            (
+                "https://sts.chinacloudapi.cn/contoso/",
+                "a slash at its end",
+            ),
+            (
+                "https://login.microsoftonline.com/v2.0",
+                "the tenant's id in lower case",
+            ),
+        ] {
+            let rule = Issuer::parse(text).unwrap_err();
+            assert!(rule.contains(hint), "{text}: {rule}");
+        }
+    }
+
+    #[test]
+    fn each_setting_has_its_issuer() {
+        let v2 = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
+        let v1 = format!("https://sts.windows.net/{TENANT}/");
+        let external = format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0");
+        for (setting, published, many) in [
+            ("https://id.example.com", "https://id.example.com", false),
+            ("https://id.example.com/", "https://id.example.com/", false),
+            (
+                "https://id.example.com/realms/x",
+                "https://id.example.com/realms/x",
+                false,
+            ),
+            ("http://127.0.0.1:1234", "http://127.0.0.1:1234", false),
+            ("http://[::1]:1234", "http://[::1]:1234", false),
+            ("http://localhost:1234", "http://localhost:1234", false),
+            (
+                "http://id.localhost:8080",
+                "http://id.localhost:8080",
+                false,
+            ),
+            (&v2, &v2, false),
+            (&v1, &v1, false),
+            (&external, &external, false),
+            (
+                &format!("https://login.microsoftonline.com/{TENANT}"),
+                &v1,
+                false,
+            ),
+            (
+                "https://login.microsoftonline.com/organizations/v2.0",
+                "https://login.microsoftonline.com/{tenantid}/v2.0",
+                true,
+            ),
+            (
+                "https://login.microsoftonline.us/common/v2.0",
+                "https://login.microsoftonline.us/{tenantid}/v2.0",
+                true,
+            ),
+            (
+                "https://login.microsoftonline.com/common",
+                "https://sts.windows.net/{tenantid}/",
+                true,
+            ),
+            (
+                "https://login.microsoftonline.com/organizations/",
+                "https://sts.windows.net/{tenantid}/",
+                true,
+            ),
+            (
+                "https://login.example.com/organizations/v2.0",
+                "https://login.example.com/organizations/v2.0",
+                false,
+            ),
+        ] {
+            let issuer = Issuer::parse(setting).unwrap_or_else(|rule| panic!("{setting}: {rule}"));
+            assert_eq!(
+                (issuer.published().as_ref(), issuer.has_many_tenants()),
+                (published, many),
+                "{setting}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_discovery_document_lies_below_the_issuer() {
+        let url = |text| Issuer::parse(text).unwrap().discovery_url();
+        assert_eq!(
+            url("https://id.example.com/a/"),
+            "https://id.example.com/a/.well-known/openid-configuration"
+        );
+        assert_eq!(
+            url("https://id.example.com"),
+            "https://id.example.com/.well-known/openid-configuration"
+        );
+    }
+
+    #[test]
+    fn the_discovery_document_may_be_elsewhere() {
+        let issuer = || Issuer::parse("https://id.example.com/a").unwrap();
+        for address in [
+            "https://other.example/x?p=B2C_1_x",
+            "http://127.0.0.1:1/x",
+            "http://localhost/x",
+        ] {
+            let moved = issuer().with_discovery_at(address).unwrap();
+            assert_eq!(
+                (moved.discovery_url().as_str(), moved.published().as_ref()),
+                (address, "https://id.example.com/a")
+            );
+            assert_eq!(
+                moved.may_have_keys_at("http://127.0.0.1:2/jwks"),
+                address.starts_with("http:"),
+                "{address}"
+            );
+            assert!(!moved.may_have_keys_at("http://192.0.2.1/jwks"));
+        }
+        for address in [
+            "",
+            "x",
+            "http://id.example.com/x",
+            "ftp://127.0.0.1",
+            "https://u@x",
+            "https://x#y",
+            "file:///etc/passwd",
+        ] {
+            assert!(issuer().with_discovery_at(address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn keys_are_never_taken_over_a_weaker_connection_than_the_issuers() {
+        let secure = Issuer::parse("https://id.example.com").unwrap();
+        let local = Issuer::parse("http://127.0.0.1:1").unwrap();
+        for (address, at_secure, at_local) in [
+            ("https://keys.example.net/jwks", true, true),
+            ("https://keys.example.net/jwks?x=1", true, true),
+            ("http://127.0.0.1:2/jwks", false, true),
+            ("http://id.example.com/jwks", false, false),
+            ("http://169.254.169.254/", false, false),
+            ("file:///etc/passwd", false, false),
+            ("https://u:p@id.example.com/", false, false),
+            ("/jwks", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(
+                (
+                    secure.may_have_keys_at(address),
+                    local.may_have_keys_at(address)
+                ),
+                (at_secure, at_local),
+                "{address}"
+            );
+        }
+    }
+}

@@ -1,0 +1,692 @@
+//! Good tokens, and every forgery of the corpus.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::callers::caller::Forbidden;
+use crate::domain::callers::key_set::KeySet;
+use crate::domain::livekit::names::RoomName;
+
+#[path = "../../../../tests/forgery.rs"]
+mod forgery;
+
+use forgery::{Forge, Terms, changed};
+
+const NOW: i64 = 1_700_000_000;
+const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
+
+/// One provider, what is accepted of it, and what it publishes.
+struct World {
+    forge: Forge,
+    terms: Terms,
+    policy: Policy,
+    keys: KeySet,
+}
+
+impl World {
+    fn new() -> Self {
+        let (forge, issuer) = (
+            Forge::new(),
+            format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
+        );
+        let policy = Policy {
+            issuer: Issuer::parse(&issuer).unwrap(),
+            tenants: vec![TENANT.into()],
+            audiences: vec!["other-audience".into(), "api://roomkey".into()],
+            rules: Rules {
+                required_scope: Some("rooms.join".into()),
+                admin_role: "Roomkey.Admin".into(),
+                identity_claim: "sub".into(),
+                rooms_claim: None,
+                roles_claim: None,
+            },
+        };
+        let keys = KeySet::parse(forge.key_set().to_string().as_bytes()).unwrap();
+        Self {
+            forge,
+            terms: Terms {
+                issuer,
+                audience: "api://roomkey".into(),
+                tenant: TENANT.into(),
+                now: NOW,
+            },
+            policy,
+            keys,
+        }
+    }
+
+    /// The whole way of a header's value.
+    fn verify(&self, token: &str) -> Result<Verified, Rejected> {
+        let value = format!("Bearer {token}");
+        let token = UnverifiedToken::parse(super::token([value.as_bytes()])?.unwrap())?;
+        let keys = self
+            .keys
+            .find(token.key_id(), token.algorithm())
+            .map_err(|_| Rejected::Key)?;
+        token.verify(keys.iter(), &self.policy, at(NOW))
+    }
+
+    fn verify_with(&self, header: Value, claims: Value) -> Result<Verified, Rejected> {
+        self.verify(&self.forge.sign(
+            &changed(&forgery::header(), header),
+            &changed(&forgery::claims(&self.terms), claims),
+        ))
+    }
+
+    fn identity(&self, claims: Value) -> String {
+        let verified = self.verify_with(json!({}), claims).unwrap();
+        verified
+            .caller
+            .authorize(None, None)
+            .unwrap()
+            .unwrap()
+            .as_str()
+            .to_owned()
+    }
+}
+
+fn at(seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap())
+}
+
+#[test]
+fn every_forgery_of_the_corpus_is_refused_for_its_own_reason() {
+    let world = World::new();
+    let forgeries = world.forge.forgeries(&world.terms);
+    assert!(forgeries.len() >= 100, "{}", forgeries.len());
+    for forgery in &forgeries {
+        println!("{:<55} {}", forgery.name, forgery.reason);
+        let refused = world.verify(&forgery.token).map_err(Rejected::as_str);
+        assert_eq!(refused.err(), Some(forgery.reason), "{}", forgery.name);
+    }
+    assert!(
+        world.verify(&world.forge.good(&world.terms)).is_ok(),
+        "what is broken by one thing is good without it"
+    );
+}
+
+#[test]
+fn each_changed_byte_of_a_good_token_is_noticed() {
+    let world = World::new();
+    let good = world.forge.good(&world.terms);
+    for at in 0..good.len() {
+        let mut token = good.clone().into_bytes();
+        token[at] = if token[at] == b'x' { b'y' } else { b'x' };
+        assert!(
+            world.verify(&String::from_utf8(token).unwrap()).is_err(),
+            "byte {at}"
+        );
+    }
+}
+
+#[test]
+fn what_may_differ_among_good_tokens_is_accepted() {
+    let world = World::new();
+    for typ in [json!(null), json!("JWT")] {
+        assert!(
+            world.verify_with(json!({ "typ": typ }), json!({})).is_ok(),
+            "{typ}"
+        );
+    }
+    for typ in [
+        "JWT",
+        "jwt",
+        "at+jwt",
+        "AT+JWT",
+        "application/at+jwt",
+        "Application/JWT",
+    ] {
+        assert!(
+            world.verify_with(json!({ "typ": typ }), json!({})).is_ok(),
+            "{typ}"
+        );
+    }
+    for header in [
+        json!({ "jku": "https://evil.example" }),
+        json!({ "x5t": "abc", "cty": "x", "unknown": [1] }),
+    ] {
+        assert!(
+            world.verify_with(header.clone(), json!({})).is_ok(),
+            "{header}"
+        );
+    }
+    for claims in [
+        json!({ "nbf": null, "iat": null, "jti": null }),
+        json!({ "exp": NOW - 60 }),
+        json!({ "exp": 1_700_000_000.5 }),
+        json!({ "exp": 253_402_300_799_u64 }),
+        json!({ "exp": 253_402_300_799.5 }),
+        json!({ "exp": 1.7e9 + 600.0 }),
+        json!({ "nbf": -62_135_596_800_i64, "iat": -1.5 }),
+        json!({ "email_verified": -1, "address": { "a": [1e300, null] }, "groups": [null, 5, {}] }),
+        json!({ "aud": [null, "api://roomkey"], "scope": ["rooms.join", null] }),
+        json!({ "nbf": NOW + 60, "iat": NOW + 60 }),
+        json!({ "nbf": 0, "iat": 0.0 }),
+        json!({ "aud": ["x", "api://roomkey"] }),
+        json!({ "aud": "other-audience" }),
+        json!({ "sub": "a".repeat(255) }),
+        json!({ "scope": null, "scp": "a rooms.join" }),
+        json!({ "scope": null, "scp": ["a", "rooms.join"] }),
+        json!({ "scope": null, "roles": ["rooms.join"] }),
+    ] {
+        let verified = world
+            .verify_with(json!({}), claims.clone())
+            .unwrap_or_else(|rejected| panic!("{claims} {rejected:?}"));
+        assert!(verified.caller.authorize(None, None).is_ok(), "{claims}");
+    }
+}
+
+#[test]
+fn a_claim_that_nobody_needs_spoils_no_token() {
+    let world = World::new();
+    let claims = forgery::claims(&world.terms).to_string();
+    for odd in [
+        r#"{"a":1,"a":2}"#,
+        r#""\ud83d""#,
+        "1e999",
+        "-1e400",
+        r#"[{"x":"\udc00"}]"#,
+        &format!("{}{}", "[".repeat(300), "]".repeat(300)),
+    ] {
+        let payload = claims.replacen('{', &format!(r#"{{"odd":{odd},"#), 1);
+        let verified = world.verify(
+            &world
+                .forge
+                .sign_text(&forgery::header().to_string(), &payload),
+        );
+        assert!(verified.is_ok(), "{odd:.20} {verified:?}");
+        let header = forgery::header()
+            .to_string()
+            .replacen('{', &format!(r#"{{"odd":{odd},"#), 1);
+        assert!(
+            world
+                .verify(&world.forge.sign_text(&header, &claims))
+                .is_ok(),
+            "{odd:.20} in the header"
+        );
+        // The same in a claim that is needed.
+        for needed in ["exp", "iss", "aud", "sub", "tid", "nbf"] {
+            let mut without = forgery::claims(&world.terms);
+            without.as_object_mut().unwrap().remove(needed);
+            let payload = without
+                .to_string()
+                .replacen('{', &format!(r#"{{"{needed}":{odd},"#), 1);
+            assert!(
+                world
+                    .verify(
+                        &world
+                            .forge
+                            .sign_text(&forgery::header().to_string(), &payload)
+                    )
+                    .is_err(),
+                "{needed} {odd:.20}"
+            );
+        }
+    }
+}
+
+#[test]
+fn roles_may_be_in_one_more_claim_by_name_or_path() {
+    let mut world = World::new();
+    for (path, claims, has_role) in [
+        (
+            "realm_access.roles",
+            json!({ "realm_access": { "roles": ["a", "rooms.join"] } }),
+            true,
+        ),
+        (
+            "realm_access.roles",
+            json!({ "realm_access": { "roles": "rooms.join" } }),
+            true,
+        ),
+        (
+            "realm_access.roles",
+            json!({ "realm_access.roles": ["rooms.join"] }),
+            true,
+        ),
+        (
+            "realm_access.roles",
+            json!({ "realm_access.roles": ["x"], "realm_access": { "roles": ["rooms.join"] } }),
+            false,
+        ),
+        (
+            "resource_access.my.client.roles",
+            json!({ "resource_access": { "my.client": { "roles": ["rooms.join"] } } }),
+            true,
+        ),
+        (
+            "resource_access.my.client.roles",
+            json!({ "resource_access": { "my": { "client": { "roles": ["rooms.join"] } } } }),
+            true,
+        ),
+        (
+            "https://example.com/roles",
+            json!({ "https://example.com/roles": ["rooms.join"] }),
+            true,
+        ),
+        (
+            "https://example.com/roles",
+            json!({ "https://example": { "com/roles": ["rooms.join"] } }),
+            true,
+        ),
+        (
+            "permissions",
+            json!({ "permissions": ["rooms.join", null] }),
+            true,
+        ),
+        (
+            "permissions",
+            json!({ "permissions": ["rooms.join", 5] }),
+            false,
+        ),
+        (
+            "permissions",
+            json!({ "permissions": "a rooms.join" }),
+            false,
+        ),
+        (
+            "permissions",
+            json!({ "permissions": { "rooms.join": true } }),
+            false,
+        ),
+        ("permissions", json!({ "other": ["rooms.join"] }), false),
+        (
+            "realm_access.roles",
+            json!({ "realm_access": ["roles"] }),
+            false,
+        ),
+        (
+            "realm_access.roles",
+            json!({ "realm_access": { "roles": null } }),
+            false,
+        ),
+        ("realm_access.roles", json!({ "realm_access": null }), false),
+        (
+            "a..b",
+            json!({ "a": { "": { "b": ["rooms.join"] } } }),
+            true,
+        ),
+        (".", json!({ "": { "": ["rooms.join"] } }), true),
+        (
+            "permissions",
+            json!({ "permissions": [], "roles": ["rooms.join"] }),
+            true,
+        ),
+        (
+            "permissions",
+            json!({ "permissions": [], "scp": ["rooms.join"] }),
+            true,
+        ),
+    ] {
+        world.policy.rules.roles_claim = Some(path.into());
+        let mut all = json!({ "scope": null });
+        all.as_object_mut()
+            .unwrap()
+            .extend(claims.as_object().unwrap().clone());
+        let caller = world.verify_with(json!({}), all).unwrap().caller;
+        assert_eq!(
+            caller.authorize(None, None).is_ok(),
+            has_role,
+            "{path} {claims}"
+        );
+    }
+    world.policy.rules.roles_claim = Some("realm_access.roles".into());
+    let admin = json!({ "realm_access": { "roles": ["Roomkey.Admin"] } });
+    assert!(
+        world
+            .verify_with(json!({}), admin.clone())
+            .unwrap()
+            .caller
+            .is_admin()
+    );
+    world.policy.rules.roles_claim = None;
+    assert!(
+        !world
+            .verify_with(json!({}), admin)
+            .unwrap()
+            .caller
+            .is_admin()
+    );
+}
+
+#[test]
+fn a_token_without_a_key_id_is_held_against_every_key() {
+    let world = World::new();
+    assert!(world.verify_with(json!({ "kid": null }), json!({})).is_ok());
+    let mallory = changed(&forgery::header(), json!({ "kid": null }));
+    let forged = Forge::new().sign(&mallory, &forgery::claims(&world.terms));
+    assert_eq!(world.verify(&forged).err(), Some(Rejected::Signature));
+}
+
+#[test]
+fn a_token_of_azures_front_ends_is_told_by_its_issuer() {
+    let of = |issuer: Value| {
+        is_of_azure_front_end(
+            &World::new()
+                .forge
+                .sign(&forgery::header(), &json!({ "iss": issuer })),
+        )
+    };
+    for issuer in [
+        "https://calm-sea-1.2.azurestaticapps.net/.auth",
+        "https://x/.auth/",
+        "https://0a1b.scm.azurewebsites.net",
+    ] {
+        assert!(of(json!(issuer)), "{issuer}");
+    }
+    for issuer in [
+        json!("https://id.example.com"),
+        json!("https://x/.auth/x"),
+        json!("/.authx"),
+        json!(null),
+        json!(5),
+        json!(""),
+    ] {
+        assert!(!of(issuer.clone()), "{issuer}");
+    }
+    for token in ["", ".", "a.b.c", "a..c", &"a.".repeat(9_000)] {
+        assert!(!is_of_azure_front_end(token), "{token:.20}");
+    }
+}
+
+#[test]
+fn a_token_without_the_scope_is_known_but_may_do_nothing() {
+    let world = World::new();
+    for scope in [
+        json!(null),
+        json!("openid"),
+        json!(""),
+        json!("rooms.join.all"),
+        json!("Rooms.Join"),
+        json!(5),
+        json!(["rooms.join", 5]),
+    ] {
+        let caller = world
+            .verify_with(json!({}), json!({ "scope": scope }))
+            .unwrap()
+            .caller;
+        assert_eq!(
+            caller.authorize(None, None),
+            Err(Forbidden::Scope),
+            "{scope}"
+        );
+    }
+    let admin = |roles| {
+        world
+            .verify_with(json!({}), json!({ "roles": roles }))
+            .unwrap()
+            .caller
+            .is_admin()
+    };
+    assert!(admin(json!(["Roomkey.Admin"])));
+    assert!(
+        !admin(json!(["x"]))
+            && !admin(json!("x Roomkey.Admin"))
+            && !admin(json!({ "Roomkey.Admin": 1 }))
+            && !admin(json!(null))
+    );
+}
+
+#[test]
+fn a_token_is_good_until_its_end_and_the_leeway() {
+    let world = World::new();
+    let verified = world
+        .verify_with(json!({}), json!({ "exp": NOW + 5 }))
+        .unwrap();
+    assert_eq!(verified.good_until, at(NOW + 65));
+    let token = world.forge.good(&world.terms);
+    let token = UnverifiedToken::parse(&token).unwrap();
+    let keys = world.keys.find(token.key_id(), token.algorithm()).unwrap();
+    let until = token
+        .verify(keys.iter(), &world.policy, at(NOW))
+        .unwrap()
+        .good_until;
+    assert!(token.verify(keys.iter(), &world.policy, until).is_ok());
+    assert_eq!(
+        token.verify(keys.iter(), &world.policy, until + Duration::from_millis(1)),
+        Err(Rejected::Expired)
+    );
+}
+
+#[test]
+fn a_key_serves_only_its_own_algorithm_whoever_hands_it_over() {
+    let world = World::new();
+    let token = world.forge.good(&world.terms);
+    let token = UnverifiedToken::parse(&token).unwrap();
+    let other = world.keys.find(token.key_id(), Algorithm::Rs512).unwrap();
+    assert_eq!(
+        token.verify(other.iter(), &world.policy, at(NOW)),
+        Err(Rejected::Key)
+    );
+    assert_eq!(token.verify([], &world.policy, at(NOW)), Err(Rejected::Key));
+}
+
+#[test]
+fn a_key_id_that_is_none_is_refused_before_any_key_is_looked_for() {
+    let world = World::new();
+    for key_id in [
+        json!(""),
+        json!(1),
+        json!(["k1"]),
+        json!("k1\n"),
+        json!("k 1"),
+        json!("k\u{e9}"),
+        json!("k".repeat(257)),
+    ] {
+        let token = world.forge.sign(
+            &changed(&forgery::header(), json!({ "kid": key_id })),
+            &json!({}),
+        );
+        assert_eq!(
+            UnverifiedToken::parse(&token).err(),
+            Some(Rejected::Key),
+            "{key_id}"
+        );
+    }
+}
+
+#[test]
+fn the_identity_follows_the_claim_only_while_there_is_one_tenant() {
+    let mut world = World::new();
+    assert_eq!(world.identity(json!({})), "alice");
+    for reserved in ["guest-1", "agent-1", "EG_1", "sip_1"] {
+        assert!(
+            world.identity(json!({ "sub": reserved })).starts_with("u-"),
+            "{reserved}"
+        );
+    }
+    world.policy.rules.identity_claim = "oid".into();
+    assert_eq!(world.identity(json!({ "oid": "object-1" })), "object-1");
+    let hashed = world.identity(json!({ "oid": null }));
+    assert_eq!((hashed.len(), &hashed[..2]), (28, "u-"));
+    assert_eq!(world.identity(json!({ "oid": 5 })), hashed);
+    world
+        .policy
+        .tenants
+        .push("22222222-2222-3333-4444-555555555555".into());
+    assert_eq!(world.identity(json!({ "oid": "object-1" })), hashed);
+}
+
+#[test]
+fn rooms_come_from_their_claim_alone() {
+    let mut world = World::new();
+    world.policy.rules.rooms_claim = Some("rooms".into());
+    let room = RoomName::parse("team-1").unwrap();
+    for (rooms, admitted) in [
+        (json!(null), false),
+        (json!([]), false),
+        (json!(""), false),
+        (json!("team-1 team-2"), false),
+        (json!(["team-2"]), false),
+        (json!(["team-1", 5]), false),
+        (json!({ "team-1": true }), false),
+        (json!(true), false),
+        (json!("team-1"), true),
+        (json!(["x", "team-*"]), true),
+    ] {
+        let caller = world
+            .verify_with(json!({}), json!({ "rooms": rooms }))
+            .unwrap()
+            .caller;
+        assert_eq!(
+            caller.authorize(None, Some(&room)).is_ok(),
+            admitted,
+            "{rooms}"
+        );
+    }
+}
+
+#[test]
+fn a_tenant_vouches_only_for_its_own() {
+    let mut world = World::new();
+    let second = "22222222-2222-3333-4444-555555555555";
+    world.policy.tenants.push(second.into());
+    world.policy.issuer =
+        Issuer::parse("https://login.microsoftonline.com/organizations/v2.0").unwrap();
+    let iss = |tenant| format!("https://login.microsoftonline.com/{tenant}/v2.0");
+    let third = "33333333-2222-3333-4444-555555555555";
+    for (tid, iss, expected) in [
+        (TENANT, iss(TENANT), None),
+        (second, iss(second), None),
+        (TENANT, iss(second), Some(Rejected::Issuer)),
+        (second, iss(TENANT), Some(Rejected::Issuer)),
+        (third, iss(third), Some(Rejected::Tenant)),
+        (third, iss(TENANT), Some(Rejected::Tenant)),
+        (
+            TENANT,
+            format!("https://sts.windows.net/{TENANT}/"),
+            Some(Rejected::Issuer),
+        ),
+        (TENANT, iss("{tenantid}"), Some(Rejected::Issuer)),
+        (TENANT, iss("organizations"), Some(Rejected::Issuer)),
+        (TENANT, format!("{}/", iss(TENANT)), Some(Rejected::Issuer)),
+    ] {
+        assert_eq!(
+            world
+                .verify_with(json!({}), json!({ "tid": tid, "iss": iss }))
+                .err(),
+            expected,
+            "{tid} {iss}"
+        );
+    }
+    world.policy.issuer = Issuer::parse("https://login.microsoftonline.com/common").unwrap();
+    assert_eq!(
+        world.verify_with(json!({}), json!({})).err(),
+        Some(Rejected::Issuer)
+    );
+    let version_1 = format!("https://sts.windows.net/{second}/");
+    assert!(
+        world
+            .verify_with(json!({}), json!({ "tid": second, "iss": version_1 }))
+            .is_ok()
+    );
+    world.policy.tenants.clear();
+    assert_eq!(
+        world
+            .verify_with(json!({}), json!({ "tid": second, "iss": version_1 }))
+            .err(),
+        Some(Rejected::Issuer)
+    );
+}
+
+#[test]
+fn a_key_of_one_tenant_signs_for_no_other() {
+    let mut world = World::new();
+    let iss = |tenant| format!("https://login.microsoftonline.com/{tenant}/v2.0");
+    let other = "22222222-2222-3333-4444-555555555555";
+    for (setting, key_issuer, accepted) in [
+        ("organizations", json!(iss(other)), false),
+        ("organizations", json!(iss("organizations")), false),
+        ("organizations", json!(iss(TENANT)), true),
+        ("organizations", json!(iss("{tenantid}")), true),
+        ("organizations", json!(null), true),
+        // Elsewhere the member means nothing.
+        (TENANT, json!("x"), true),
+    ] {
+        let mut keys = world.forge.key_set();
+        keys["keys"][0]["issuer"] = key_issuer.clone();
+        world.keys = KeySet::parse(keys.to_string().as_bytes()).unwrap();
+        world.policy.issuer = Issuer::parse(&iss(setting)).unwrap();
+        let refused = world.verify_with(json!({}), json!({})).err();
+        assert_eq!(
+            refused,
+            (!accepted).then_some(Rejected::Issuer),
+            "{setting} {key_issuer}"
+        );
+    }
+}
+
+#[test]
+fn a_header_that_does_not_hold_one_bearer_token_is_refused() {
+    let long = format!("Bearer {}", "a".repeat(MAX_BYTES + 1));
+    assert!(
+        token([&long.as_bytes()[..long.len() - 1]]).is_ok_and(|token| token.is_some()),
+        "16 KiB without the scheme"
+    );
+    for value in [
+        "",
+        " ",
+        "Bearer",
+        "Bearer ",
+        "Bearer  ",
+        "Basic YTpi",
+        "Bearera.b.c",
+        "Bearer\ta.b.c",
+        "bearer a,b",
+        "Bearer a b",
+        " Bearer a",
+        "a.b.c",
+    ] {
+        assert_eq!(
+            token([value.as_bytes()]),
+            Err(Rejected::Credentials),
+            "{value:?}"
+        );
+    }
+    assert_eq!(token([&b"Bearer \xff"[..]]), Err(Rejected::Credentials));
+    assert_eq!(
+        token([&b"Bearer a"[..], b"Bearer a"]),
+        Err(Rejected::Credentials)
+    );
+    assert_eq!(token([long.as_bytes()]), Err(Rejected::TooLong));
+    assert_eq!(token([]), Ok(None));
+    for value in ["Bearer a.b-_~+/=", "bearer a", "BEARER   a"] {
+        assert!(
+            token([value.as_bytes()])
+                .unwrap()
+                .is_some_and(|token| token.starts_with('a')),
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn each_reason_has_a_word_of_its_own() {
+    let words: std::collections::BTreeSet<_> = Rejected::ALL.map(Rejected::as_str).into();
+    assert_eq!(words.len(), Rejected::ALL.len());
+    assert!(
+        words
+            .iter()
+            .all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..256)) {
+        if let Ok(Some(token)) = token([&value[..]]) {
+            prop_assert!(token.is_ascii() && !token.is_empty());
+            drop(UnverifiedToken::parse(token));
+        }
+    }
+
+    #[test]
+    fn any_header_is_survived(header in "\\{(\"(alg|typ|kid|crit|b64|x)\":(\"(RS256|JWT|\\PC{0,9})\"|[0-9]{1,3}|\\[\\]|null),?){0,5}\\}") {
+        if let Ok(header) = header::read(header.as_bytes()) {
+            prop_assert!(header.key_id.is_none_or(|id| !id.is_empty()));
+        }
+    }
+}

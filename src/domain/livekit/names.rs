@@ -1,0 +1,241 @@
+//! Names that callers choose. Each type's parser is its only constructor, so a value that exists is
+//! valid.
+//!
+//! LiveKit itself takes any UTF-8 of up to 256 bytes; ours are narrower because rooms and
+//! identities reach logs, and because the server's moderation topics join both with `_`.
+
+use data_encoding::BASE32_NOPAD;
+use regex::{Regex, RegexBuilder};
+
+pub use super::participant_name::ParticipantName;
+use crate::domain::requests::fields::Rule;
+
+/// Longest room name and identity in bytes.
+const MAX_NAME_BYTES: usize = 128;
+/// Bytes of the digest in a derived identity: 128 bits, so that nobody finds a second subject for
+/// one.
+const DERIVED_BYTES: usize = 16;
+/// RFC 4648 base32 in lower case: 32 characters, so that five random bits choose one without bias.
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// Random bytes for a random name; each yields one of its 12 characters (5 bits, 60 in all).
+pub type NameSeed = [u8; 12];
+
+/// A room: 1 to 128 bytes of `[a-zA-Z0-9_-]`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct RoomName(String);
+
+impl RoomName {
+    /// Reads a room name.
+    ///
+    /// # Errors
+    /// The rule, when the whole text does not follow it.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        name(text).map(Self)
+    }
+
+    /// A room that nobody can guess: `room-` and 12 random characters.
+    #[must_use]
+    pub fn random(seed: NameSeed) -> Self {
+        Self(random_name("room-", seed))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who takes part: 1 to 128 bytes of `[a-zA-Z0-9_-]`. A second join with the same identity evicts
+/// the first.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct ParticipantIdentity(String);
+
+impl ParticipantIdentity {
+    /// Reads an identity.
+    ///
+    /// # Errors
+    /// The rule, when the whole text does not follow it.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        name(text).map(Self)
+    }
+
+    /// The identity of a caller who sent none: `guest-` and 12 random characters.
+    #[must_use]
+    pub fn guest(seed: NameSeed) -> Self {
+        Self(random_name("guest-", seed))
+    }
+
+    /// The identity of a signed-in caller whose subject is not a name: `u-` and 26 characters for
+    /// the first 16 bytes of a digest.
+    pub(in crate::domain) fn derived(digest: &[u8]) -> Self {
+        let text = BASE32_NOPAD.encode(digest.get(..DERIVED_BYTES).unwrap_or(digest));
+        Self(format!("u-{}", text.to_ascii_lowercase()))
+    }
+
+    /// The identity itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The operator's own pattern for room names, matched against the whole name.
+#[derive(Debug, Clone)]
+pub struct RoomPattern(Regex);
+
+impl RoomPattern {
+    /// Compiled size in bytes that a pattern may reach; a hundred times what a name rule needs.
+    const MAX_COMPILED_BYTES: usize = 1 << 20;
+
+    /// Compiles the pattern on its own and then anchored: `)|(` becomes valid only once wrapped,
+    /// and a `(?x)` comment could swallow the wrap.
+    ///
+    /// # Errors
+    /// The rule, when either does not compile. The compiler's words are dropped: they quote the
+    /// pattern.
+    pub fn parse(pattern: &str) -> Result<Self, Rule> {
+        let compile = |pattern: &str| {
+            RegexBuilder::new(pattern)
+                .size_limit(Self::MAX_COMPILED_BYTES)
+                .build()
+                .map_err(|_| Rule::from("must be a regular expression (syntax of the Rust crate regex), without a comment at its end"))
+        };
+        compile(pattern)?;
+        compile(&format!(r"\A(?:{pattern})\z")).map(Self)
+    }
+
+    /// Whether the whole name matches.
+    #[must_use]
+    pub fn admits(&self, room_name: &RoomName) -> bool {
+        self.0.is_match(&room_name.0)
+    }
+}
+
+/// The one rule of room names and identities, over the whole text.
+fn name(text: &str) -> Result<String, Rule> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 letters, digits, '-' or '_'".into())
+    }
+}
+
+fn random_name(prefix: &str, seed: NameSeed) -> String {
+    let characters = seed
+        .iter()
+        .filter_map(|byte| BASE32.get(usize::from(byte % 32)))
+        .map(|byte| char::from(*byte));
+    prefix.chars().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_that_break_the_rule_are_refused() {
+        let long = "a".repeat(129);
+        for text in [
+            "",
+            " ",
+            "a b",
+            " a",
+            "a ",
+            "a\n",
+            "\na",
+            "a\r\n",
+            "a\0",
+            "../",
+            "..",
+            "%2e%2e",
+            "a/b",
+            "a.b",
+            "ä",
+            "а",
+            "a\u{200d}",
+            "１",
+            "a\u{301}",
+            long.as_str(),
+        ] {
+            assert!(RoomName::parse(text).is_err(), "{text:?}");
+            assert!(ParticipantIdentity::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_within_the_rule_are_kept_as_they_are() {
+        let long = "a".repeat(128);
+        for text in ["a", "-", "_", "0", "standup-42", "A_b-9", long.as_str()] {
+            assert_eq!(RoomName::parse(text).unwrap().as_str(), text);
+            assert_eq!(ParticipantIdentity::parse(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_only_compiles_once_wrapped_is_refused() {
+        for pattern in [
+            ")|(",
+            "(",
+            "a)",
+            "(?x)a #c",
+            "*",
+            "[",
+            r"(?P<n>a)(?P<n>b)",
+            "(a{1000}){1000}",
+        ] {
+            assert!(RoomPattern::parse(pattern).is_err(), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_must_match_the_whole_name() {
+        let admits = |pattern: &str, room: &str| {
+            RoomPattern::parse(pattern)
+                .unwrap()
+                .admits(&RoomName::parse(room).unwrap())
+        };
+        assert!(admits("a|ab", "ab"));
+        assert!(admits("team-[0-9]+", "team-7"));
+        assert!(!admits("team-[0-9]+", "team-7x"));
+        assert!(!admits("team-[0-9]+", "xteam-7"));
+        assert!(!admits("a|b", "ab"));
+        assert!(!admits("(?m)^a$", "ab"));
+        assert!(admits("(?i)team-.*", "TEAM-7"));
+        assert!(admits(r"\w+", "team_7"));
+    }
+
+    #[test]
+    fn random_names_follow_the_rule() {
+        let seed = [0, 29, 58, 87, 116, 145, 174, 203, 232, 5, 34, 63];
+        let guest = ParticipantIdentity::guest(seed);
+        assert_eq!(guest.as_str(), "guest-a52xurolifc7");
+        assert_eq!(ParticipantIdentity::parse(guest.as_str()), Ok(guest));
+        let room = RoomName::random(seed);
+        assert_eq!(room.as_str(), "room-a52xurolifc7");
+        assert_eq!(RoomName::parse(room.as_str()), Ok(room));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_either_kept_or_refused(text in any::<String>()) {
+            if let Ok(room) = RoomName::parse(&text) {
+                prop_assert_eq!(room.as_str(), text.as_str());
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)));
+            }
+        }
+
+        #[test]
+        fn every_name_within_the_rule_is_accepted(text in "[a-zA-Z0-9_-]{1,128}") {
+            let identity = ParticipantIdentity::parse(&text).unwrap();
+            let name = ParticipantName::from(&identity);
+            prop_assert_eq!(ParticipantName::parse(&text), Ok(name));
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! What other participants see of somebody: a name in any script, in which nothing is invisible or
+//! moves other text.
+//!
+//! # Source
+//! `Default_Ignorable_Code_Point` (UAX #44) is what a renderer shows nothing for. The exceptions
+//! are those in which scripts and emoji need such a character: joiners by RFC 5892, appendix A, and
+//! UTS #51; variation selectors by UTS #37 and UTS #51.
+
+use icu_properties::props::{
+    DefaultIgnorableCodePoint, Emoji, EmojiModifier, ExtendedPictographic, GeneralCategory,
+    GeneralCategoryGroup, JoiningType, UnifiedIdeograph,
+};
+use icu_properties::{CodePointMapData, CodePointSetData};
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::canonical_combining_class;
+
+use super::names::ParticipantIdentity;
+use crate::domain::requests::fields::Rule;
+
+/// Longest name in code points, after normalization.
+const MAX_CODE_POINTS: usize = 128;
+/// Longest name in bytes, after normalization. LiveKit's own limit.
+const MAX_BYTES: usize = 256;
+
+const ZERO_WIDTH_NON_JOINER: char = '\u{200c}';
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
+const MONGOLIAN_VOWEL_SEPARATOR: char = '\u{180e}';
+const COMBINING_ENCLOSING_KEYCAP: char = '\u{20e3}';
+/// A symbol that shows nothing.
+const BRAILLE_PATTERN_BLANK: char = '\u{2800}';
+/// With tag characters behind it, the flag of England, Scotland or Wales.
+const BLACK_FLAG: char = '\u{1f3f4}';
+const CANCEL_TAG: char = '\u{e007f}';
+/// The combining class of a sign that takes the vowel off a consonant (UAX #44, `Virama`).
+const VIRAMA: u8 = 9;
+
+/// What other participants see: 1 to 128 code points and at most 256 bytes in NFC (UAX #15),
+/// nothing that could split a line, colour a terminal, reorder text, or tell two names apart
+/// without showing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct ParticipantName(String);
+
+impl ParticipantName {
+    /// Normalizes and reads a display name.
+    ///
+    /// # Errors
+    /// The rule, when the text does not follow it.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        if (1..=MAX_CODE_POINTS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Ok(Self(text.to_owned())); // as most are
+        }
+        let name: String = text.nfc().collect();
+        let characters: Vec<char> = name.chars().collect();
+        if characters.is_empty() || characters.len() > MAX_CODE_POINTS || name.len() > MAX_BYTES {
+            return Err("must be 1 to 128 characters and at most 256 bytes of UTF-8".into());
+        }
+        if characters
+            .iter()
+            .any(|c| c.is_control() || splits_or_reorders(*c))
+        {
+            return Err(
+                "must not hold control characters, line separators or text direction overrides"
+                    .into(),
+            );
+        }
+        let is_free_of_invisible =
+            (0..characters.len()).all(|index| match characters.split_at(index) {
+                (before, [c, after @ ..]) => !is_invisible(*c) || is_needed(*c, before, after),
+                (_, []) => true,
+            });
+        if !is_free_of_invisible {
+            return Err(
+                "must not hold invisible characters, except where an emoji or a script needs them"
+                    .into(),
+            );
+        }
+        if !characters.iter().any(|c| is_ink(*c)) {
+            return Err(
+                "must hold a letter, a digit or a symbol, not only spaces and marks".into(),
+            );
+        }
+        Ok(Self(name))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&ParticipantIdentity> for ParticipantName {
+    /// The default name. Every identity is a valid name: shorter, and of letters, digits, `-` and
+    /// `_` only.
+    fn from(identity: &ParticipantIdentity) -> Self {
+        Self(identity.as_str().to_owned())
+    }
+}
+
+/// U+2028 and U+2029 end a line; U+202A to U+202E and U+2066 to U+2069 embed, override or isolate a
+/// direction (UAX #9).
+fn splits_or_reorders(c: char) -> bool {
+    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns whether a renderer shows nothing for the character.
+///
+/// Beside what renderers ignore: annotation and hieroglyph controls, a note without a head, and
+/// what is no character at all.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}' | '\u{1d159}' | '\u{fdd0}'..='\u{fdef}')
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+/// Whether the place of an invisible character is one where a script or an emoji needs it.
+fn is_needed(c: char, before: &[char], after: &[char]) -> bool {
+    let (last, next) = (before.last().copied(), after.first().copied());
+    match c {
+        ZERO_WIDTH_JOINER => {
+            ends_in_virama(before)
+                // Bengali and Kannada write ra, joiner, virama for a form of their own.
+                || (last.is_some_and(char::is_alphabetic) && next.is_some_and(is_virama))
+                || (ends_in_pictograph(before) && next.is_some_and(is_pictograph))
+        }
+        ZERO_WIDTH_NON_JOINER => {
+            ends_in_virama(before) || is_between_joining_letters(before, after)
+        }
+        '\u{180b}'..='\u{180d}' | '\u{180f}' => last.is_some_and(is_mongolian),
+        MONGOLIAN_VOWEL_SEPARATOR => {
+            last.is_some_and(is_mongolian) && next.is_some_and(is_mongolian)
+        }
+        '\u{fe00}'..='\u{fe0f}' => match last {
+            Some(key @ ('#' | '*' | '0'..='9')) => {
+                key.is_ascii() && next == Some(COMBINING_ENCLOSING_KEYCAP)
+            }
+            Some(last) => {
+                CodePointSetData::new::<Emoji>().contains(last) || has_standard_variations(last)
+            }
+            None => false,
+        },
+        '\u{e0100}'..='\u{e01ef}' => last.is_some_and(is_ideograph),
+        CANCEL_TAG => last.is_some_and(is_tag),
+        c if is_tag(c) => {
+            last.is_some_and(|last| last == BLACK_FLAG || is_tag(last))
+                && next.is_some_and(|next| next == CANCEL_TAG || is_tag(next))
+        }
+        _ => false,
+    }
+}
+
+/// RFC 5892, appendix A.1, and one step further: writers of Persian also put it behind letters that
+/// join to none.
+fn is_between_joining_letters(before: &[char], after: &[char]) -> bool {
+    let joining = |c: &char| CodePointMapData::<JoiningType>::new().get(*c);
+    let letter = |kind: &JoiningType| *kind != JoiningType::Transparent;
+    let last = before.iter().rev().map(joining).find(letter);
+    let next = after.iter().map(joining).find(letter);
+    matches!(
+        last,
+        Some(JoiningType::DualJoining | JoiningType::LeftJoining | JoiningType::RightJoining)
+    ) && matches!(
+        next,
+        Some(JoiningType::DualJoining | JoiningType::RightJoining)
+    )
+}
+
+fn ends_in_virama(before: &[char]) -> bool {
+    before.last().copied().is_some_and(is_virama)
+}
+
+fn is_virama(c: char) -> bool {
+    canonical_combining_class(c) == VIRAMA
+}
+
+/// A pictograph, perhaps with a skin tone, a presentation or a flag's tags behind it.
+fn ends_in_pictograph(before: &[char]) -> bool {
+    let is_suffix = |c: char| {
+        CodePointSetData::new::<EmojiModifier>().contains(c)
+            || matches!(c, '\u{fe0f}' | CANCEL_TAG)
+            || is_tag(c)
+    };
+    before
+        .iter()
+        .rev()
+        .copied()
+        .find(|c| !is_suffix(*c))
+        .is_some_and(is_pictograph)
+}
+
+fn is_pictograph(c: char) -> bool {
+    CodePointSetData::new::<ExtendedPictographic>().contains(c)
+}
+
+fn is_ideograph(c: char) -> bool {
+    CodePointSetData::new::<UnifiedIdeograph>().contains(c)
+}
+
+/// Beside emoji: ideographs, and the letters of Burmese and of 'Phags-pa that have variants
+/// (`StandardizedVariants.txt`).
+fn has_standard_variations(c: char) -> bool {
+    is_ideograph(c)
+        || matches!(c, '\u{1000}'..='\u{109f}' | '\u{a840}'..='\u{a877}' | '\u{aa60}'..='\u{aa7f}')
+}
+
+fn is_mongolian(c: char) -> bool {
+    matches!(c, '\u{1820}'..='\u{18aa}' | '\u{180b}'..='\u{180f}')
+}
+
+/// Digits and small letters as tags, of which the code of a region is made.
+fn is_tag(c: char) -> bool {
+    matches!(c, '\u{e0030}'..='\u{e0039}' | '\u{e0061}'..='\u{e007a}')
+}
+
+/// Whether anything of the character shows by itself.
+fn is_ink(c: char) -> bool {
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    let blank = [GeneralCategoryGroup::Mark, GeneralCategoryGroup::Separator]
+        .iter()
+        .any(|group| group.contains(category));
+    !blank && !is_invisible(c) && c != BRAILLE_PATTERN_BLANK
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_that_could_split_colour_or_reorder_a_line_are_refused() {
+        let emoji = "\u{1f600}".repeat(128);
+        let (characters, bytes) = ("x".repeat(129), "é".repeat(129));
+        for text in [
+            "",
+            "a\nb",
+            "a\rb",
+            "\t",
+            "\u{1b}[31mred",
+            "a\0b",
+            "\u{7f}",
+            "\u{85}",
+            "\u{9b}31m",
+            "\u{2028}",
+            "\u{2029}",
+            "\u{202e}abc",
+            "\u{202a}a\u{202c}",
+            "\u{2066}a\u{2069}",
+            emoji.as_str(),
+            characters.as_str(),
+            bytes.as_str(),
+        ] {
+            assert!(ParticipantName::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_differ_by_nothing_that_shows_are_refused() {
+        for invisible in [
+            '\u{ad}',   // soft hyphen
+            '\u{34f}',  // combining grapheme joiner
+            '\u{61c}',  // Arabic letter mark
+            '\u{115f}', // Hangul choseong filler
+            '\u{1160}', // Hangul jungseong filler
+            '\u{17b4}', // Khmer inherent vowel
+            '\u{17b5}',
+            '\u{180b}', // Mongolian free variation selector
+            '\u{180e}', // Mongolian vowel separator
+            '\u{200b}', // zero width space
+            '\u{200c}', // zero width non-joiner
+            '\u{200d}', // zero width joiner
+            '\u{200e}', // left-to-right mark
+            '\u{200f}', // right-to-left mark
+            '\u{2060}', // word joiner
+            '\u{2061}',
+            '\u{2064}',
+            '\u{2065}',
+            '\u{206a}',
+            '\u{206f}',
+            '\u{3164}', // Hangul filler
+            '\u{fe00}', // variation selectors
+            '\u{fe0e}',
+            '\u{fe0f}',
+            '\u{feff}', // zero width no-break space
+            '\u{ffa0}', // halfwidth Hangul filler
+            '\u{fff0}',
+            '\u{fff9}', // interlinear annotation
+            '\u{fffb}',
+            '\u{ffff}',
+            '\u{13430}',
+            '\u{1bca0}', // shorthand format
+            '\u{1d159}', // musical null notehead
+            '\u{1d173}',
+            '\u{e0001}', // language tag
+            '\u{e0020}', // tag space
+            '\u{e0061}', // tag a
+            '\u{e007f}', // cancel tag
+            '\u{e0100}', // variation selector-17
+            '\u{e0fff}',
+        ] {
+            for text in [
+                format!("Alice{invisible}"),
+                format!("{invisible}Alice"),
+                format!("Al{invisible}ice"),
+                invisible.to_string(),
+            ] {
+                assert!(ParticipantName::parse(&text).is_err(), "{text:?}");
+            }
+        }
+        for text in [
+            " ",
+            "\u{a0}",
+            "\u{3000}\u{2003}",
+            "\u{301}",
+            " \u{301}\u{302} ",
+            "\u{2800}",
+            "\u{2800}\u{2800} ",
+            "7\u{fe0f}",          // a digit with a presentation and no keycap
+            "👩\u{fe0f}\u{fe0f}", // the second selector shows nothing
+            "👩\u{200d}",         // joins nothing
+            "\u{200d}👩",
+            "👩\u{200d}a",
+            "a\u{200d}👩",
+            "👩\u{200d}\u{200d}👧",
+            "🏴\u{e0067}\u{e0062}", // a flag without an end
+            "🏴\u{e007f}",
+            "👩\u{e0067}\u{e0062}\u{e007f}", // tags on what is no flag
+            "🏴\u{e0067}\u{e0041}\u{e007f}", // a capital tag
+            "سلام\u{200c}",                   // a non-joiner at the end
+            "\u{200c}سلام",
+            "سلام\u{200c}\u{200c}رضا",
+            "ab\u{200c}cd",
+            "क\u{200c}ष", // no virama before it
+            "葛\u{e0100}\u{e0100}",
+            "عربي\u{200f}",
+        ] {
+            assert!(ParticipantName::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn honest_names_of_the_worlds_scripts_pass() {
+        for text in [
+            "Alice",
+            "alice_7",
+            "Jean-Luc O’Connor, Jr.",
+            "Åsa Öberg",
+            "Nguyễn Thị Hương",
+            "Şükrü İnönü",
+            "Łukasz Żółć",
+            "Ñandú Peña",
+            "Ólafur Þórðarson",
+            "Ελένη Παπαδοπούλου",
+            "Владимир Йовович",
+            "Ђорђе Њушић",
+            "Արամ Խաչատրյան",
+            "ნინო ხარატიშვილი",
+            "אֱלִיעֶזֶר בֶּן־יְהוּדָה",
+            "مُحَمَّد عبد الله",
+            "محمد\u{200c}رضا", // Persian, behind a letter that joins to none
+            "علی\u{200c}اکبر می\u{200c}خواهد", // Persian
+            "نەوزاد ئەحمەد",
+            "ܡܪܝܡ",
+            "ދިވެހި",
+            "አበበ ቢቂላ",
+            "ߒߞߏ",
+            "श्री राजेश शर्मा",
+            "क्\u{200d}ष राम",    // Hindi, a half form
+            "र\u{200d}्याक",      // Nepali, the eyelash form
+            "শ্রী র\u{200d}্যাচেল", // Bengali
+            "ਗੁਰਪ੍ਰੀਤ ਸਿੰਘ",
+            "ગુજરાતી પટેલ",
+            "ଓଡ଼ିଆ ଦାସ",
+            "முத்துவேல் கருணாநிதி",
+            "శ్రీనివాస్\u{200c}రావు",        // Telugu
+            "ರಾಜ್\u{200c}ಕುಮಾರ್",        // Kannada
+            "മോഹന്\u{200d} ലാല്\u{200d}", // Malayalam, the older encoding of final consonants
+            "ශ්\u{200d}රී ලංකා",          // Sinhala
+            "สมชาย ใจดี",
+            "ສົມພອນ",
+            "မောင်မောင်",
+            "သ\u{fe00}",
+            "សុខា ចាន់",
+            "བསྟན་འཛིན་རྒྱ་མཚོ་",
+            "ᠮᠣᠩᠭᠣᠯ ᠬᠦᠮᠦᠨ",
+            "ᠠᠶᠠᠨᠭ\u{180e}ᠠ", // Mongolian, with the separator of a final vowel
+            "王小明",
+            "葛\u{e0100}城ユキ", // Japanese, one form of the first character
+            "神\u{fe00}",
+            "山田・太郎ﾀﾛｳ",
+            "ㄅㄆㄇ",
+            "김민수",
+            "\u{1100}\u{1161}\u{11a8}", // the same in conjoining letters
+            "ꦗꦮ",
+            "ᏣᎳᎩ",
+            "ᐃᓄᒃᑎᑐᑦ",
+            "𞤀𞤣𞤤𞤢𞤥",
+            "👩‍👩‍👧",
+            "👩🏽‍🚀 Mae",
+            "❤️‍🔥",
+            "🏳️‍🌈",
+            "🏴‍☠️",
+            "👁️‍🗨️",
+            "🏴󠁧󠁢󠁥󠁮󠁧󠁿 Tom",
+            "🇩🇪",
+            "7️⃣",
+            "☎︎",
+            "™ ® ©️",
+            "⠠⠁⠇⠊⠉⠑",
+            "\u{f8ff}",
+            "٣",
+            "!",
+            " padded ",
+        ] {
+            assert!(
+                ParticipantName::parse(text).is_ok(),
+                "{text} {:?}",
+                ParticipantName::parse(text)
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_normalized_before_they_are_measured() {
+        assert_eq!(ParticipantName::parse("e\u{301}").unwrap().as_str(), "é");
+        assert_eq!(
+            ParticipantName::parse(&"e\u{301}".repeat(128))
+                .unwrap()
+                .as_str(),
+            "é".repeat(128)
+        );
+        assert!(ParticipantName::parse(&"\u{1f600}".repeat(64)).is_ok());
+        assert!(ParticipantName::parse(&"\u{1f600}".repeat(65)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_name_is_short_and_stays_the_same_when_read_again(text in "\\PC{0,140}") {
+            if let Ok(name) = ParticipantName::parse(&text) {
+                prop_assert!(name.as_str().chars().count() <= 128 && name.as_str().len() <= 256);
+                prop_assert_eq!(ParticipantName::parse(name.as_str()), Ok(name.clone()));
+            }
+        }
+
+        #[test]
+        fn an_accepted_name_always_shows(text in "[ \u{301}\u{200c}\u{200d}\u{fe0f}\u{2800}\u{e0067}\u{e007f}\u{ad}]{0,12}") {
+            prop_assert!(ParticipantName::parse(&text).is_err());
+        }
+    }
+}

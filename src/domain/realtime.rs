@@ -1,0 +1,8 @@
+//! Realtime client secrets: the session that an upstream is asked for, and its answer.
+
+pub mod client_secret;
+pub mod endpoint;
+pub mod mint;
+pub mod request;
+pub mod session;
+pub mod upstream_id;

@@ -1,0 +1,5 @@
+//! Request bodies: strict JSON, typed fields with all errors at once, and the provider.
+
+pub mod fields;
+pub mod json;
+pub mod provider;

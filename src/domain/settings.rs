@@ -1,0 +1,7 @@
+//! Values of settings: addresses, secrets, and texts that can never be a value.
+
+pub mod azure;
+pub mod network_host;
+pub mod redis_url;
+pub mod secrets;
+pub mod setting_text;

@@ -1,0 +1,322 @@
+//! Secrets: the names they may have in Key Vault, and values that cannot be one, wherever they come
+//! from.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use super::setting_text;
+use crate::domain::callers::admin_key::{AdminKeys, MIN_CHARACTERS};
+use crate::domain::livekit::participant_name::is_invisible;
+use crate::domain::requests::fields::Rule;
+
+/// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below
+/// that.
+pub const MIN_LIVEKIT_SECRET_BYTES: usize = 32;
+/// Vendors' API keys are 32 characters and more; what is far shorter was cut off on the way.
+const MIN_API_KEY_BYTES: usize = 16;
+
+/// A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
+const MIN_HASH_KEY_BYTES: usize = 32;
+
+/// What a value in quotes is told, wherever it stands.
+pub const IN_QUOTES: &str = "is in quotes; write the value alone";
+/// The same for a reference to Key Vault or App Configuration.
+pub const UNRESOLVED: &str = "is a Key Vault or App Configuration reference that the platform could not resolve; see the app's \
+                              identity and its role, or the name of the secret";
+
+/// The name of a secret in Key Vault. It is safe in the path of a URL, which the vault's client
+/// library does not escape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretName(String);
+
+impl SecretName {
+    /// Reads a name: 1 to 127 letters, digits or `-`, Key Vault's own rule.
+    ///
+    /// # Errors
+    /// The rule, for any other text.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        if (1..=127).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be the name of a secret in Key Vault: 1 to 127 letters, digits or '-'".into())
+        }
+    }
+
+    /// The name as the vault has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Where a secret's value is.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The operator has given it with the settings.
+    Given(SecretString),
+    /// It stands in Key Vault and may change there.
+    InVault(SecretName),
+}
+
+/// Where a key and its secret are, which change together. Never in two places: who changes one
+/// could not change the other at the same time.
+#[derive(Debug, Clone)]
+pub enum PairSource {
+    /// The operator has given the key and the secret with the settings.
+    Given(SecretString, SecretString),
+    /// The key and the secret stand in Key Vault.
+    InVault(SecretName, SecretName),
+}
+
+/// What is known of something that comes from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It was there when it was last asked for.
+    Fresh,
+    /// It could not be had lately, and what it gave before still serves.
+    Stale,
+    /// Nothing of it serves.
+    Missing,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Fresh, Self::Stale, Self::Missing];
+
+    /// The word, as it stands in answers and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// What a value must be to be a certain secret.
+pub type Check = fn(&SecretString) -> Result<(), Rule>;
+
+/// Checks the name of a LiveKit API key.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn livekit_key(value: &SecretString) -> Result<(), Rule> {
+    check(value, 1)
+}
+
+/// Checks the secret of a LiveKit API key.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn livekit_secret(value: &SecretString) -> Result<(), Rule> {
+    check(value, MIN_LIVEKIT_SECRET_BYTES)
+}
+
+/// Checks a vendor's API key, which travels in a header.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn api_key(value: &SecretString) -> Result<(), Rule> {
+    let scheme = value.expose_secret().split(' ').next().unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") || scheme.ends_with(':') {
+        return Err("is a whole header; write the key alone".into());
+    }
+    check(value, MIN_API_KEY_BYTES)?;
+    let visible = value.expose_secret().bytes().all(|b| b.is_ascii_graphic());
+    if visible {
+        Ok(())
+    } else {
+        Err("must have visible ASCII characters only".into())
+    }
+}
+
+/// Checks the key under which callers are hashed.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn hash_key(value: &SecretString) -> Result<(), Rule> {
+    check(value, MIN_HASH_KEY_BYTES)
+}
+
+/// Reads the operators' keys.
+///
+/// # Errors
+/// The rule that one of them, or their list, breaks.
+pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Rule> {
+    if setting_text::is_in_quotes(value.expose_secret()) {
+        return Err(IN_QUOTES.into());
+    }
+    for key in value.expose_secret().split(',') {
+        check(&key.into(), MIN_CHARACTERS)?;
+    }
+    AdminKeys::parse(value.expose_secret())
+}
+
+/// Says why a value cannot be a secret of an operator's.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
+    let value = value.expose_secret();
+    if setting_text::is_unresolved_reference(value) {
+        return Err(UNRESOLVED.into());
+    }
+    if setting_text::is_in_quotes(value) {
+        return Err(IN_QUOTES.into());
+    }
+    if value.contains(is_invisible) {
+        return Err(
+            "has an invisible character in it, such as a byte order mark; write the value alone"
+                .into(),
+        );
+    }
+    if setting_text::is_placeholder(value) {
+        return Err("is a placeholder; put the real value there".into());
+    }
+    if value.len() < min_bytes {
+        return Err(format!("is too short; it must have {min_bytes} bytes or more").into());
+    }
+    // A line break at the end is what a paste leaves behind; a key that has one signs what nobody
+    // accepts.
+    if value.trim() != value || value.contains(char::is_control) {
+        return Err("has white space around it or a control character in it".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_secret_is_refused() {
+        let repeated = "x".repeat(64);
+        for value in [
+            "",
+            "x",
+            "changeme",
+            "ChangeMe",
+            "changeme-changeme-changeme-changeme",
+            "your-secret-goes-here-your-secret-goes",
+            "YOUR_API_SECRET_OF_AT_LEAST_32_BYTES",
+            "<your livekit secret, 32 characters>",
+            "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/s)",
+            "@microsoft.keyvault(VaultName=v;SecretName=a-name-that-is-long)",
+            "31-bytes-is-one-byte-too-short!",
+            "32-bytes-is-exactly-long-enough!\n",
+            " 32-bytes-is-exactly-long-enough!",
+            "\"32-bytes-is-exactly-long-enough\"",
+            "'32-bytes-is-exactly-long-enough!'",
+            "“32-bytes-is-exactly-long-enough!”",
+            "@Microsoft.AppConfiguration(Endpoint=https://c.example;Key=k)",
+            "32-bytes-is-exactly\0-long-enough!",
+            repeated.as_str(),
+        ] {
+            assert!(livekit_secret(&value.into()).is_err(), "{value:?}");
+        }
+        assert_eq!(
+            livekit_secret(&"32-bytes-is-exactly-long-enough!".into()),
+            Ok(())
+        );
+        assert_eq!(livekit_key(&"APIkey".into()), Ok(()));
+    }
+
+    #[test]
+    fn an_invisible_character_is_refused_in_every_secret() {
+        for value in [
+            "\u{feff}canary-secret-of-at-least-32-bytes",
+            "canary-secret-of-at-least-32-bytes\u{200b}",
+            "canary-secret\u{2060}-of-at-least-32-bytes",
+            "\u{feff}",
+        ] {
+            let admin: Check = |value| admin_keys(value).map(drop);
+            for check in [livekit_key, livekit_secret, api_key, hash_key, admin] {
+                let rule = check(&value.into()).unwrap_err();
+                assert!(
+                    rule.contains("an invisible character") && !rule.contains("canary"),
+                    "{value:?}: {rule}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_api_key_fits_into_a_header() {
+        for value in [
+            "",
+            "sk-short",
+            "sk-with a space in it",
+            "sk-with-an-umlaut-ä",
+            "your-openai-api-key-here",
+            "sk-canary-0123456789\n",
+        ] {
+            assert!(api_key(&value.into()).is_err(), "{value:?}");
+        }
+        for value in [
+            "Bearer sk-canary-0123456789",
+            "api-key: sk-canary-0123456789",
+        ] {
+            assert_eq!(
+                api_key(&value.into()).unwrap_err(),
+                "is a whole header; write the key alone"
+            );
+        }
+        assert_eq!(api_key(&"sk-canary-0123456789".into()), Ok(()));
+    }
+
+    #[test]
+    fn operators_keys_are_refused_one_and_all() {
+        let good = "canary-admin-key-0123456789-0123";
+        for value in [
+            "",
+            ",",
+            &format!("{good},"),
+            &format!("{good},{good}"),
+            &format!("{good}\n"),
+            &format!("{good},{}", "x".repeat(32)),
+            &format!("\"{good}\""),
+            &format!("'{good},{good}4'"),
+        ] {
+            assert!(admin_keys(&value.into()).is_err(), "{value:?}");
+        }
+        assert_eq!(
+            admin_keys(&good.into()).map(|keys| keys.ids().count()),
+            Ok(1)
+        );
+    }
+
+    #[test]
+    fn a_secret_name_cannot_lead_to_another_place() {
+        let long = "a".repeat(128);
+        for name in [
+            "",
+            "../keys/x",
+            "a/b",
+            "a.b",
+            "a_b",
+            "a b",
+            "a\n",
+            "ä",
+            "%2e",
+            "a?b",
+            long.as_str(),
+        ] {
+            assert!(SecretName::parse(name).is_err(), "{name:?}");
+        }
+        for name in ["livekit-api-key", "A1", "-", &long[..127]] {
+            assert_eq!(SecretName::parse(name).unwrap().as_str(), name);
+        }
+    }
+}
