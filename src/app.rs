@@ -10,22 +10,22 @@ use std::time::SystemTime;
 
 use crate::app::oidc::Oidc;
 use crate::app::realtime::{Configured, Upstreams};
-use crate::app::secrets::{SecretStatus, Secrets, Sources};
+use crate::app::secrets::{SecretSources, SecretStatus, Secrets};
 use crate::clock::Clock;
 use crate::config::callers::CallerAuth;
 use crate::config::host_json::Cors;
 use crate::config::{Config, Fault};
-use crate::domain::callers::bearer::Rejected;
-use crate::domain::callers::caller::Rules;
+use crate::domain::callers::bearer::TokenRejection;
+use crate::domain::callers::caller::CallerRules;
 use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::callers::client_address::TrustedProxies;
-use crate::domain::limits::breaker::State;
+use crate::domain::limits::breaker::BreakerState;
 use crate::domain::limits::rate_limit::{Budget, RateLimit};
-use crate::domain::livekit::token_request::Limits;
+use crate::domain::livekit::token_request::RequestPolicy;
 use crate::domain::requests::provider::Provider;
-use crate::domain::settings::secrets::Source;
+use crate::domain::settings::secrets::SecretSource;
 use crate::entropy::Entropy;
-use crate::metrics::{Known, Metrics, Scrape};
+use crate::metrics::{LabelValues, Metrics, ScrapeInputs};
 use crate::store::counters::Counters;
 use crate::store::redis::Redis;
 
@@ -44,11 +44,11 @@ pub struct App {
     /// Whether only requests for names of this machine are served.
     pub loopback_hosts_only: bool,
     /// How often callers may ask.
-    pub budgets: Budgets,
+    pub budgets: RateBudgets,
     /// How often they have asked.
     pub counters: Counters,
     /// What callers may ask for.
-    pub limits: Limits,
+    pub limits: RequestPolicy,
     /// The LiveKit server as browsers reach it, if LiveKit is one of the providers.
     pub server_url: Option<String>,
     /// Mint Realtime client secrets.
@@ -72,7 +72,7 @@ pub enum Callers {
 /// What it takes to read the headers of Azure's built-in sign-in.
 pub struct EasyAuth {
     /// What the claims mean.
-    pub rules: Rules,
+    pub rules: CallerRules,
     /// Whether it was said that a setting names a claim which callers do not bring.
     has_warned: AtomicBool,
 }
@@ -80,7 +80,7 @@ pub struct EasyAuth {
 impl EasyAuth {
     /// Says once that a setting which needs claims finds none behind Static Web Apps.
     pub fn warn_of_missing_claims(&self) {
-        let Rules {
+        let CallerRules {
             rooms_claim,
             roles_claim,
             ..
@@ -108,7 +108,7 @@ pub enum Proxies {
 }
 
 /// What each caller may take, and each address that shows wrong credentials.
-pub struct Budgets {
+pub struct RateBudgets {
     /// Tokens, for each caller; `None` where the operator wants no limit.
     pub tokens: Option<Budget>,
     /// Realtime client secrets, for each caller; `None` where the operator wants no limit.
@@ -152,7 +152,7 @@ impl App {
                 has_warned: AtomicBool::new(false),
             }),
         };
-        let budgets = Budgets {
+        let budgets = RateBudgets {
             tokens: config.limiting.rate_limit.map(|limit| Budget {
                 name: TOKENS,
                 limit,
@@ -172,14 +172,14 @@ impl App {
         };
         let (counters, redis) = match config.limiting.redis_url {
             None => (Counters::in_memory(), None),
-            Some(Source::Given(url)) => (
+            Some(SecretSource::Given(url)) => (
                 Counters::shared(url).map_err(|_| Fault {
                     setting: "ROOMKEY_REDIS_URL".to_owned(),
                     remedy: "is not the address of a Redis server".into(),
                 })?,
                 None,
             ),
-            Some(Source::InVault(secret)) => {
+            Some(SecretSource::InVault(secret)) => {
                 let redis = Arc::new(Redis::awaiting_address());
                 (Counters::Redis(Arc::clone(&redis)), Some((secret, redis)))
             }
@@ -189,7 +189,7 @@ impl App {
             .livekit
             .map(|livekit| (livekit.server_url, livekit.pair))
             .unzip();
-        let secrets = Secrets::new(Sources {
+        let secrets = Secrets::new(SecretSources {
             livekit,
             azure_openai_key: config
                 .azure_openai
@@ -206,8 +206,8 @@ impl App {
         if let Some(vault) = config.key_vault {
             secrets.read_from(vault, config.identity.clone(), &clock, &entropy);
         }
-        let reasons: Vec<_> = Rejected::ALL
-            .map(Rejected::as_str)
+        let reasons: Vec<_> = TokenRejection::ALL
+            .map(TokenRejection::as_str)
             .into_iter()
             .chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL])
             .collect();
@@ -224,7 +224,7 @@ impl App {
             .filter(|provider| config.limits.providers.has(*provider))
             .map(Provider::as_str)
             .collect();
-        let known = Known {
+        let known = LabelValues {
             budgets: &[
                 TOKENS,
                 MINTS,
@@ -274,7 +274,7 @@ impl App {
 
     /// What a scrape of the metrics asks of the other parts.
     #[must_use]
-    pub fn scrape(&self, now: SystemTime) -> Scrape {
+    pub fn scrape(&self, now: SystemTime) -> ScrapeInputs {
         let oidc_keys = match &self.callers {
             Callers::Anonymous | Callers::EasyAuth(_) => None,
             Callers::Oidc(oidc) => Some(oidc.keys_seen(now)),
@@ -288,22 +288,22 @@ impl App {
             .all()
             .map(|(provider, upstream)| (provider.as_str(), level(upstream.breaker_state(now))))
             .collect();
-        Scrape {
+        ScrapeInputs {
             rate_limit_degraded: self.counters.is_degraded(),
             oidc_keys,
             secrets,
             secret_reads: self.secrets.reads(),
             breakers,
-            ..Scrape::default()
+            ..ScrapeInputs::default()
         }
     }
 }
 
 /// A breaker's state as a gauge has it.
-fn level(state: State) -> f64 {
+fn level(state: BreakerState) -> f64 {
     match state {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 1.0,
+        BreakerState::Open => 2.0,
     }
 }

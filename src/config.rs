@@ -30,17 +30,17 @@ use crate::config::admin::AdminKeySource;
 use crate::config::callers::CallerAuth;
 use crate::config::host_json::Cors;
 use crate::config::key_vault::KeyVault;
-use crate::config::limits::Limiting;
+use crate::config::limits::RateLimitSettings;
 pub use crate::config::livekit::LiveKit;
-use crate::config::reader::{Environment, Reader};
+use crate::config::reader::{Environment, SettingsReader};
 use crate::config::realtime::Realtime;
 pub use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeOptions};
-use crate::config::surroundings::Surroundings;
+use crate::config::surroundings::HostingEnvironment;
 use crate::domain::livekit::agents::AllowedAgents;
-use crate::domain::livekit::lifetime::Ceiling;
+use crate::domain::livekit::lifetime::MaxLifetime;
 use crate::domain::livekit::names::RoomPattern;
-use crate::domain::livekit::token_request::Limits;
-use crate::domain::requests::fields::Rule;
+use crate::domain::livekit::token_request::RequestPolicy;
+use crate::domain::requests::fields::Requirement;
 use crate::domain::requests::provider::{Provider, Providers};
 use crate::domain::settings::azure::Identity;
 
@@ -57,7 +57,7 @@ pub struct Config {
     /// Azure's front end stands in front, and its word on a client's address counts.
     pub in_azure: bool,
     /// Who starts this process, and which requests can reach it.
-    pub surroundings: Surroundings,
+    pub surroundings: HostingEnvironment,
     /// The LiveKit server whose tokens are signed, if it is one of the providers.
     pub livekit: Option<LiveKit>,
     /// Azure OpenAI, where it is configured.
@@ -71,7 +71,7 @@ pub struct Config {
     /// Who asks Entra ID for tokens.
     pub identity: Identity,
     /// What callers may ask for.
-    pub limits: Limits,
+    pub limits: RequestPolicy,
     /// Who may ask.
     pub caller_auth: CallerAuth,
     /// Azure's built-in sign-in is on, whoever may ask: its headers cannot be forged from outside.
@@ -79,7 +79,7 @@ pub struct Config {
     /// Where the operators' keys are.
     pub admin_keys: AdminKeySource,
     /// How often callers may ask.
-    pub limiting: Limiting,
+    pub limiting: RateLimitSettings,
     /// Which web pages may call.
     pub cors: Cors,
     /// The least important level of our own lines that is written.
@@ -103,7 +103,7 @@ pub struct Fault {
     /// The setting's name, or `host.json`.
     pub setting: String,
     /// What to do, without a word of the value.
-    pub remedy: Rule,
+    pub remedy: Requirement,
 }
 
 impl fmt::Display for Fault {
@@ -127,7 +127,7 @@ impl Config {
     /// # Errors
     /// [`Faults`] with every setting that is wrong, unknown or missing.
     pub fn read(environment: &Environment) -> Result<Self, Faults> {
-        let mut reader = Reader::new(environment);
+        let mut reader = SettingsReader::new(environment);
         let address = address(&mut reader);
         let cors = host_json::read(&mut reader);
         let pair = livekit::pair(&mut reader);
@@ -151,10 +151,10 @@ impl Config {
             choices,
         } = realtime::read(&mut reader);
         let providers = providers(&mut reader, dev_mode);
-        let limits = Limits {
+        let limits = RequestPolicy {
             room_pattern: reader.parsed("ROOMKEY_ROOM_PATTERN", RoomPattern::parse),
             ceiling: reader
-                .parsed("ROOMKEY_MAX_TOKEN_SECONDS", Ceiling::parse)
+                .parsed("ROOMKEY_MAX_TOKEN_SECONDS", MaxLifetime::parse)
                 .unwrap_or_default(),
             agents: reader
                 .parsed("ROOMKEY_AGENTS", AllowedAgents::parse)
@@ -208,7 +208,7 @@ impl Config {
 /// Returns what says that this is a deployment, or reachable from elsewhere, which ends dev mode.
 /// LiveKit's own settings and those of the other providers are judged apart.
 fn why_not_dev(
-    reader: &Reader<'_>,
+    reader: &SettingsReader<'_>,
     environment: &Environment,
     address: Option<SocketAddr>,
 ) -> Option<String> {
@@ -233,7 +233,7 @@ fn why_not_dev(
     setting.map(|name| format!("{name} is set"))
 }
 
-fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+fn address(reader: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     let port = reader.parsed_or("FUNCTIONS_CUSTOMHANDLER_PORT", DEFAULT_PORT, |text| {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         text.parse()
@@ -250,7 +250,7 @@ fn address(reader: &mut Reader<'_>) -> Option<SocketAddr> {
 
 /// Those of which a setting is there. A wrong setting is a fault of its own and must not make its
 /// provider unknown.
-fn providers(reader: &mut Reader<'_>, dev_mode: bool) -> Providers {
+fn providers(reader: &mut SettingsReader<'_>, dev_mode: bool) -> Providers {
     let is_on = |provider: &Provider| match provider {
         Provider::LiveKit => dev_mode || livekit::is_on(reader),
         Provider::AzureOpenAi => realtime::azure_is_on(reader),
@@ -262,7 +262,7 @@ fn providers(reader: &mut Reader<'_>, dev_mode: bool) -> Providers {
     Providers::new(configured, wish)
 }
 
-fn log_level(text: &str) -> Result<Level, Rule> {
+fn log_level(text: &str) -> Result<Level, Requirement> {
     match text {
         "error" => Ok(Level::ERROR),
         "warn" => Ok(Level::WARN),
@@ -274,7 +274,7 @@ fn log_level(text: &str) -> Result<Level, Rule> {
     }
 }
 
-fn log_format(text: &str) -> Result<LogFormat, Rule> {
+fn log_format(text: &str) -> Result<LogFormat, Requirement> {
     match text {
         "json" => Ok(LogFormat::Json),
         "text" => Ok(LogFormat::Text),

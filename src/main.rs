@@ -13,10 +13,10 @@ use roomkey::config::settings::Environment;
 use roomkey::config::{Config, Fault, Faults, LogFormat};
 use roomkey::domain::callers::admin_key::AdminKeys;
 use roomkey::entropy::{Entropy, SystemEntropy};
-use roomkey::http::edge::Bounds;
+use roomkey::http::edge::ConnectionLimits;
 use roomkey::http::server;
 use roomkey::process::{self, Parent};
-use roomkey::telemetry::{self, Lines};
+use roomkey::telemetry::{self, LogLines};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -114,7 +114,7 @@ fn serve() -> ExitCode {
 }
 
 /// Lets the last lines leave when the process ends, by a panic too.
-struct LastLines(&'static Lines);
+struct LastLines(&'static LogLines);
 
 impl Drop for LastLines {
     fn drop(&mut self) {
@@ -138,7 +138,7 @@ async fn run(
     listener: std::net::TcpListener,
     mut config: Config,
     format: LogFormat,
-    out: &Lines,
+    out: &LogLines,
     parent: Parent,
 ) -> Result<(), Failed> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -165,7 +165,7 @@ async fn run(
     );
     announce(&lines, warning.as_deref(), format, out);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = server::serve(listener, app, Bounds::default(), async {
+    let serving = server::serve(listener, app, ConnectionLimits::default(), async {
         let _ = stopped.await;
     });
     let signalled = async {
@@ -195,7 +195,7 @@ fn dev_admin_key(config: &mut Config) -> Option<String> {
     ))
 }
 
-fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &Lines) {
+fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &LogLines) {
     match format {
         LogFormat::Text => {
             for line in lines {

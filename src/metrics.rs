@@ -35,7 +35,7 @@ const DURATION_BUCKETS: [f64; 16] = [
 /// Label values that are known before they happen. Each begins at 0, so that its first time is seen
 /// as a rise.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Known<'a> {
+pub struct LabelValues<'a> {
     /// The names of all budgets.
     pub budgets: &'a [&'static str],
     /// Why credentials may not be accepted.
@@ -48,7 +48,7 @@ pub struct Known<'a> {
 
 /// What other parts know and only a scrape asks for.
 #[derive(Debug, Clone, Default)]
-pub struct Scrape {
+pub struct ScrapeInputs {
     /// Redis does not answer, or its address is not there yet, and a local limit stands in.
     pub rate_limit_degraded: bool,
     /// What is known of the identity provider's keys; `None` where no provider is configured.
@@ -78,7 +78,7 @@ pub struct OidcKeys {
 
 /// The metrics could not be written down, which no value of ours can cause.
 #[derive(Debug, PartialEq, Eq)]
-pub struct CannotRender;
+pub struct RenderError;
 
 /// All metrics of this process.
 pub struct Metrics {
@@ -111,7 +111,7 @@ struct Scraped {
 impl Metrics {
     /// Starts with no request.
     #[must_use]
-    pub fn new(started_at: SystemTime, known: &Known<'_>) -> Self {
+    pub fn new(started_at: SystemTime, known: &LabelValues<'_>) -> Self {
         let registry = Registry::new();
         let metrics = Self {
             requests: counters(&registry, &REQUESTS),
@@ -210,18 +210,18 @@ impl Metrics {
     /// Everything in Prometheus' text format.
     ///
     /// # Errors
-    /// [`CannotRender`], for a reason in our own code only.
-    pub fn render(&self, scrape: &Scrape) -> Result<String, CannotRender> {
+    /// [`RenderError`], for a reason in our own code only.
+    pub fn render(&self, scrape: &ScrapeInputs) -> Result<String, RenderError> {
         let scraped = self.scraped.lock().unwrap_or_else(PoisonError::into_inner);
         scraped.set(scrape);
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
-            .map_err(|_| CannotRender)
+            .map_err(|_| RenderError)
     }
 }
 
 impl Scraped {
-    fn set(&self, scrape: &Scrape) {
+    fn set(&self, scrape: &ScrapeInputs) {
         self.degraded
             .with_label_values(NO_LABELS)
             .set(f64::from(u8::from(scrape.rate_limit_degraded)));
@@ -336,7 +336,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::collections::BTreeSet;
 
-    use super::catalogue::{Kind, METRICS};
+    use super::catalogue::{METRICS, MetricKind};
     use super::*;
 
     const STARTED: Duration = Duration::from_millis(1_700_000_000_500);
@@ -344,7 +344,7 @@ mod tests {
     fn metrics() -> Metrics {
         Metrics::new(
             UNIX_EPOCH + STARTED,
-            &Known {
+            &LabelValues {
                 budgets: &["token"],
                 reasons: &["expired"],
                 providers: &["livekit"],
@@ -354,7 +354,7 @@ mod tests {
     }
 
     /// Every metric moved once.
-    fn busy() -> (Metrics, Scrape) {
+    fn busy() -> (Metrics, ScrapeInputs) {
         let metrics = metrics();
         metrics.request("/api/token", "200", None, Duration::from_micros(300));
         metrics.request(
@@ -380,7 +380,7 @@ mod tests {
             (vec![("openai", 2.0)], vec![("stdout", 7), ("stderr", 0)]);
         (
             metrics,
-            Scrape {
+            ScrapeInputs {
                 rate_limit_degraded: true,
                 oidc_keys,
                 secrets,
@@ -425,7 +425,7 @@ mod tests {
         samples
     }
 
-    fn read((metrics, scrape): &(Metrics, Scrape)) -> BTreeMap<String, f64> {
+    fn read((metrics, scrape): &(Metrics, ScrapeInputs)) -> BTreeMap<String, f64> {
         samples(&metrics.render(scrape).unwrap())
     }
 
@@ -444,7 +444,7 @@ mod tests {
             .collect();
         assert_eq!(types, listed);
         for metric in METRICS {
-            let suffix = if metric.kind == Kind::Histogram {
+            let suffix = if metric.kind == MetricKind::Histogram {
                 "_count"
             } else {
                 ""
@@ -562,7 +562,7 @@ mod tests {
     #[test]
     fn a_fresh_server_says_zero_where_zero_is_known_and_nothing_elsewhere() {
         let metrics = metrics();
-        let samples = samples(&metrics.render(&Scrape::default()).unwrap());
+        let samples = samples(&metrics.render(&ScrapeInputs::default()).unwrap());
         for key in [
             r#"roomkey_rate_limited_total{budget="token"}"#,
             r#"roomkey_auth_rejected_total{reason="expired"}"#,
@@ -590,7 +590,7 @@ mod tests {
         metrics.render(&scrape).unwrap();
         let samples = read(&(
             metrics,
-            Scrape {
+            ScrapeInputs {
                 secrets: vec![("livekit-api-key", "stale")],
                 ..scrape
             },
@@ -627,14 +627,14 @@ mod tests {
     fn an_age_that_is_no_longer_known_is_left_out_again() {
         let (metrics, scrape) = busy();
         metrics.render(&scrape).unwrap();
-        let lost = Scrape {
+        let lost = ScrapeInputs {
             oidc_keys: Some(OidcKeys {
                 age: None,
                 fetched: 2,
                 failed: 9,
                 unreadable: None,
             }),
-            ..Scrape::default()
+            ..ScrapeInputs::default()
         };
         let samples = read(&(metrics, lost));
         assert_eq!(samples.get("roomkey_oidc_keys_age_seconds"), None);

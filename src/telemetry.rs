@@ -32,7 +32,7 @@ use crate::domain::livekit::names::RoomName;
 use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::domain::requests::provider::Provider;
 use crate::domain::trace_context::TraceId;
-pub use crate::telemetry::lines::Lines;
+pub use crate::telemetry::lines::LogLines;
 
 /// The target of the lines that a start writes.
 pub const START: &str = "roomkey::start";
@@ -45,7 +45,7 @@ const AUDIT: &str = "roomkey::audit";
 
 /// By what the lines of one request are found.
 #[derive(Debug, Clone, Copy)]
-pub struct Ids {
+pub struct CorrelationIds {
     /// The id that the answer carries too.
     pub request_id: Uuid,
     /// The trace that its sender says it belongs to.
@@ -53,9 +53,9 @@ pub struct Ids {
 }
 
 /// What is known of a request when its answer is ready.
-pub struct Access {
+pub struct AccessRecord {
     /// By which it is found.
-    pub ids: Ids,
+    pub ids: CorrelationIds,
     /// A common method, or `other`.
     pub method: &'static str,
     /// The path as the route table has it, or `none`.
@@ -77,9 +77,9 @@ pub struct Access {
 }
 
 /// Writes the access line: a fault of ours as ERROR, another 5xx as WARN, all else as INFO.
-pub fn access(access: &Access) {
-    let Access {
-        ids: Ids {
+pub fn access(access: &AccessRecord) {
+    let AccessRecord {
+        ids: CorrelationIds {
             request_id,
             trace_id,
         },
@@ -113,7 +113,7 @@ pub fn access(access: &Access) {
 
 /// Writes the audit line of a key that was issued or refused, whatever the level: who wants fewer
 /// lines still wants these.
-pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
+pub fn audit(ids: CorrelationIds, event: &AuditEvent<'_, CallerHash>) {
     let AuditEvent {
         actor,
         action,
@@ -122,7 +122,7 @@ pub fn audit(ids: Ids, event: &AuditEvent<'_, CallerHash>) {
         outcome,
         occurred_at,
     } = event;
-    let Ids {
+    let CorrelationIds {
         request_id,
         trace_id,
     } = ids;
@@ -158,12 +158,12 @@ pub fn unlogged_refusals(budget: &'static str, requests: u64) {
 }
 
 /// The streams of this process, once lines are written to them.
-static LINES: OnceLock<Lines> = OnceLock::new();
+static LINES: OnceLock<LogLines> = OnceLock::new();
 
 /// Starts writing lines of roomkey's own; those of libraries may quote clients and are never
-/// written. Whoever ends the process must call [`Lines::finish`].
-pub fn start(level: Level, format: LogFormat) -> &'static Lines {
-    let lines = LINES.get_or_init(Lines::start);
+/// written. Whoever ends the process must call [`LogLines::finish`].
+pub fn start(level: Level, format: LogFormat) -> &'static LogLines {
+    let lines = LINES.get_or_init(LogLines::start);
     // Fails only if it was started before, and then lines are written already.
     let _ = tracing::subscriber::set_global_default(subscriber(level, format, lines.clone()));
     lines
@@ -175,7 +175,7 @@ pub fn start(level: Level, format: LogFormat) -> &'static Lines {
 pub fn lines_dropped() -> [(&'static str, u64); 2] {
     LINES
         .get()
-        .map_or([("stdout", 0), ("stderr", 0)], Lines::dropped)
+        .map_or([("stdout", 0), ("stderr", 0)], LogLines::dropped)
 }
 
 /// Writes where a panic happened, and not what it said: its message may hold a client's text.
@@ -199,7 +199,7 @@ where
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
-        LogFormat::Json => lines.event_format(json::Json).boxed(),
+        LogFormat::Json => lines.event_format(json::JsonFormat).boxed(),
         LogFormat::Text => lines
             .with_timer(Time)
             .with_target(false)

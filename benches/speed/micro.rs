@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
 use roomkey::config::LogFormat;
-use roomkey::domain::audit::{Action, Actor, AuditEvent, Issued, Outcome};
+use roomkey::domain::audit::{Action, Actor, AuditEvent, IssuedCredential, Outcome};
 use roomkey::domain::callers::caller_hash::HashKey;
 use roomkey::domain::limits::rate_limit::{Budget, Cost, RateLimit};
 use roomkey::domain::livekit::access_token::{Attachments, JoinGrant, Signer};
 use roomkey::domain::livekit::lifetime::Validity;
 use roomkey::domain::livekit::names::{ParticipantIdentity, ParticipantName};
-use roomkey::domain::livekit::token_request::{Limits, TokenRequest};
+use roomkey::domain::livekit::token_request::{RequestPolicy, TokenRequest};
 use roomkey::domain::requests::fields::Fields;
 use roomkey::domain::requests::provider::Provider;
 use roomkey::entropy::{Entropy, SystemEntropy};
 use roomkey::store::counters::Counters;
-use roomkey::telemetry::{self, Access, Ids};
+use roomkey::telemetry::{self, AccessRecord, CorrelationIds};
 use tracing::Level;
 
 use crate::exchange;
@@ -39,7 +39,7 @@ pub struct Step {
 /// Times every step.
 pub fn run() -> Vec<Step> {
     let body = exchange::body().to_string();
-    let limits = Limits::default();
+    let limits = RequestPolicy::default();
     let TokenRequest::LiveKit(wanted) = TokenRequest::parse(body.as_bytes(), &limits).unwrap()
     else {
         unreachable!()
@@ -55,12 +55,12 @@ pub fn run() -> Vec<Step> {
     let signer = Signer::new(exchange::API_KEY.into(), &exchange::API_SECRET.into());
     let entropy: &dyn Entropy = &SystemEntropy;
     let caller = HashKey::new(exchange::API_SECRET.as_bytes()).hash("caller", b"127.0.0.1");
-    let ids = Ids {
+    let ids = CorrelationIds {
         request_id: entropy.uuid(),
         trace_id: None,
     };
     let room_name = grant.room_name.clone();
-    let issued = Issued::Token(entropy.uuid());
+    let issued = IssuedCredential::Token(entropy.uuid());
     let event = AuditEvent {
         actor: Actor::Caller(caller),
         action: Action::IssueToken,
@@ -76,7 +76,7 @@ pub fn run() -> Vec<Step> {
         name: "token",
         limit: RateLimit::parse(WIDE_LIMIT).unwrap(),
     };
-    let access = Access {
+    let access = AccessRecord {
         ids,
         method: "POST",
         route: "/api/token",

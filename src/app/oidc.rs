@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Clock;
-use crate::domain::callers::bearer::{self, Policy, Rejected, UnverifiedToken, Verified};
+use crate::domain::callers::bearer::{
+    self, TokenPolicy, TokenRejection, UnverifiedToken, VerifiedCaller,
+};
 use crate::domain::callers::caller::Caller;
 use crate::entropy::Entropy;
 use crate::metrics::OidcKeys;
 use crate::store::verified_tokens::{TokenDigest, VerifiedTokens};
-use crate::upstream::oidc_keys::{KeyCache, NotFound};
+use crate::upstream::oidc_keys::{KeyCache, KeyLookupError};
 
 /// What it takes to check a token.
 pub struct Oidc {
-    policy: Policy,
+    policy: TokenPolicy,
     /// The provider's keys.
     pub keys: Arc<KeyCache>,
     verified: VerifiedTokens,
@@ -23,16 +25,20 @@ pub struct Oidc {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unproven {
     /// It is not accepted.
-    Rejected(Rejected),
+    Rejected(TokenRejection),
     /// It is not accepted with the provider's keys that are held; with newer ones it may be.
-    UnknownKey(Rejected),
+    UnknownKey(TokenRejection),
     /// The provider's keys are not there, so that nobody can be told from anybody.
     CannotTell,
 }
 
 impl Oidc {
     /// Begins to fetch the keys, in a task of the Tokio runtime that this is called in.
-    pub(super) fn new(policy: Policy, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> Self {
+    pub(super) fn new(
+        policy: TokenPolicy,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Self {
         let keys = Arc::new(KeyCache::new(
             policy.issuer.clone(),
             Arc::clone(clock),
@@ -68,7 +74,7 @@ impl Oidc {
                 Unproven::Rejected(_) | Unproven::UnknownKey(_)
                     if bearer::is_of_azure_front_end(token) =>
                 {
-                    Rejected::Platform.into()
+                    TokenRejection::Platform.into()
                 }
                 unproven => unproven,
             })?;
@@ -99,7 +105,7 @@ impl Oidc {
             })
     }
 
-    async fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Unproven> {
+    async fn verify(&self, token: &str, now: SystemTime) -> Result<VerifiedCaller, Unproven> {
         let unverified = UnverifiedToken::parse(token)?;
         let keys = self
             .keys
@@ -110,7 +116,7 @@ impl Oidc {
             .map_err(|rejected| match rejected {
                 // Without names, only the signature tells whether the key is among those that are
                 // held.
-                Rejected::Signature if !keys.are_named => Unproven::UnknownKey(rejected),
+                TokenRejection::Signature if !keys.are_named => Unproven::UnknownKey(rejected),
                 rejected => rejected.into(),
             })
     }
@@ -129,18 +135,18 @@ impl Oidc {
     }
 }
 
-impl From<Rejected> for Unproven {
-    fn from(rejected: Rejected) -> Self {
+impl From<TokenRejection> for Unproven {
+    fn from(rejected: TokenRejection) -> Self {
         Self::Rejected(rejected)
     }
 }
 
-impl From<NotFound> for Unproven {
-    fn from(not_found: NotFound) -> Self {
+impl From<KeyLookupError> for Unproven {
+    fn from(not_found: KeyLookupError) -> Self {
         match not_found {
-            NotFound::Rejected => Self::Rejected(Rejected::Key),
-            NotFound::UnknownKey => Self::UnknownKey(Rejected::Key),
-            NotFound::NoKeys => Self::CannotTell,
+            KeyLookupError::Rejected => Self::Rejected(TokenRejection::Key),
+            KeyLookupError::UnknownKey => Self::UnknownKey(TokenRejection::Key),
+            KeyLookupError::NoKeys => Self::CannotTell,
         }
     }
 }

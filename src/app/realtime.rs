@@ -15,8 +15,8 @@ use crate::entropy::Entropy;
 use crate::upstream::entra::{self, Entra, EntraToken};
 use crate::upstream::realtime::client::SharedClient;
 use crate::upstream::realtime::credential::Credential;
-use crate::upstream::realtime::{Bounds, MINTS_IN_FLIGHT, Shared};
-pub use crate::upstream::realtime::{MintPermit, Minted, Realtime};
+use crate::upstream::realtime::{MINTS_IN_FLIGHT, MintDeadlines, Shared};
+pub use crate::upstream::realtime::{MintPermit, Minted, RealtimeUpstream};
 
 /// What the operator has configured.
 pub(super) struct Configured {
@@ -27,8 +27,8 @@ pub(super) struct Configured {
 
 /// Those that there are.
 pub struct Upstreams {
-    azure_openai: Option<Arc<Realtime>>,
-    openai: Option<Arc<Realtime>>,
+    azure_openai: Option<Arc<RealtimeUpstream>>,
+    openai: Option<Arc<RealtimeUpstream>>,
     /// The token that opens Azure `OpenAI` where no key does.
     entra: Option<EntraToken>,
 }
@@ -57,7 +57,7 @@ impl Upstreams {
             permits: Arc::new(Semaphore::new(MINTS_IN_FLIGHT)),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
-            bounds: Bounds::default(),
+            bounds: MintDeadlines::default(),
         };
         let entra = azure_openai
             .as_ref()
@@ -75,7 +75,7 @@ impl Upstreams {
                 ..options.plan.clone()
             };
             let shared = shared.clone();
-            Arc::new(Realtime::new(
+            Arc::new(RealtimeUpstream::new(
                 Provider::AzureOpenAi,
                 azure.endpoint,
                 credential,
@@ -86,7 +86,7 @@ impl Upstreams {
         let openai = openai.map(|openai| {
             let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key));
             let (endpoint, plan) = (openai.endpoint, options.plan);
-            Arc::new(Realtime::new(
+            Arc::new(RealtimeUpstream::new(
                 Provider::OpenAi,
                 endpoint,
                 credential,
@@ -103,7 +103,7 @@ impl Upstreams {
 
     /// The upstream of a provider.
     #[must_use]
-    pub fn of(&self, provider: Provider) -> Option<&Arc<Realtime>> {
+    pub fn of(&self, provider: Provider) -> Option<&Arc<RealtimeUpstream>> {
         match provider {
             Provider::LiveKit => None,
             Provider::AzureOpenAi => self.azure_openai.as_ref(),
@@ -125,7 +125,7 @@ impl Upstreams {
     }
 
     /// All that there are.
-    pub fn all(&self) -> impl Iterator<Item = (Provider, &Arc<Realtime>)> {
+    pub fn all(&self) -> impl Iterator<Item = (Provider, &Arc<RealtimeUpstream>)> {
         Provider::REALTIME
             .into_iter()
             .filter_map(|provider| Some((provider, self.of(provider)?)))

@@ -18,10 +18,12 @@ use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::livekit::access_token::Signer;
 use crate::domain::settings::azure::Identity;
 use crate::domain::settings::redis_url;
-use crate::domain::settings::secrets::{self, Check, PairSource, SecretName, Source, State};
+use crate::domain::settings::secrets::{
+    self, DependencyState, PairSource, SecretCheck, SecretName, SecretSource,
+};
 use crate::entropy::Entropy;
 use crate::store::redis::Redis;
-use crate::upstream::key_vault::{LazyKeyVault, Unread, Vault};
+use crate::upstream::key_vault::{LazyKeyVault, ReadError, Vault};
 use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;
 
@@ -36,17 +38,17 @@ const HASH_KEY: &str = "roomkey-hash-key";
 const REDIS_URL: &str = "roomkey-redis-url";
 
 /// Where each secret is; `None` where it is not configured.
-pub struct Sources {
+pub struct SecretSources {
     /// LiveKit's key and its secret.
     pub livekit: Option<PairSource>,
     /// Azure `OpenAI`'s key.
-    pub azure_openai_key: Option<Source>,
+    pub azure_openai_key: Option<SecretSource>,
     /// `OpenAI`'s key.
-    pub openai_key: Option<Source>,
+    pub openai_key: Option<SecretSource>,
     /// The operators' keys.
     pub admin_keys: AdminKeySource,
     /// The key of hashed callers.
-    pub hash_key: Option<Source>,
+    pub hash_key: Option<SecretSource>,
     /// The name of the shared counters' address in Key Vault, and who waits for it.
     pub redis: Option<(SecretName, Arc<Redis>)>,
 }
@@ -72,7 +74,7 @@ pub struct SecretStatus {
     /// Its setting's name in lower case, with `-`; of a token, what it opens.
     pub name: &'static str,
     /// Whether it is there.
-    pub state: State,
+    pub state: DependencyState,
     /// When it was last read.
     pub read_at: Option<SystemTime>,
     /// Some tokens cannot be had without it, so readiness waits for it.
@@ -82,7 +84,7 @@ pub struct SecretStatus {
 impl Secrets {
     /// Puts what is given into its slot and waits for nothing.
     #[must_use]
-    pub fn new(sources: Sources) -> Self {
+    pub fn new(sources: SecretSources) -> Self {
         let mut in_vault = Vec::new();
         let livekit = livekit_pair(sources.livekit, &mut in_vault);
         let azure = Part::new(AZURE_OPENAI_API_KEY, secrets::api_key);
@@ -186,14 +188,14 @@ fn livekit_pair(source: Option<PairSource>, in_vault: &mut Vec<VaultSecret>) -> 
 /// has passed the check.
 fn single<T: Send + Sync + 'static>(
     part: impl Fn(SecretName) -> Part,
-    source: Option<Source>,
+    source: Option<SecretSource>,
     make: fn(SecretString) -> T,
     in_vault: &mut Vec<VaultSecret>,
 ) -> Arc<Slot<T>> {
     let secret = match source {
         None => return Arc::default(),
-        Some(Source::Given(value)) => return Arc::new(Slot::holding(make(value))),
-        Some(Source::InVault(secret)) => secret,
+        Some(SecretSource::Given(value)) => return Arc::new(Slot::holding(make(value))),
+        Some(SecretSource::InVault(secret)) => secret,
     };
     let (refresher, slot) = fetched();
     let filled = Arc::clone(&slot);
@@ -223,14 +225,14 @@ fn shared_counters(secret: SecretName, redis: Arc<Redis>) -> VaultSecret {
         move |url| {
             redis
                 .connect(url, Some(Arc::clone(&refused)))
-                .map_err(|_| Unread::Unusable)
+                .map_err(|_| ReadError::Unusable)
         },
     )
 }
 
 /// Nobody's token depends on these.
 fn operators(source: AdminKeySource, in_vault: &mut Vec<VaultSecret>) -> Arc<Slot<AdminKeys>> {
-    const CHECK: Check = |value| secrets::admin_keys(value).map(|_| ());
+    const CHECK: SecretCheck = |value| secrets::admin_keys(value).map(|_| ());
     let secret = match source {
         AdminKeySource::Given(keys) => return Arc::new(Slot::holding(keys)),
         AdminKeySource::InVault(secret) => secret,
@@ -242,7 +244,7 @@ fn operators(source: AdminKeySource, in_vault: &mut Vec<VaultSecret>) -> Arc<Slo
         false,
         refresher,
         move |value| {
-            filled.put(secrets::admin_keys(&value).map_err(|_| Unread::Unusable)?);
+            filled.put(secrets::admin_keys(&value).map_err(|_| ReadError::Unusable)?);
             Ok(())
         },
     ));

@@ -1,9 +1,9 @@
 //! The operators' keys.
 
-use super::reader::Reader;
-use super::secret::{self, Found};
+use super::reader::SettingsReader;
+use super::secret::{self, ConfiguredSecret};
 use crate::domain::callers::admin_key::AdminKeys;
-use crate::domain::settings::secrets::{self, SecretName, Source};
+use crate::domain::settings::secrets::{self, SecretName, SecretSource};
 
 /// The operators' keys; they end dev mode.
 pub const KEYS: &str = "ROOMKEY_ADMIN_KEYS";
@@ -18,16 +18,16 @@ pub enum AdminKeySource {
 }
 
 /// Reads the keys. A fault is noted for what cannot be a key.
-pub fn read(reader: &mut Reader<'_>) -> AdminKeySource {
+pub fn read(reader: &mut SettingsReader<'_>) -> AdminKeySource {
     match secret::read(reader, KEYS) {
         None => AdminKeySource::Given(AdminKeys::default()),
-        Some(Found {
-            source: Source::InVault(name),
+        Some(ConfiguredSecret {
+            source: SecretSource::InVault(name),
             ..
         }) => AdminKeySource::InVault(name),
-        Some(Found {
+        Some(ConfiguredSecret {
             setting,
-            source: Source::Given(value),
+            source: SecretSource::Given(value),
         }) => AdminKeySource::Given(secrets::admin_keys(&value).unwrap_or_else(|rule| {
             reader.fault(&setting, rule);
             AdminKeys::default()

@@ -2,9 +2,9 @@
 
 use super::oidc;
 use super::platform_sign_in::PlatformSignIn;
-use super::settings::Reader;
-use crate::domain::callers::bearer::Policy;
-use crate::domain::callers::caller::Rules;
+use super::settings::SettingsReader;
+use crate::domain::callers::bearer::TokenPolicy;
+use crate::domain::callers::caller::CallerRules;
 
 const CALLER_AUTH: &str = "ROOMKEY_CALLER_AUTH";
 
@@ -14,9 +14,9 @@ pub enum CallerAuth {
     /// Anyone who can reach the service, by address.
     Anonymous,
     /// Whoever has a token of the identity provider.
-    Oidc(Policy),
+    Oidc(TokenPolicy),
     /// Whoever Azure says has signed in.
-    EasyAuth(Rules),
+    EasyAuth(CallerRules),
 }
 
 enum Kind {
@@ -27,7 +27,7 @@ enum Kind {
 
 /// Returns the setting that says that callers are authenticated, which only a deployment does.
 #[must_use]
-pub fn authenticated_by(reader: &Reader<'_>) -> Option<&'static str> {
+pub fn authenticated_by(reader: &SettingsReader<'_>) -> Option<&'static str> {
     let is_anonymous = reader.raw(CALLER_AUTH) == Some("anonymous");
     (reader.holds(CALLER_AUTH) && !is_anonymous)
         .then_some(CALLER_AUTH)
@@ -36,7 +36,7 @@ pub fn authenticated_by(reader: &Reader<'_>) -> Option<&'static str> {
 
 /// Reads the setting and those that belong to it. `None` means that a fault was noted.
 pub fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     dev_mode: bool,
     sign_in: PlatformSignIn,
 ) -> Option<CallerAuth> {

@@ -16,10 +16,10 @@ use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 pub use super::origins::Origins;
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::regular_file::{self, Unreadable};
 use super::settings;
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// Largest file in bytes; the usual one has about a thousandth of it.
 const MAX_BYTES: u64 = 1 << 20;
@@ -45,7 +45,7 @@ struct HostJson {
 }
 
 /// Reads `host.json` in the app's folder; notes a fault when it is there and cannot be used.
-pub fn read(reader: &mut Reader<'_>) -> Cors {
+pub fn read(reader: &mut SettingsReader<'_>) -> Cors {
     let folder = reader.text("FUNCTIONS_APP_ROOT_PATH").unwrap_or_default();
     let read = regular_file::read(&Path::new(folder).join("host.json"), MAX_BYTES);
     let parsed = match read {
@@ -86,7 +86,7 @@ pub fn read(reader: &mut Reader<'_>) -> Cors {
     cors
 }
 
-fn parse(bytes: &[u8]) -> Result<HostJson, Rule> {
+fn parse(bytes: &[u8]) -> Result<HostJson, Requirement> {
     let text = text(bytes).ok_or("is not text in UTF-8")?;
     let options = ParseOptions {
         allow_missing_commas: false,
@@ -164,7 +164,7 @@ fn find_route_prefix(object: &Object<'_>, above: &str, found: &mut Option<String
     }
 }
 
-fn cors(block: &Value<'_>) -> Result<Cors, Rule> {
+fn cors(block: &Value<'_>) -> Result<Cors, Requirement> {
     const RULE: &str = "may only hold allowedOrigins (a list of texts) and supportCredentials (true or false), each once";
     let Value::Object(block) = block else {
         return Err("must be an object".into());
@@ -333,7 +333,7 @@ mod tests {
         std::fs::write(folder.path().join("host.json"), host_json).unwrap();
         let root = ("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap());
         let environment: Environment = [root].iter().chain(settings).copied().collect();
-        let mut reader = Reader::new(&environment);
+        let mut reader = SettingsReader::new(&environment);
         read(&mut reader);
         reader
             .into_faults()
@@ -389,7 +389,7 @@ mod tests {
             [("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap())]
                 .into_iter()
                 .collect();
-        let mut reader = Reader::new(&environment);
+        let mut reader = SettingsReader::new(&environment);
         read(&mut reader);
         assert_eq!(
             reader.into_faults()[0].to_string(),

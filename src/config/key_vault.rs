@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::reader::Reader;
-use crate::domain::requests::fields::Rule;
+use super::reader::SettingsReader;
+use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::azure::{Identity, VaultUrl};
 
 /// The vault's address; other settings are checked against its presence.
@@ -33,7 +33,7 @@ pub struct KeyVault {
 }
 
 /// Reads the vault's settings. `None` where there is no vault, or a fault was noted.
-pub fn read(reader: &mut Reader<'_>) -> Option<KeyVault> {
+pub fn read(reader: &mut SettingsReader<'_>) -> Option<KeyVault> {
     if !reader.holds(URL) && reader.holds(REFRESH) {
         reader.fault(REFRESH, format!("has no effect without {URL}"));
     }
@@ -47,7 +47,7 @@ pub fn read(reader: &mut Reader<'_>) -> Option<KeyVault> {
 
 /// Reads who asks Entra ID for tokens: whoever names an identity wants that one, wherever this
 /// runs. A client id that is wrong is noted and left out.
-pub fn identity(reader: &mut Reader<'_>, in_azure: bool) -> Identity {
+pub fn identity(reader: &mut SettingsReader<'_>, in_azure: bool) -> Identity {
     let client_id = reader.parsed(CLIENT_ID, client_id);
     if in_azure || client_id.is_some() || reader.holds(IDENTITY_ENDPOINT) {
         Identity::Managed(client_id)
@@ -56,7 +56,7 @@ pub fn identity(reader: &mut Reader<'_>, in_azure: bool) -> Identity {
     }
 }
 
-fn refresh(text: &str) -> Result<Duration, Rule> {
+fn refresh(text: &str) -> Result<Duration, Requirement> {
     let seconds = text
         .parse()
         .ok()
@@ -67,7 +67,7 @@ fn refresh(text: &str) -> Result<Duration, Rule> {
     )
 }
 
-fn client_id(text: &str) -> Result<Uuid, Rule> {
+fn client_id(text: &str) -> Result<Uuid, Requirement> {
     Uuid::try_parse(text)
         .ok()
         .filter(|id| id.hyphenated().to_string().eq_ignore_ascii_case(text))

@@ -1,11 +1,11 @@
 //! How often callers may ask, by what they are counted, and where the counts are kept.
 
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::secret;
 use crate::domain::callers::client_address::TrustedProxies;
 use crate::domain::limits::rate_limit::RateLimit;
 use crate::domain::settings::redis_url;
-use crate::domain::settings::secrets::{self, Source};
+use crate::domain::settings::secrets::{self, SecretSource};
 
 /// The key of hashed callers; it ends dev mode.
 pub const HASH_KEY: &str = "ROOMKEY_HASH_KEY";
@@ -14,19 +14,19 @@ pub const REDIS_URL: &str = "ROOMKEY_REDIS_URL";
 
 /// What the operator says about limits.
 #[derive(Debug)]
-pub struct Limiting {
+pub struct RateLimitSettings {
     /// How often each caller may ask; `None` is the operator's own wish.
     pub rate_limit: Option<RateLimit>,
     /// Whose word on a caller's address is taken, outside Azure.
     pub trusted_proxies: TrustedProxies,
     /// The key of hashed callers; `None`: random ones at start will do, which is never so with
     /// Redis.
-    pub hash_key: Option<Source>,
+    pub hash_key: Option<SecretSource>,
     /// Where instances share their counts; the URL may hold a password.
-    pub redis_url: Option<Source>,
+    pub redis_url: Option<SecretSource>,
 }
 
-impl Limiting {
+impl RateLimitSettings {
     /// How a start says it.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -41,7 +41,7 @@ impl Limiting {
 }
 
 /// Reads the settings. What is wrong is noted and left out of the result.
-pub fn read(reader: &mut Reader<'_>) -> Limiting {
+pub fn read(reader: &mut SettingsReader<'_>) -> RateLimitSettings {
     let rate_limit = reader
         .parsed_or(
             "ROOMKEY_RATE_LIMIT",
@@ -62,7 +62,7 @@ pub fn read(reader: &mut Reader<'_>) -> Limiting {
             ),
         );
     }
-    Limiting {
+    RateLimitSettings {
         rate_limit,
         trusted_proxies,
         hash_key,
@@ -80,9 +80,9 @@ mod tests {
         "rediss://:canary%20password@cache.example.com:6380",
     );
 
-    fn read_all(settings: &[(&str, &str)]) -> (Limiting, Vec<String>) {
+    fn read_all(settings: &[(&str, &str)]) -> (RateLimitSettings, Vec<String>) {
         let environment = settings.iter().copied().collect();
-        let mut reader = Reader::new(&environment);
+        let mut reader = SettingsReader::new(&environment);
         let limiting = read(&mut reader);
         (
             limiting,
@@ -222,7 +222,7 @@ mod tests {
         ] {
             let (limiting, faults) = read_all(&[HASH, (REDIS_URL, url)]);
             assert!(faults.is_empty(), "{url} {faults:?}");
-            let Some(Source::Given(url)) = limiting.redis_url else {
+            let Some(SecretSource::Given(url)) = limiting.redis_url else {
                 panic!("{url}")
             };
             assert!(crate::store::counters::Counters::shared(url).is_ok());

@@ -4,11 +4,11 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::key_vault;
-use super::reader::Reader;
-use super::secret::{self, Found};
-use crate::domain::requests::fields::Rule;
+use super::reader::SettingsReader;
+use super::secret::{self, ConfiguredSecret};
+use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::network_host::{is_loopback, is_private};
-use crate::domain::settings::secrets::{self, Check, PairSource, SecretName, Source};
+use crate::domain::settings::secrets::{self, PairSource, SecretCheck, SecretName, SecretSource};
 
 /// Where `livekit-server --dev` listens.
 const DEV_SERVER_URL: &str = "ws://localhost:7880";
@@ -50,15 +50,15 @@ pub enum Pair {
     /// The operator's own, or what there is of it.
     Own {
         /// The key.
-        api_key: Option<Found>,
+        api_key: Option<ConfiguredSecret>,
         /// The secret.
-        api_secret: Option<Found>,
+        api_secret: Option<ConfiguredSecret>,
     },
 }
 
 /// Whether any setting of LiveKit's is there.
 #[must_use]
-pub fn is_on(reader: &Reader<'_>) -> bool {
+pub fn is_on(reader: &SettingsReader<'_>) -> bool {
     reader.holds(URL)
         || [KEY, SECRET]
             .into_iter()
@@ -66,7 +66,7 @@ pub fn is_on(reader: &Reader<'_>) -> bool {
 }
 
 /// Reads the pair.
-pub fn pair(reader: &mut Reader<'_>) -> Pair {
+pub fn pair(reader: &mut SettingsReader<'_>) -> Pair {
     let set = [KEY, SECRET].map(|name| secret::is_set(reader, name));
     match (reader.holds(URL), set) {
         (false, [false, false]) => return Pair::Absent,
@@ -83,12 +83,12 @@ pub fn pair(reader: &mut Reader<'_>) -> Pair {
     let (api_key, api_secret) = (secret::read(reader, KEY), secret::read(reader, SECRET));
     match (&api_key, &api_secret) {
         (
-            Some(Found {
-                source: Source::Given(key),
+            Some(ConfiguredSecret {
+                source: SecretSource::Given(key),
                 ..
             }),
-            Some(Found {
-                source: Source::Given(secret),
+            Some(ConfiguredSecret {
+                source: SecretSource::Given(secret),
                 ..
             }),
         ) if (key.expose_secret(), secret.expose_secret()) == DEV_PAIR => Pair::Dev,
@@ -99,17 +99,17 @@ pub fn pair(reader: &mut Reader<'_>) -> Pair {
     }
 }
 
-fn in_vault((setting, name): (&str, &str)) -> Option<Found> {
-    SecretName::parse(name).ok().map(|name| Found {
+fn in_vault((setting, name): (&str, &str)) -> Option<ConfiguredSecret> {
+    SecretName::parse(name).ok().map(|name| ConfiguredSecret {
         setting: setting.to_owned(),
-        source: Source::InVault(name),
+        source: SecretSource::InVault(name),
     })
 }
 
 /// Returns whether the settings are those of LiveKit's own dev server on this machine, or none at
 /// all.
 #[must_use]
-pub fn is_dev(reader: &Reader<'_>, pair: &Pair) -> bool {
+pub fn is_dev(reader: &SettingsReader<'_>, pair: &Pair) -> bool {
     match pair {
         Pair::Absent => true,
         // What is no address is a fault of its own.
@@ -124,7 +124,7 @@ pub fn is_dev(reader: &Reader<'_>, pair: &Pair) -> bool {
 /// Reads the rest and checks the whole. `only_provider` says why LiveKit's settings cannot be left
 /// out. `None`: they are, or a fault was noted.
 pub fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     pair: Pair,
     dev_mode: bool,
     only_provider: Option<&str>,
@@ -172,12 +172,16 @@ pub fn read(
             let api_key = own(reader, KEY, api_key, secrets::livekit_key, &others);
             let api_secret = own(reader, SECRET, api_secret, secrets::livekit_secret, &others);
             let pair = match (api_key?, api_secret?) {
-                (Source::Given(key), Source::Given(secret)) => PairSource::Given(key, secret),
-                (Source::InVault(key), Source::InVault(secret)) => PairSource::InVault(key, secret),
-                (Source::Given(_), Source::InVault(_)) => {
+                (SecretSource::Given(key), SecretSource::Given(secret)) => {
+                    PairSource::Given(key, secret)
+                }
+                (SecretSource::InVault(key), SecretSource::InVault(secret)) => {
+                    PairSource::InVault(key, secret)
+                }
+                (SecretSource::Given(_), SecretSource::InVault(_)) => {
                     return in_two_places(reader, KEY, SECRET);
                 }
-                (Source::InVault(_), Source::Given(_)) => {
+                (SecretSource::InVault(_), SecretSource::Given(_)) => {
                     return in_two_places(reader, SECRET, KEY);
                 }
             };
@@ -191,7 +195,7 @@ pub fn read(
 
 /// A half that is given stays until a restart, so that a rotation of the other would break the
 /// pair.
-fn in_two_places(reader: &mut Reader<'_>, given: &str, in_vault: &str) -> Option<LiveKit> {
+fn in_two_places(reader: &mut SettingsReader<'_>, given: &str, in_vault: &str) -> Option<LiveKit> {
     reader.fault(
         given,
         format!("must stand where {in_vault} does, in Key Vault: the two change together"),
@@ -200,22 +204,22 @@ fn in_two_places(reader: &mut Reader<'_>, given: &str, in_vault: &str) -> Option
 }
 
 fn own(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
-    found: Option<Found>,
-    check: Check,
+    found: Option<ConfiguredSecret>,
+    check: SecretCheck,
     others: &str,
-) -> Option<Source> {
+) -> Option<SecretSource> {
     match found {
-        Some(Found {
-            source: Source::InVault(name),
+        Some(ConfiguredSecret {
+            source: SecretSource::InVault(name),
             ..
-        }) => return Some(Source::InVault(name)),
-        Some(Found {
+        }) => return Some(SecretSource::InVault(name)),
+        Some(ConfiguredSecret {
             setting,
-            source: Source::Given(value),
+            source: SecretSource::Given(value),
         }) => match check(&value) {
-            Ok(()) => return Some(Source::Given(value)),
+            Ok(()) => return Some(SecretSource::Given(value)),
             Err(rule) => reader.fault(&setting, rule),
         },
         None if secret::is_set(reader, name) => {} // its fault is noted already
@@ -226,7 +230,7 @@ fn own(
 
 /// Reads the server's address and brings it into its normal form: a parser forgives much that the
 /// browsers' clients, which get it as text, may not.
-fn server_url(text: &str) -> Result<String, Rule> {
+fn server_url(text: &str) -> Result<String, Requirement> {
     const EXAMPLES: &str = "like wss://my-project.livekit.cloud or ws://localhost:7880";
     let lower = text.to_ascii_lowercase();
     if lower.starts_with("https:") || lower.starts_with("http:") {

@@ -1,9 +1,9 @@
 //! Whose sign-in counts: the identity provider, and what its claims mean here.
 
-use super::settings::Reader;
-use crate::domain::callers::bearer::{Issuer, Policy};
-use crate::domain::callers::caller::Rules;
-use crate::domain::requests::fields::Rule;
+use super::settings::SettingsReader;
+use crate::domain::callers::bearer::{Issuer, TokenPolicy};
+use crate::domain::callers::caller::CallerRules;
+use crate::domain::requests::fields::Requirement;
 
 /// The role of operators where no other is set.
 const ADMIN_ROLE: &str = "Roomkey.Admin";
@@ -24,7 +24,7 @@ pub(super) const ROLES_CLAIM: &str = "ROOMKEY_ROLES_CLAIM";
 const ADMIN_ROLE_SETTING: &str = "ROOMKEY_ADMIN_ROLE";
 
 /// Reads what `oidc` needs. `None` means that a fault was noted.
-pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
+pub fn read(reader: &mut SettingsReader<'_>) -> Option<TokenPolicy> {
     for name in [ISSUER, AUDIENCE] {
         if !reader.holds(name) {
             reader.fault(name, "must be set where ROOMKEY_CALLER_AUTH is oidc");
@@ -54,7 +54,7 @@ pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
         reader.parsed_or(TENANTS, Vec::new(), |text| list(text, tenant))
     };
     let rules = rules(reader);
-    Some(Policy {
+    Some(TokenPolicy {
         issuer: issuer?,
         tenants: tenants?,
         audiences: audiences?,
@@ -64,13 +64,13 @@ pub fn read(reader: &mut Reader<'_>) -> Option<Policy> {
 
 /// Reads what holds for every signed-in caller, by token or by Easy Auth. `None` means that a fault
 /// was noted.
-pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
+pub fn rules(reader: &mut SettingsReader<'_>) -> Option<CallerRules> {
     let required_scope = reader.parsed_or(SCOPE, None, |text| scope(text).map(Some));
     let identity_claim = reader.parsed_or(IDENTITY_CLAIM, "sub".to_owned(), word);
     let rooms_claim = reader.parsed_or(ROOMS_CLAIM, None, |text| word(text).map(Some));
     let roles_claim = reader.parsed_or(ROLES_CLAIM, None, |text| word(text).map(Some));
     let admin_role = reader.parsed_or(ADMIN_ROLE_SETTING, ADMIN_ROLE.to_owned(), word);
-    Some(Rules {
+    Some(CallerRules {
         required_scope: required_scope?,
         admin_role: admin_role?,
         identity_claim: identity_claim?,
@@ -81,7 +81,7 @@ pub fn rules(reader: &mut Reader<'_>) -> Option<Rules> {
 
 /// Returns a setting of the identity provider that is set, if any.
 #[must_use]
-pub fn first_set(reader: &Reader<'_>) -> Option<&'static str> {
+pub fn first_set(reader: &SettingsReader<'_>) -> Option<&'static str> {
     [ISSUER, AUDIENCE, SCOPE, TENANTS]
         .into_iter()
         .find(|name| reader.holds(name))
@@ -89,7 +89,7 @@ pub fn first_set(reader: &Reader<'_>) -> Option<&'static str> {
 
 /// Refuses the settings that another way to tell callers apart has no use for: whoever set them
 /// believes that they protect.
-pub fn refuse_unused(reader: &mut Reader<'_>, easy_auth: bool) {
+pub fn refuse_unused(reader: &mut SettingsReader<'_>, easy_auth: bool) {
     let of_tokens = [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM];
     let of_sign_in = [SCOPE, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
     for name in of_tokens
@@ -102,12 +102,15 @@ pub fn refuse_unused(reader: &mut Reader<'_>, easy_auth: bool) {
     }
 }
 
-fn list(text: &str, item: fn(&str) -> Result<String, Rule>) -> Result<Vec<String>, Rule> {
+fn list(
+    text: &str,
+    item: fn(&str) -> Result<String, Requirement>,
+) -> Result<Vec<String>, Requirement> {
     text.split(',').map(|part| item(part.trim())).collect()
 }
 
 /// Reads the one scope or role that callers need.
-fn scope(text: &str) -> Result<String, Rule> {
+fn scope(text: &str) -> Result<String, Requirement> {
     if text.contains(',') {
         Err("must be one scope or role only; write it without commas".into())
     } else {
@@ -115,7 +118,7 @@ fn scope(text: &str) -> Result<String, Rule> {
     }
 }
 
-fn word(text: &str) -> Result<String, Rule> {
+fn word(text: &str) -> Result<String, Requirement> {
     if text.contains(NEVER_IN_WORD) || text.starts_with('\'') || text.ends_with('\'') {
         return Err("must be the value alone, without quotes or brackets".into());
     }
@@ -127,7 +130,7 @@ fn word(text: &str) -> Result<String, Rule> {
 }
 
 /// In lower case, as Entra writes it into tokens.
-fn tenant(text: &str) -> Result<String, Rule> {
+fn tenant(text: &str) -> Result<String, Requirement> {
     let id = uuid::Uuid::try_parse(text)
         .ok()
         .map(|id| id.hyphenated().to_string());
@@ -154,9 +157,9 @@ mod tests {
         kept.chain(settings).copied().collect()
     }
 
-    fn read_all(settings: &[(&str, &str)]) -> (Option<Policy>, Vec<String>) {
+    fn read_all(settings: &[(&str, &str)]) -> (Option<TokenPolicy>, Vec<String>) {
         let environment: Environment = settings.iter().copied().collect();
-        let mut reader = Reader::new(&environment);
+        let mut reader = SettingsReader::new(&environment);
         let policy = read(&mut reader);
         (
             policy,
@@ -364,7 +367,7 @@ mod tests {
             (policy.audiences.as_slice(), policy.tenants.len()),
             (&["api://roomkey".to_owned()][..], 0)
         );
-        let Rules {
+        let CallerRules {
             required_scope,
             admin_role,
             identity_claim,
@@ -385,7 +388,7 @@ mod tests {
             (AUDIENCE, "a, b"),
         ];
         let policy = read_all(&with(&set)).0.unwrap();
-        let rules = Rules {
+        let rules = CallerRules {
             required_scope: Some("s".into()),
             admin_role: "r".into(),
             identity_claim: "oid".into(),
@@ -413,7 +416,7 @@ mod tests {
         ];
         let refused = |easy_auth| {
             let environment: Environment = all.iter().map(|name| (*name, "x")).collect();
-            let mut reader = Reader::new(&environment);
+            let mut reader = SettingsReader::new(&environment);
             refuse_unused(&mut reader, easy_auth);
             reader
                 .into_faults()

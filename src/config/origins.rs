@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use url::Url;
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// Longest host of an app's own origin; a browser extension's has 32 to 36 characters.
 const MAX_HOST_BYTES: usize = 255;
@@ -43,7 +43,7 @@ impl Origins {
     ///
     /// # Errors
     /// The rule that an item breaks.
-    pub fn parse<'t>(items: impl Iterator<Item = Option<&'t str>>) -> Result<Self, Rule> {
+    pub fn parse<'t>(items: impl Iterator<Item = Option<&'t str>>) -> Result<Self, Requirement> {
         let mut listed = Vec::new();
         let mut any = false;
         for item in items {

@@ -6,7 +6,7 @@
 //! The document has the form of the platform's `authsettingsV2`, in which providers without a
 //! registration are listed as enabled too.
 
-use super::settings::Reader;
+use super::settings::SettingsReader;
 use crate::domain::requests::json::{self, Json, Object};
 
 /// Set by Azure where its built-in sign-in is on. Only then does it take forged headers away.
@@ -30,7 +30,7 @@ pub struct PlatformSignIn {
 /// Reads what the platform says. Outside Azure anyone could have set these variables, so nothing
 /// counts there.
 #[must_use]
-pub fn read(reader: &Reader<'_>, in_azure: bool) -> PlatformSignIn {
+pub fn read(reader: &SettingsReader<'_>, in_azure: bool) -> PlatformSignIn {
     let marker = reader
         .raw(ENABLED)
         .is_some_and(|text| text.eq_ignore_ascii_case("true"));
@@ -103,7 +103,7 @@ mod tests {
     fn of(marker: &str, document: Option<&str>, in_azure: bool) -> PlatformSignIn {
         let document = document.map(|document| (DOCUMENT, document));
         let environment: Environment = [(ENABLED, marker)].into_iter().chain(document).collect();
-        let reader = Reader::new(&environment);
+        let reader = SettingsReader::new(&environment);
         let read = read(&reader, in_azure);
         assert!(
             reader.into_faults().is_empty(),

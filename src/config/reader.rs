@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use super::Fault;
 use super::secret;
 use super::settings::{ROUTE_PREFIX, SETTINGS};
-use crate::domain::requests::fields::{Rule, shown_name};
+use crate::domain::requests::fields::{Requirement, shown_name};
 use crate::domain::settings::secrets::{IN_QUOTES, UNRESOLVED};
 use crate::domain::settings::setting_text;
 
@@ -93,12 +93,12 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Takes settings by name and collects the faults.
-pub struct Reader<'e> {
+pub struct SettingsReader<'e> {
     environment: &'e Environment,
     faults: Vec<Fault>,
 }
 
-impl<'e> Reader<'e> {
+impl<'e> SettingsReader<'e> {
     /// Starts without faults.
     #[must_use]
     pub fn new(environment: &'e Environment) -> Self {
@@ -143,7 +143,7 @@ impl<'e> Reader<'e> {
     pub fn parsed<T>(
         &mut self,
         name: &str,
-        parse: impl FnOnce(&str) -> Result<T, Rule>,
+        parse: impl FnOnce(&str) -> Result<T, Requirement>,
     ) -> Option<T> {
         match parse(self.text(name)?) {
             Ok(value) => Some(value),
@@ -154,12 +154,12 @@ impl<'e> Reader<'e> {
         }
     }
 
-    /// As [`Reader::parsed`], with a value for absent ones: `None` means wrong.
+    /// As [`SettingsReader::parsed`], with a value for absent ones: `None` means wrong.
     pub fn parsed_or<T>(
         &mut self,
         name: &str,
         default: T,
-        parse: impl FnOnce(&str) -> Result<T, Rule>,
+        parse: impl FnOnce(&str) -> Result<T, Requirement>,
     ) -> Option<T> {
         if self.holds(name) {
             self.parsed(name, parse)
@@ -169,7 +169,7 @@ impl<'e> Reader<'e> {
     }
 
     /// Notes a fault.
-    pub fn fault(&mut self, setting: &str, remedy: impl Into<Rule>) {
+    pub fn fault(&mut self, setting: &str, remedy: impl Into<Requirement>) {
         self.faults.push(Fault {
             setting: setting.to_owned(),
             remedy: remedy.into(),

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::secret;
 use crate::domain::limits::rate_limit::RateLimit;
 use crate::domain::realtime::endpoint::Endpoint;
 use crate::domain::realtime::session::{
-    Choice, Choices, MAX_OPERATOR_BYTES, SessionExtra, SessionPlan,
+    AllowedChoices, MAX_OPERATOR_BYTES, ModelOrVoice, SessionExtra, SessionPlan,
 };
-use crate::domain::requests::fields::Rule;
-use crate::domain::settings::secrets::{self, Source};
+use crate::domain::requests::fields::Requirement;
+use crate::domain::settings::secrets::{self, SecretSource};
 
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 const AZURE_DEPLOYMENT: &str = "AZURE_OPENAI_DEPLOYMENT";
@@ -35,11 +35,11 @@ pub struct AzureOpenAi {
     /// Where it is.
     pub endpoint: Endpoint,
     /// The name of the deployment, which is the model of a caller who chooses none.
-    pub deployment: Choice,
+    pub deployment: ModelOrVoice,
     /// The resource's key; `None`: an Entra token takes its place.
-    pub api_key: Option<Source>,
+    pub api_key: Option<SecretSource>,
     /// The deployment that writes down what callers say.
-    pub transcription_model: Option<Choice>,
+    pub transcription_model: Option<ModelOrVoice>,
 }
 
 /// OpenAI's own API.
@@ -48,9 +48,9 @@ pub struct OpenAi {
     /// Where it is.
     pub endpoint: Endpoint,
     /// The model of a caller who chooses none.
-    pub model: Choice,
+    pub model: ModelOrVoice,
     /// A project's key.
-    pub api_key: Source,
+    pub api_key: SecretSource,
 }
 
 /// What holds for both.
@@ -71,17 +71,17 @@ pub(super) struct Realtime {
     /// Likewise.
     pub openai: Option<OpenAi>,
     pub options: RealtimeOptions,
-    pub choices: Choices,
+    pub choices: AllowedChoices,
 }
 
 /// Whether any setting of either provider is there.
 #[must_use]
-pub fn is_on(reader: &Reader<'_>) -> bool {
+pub fn is_on(reader: &SettingsReader<'_>) -> bool {
     azure_is_on(reader) || openai_is_on(reader)
 }
 
 /// Reads the settings. What is wrong is noted and left out of the result.
-pub(super) fn read(reader: &mut Reader<'_>) -> Realtime {
+pub(super) fn read(reader: &mut SettingsReader<'_>) -> Realtime {
     let azure_openai = if azure_is_on(reader) {
         azure_openai(reader)
     } else {
@@ -129,7 +129,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Realtime {
 
 /// Whether any setting of Azure OpenAI is there.
 #[must_use]
-pub fn azure_is_on(reader: &Reader<'_>) -> bool {
+pub fn azure_is_on(reader: &SettingsReader<'_>) -> bool {
     [AZURE_ENDPOINT, AZURE_DEPLOYMENT, AZURE_TRANSCRIPTION]
         .into_iter()
         .any(|name| reader.holds(name))
@@ -138,14 +138,14 @@ pub fn azure_is_on(reader: &Reader<'_>) -> bool {
 
 /// Whether any setting of OpenAI is there.
 #[must_use]
-pub fn openai_is_on(reader: &Reader<'_>) -> bool {
+pub fn openai_is_on(reader: &SettingsReader<'_>) -> bool {
     [OPENAI_BASE, OPENAI_MODEL]
         .into_iter()
         .any(|name| reader.holds(name))
         || secret::is_set(reader, OPENAI_KEY)
 }
 
-fn azure_openai(reader: &mut Reader<'_>) -> Option<AzureOpenAi> {
+fn azure_openai(reader: &mut SettingsReader<'_>) -> Option<AzureOpenAi> {
     for name in [AZURE_ENDPOINT, AZURE_DEPLOYMENT] {
         if !reader.holds(name) {
             reader.fault(
@@ -155,9 +155,9 @@ fn azure_openai(reader: &mut Reader<'_>) -> Option<AzureOpenAi> {
         }
     }
     let endpoint = reader.parsed(AZURE_ENDPOINT, Endpoint::azure);
-    let deployment = reader.parsed(AZURE_DEPLOYMENT, Choice::parse);
+    let deployment = reader.parsed(AZURE_DEPLOYMENT, ModelOrVoice::parse);
     let api_key = secret::checked(reader, AZURE_KEY, secrets::api_key);
-    let transcription_model = reader.parsed(AZURE_TRANSCRIPTION, Choice::parse);
+    let transcription_model = reader.parsed(AZURE_TRANSCRIPTION, ModelOrVoice::parse);
     Some(AzureOpenAi {
         endpoint: endpoint?,
         deployment: deployment?,
@@ -166,7 +166,7 @@ fn azure_openai(reader: &mut Reader<'_>) -> Option<AzureOpenAi> {
     })
 }
 
-fn openai(reader: &mut Reader<'_>) -> Option<OpenAi> {
+fn openai(reader: &mut SettingsReader<'_>) -> Option<OpenAi> {
     if !secret::is_set(reader, OPENAI_KEY) {
         reader.fault(OPENAI_KEY, "must be set: other settings of OpenAI are");
     }
@@ -175,8 +175,8 @@ fn openai(reader: &mut Reader<'_>) -> Option<OpenAi> {
         .parsed(OPENAI_BASE, Endpoint::openai)
         .or_else(|| Endpoint::openai(Endpoint::OPENAI).ok());
     let model = reader
-        .parsed(OPENAI_MODEL, Choice::parse)
-        .or_else(|| Choice::parse(DEFAULT_OPENAI_MODEL).ok());
+        .parsed(OPENAI_MODEL, ModelOrVoice::parse)
+        .or_else(|| ModelOrVoice::parse(DEFAULT_OPENAI_MODEL).ok());
     Some(OpenAi {
         endpoint: endpoint?,
         model: model?,
@@ -184,8 +184,8 @@ fn openai(reader: &mut Reader<'_>) -> Option<OpenAi> {
     })
 }
 
-fn choices(reader: &mut Reader<'_>) -> Choices {
-    let mut choices = Choices::default();
+fn choices(reader: &mut SettingsReader<'_>) -> AllowedChoices {
+    let mut choices = AllowedChoices::default();
     if let Some(models) = reader.parsed("ROOMKEY_REALTIME_MODELS", list) {
         choices.models = models;
     }
@@ -200,11 +200,11 @@ fn choices(reader: &mut Reader<'_>) -> Choices {
                 VOICE,
                 format!(
                     "must be on the list {VOICES} (its default is {})",
-                    Choices::VOICE
+                    AllowedChoices::VOICE
                 ),
             );
         }
-        choices = Choices {
+        choices = AllowedChoices {
             voices,
             voice,
             ..choices
@@ -213,12 +213,12 @@ fn choices(reader: &mut Reader<'_>) -> Choices {
     choices
 }
 
-fn voice(text: &str) -> Result<Choice, Rule> {
-    voice_alone(text).and_then(|()| Choice::parse(text))
+fn voice(text: &str) -> Result<ModelOrVoice, Requirement> {
+    voice_alone(text).and_then(|()| ModelOrVoice::parse(text))
 }
 
 /// A custom voice is an object upstream, and is written here by its id.
-fn voice_alone(text: &str) -> Result<(), Rule> {
+fn voice_alone(text: &str) -> Result<(), Requirement> {
     if text.contains('{') {
         Err("must hold a custom voice by its id alone, such as voice_1234, not as an object".into())
     } else {
@@ -226,14 +226,14 @@ fn voice_alone(text: &str) -> Result<(), Rule> {
     }
 }
 
-fn list(text: &str) -> Result<Vec<Choice>, Rule> {
+fn list(text: &str) -> Result<Vec<ModelOrVoice>, Requirement> {
     text.split(',')
-        .map(|name| Choice::parse(name.trim()))
+        .map(|name| ModelOrVoice::parse(name.trim()))
         .collect::<Result<_, _>>()
         .map_err(|rule| format!("{rule}, separated by commas").into())
 }
 
-fn scope(text: &str) -> Result<String, Rule> {
+fn scope(text: &str) -> Result<String, Requirement> {
     let fits = (1..=256).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_graphic())
         && text.ends_with("/.default");
@@ -244,7 +244,7 @@ fn scope(text: &str) -> Result<String, Rule> {
     }
 }
 
-fn instructions(text: &str) -> Result<String, Rule> {
+fn instructions(text: &str) -> Result<String, Requirement> {
     if text.len() <= MAX_OPERATOR_BYTES {
         Ok(text.to_owned())
     } else {
@@ -252,7 +252,7 @@ fn instructions(text: &str) -> Result<String, Rule> {
     }
 }
 
-fn lifetime(text: &str) -> Result<Duration, Rule> {
+fn lifetime(text: &str) -> Result<Duration, Requirement> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
         Ok(seconds @ 10..=600) if digits => Ok(Duration::from_secs(seconds)),
@@ -273,7 +273,7 @@ mod tests {
 
     fn read_all(settings: &[(&str, &str)]) -> (Realtime, Vec<String>) {
         let environment = settings.iter().copied().collect();
-        let mut reader = Reader::new(&environment);
+        let mut reader = SettingsReader::new(&environment);
         let realtime = read(&mut reader);
         (
             realtime,
@@ -386,7 +386,7 @@ mod tests {
             realtime.options.entra_scope,
             "https://cognitiveservices.azure.com/.default"
         );
-        assert_eq!(realtime.choices, Choices::default());
+        assert_eq!(realtime.choices, AllowedChoices::default());
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::key_vault;
-use super::reader::Reader;
+use super::reader::SettingsReader;
 use super::regular_file::{self, Unreadable};
-use crate::domain::requests::fields::Rule;
-use crate::domain::settings::secrets::{SecretName, Source};
+use crate::domain::requests::fields::Requirement;
+use crate::domain::settings::secrets::{SecretName, SecretSource};
 use crate::domain::settings::setting_text;
 
 /// A file with a secret may have this many bytes; keys are far shorter, so more is the wrong file.
@@ -20,16 +20,16 @@ pub const SUFFIXES: [&str; 3] = ["", "_FILE", "_SECRET_NAME"];
 
 /// A secret and the setting that it came from.
 #[derive(Debug)]
-pub struct Found {
+pub struct ConfiguredSecret {
     /// `<NAME>`, `<NAME>_FILE` or `<NAME>_SECRET_NAME`.
     pub setting: String,
     /// The value, or where it is.
-    pub source: Source,
+    pub source: SecretSource,
 }
 
 /// Whether the secret's setting is there in any form.
 #[must_use]
-pub fn is_set(reader: &Reader<'_>, name: &str) -> bool {
+pub fn is_set(reader: &SettingsReader<'_>, name: &str) -> bool {
     SUFFIXES
         .iter()
         .any(|suffix| reader.holds(&format!("{name}{suffix}")))
@@ -37,7 +37,7 @@ pub fn is_set(reader: &Reader<'_>, name: &str) -> bool {
 
 /// Takes a secret from its setting, from the file that `<name>_FILE` names, or the name that it has
 /// in Key Vault; standing in two of them is a fault.
-pub fn read(reader: &mut Reader<'_>, name: &str) -> Option<Found> {
+pub fn read(reader: &mut SettingsReader<'_>, name: &str) -> Option<ConfiguredSecret> {
     let [_, file, in_vault] = SUFFIXES.map(|suffix| format!("{name}{suffix}"));
     if [name, &file, &in_vault]
         .into_iter()
@@ -52,15 +52,15 @@ pub fn read(reader: &mut Reader<'_>, name: &str) -> Option<Found> {
         return None;
     }
     if let Some(value) = reader.text(name) {
-        return Some(Found {
+        return Some(ConfiguredSecret {
             setting: name.to_owned(),
-            source: Source::Given(value.into()),
+            source: SecretSource::Given(value.into()),
         });
     }
     if let Some(value) = reader.parsed(&file, read_file) {
-        return Some(Found {
+        return Some(ConfiguredSecret {
             setting: file,
-            source: Source::Given(value),
+            source: SecretSource::Given(value),
         });
     }
     let secret_name = reader.parsed(&in_vault, SecretName::parse)?;
@@ -71,21 +71,21 @@ pub fn read(reader: &mut Reader<'_>, name: &str) -> Option<Found> {
         );
         return None;
     }
-    Some(Found {
+    Some(ConfiguredSecret {
         setting: in_vault,
-        source: Source::InVault(secret_name),
+        source: SecretSource::InVault(secret_name),
     })
 }
 
 /// Takes a secret and checks its value if that is here already. `None`: there is none, or a fault
 /// was noted.
 pub fn checked(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
-    check: impl Fn(&SecretString) -> Result<(), Rule>,
-) -> Option<Source> {
-    let Found { setting, source } = read(reader, name)?;
-    if let Source::Given(value) = &source
+    check: impl Fn(&SecretString) -> Result<(), Requirement>,
+) -> Option<SecretSource> {
+    let ConfiguredSecret { setting, source } = read(reader, name)?;
+    if let SecretSource::Given(value) = &source
         && let Err(rule) = check(value)
     {
         reader.fault(&setting, rule);
@@ -96,11 +96,11 @@ pub fn checked(
 
 /// One line break at the end is dropped, since editors and `echo` write one; a key with any other
 /// white space around it would sign tokens that nobody accepts.
-fn read_file(path: &str) -> Result<SecretString, Rule> {
+fn read_file(path: &str) -> Result<SecretString, Requirement> {
     let bytes =
         regular_file::read(Path::new(path), MAX_FILE_BYTES).map_err(
             |unreadable| match unreadable {
-                Unreadable::Missing => Rule::from("names a file that does not exist"),
+                Unreadable::Missing => Requirement::from("names a file that does not exist"),
                 Unreadable::NotRegular => {
                     "names a folder, pipe or device; put the value into a regular file".into()
                 }

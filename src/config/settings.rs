@@ -1,7 +1,7 @@
 //! Every setting by name. `docs/settings.md` is written from [`SETTINGS`]; a test fails when the
 //! two differ.
 
-pub use super::reader::{Environment, Reader};
+pub use super::reader::{Environment, SettingsReader};
 
 /// The app setting that takes the place of the route prefix in `host.json`, as every key of that
 /// file has one.

@@ -7,7 +7,7 @@ use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
 use super::key_vault::KeyVault;
 use super::origins::Origins;
-use crate::domain::callers::bearer::Policy;
+use crate::domain::callers::bearer::TokenPolicy;
 use crate::domain::settings::azure::Identity;
 
 impl Config {
@@ -171,7 +171,7 @@ impl Config {
         };
         match &self.caller_auth {
             CallerAuth::Anonymous => keys,
-            CallerAuth::Oidc(Policy { rules, .. }) | CallerAuth::EasyAuth(rules) => {
+            CallerAuth::Oidc(TokenPolicy { rules, .. }) | CallerAuth::EasyAuth(rules) => {
                 format!("{keys}, and the role {}", rules.admin_role)
             }
         }

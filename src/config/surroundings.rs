@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::reader::{Environment, Reader};
+use super::reader::{Environment, SettingsReader};
 
 /// Set for a custom handler by the Functions host, also where Core Tools runs it.
 const WORKER_ID: &str = "FUNCTIONS_CUSTOMHANDLER_WORKER_ID";
@@ -13,7 +13,7 @@ const HOST_ENVIRONMENT: &str = "AZURE_FUNCTIONS_ENVIRONMENT";
 
 /// What follows from the surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct HostingEnvironment {
     /// The Functions host started this process, which is of no use without it.
     pub started_by_host: bool,
     /// Only this machine can connect, and nothing here calls on behalf of others. A request for any
@@ -23,14 +23,18 @@ pub struct Surroundings {
 
 /// Reads the surroundings of a process that will listen on `address`.
 #[must_use]
-pub fn read(reader: &Reader<'_>, address: Option<SocketAddr>, in_azure: bool) -> Surroundings {
+pub fn read(
+    reader: &SettingsReader<'_>,
+    address: Option<SocketAddr>,
+    in_azure: bool,
+) -> HostingEnvironment {
     let started_by_host = reader.holds(WORKER_ID);
     // A host of the operator's own hands on the public name; Core Tools is called by this machine
     // only.
     let behind_own_host = started_by_host && reader.raw(HOST_ENVIRONMENT) != Some("Development");
     let is_loopback = address.is_none_or(|address| address.ip().to_canonical().is_loopback());
     let has_proxies = reader.holds("ROOMKEY_TRUSTED_PROXIES");
-    Surroundings {
+    HostingEnvironment {
         started_by_host,
         loopback_hosts_only: is_loopback && !has_proxies && !in_azure && !behind_own_host,
     }
@@ -77,7 +81,7 @@ mod tests {
     fn hosts_only(address: &str, in_azure: bool, settings: &[(&str, &str)]) -> bool {
         let environment: Environment = settings.iter().copied().collect();
         read(
-            &Reader::new(&environment),
+            &SettingsReader::new(&environment),
             Some(address.parse().unwrap()),
             in_azure,
         )

@@ -4,7 +4,7 @@ mod callers;
 
 use super::*;
 use crate::domain::callers::admin_key::AdminKeys;
-use crate::domain::settings::secrets::{PairSource, Source};
+use crate::domain::settings::secrets::{PairSource, SecretSource};
 
 const URL: (&str, &str) = ("LIVEKIT_URL", "wss://livekit.example.com");
 const KEY: (&str, &str) = ("LIVEKIT_API_KEY", "APIcanary");
@@ -381,7 +381,10 @@ fn what_callers_are_counted_by_may_stand_in_the_vault() {
     assert!(
         matches!(
             (&limiting.hash_key, &limiting.redis_url),
-            (Some(Source::InVault(_)), Some(Source::InVault(_)))
+            (
+                Some(SecretSource::InVault(_)),
+                Some(SecretSource::InVault(_))
+            )
         ),
         "{limiting:?}"
     );

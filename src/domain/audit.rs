@@ -53,7 +53,7 @@ pub enum Action {
 
 /// By what a key that was issued is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Issued {
+pub enum IssuedCredential {
     /// A token that was signed here: its own id, its claim `jti`.
     Token(Uuid),
     /// A secret that was minted at an upstream: the upstream's id of the session, where it gave
@@ -65,7 +65,7 @@ pub enum Issued {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<'a> {
     /// It was done.
-    Issued(&'a Issued),
+    Issued(&'a IssuedCredential),
     /// It was not done.
     Refused {
         /// The error's code.
@@ -110,8 +110,8 @@ impl Outcome<'_> {
     #[must_use]
     pub fn jti(self) -> Option<Uuid> {
         match self {
-            Self::Issued(Issued::Token(jti)) => Some(*jti),
-            Self::Issued(Issued::Secret(_)) | Self::Refused { .. } => None,
+            Self::Issued(IssuedCredential::Token(jti)) => Some(*jti),
+            Self::Issued(IssuedCredential::Secret(_)) | Self::Refused { .. } => None,
         }
     }
 
@@ -119,8 +119,8 @@ impl Outcome<'_> {
     #[must_use]
     pub fn session_id(&self) -> Option<&SessionId> {
         match self {
-            Self::Issued(Issued::Secret(session_id)) => session_id.as_ref(),
-            Self::Issued(Issued::Token(_)) | Self::Refused { .. } => None,
+            Self::Issued(IssuedCredential::Secret(session_id)) => session_id.as_ref(),
+            Self::Issued(IssuedCredential::Token(_)) | Self::Refused { .. } => None,
         }
     }
 
@@ -154,14 +154,14 @@ mod tests {
     #[test]
     fn only_an_issued_key_has_an_id_and_only_a_refused_one_a_code() {
         let jti = Uuid::from_u128(7);
-        let token = Issued::Token(jti);
+        let token = IssuedCredential::Token(jti);
         let (issued, refused) = (
             Outcome::Issued(&token),
             Outcome::Refused {
                 code: "room_forbidden",
             },
         );
-        let secret = Issued::Secret(SessionId::parse("sess_1"));
+        let secret = IssuedCredential::Secret(SessionId::parse("sess_1"));
         let minted = Outcome::Issued(&secret);
         assert_eq!(
             (

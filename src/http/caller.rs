@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use super::request::Request;
 use crate::app::oidc::Unproven;
 use crate::app::{App, Callers, EasyAuth, Proxies, UNPROVEN_PRINCIPAL};
-use crate::domain::callers::bearer::{self, Rejected};
+use crate::domain::callers::bearer::{self, TokenRejection};
 use crate::domain::callers::caller::Caller;
 use crate::domain::callers::client_address::ClientAddress;
 use crate::domain::callers::easy_auth;
@@ -70,7 +70,7 @@ fn signed_in_by_azure<B>(
     easy_auth: &EasyAuth,
     request: &Request<'_, B>,
 ) -> Result<Arc<Caller>, Stranger> {
-    let headers = easy_auth::Headers {
+    let headers = easy_auth::EasyAuthHeaders {
         principal: values(request, &PRINCIPAL),
         id: values(request, &PRINCIPAL_ID),
         provider: values(request, &PRINCIPAL_PROVIDER),
@@ -138,8 +138,8 @@ fn values<'r, B>(
         .map(HeaderValue::as_bytes)
 }
 
-impl From<Rejected> for Stranger {
-    fn from(rejected: Rejected) -> Self {
+impl From<TokenRejection> for Stranger {
+    fn from(rejected: TokenRejection) -> Self {
         Self::Rejected(rejected.as_str())
     }
 }

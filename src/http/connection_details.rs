@@ -9,7 +9,7 @@ use super::guard;
 use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
-use crate::domain::audit::{Action, Issued};
+use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::livekit::access_token::{AccessToken, JoinGrant, Role};
 use crate::domain::livekit::connection_request::{ConnectionRequest, random_room};
 use crate::domain::livekit::lifetime::{Lifetime, Validity};
@@ -63,7 +63,7 @@ pub async fn issue(
         .ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let participant_token = signer.sign(&grant, validity, jti)?;
-    record.issued = Some(Issued::Token(jti));
+    record.issued = Some(IssuedCredential::Token(jti));
     let answer = Answer {
         server_url,
         participant_token,

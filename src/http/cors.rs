@@ -62,7 +62,7 @@ pub fn add_headers(cors: &Cors, request: &HeaderMap, answer: &mut HeaderMap) {
     }
 }
 
-/// What `Access-Control-Allow-Origin` says to this request; `None` for pages that are not on the
+/// What `AccessRecord-Control-Allow-Origin` says to this request; `None` for pages that are not on the
 /// list.
 fn allowed_origin(cors: &Cors, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut origins = headers.get_all(ORIGIN).iter();

@@ -11,14 +11,14 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::guard;
 use super::realtime;
-use super::record::Trial;
+use super::record::ProbeResult;
 use super::reply::{self, Reply};
 use super::request::Request;
 use crate::app::App;
-use crate::app::realtime::Realtime;
+use crate::app::realtime::RealtimeUpstream;
 use crate::clock::Stopwatch;
-use crate::domain::audit::{Action, Issued};
-use crate::domain::realtime::mint::Ask;
+use crate::domain::audit::{Action, IssuedCredential};
+use crate::domain::realtime::mint::MintRequest;
 use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
@@ -88,7 +88,7 @@ pub async fn probe_and_mint<B>(app: &App, mut request: Request<'_, B>) -> Result
     reply::json(StatusCode::OK, &Answer { providers })
 }
 
-async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<'_> {
+async fn line(provider: Provider, upstream: &RealtimeUpstream, now: SystemTime) -> Line<'_> {
     let stopwatch = Stopwatch::start();
     let probed = upstream.probe(now).await;
     Line {
@@ -105,9 +105,9 @@ async fn line(provider: Provider, upstream: &Realtime, now: SystemTime) -> Line<
 /// without which no operator is let in.
 async fn mint(
     app: &App,
-    to: (Provider, &Arc<Realtime>),
+    to: (Provider, &Arc<RealtimeUpstream>),
     now: SystemTime,
-) -> Option<(Check, Trial)> {
+) -> Option<(Check, ProbeResult)> {
     let choices = &app.limits.choices;
     let model = choices.own_model(to.0)?;
     let caller = app
@@ -116,7 +116,7 @@ async fn mint(
         .value()?
         .hash("diagnostics", b"operator");
     let stopwatch = Stopwatch::start();
-    let ask = Ask {
+    let ask = MintRequest {
         model: model.clone(),
         voice: choices.voice.clone(),
         caller,
@@ -135,7 +135,7 @@ async fn mint(
         (
             to.0,
             outcome
-                .map(|secret| Issued::Secret(secret.session_id))
+                .map(|secret| IssuedCredential::Secret(secret.session_id))
                 .map_err(|error| error.kind().code),
         ),
     ))

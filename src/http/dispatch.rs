@@ -30,7 +30,7 @@ use crate::clock::Stopwatch;
 use crate::domain::audit::Action;
 use crate::domain::requests::provider::Provider;
 use crate::domain::trace_context::TraceId;
-use crate::telemetry::{self, Access, Ids};
+use crate::telemetry::{self, AccessRecord, CorrelationIds};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const A_PANIC: &str = "a panic; the line before has its place";
@@ -201,7 +201,7 @@ impl Account<'_> {
                 .iter()
                 .map(HeaderValue::as_bytes),
         );
-        let ids = Ids {
+        let ids = CorrelationIds {
             request_id,
             trace_id,
         };
@@ -218,7 +218,7 @@ impl Account<'_> {
             edge.unlogged.count(budget);
             return;
         }
-        telemetry::access(&Access {
+        telemetry::access(&AccessRecord {
             ids,
             method: method_label(method),
             route,

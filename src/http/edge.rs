@@ -9,9 +9,9 @@ use tokio::sync::Semaphore;
 
 use super::unlogged::UnloggedRefusals;
 
-/// The bounds; [`Bounds::default`] has those in force.
+/// The bounds; [`ConnectionLimits::default`] has those in force.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct ConnectionLimits {
     /// From the first byte of a request's head to its last.
     pub head: Duration,
     /// From the first byte of a request to its answer; also how long a client may refuse to take an
@@ -31,7 +31,7 @@ pub struct Bounds {
     pub summary: Duration,
 }
 
-impl Default for Bounds {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(5),
@@ -55,7 +55,7 @@ const MANY_FIELDS: usize = 512;
 #[derive(Debug)]
 pub struct Edge {
     /// The bounds in force.
-    pub bounds: Bounds,
+    pub bounds: ConnectionLimits,
     /// Connections that are served.
     pub connections: Seats,
     /// Connections past those, which are told so.
@@ -76,7 +76,7 @@ pub struct Edge {
 impl Edge {
     /// Nobody is served yet.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: ConnectionLimits) -> Self {
         Self {
             bounds,
             connections: Seats::new(bounds.connections),

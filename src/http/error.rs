@@ -22,9 +22,9 @@ use super::reply::{self, Reply};
 use super::request::MAX_BODY_BYTES;
 use super::routes;
 use crate::domain::callers::caller::Forbidden;
-use crate::domain::livekit::access_token::CannotSign;
+use crate::domain::livekit::access_token::SigningError;
 use crate::domain::realtime::mint::MintError;
-use crate::domain::requests::fields::{FieldError, MAX_LISTED_ERRORS, Refused};
+use crate::domain::requests::fields::{BodyError, FieldError, MAX_LISTED_ERRORS};
 
 /// Everything that can go wrong with a request.
 #[derive(Debug)]
@@ -334,11 +334,11 @@ impl ApiError {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
+impl From<BodyError> for ApiError {
+    fn from(refused: BodyError) -> Self {
         match refused {
-            Refused::Malformed => Self::MalformedJson,
-            Refused::Invalid(errors) => Self::InvalidRequest(errors),
+            BodyError::Malformed => Self::MalformedJson,
+            BodyError::Invalid(errors) => Self::InvalidRequest(errors),
         }
     }
 }
@@ -353,8 +353,8 @@ impl From<Forbidden> for ApiError {
     }
 }
 
-impl From<CannotSign> for ApiError {
-    fn from(CannotSign: CannotSign) -> Self {
+impl From<SigningError> for ApiError {
+    fn from(SigningError: SigningError) -> Self {
         Self::Internal("a token could not be signed")
     }
 }

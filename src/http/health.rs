@@ -13,7 +13,7 @@ use crate::app::oidc::Oidc;
 use crate::app::secrets::SecretStatus;
 use crate::app::{App, Callers};
 use crate::domain::livekit::lifetime::Rfc3339;
-use crate::domain::settings::secrets::State;
+use crate::domain::settings::secrets::DependencyState;
 
 #[derive(Serialize)]
 struct Alive {
@@ -32,7 +32,7 @@ struct Ready {
 #[derive(Serialize)]
 struct Dependency {
     name: &'static str,
-    state: State,
+    state: DependencyState,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Rfc3339>,
     #[serde(skip)]
@@ -75,7 +75,7 @@ pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
         .collect();
     let misses = dependencies
         .iter()
-        .any(|dependency| dependency.needed && dependency.state == State::Missing);
+        .any(|dependency| dependency.needed && dependency.state == DependencyState::Missing);
     let (code, status) = match (edge.is_stopping(), misses) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "waiting"),
@@ -98,9 +98,9 @@ fn identity_provider(oidc: &Oidc, now: SystemTime) -> Dependency {
     let fetched_at = oidc.keys.fetched_at();
     let is_fresh = fetched_at.is_some_and(|at| now.duration_since(at).unwrap_or_default() <= FRESH);
     let state = match oidc.keys.serving_since(now) {
-        None => State::Missing,
-        Some(_) if is_fresh => State::Fresh,
-        Some(_) => State::Stale,
+        None => DependencyState::Missing,
+        Some(_) if is_fresh => DependencyState::Fresh,
+        Some(_) => DependencyState::Stale,
     };
     Dependency {
         name: "identity-provider",

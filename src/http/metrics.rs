@@ -7,13 +7,13 @@ use super::guard;
 use super::reply::{self, Reply};
 use super::request::Request;
 use crate::app::App;
-use crate::metrics::{CONTENT_TYPE, Scrape};
+use crate::metrics::{CONTENT_TYPE, ScrapeInputs};
 use crate::telemetry;
 
 /// Writes all metrics down.
 pub async fn scrape<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
     let now = guard::operator(app, &mut request).await?;
-    let scrape = Scrape {
+    let scrape = ScrapeInputs {
         log_lines_dropped: telemetry::lines_dropped().to_vec(),
         ..app.scrape(now)
     };

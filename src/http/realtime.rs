@@ -12,13 +12,13 @@ use super::guard::{self, Admission};
 use super::record::{ABANDONED, Record};
 use super::reply::{self, Reply};
 use crate::app::App;
-use crate::app::realtime::{MintPermit, Minted, Realtime};
-use crate::domain::audit::Issued;
+use crate::app::realtime::{MintPermit, Minted, RealtimeUpstream};
+use crate::domain::audit::IssuedCredential;
 use crate::domain::livekit::lifetime::{Rfc3339, Validity, instant};
 use crate::domain::realtime::client_secret::{ClientSecret, SecretValue, SessionId};
-use crate::domain::realtime::mint::Ask;
+use crate::domain::realtime::mint::MintRequest;
 use crate::domain::realtime::request::RealtimeRequest;
-use crate::domain::realtime::session::Choice;
+use crate::domain::realtime::session::ModelOrVoice;
 use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
@@ -30,8 +30,8 @@ struct Answer<'a> {
     expires_at: Rfc3339,
     refresh_at: Rfc3339,
     session_id: Option<&'a SessionId>,
-    model: &'a Choice,
-    voice: &'a Choice,
+    model: &'a ModelOrVoice,
+    voice: &'a ModelOrVoice,
     webrtc_url: String,
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn mint(
     .await?;
     guard::mint(app, record, admission).await?;
     let (model, voice) = (wanted.model.clone(), wanted.voice.clone());
-    let ask = Ask {
+    let ask = MintRequest {
         model,
         voice,
         caller: admission.caller_hash,
@@ -100,7 +100,7 @@ pub(super) async fn mint(
     let minted = ask_upstream(app, wanted.provider, permit, ask).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
-    record.issued = Some(Issued::Secret(secret.session_id.clone()));
+    record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));
     Ok((secret, upstream.endpoint.calls_url()))
 }
 
@@ -110,8 +110,8 @@ pub(super) async fn mint(
 /// What is missing for a mint, as an error of its own.
 pub(super) async fn mint_permit(
     app: &App,
-    (provider, upstream): (Provider, &Arc<Realtime>),
-    model: &Choice,
+    (provider, upstream): (Provider, &Arc<RealtimeUpstream>),
+    model: &ModelOrVoice,
     now: SystemTime,
 ) -> Result<MintPermit, ApiError> {
     upstream.mint_permit(model, now).await.map_err(|error| {
@@ -126,7 +126,7 @@ pub(super) async fn ask_upstream(
     app: &App,
     provider: Provider,
     permit: MintPermit,
-    ask: Ask,
+    ask: MintRequest,
 ) -> Minted {
     let mut count = Count {
         app,

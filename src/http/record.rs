@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use crate::domain::audit::{Action, Actor, AuditEvent, Issued, Outcome};
+use crate::domain::audit::{Action, Actor, AuditEvent, IssuedCredential, Outcome};
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Decision};
 use crate::domain::livekit::names::RoomName;
@@ -17,7 +17,7 @@ use crate::domain::requests::provider::Provider;
 pub const ABANDONED: &str = "abandoned";
 
 /// A provider that an operator tried, and what was minted or the error's code.
-pub type Trial = (Provider, Result<Issued, &'static str>);
+pub type ProbeResult = (Provider, Result<IssuedCredential, &'static str>);
 
 /// Filled in as a request goes on.
 #[derive(Default)]
@@ -33,9 +33,9 @@ pub struct Record {
     /// A secret is being minted for it, so that it leaves its lines even where the caller hangs up.
     pub mints: bool,
     /// By what the key that was issued is known.
-    pub issued: Option<Issued>,
+    pub issued: Option<IssuedCredential>,
     /// What came of an operator's trials, once they are over.
-    pub trials: Option<Vec<Trial>>,
+    pub trials: Option<Vec<ProbeResult>>,
     /// By what the upstream knows its answer.
     pub upstream_id: Option<UpstreamId>,
     /// What the budget said that was asked last, and when.

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, PacedStream};
 use super::dispatch;
-use super::edge::{Bounds, Edge};
+use super::edge::{ConnectionLimits, Edge};
 use super::head;
 use crate::app::App;
 
@@ -47,7 +47,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
-    bounds: Bounds,
+    bounds: ConnectionLimits,
     stop: impl Future<Output = ()>,
 ) {
     let edge = Arc::new(Edge::new(bounds));

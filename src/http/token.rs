@@ -10,7 +10,7 @@ use super::record::Record;
 use super::reply::{self, Reply};
 use super::request::{BodyStream, Request};
 use crate::app::App;
-use crate::domain::audit::{Action, Issued};
+use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::livekit::access_token::{AccessToken, Attachments, JoinGrant};
 use crate::domain::livekit::lifetime::{Rfc3339, Validity, instant};
 use crate::domain::livekit::names::{ParticipantIdentity, ParticipantName, RoomName};
@@ -78,7 +78,7 @@ async fn sign(
         .ok_or(ApiError::SecretUnavailable)?;
     let jti = app.entropy.uuid();
     let token = signer.sign(&grant, validity, jti)?;
-    record.issued = Some(Issued::Token(jti));
+    record.issued = Some(IssuedCredential::Token(jti));
     let answer = Answer {
         provider: Provider::LiveKit,
         token,

@@ -11,7 +11,7 @@ pub struct Metric {
     /// Its name.
     pub name: &'static str,
     /// How its value moves.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The labels, in the order in which values are handed in.
     pub labels: &'static [&'static str],
     /// What a value counts or measures.
@@ -24,7 +24,7 @@ pub struct Metric {
 
 /// How a value moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only upwards, from zero at each start.
     Counter,
     /// Both ways.
@@ -33,7 +33,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// The word of the `TYPE` line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -47,7 +47,7 @@ impl Kind {
 
 pub(super) const REQUESTS: Metric = Metric {
     name: "roomkey_requests_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["route", "status", "code"],
     unit: "requests",
     help: "Answers, by route, HTTP status and error code.",
@@ -56,7 +56,7 @@ pub(super) const REQUESTS: Metric = Metric {
 };
 pub(super) const REQUEST_DURATION: Metric = Metric {
     name: "roomkey_request_duration_seconds",
-    kind: Kind::Histogram,
+    kind: MetricKind::Histogram,
     labels: &["route"],
     unit: "seconds",
     help: "Time from a request's head to its answer.",
@@ -65,7 +65,7 @@ pub(super) const REQUEST_DURATION: Metric = Metric {
 };
 pub(super) const RATE_LIMITED: Metric = Metric {
     name: "roomkey_rate_limited_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["budget"],
     unit: "requests",
     help: "Requests past a budget that was used up: refused with 429; those past `refused-bearer` with 401 as before.",
@@ -75,7 +75,7 @@ pub(super) const RATE_LIMITED: Metric = Metric {
 };
 pub(super) const RATE_LIMIT_DEGRADED: Metric = Metric {
     name: "roomkey_rate_limit_degraded",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     unit: "0 or 1",
     help: "1 while Redis does not answer, or its address has not come from Key Vault, and each instance counts for itself.",
@@ -84,7 +84,7 @@ pub(super) const RATE_LIMIT_DEGRADED: Metric = Metric {
 };
 pub(super) const TOKENS: Metric = Metric {
     name: "roomkey_tokens_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["provider", "outcome"],
     unit: "tokens",
     help: "Tokens asked for, by provider and outcome (issued, refused).",
@@ -93,7 +93,7 @@ pub(super) const TOKENS: Metric = Metric {
 };
 pub(super) const AUTH_REJECTED: Metric = Metric {
     name: "roomkey_auth_rejected_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["reason"],
     unit: "requests",
     help: "Requests with credentials that were not accepted, by reason. The caller never learns the reason.",
@@ -102,7 +102,7 @@ pub(super) const AUTH_REJECTED: Metric = Metric {
 };
 pub(super) const OIDC_KEYS_AGE: Metric = Metric {
     name: "roomkey_oidc_keys_age_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     unit: "seconds",
     help: "Age of the identity provider's signing keys; absent before the first fetch.",
@@ -111,7 +111,7 @@ pub(super) const OIDC_KEYS_AGE: Metric = Metric {
 };
 pub(super) const OIDC_KEYS_UNREADABLE: Metric = Metric {
     name: "roomkey_oidc_keys_unreadable",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     unit: "entries",
     help: "Entries of the identity provider's key set that are broken or weak and were skipped; absent before the first fetch.",
@@ -120,7 +120,7 @@ pub(super) const OIDC_KEYS_UNREADABLE: Metric = Metric {
 };
 pub(super) const OIDC_KEY_FETCHES: Metric = Metric {
     name: "roomkey_oidc_key_fetches_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["outcome"],
     unit: "fetches",
     help: "Fetches of the identity provider's signing keys, by outcome (fetched, failed).",
@@ -129,7 +129,7 @@ pub(super) const OIDC_KEY_FETCHES: Metric = Metric {
 };
 pub(super) const SECRET_STATE: Metric = Metric {
     name: "roomkey_secret_state",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["secret", "state"],
     unit: "always 1",
     help: "The state of each secret in Key Vault and of the Entra token for Azure OpenAI (fresh, stale, missing): one line for each.",
@@ -138,7 +138,7 @@ pub(super) const SECRET_STATE: Metric = Metric {
 };
 pub(super) const SECRET_READS: Metric = Metric {
     name: "roomkey_secret_reads_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["outcome"],
     unit: "reads",
     help: "Reads of Key Vault, by outcome (read, failed); a key and its secret are read as one.",
@@ -147,7 +147,7 @@ pub(super) const SECRET_READS: Metric = Metric {
 };
 pub(super) const MINTS: Metric = Metric {
     name: "roomkey_mints_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["provider", "outcome"],
     unit: "secrets",
     help: "Realtime client secrets asked for at an upstream, by provider and outcome (minted, abandoned, or an error code).",
@@ -156,7 +156,7 @@ pub(super) const MINTS: Metric = Metric {
 };
 pub(super) const UPSTREAM_DURATION: Metric = Metric {
     name: "roomkey_upstream_duration_seconds",
-    kind: Kind::Histogram,
+    kind: MetricKind::Histogram,
     labels: &["provider"],
     unit: "seconds",
     help: "Time that a Realtime provider took for one secret, a second try included.",
@@ -165,7 +165,7 @@ pub(super) const UPSTREAM_DURATION: Metric = Metric {
 };
 pub(super) const BREAKER_STATE: Metric = Metric {
     name: "roomkey_breaker_state",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["provider"],
     unit: "0 closed, 1 half-open, 2 open",
     help: "Whether a Realtime provider is asked; the worst state of its models.",
@@ -174,7 +174,7 @@ pub(super) const BREAKER_STATE: Metric = Metric {
 };
 pub(super) const PANICS: Metric = Metric {
     name: "roomkey_panics_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &[],
     unit: "panics",
     help: "Requests that ended in a panic and were answered with 500.",
@@ -182,7 +182,7 @@ pub(super) const PANICS: Metric = Metric {
 };
 pub(super) const LOG_LINES_DROPPED: Metric = Metric {
     name: "roomkey_log_lines_dropped_total",
-    kind: Kind::Counter,
+    kind: MetricKind::Counter,
     labels: &["stream"],
     unit: "lines",
     help: "Log lines dropped because nobody read them in time, by stream (stdout, stderr).",
@@ -191,7 +191,7 @@ pub(super) const LOG_LINES_DROPPED: Metric = Metric {
 };
 pub(super) const BUILD_INFO: Metric = Metric {
     name: "roomkey_build_info",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &["version"],
     unit: "always 1",
     help: "The running version.",
@@ -199,7 +199,7 @@ pub(super) const BUILD_INFO: Metric = Metric {
 };
 pub(super) const START_TIME: Metric = Metric {
     name: "process_start_time_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     unit: "seconds since 1970",
     help: "When the process started.",
@@ -207,7 +207,7 @@ pub(super) const START_TIME: Metric = Metric {
 };
 pub(super) const RESIDENT_MEMORY: Metric = Metric {
     name: "process_resident_memory_bytes",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     labels: &[],
     unit: "bytes",
     help: "Memory that the process holds; Linux only.",

@@ -19,7 +19,7 @@ use redis::{Client, RedisError, RedisResult, Script};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
-use self::cause::Cause;
+use self::cause::RedisFailure;
 use super::memory::Memory;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Decision, Gcra};
@@ -285,7 +285,7 @@ impl Server {
         match timeout(EXCHANGE, self.exchange(connection, &wanted)).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => self.degrade(self.note(&error), Some(key)),
-            Err(_) => self.degrade(Cause::Late, Some(key)),
+            Err(_) => self.degrade(RedisFailure::Late, Some(key)),
         }
     }
 
@@ -313,7 +313,7 @@ impl Server {
     }
 
     /// Says so once, and lets a task look for Redis. Always `None`: there is no answer.
-    fn degrade(self: &Arc<Self>, cause: Cause, key: Option<String>) -> Option<Answer> {
+    fn degrade(self: &Arc<Self>, cause: RedisFailure, key: Option<String>) -> Option<Answer> {
         // In this order, against the other one in `connect`: a loss that was said here is never
         // missed there.
         if !self.degraded.swap(true, Ordering::SeqCst) && !self.replaced.load(Ordering::SeqCst) {
@@ -337,7 +337,7 @@ impl Server {
         match timeout(CONNECTING + EXCHANGE, server.probe(connection)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => drop(server.degrade(server.note(&error), None)),
-            Err(_) => drop(server.degrade(Cause::Late, None)),
+            Err(_) => drop(server.degrade(RedisFailure::Late, None)),
         }
     }
 
@@ -384,15 +384,15 @@ impl Server {
 
     /// Shares counts from now on, and says so, if Redis answers in time. On a new connection: an
     /// old one may wait for minutes on a network that swallows packets.
-    async fn attempt(&self) -> Result<(), Cause> {
+    async fn attempt(&self) -> Result<(), RedisFailure> {
         let connecting = ConnectionManager::new_with_config(self.client.clone(), connecting());
         let connection = timeout(CONNECTING, connecting)
             .await
-            .map_err(|_| Cause::Late)?
+            .map_err(|_| RedisFailure::Late)?
             .map_err(|error| self.note(&error))?;
         timeout(EXCHANGE, self.probe(connection.clone()))
             .await
-            .map_err(|_| Cause::Late)?
+            .map_err(|_| RedisFailure::Late)?
             .map_err(|error| self.note(&error))?;
         let failed_key = self
             .failed_key
@@ -403,7 +403,7 @@ impl Server {
             let again = Wanted { key: &key, ..LOOK };
             timeout(EXCHANGE, self.exchange(connection.clone(), &again))
                 .await
-                .map_err(|_| Cause::Late)?
+                .map_err(|_| RedisFailure::Late)?
                 .map_err(|error| self.note(&error))?;
         }
         if !self.replaced.load(Ordering::SeqCst) {
@@ -423,9 +423,9 @@ impl Server {
 
     /// Says in our own words what went wrong; a password that is not accepted, or is missing, is
     /// looked up again.
-    fn note(&self, error: &RedisError) -> Cause {
-        let cause = Cause::of(error);
-        if let (Cause::Credentials, Some(wake), false) =
+    fn note(&self, error: &RedisError) -> RedisFailure {
+        let cause = RedisFailure::of(error);
+        if let (RedisFailure::Credentials, Some(wake), false) =
             (cause, &self.wake, self.replaced.load(Ordering::SeqCst))
         {
             wake();
@@ -434,7 +434,7 @@ impl Server {
     }
 }
 
-fn say_lost(cause: Cause) {
+fn say_lost(cause: RedisFailure) {
     tracing::warn!(
         cause = cause.as_str(),
         "Redis does not answer: until it does, each instance limits on its own"

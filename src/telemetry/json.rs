@@ -18,9 +18,9 @@ use crate::domain::livekit::lifetime::Rfc3339;
 const USUAL_LINE: usize = 512;
 
 /// Writes an event as JSON.
-pub struct Json;
+pub struct JsonFormat;
 
-impl<S, N> FormatEvent<S, N> for Json
+impl<S, N> FormatEvent<S, N> for JsonFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

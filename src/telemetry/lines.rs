@@ -18,12 +18,12 @@ const LAST_ERRORS: Duration = Duration::from_millis(200);
 
 /// Writes lines to stdout and stderr without waiting for their readers.
 #[derive(Clone)]
-pub struct Lines {
+pub struct LogLines {
     stdout: Queue,
     stderr: Queue,
 }
 
-impl Lines {
+impl LogLines {
     pub(super) fn start() -> Self {
         Self {
             stdout: Queue::start("stdout", MAX_BYTES, io::stdout(), report),
@@ -72,15 +72,15 @@ fn report(stream: &'static str, dropped: u64) {
     );
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Destination<'a>;
+impl<'a> MakeWriter<'a> for LogLines {
+    type Writer = LineDestination<'a>;
 
-    fn make_writer(&'a self) -> Destination<'a> {
-        Destination(&self.stdout)
+    fn make_writer(&'a self) -> LineDestination<'a> {
+        LineDestination(&self.stdout)
     }
 
-    fn make_writer_for(&'a self, line: &Metadata<'_>) -> Destination<'a> {
-        Destination(if *line.level() <= Level::WARN {
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> LineDestination<'a> {
+        LineDestination(if *line.level() <= Level::WARN {
             &self.stderr
         } else {
             &self.stdout
@@ -89,9 +89,9 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 /// The queue that takes one line.
-pub struct Destination<'a>(&'a Queue);
+pub struct LineDestination<'a>(&'a Queue);
 
-impl Write for Destination<'_> {
+impl Write for LineDestination<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())

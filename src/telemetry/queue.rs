@@ -22,7 +22,7 @@ const KEPT_BYTES: usize = 64 * 1024;
 
 /// Called on the writer's thread with the number of lines that were dropped while the queue was
 /// full, once it is not full anymore.
-pub type Report = fn(stream: &'static str, dropped: u64);
+pub type DropReport = fn(stream: &'static str, dropped: u64);
 
 /// The lines that wait for one stream.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl Queue {
         stream: &'static str,
         max_bytes: usize,
         output: impl Write + Send + 'static,
-        report: Report,
+        report: DropReport,
     ) -> Self {
         let shared = Arc::new(Shared {
             stream,
@@ -119,7 +119,7 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut output: impl Write, report: Report) {
+    fn run(&self, mut output: impl Write, report: DropReport) {
         let mut batch = Vec::new();
         loop {
             let mut waiting = self.lock();
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn stuck(report: Report) -> (Queue, SyncSender<()>, Receiver<String>) {
+    fn stuck(report: DropReport) -> (Queue, SyncSender<()>, Receiver<String>) {
         let (permit, permits) = sync_channel(100);
         let (written, batches) = sync_channel(100);
         (

@@ -19,11 +19,11 @@ use reqwest::Client;
 use secrecy::SecretString;
 
 use super::client;
-use super::refresher::{Refresher, Source};
+use super::refresher::{RefreshSource, Refresher};
 use super::slot::Slot;
 use crate::clock::Clock;
 use crate::domain::settings::azure::Identity;
-use crate::domain::settings::secrets::State;
+use crate::domain::settings::secrets::DependencyState;
 use crate::entropy::Entropy;
 
 /// A token is there within this time. Off Azure the metadata address may not answer at all, and
@@ -34,7 +34,7 @@ pub const NAME: &str = "azure-openai-token";
 
 /// What opens an upstream until it expires.
 #[derive(Debug)]
-pub struct Bearer {
+pub struct BearerToken {
     /// For the header `Authorization`.
     pub token: SecretString,
     /// From then on it opens nothing.
@@ -43,7 +43,7 @@ pub struct Bearer {
 
 /// Why there is no token. The word is for the log; what the other side said is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoToken {
+pub enum EntraTokenError {
     /// The HTTP client could not be set up, or the platform's kind of identity is not one that the
     /// library knows.
     Client,
@@ -56,7 +56,7 @@ pub enum NoToken {
     Failed,
 }
 
-impl NoToken {
+impl EntraTokenError {
     /// One fixed word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -69,7 +69,7 @@ impl NoToken {
     }
 }
 
-impl From<Error> for NoToken {
+impl From<Error> for EntraTokenError {
     /// The library wraps what the endpoint answered.
     fn from(error: Error) -> Self {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -87,17 +87,17 @@ impl From<Error> for NoToken {
 
 /// Asks for tokens; cheap to clone, and all clones share what they got.
 #[derive(Debug, Clone)]
-pub struct Credential(Arc<dyn TokenCredential>);
+pub struct EntraCredential(Arc<dyn TokenCredential>);
 
-impl Credential {
+impl EntraCredential {
     /// Asks nothing yet.
     ///
     /// # Errors
-    /// [`NoToken::Client`] where the platform's kind of identity is not one that the library knows.
-    pub fn new(identity: &Identity, client: &Client) -> Result<Self, NoToken> {
+    /// [`EntraTokenError::Client`] where the platform's kind of identity is not one that the library knows.
+    pub fn new(identity: &Identity, client: &Client) -> Result<Self, EntraTokenError> {
         let inner: Arc<dyn TokenCredential> = match identity {
             Identity::Developer => {
-                DeveloperToolsCredential::new(None).map_err(|_| NoToken::Client)?
+                DeveloperToolsCredential::new(None).map_err(|_| EntraTokenError::Client)?
             }
             Identity::Managed(client_id) => {
                 ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
@@ -105,7 +105,7 @@ impl Credential {
                         .map(|id| UserAssignedId::ClientId(id.hyphenated().to_string())),
                     client_options: client_options(client),
                 }))
-                .map_err(|_| NoToken::Client)?
+                .map_err(|_| EntraTokenError::Client)?
             }
         };
         Ok(Self(inner))
@@ -164,7 +164,7 @@ impl TokenCredential for Detached {
 /// Where tokens can be had. One is Entra ID, one a test's.
 pub trait Authority: Send {
     /// Asks for a token.
-    fn ask(&mut self) -> impl Future<Output = Result<Bearer, NoToken>> + Send;
+    fn ask(&mut self) -> impl Future<Output = Result<BearerToken, EntraTokenError>> + Send;
 }
 
 /// Entra ID, asked for one scope.
@@ -187,18 +187,21 @@ impl Entra {
 }
 
 impl Authority for Entra {
-    async fn ask(&mut self) -> Result<Bearer, NoToken> {
+    async fn ask(&mut self) -> Result<BearerToken, EntraTokenError> {
         if self.client.is_none() {
             self.client = client::build(client::builder().timeout(DEADLINE)).await;
         }
         // With a credential of its own: one that is kept answers from its memory until five minutes
         // before the end.
-        let Credential(credential) =
-            Credential::new(&self.identity, self.client.as_ref().ok_or(NoToken::Client)?)?;
+        let EntraCredential(credential) = EntraCredential::new(
+            &self.identity,
+            self.client.as_ref().ok_or(EntraTokenError::Client)?,
+        )?;
         let asked =
             tokio::time::timeout(DEADLINE, credential.get_token(&[&self.scope], None)).await;
-        let AccessToken { token, expires_on } = asked.map_err(|_elapsed| NoToken::Timeout)??;
-        Ok(Bearer {
+        let AccessToken { token, expires_on } =
+            asked.map_err(|_elapsed| EntraTokenError::Timeout)??;
+        Ok(BearerToken {
             token: token.secret().into(),
             expires_on: expires_on.into(),
         })
@@ -211,7 +214,7 @@ const COOLDOWN: Duration = Duration::from_secs(30);
 /// The Entra token that opens an upstream, and what operators may know of it.
 pub struct EntraToken {
     /// The token that came last. A reader checks `expires_on`.
-    pub token: Arc<Slot<Bearer>>,
+    pub token: Arc<Slot<BearerToken>>,
     refresher: Arc<Refresher>,
 }
 
@@ -238,12 +241,12 @@ impl EntraToken {
 
     /// Returns whether a token serves at this moment.
     #[must_use]
-    pub fn state(&self, now: SystemTime) -> State {
+    pub fn state(&self, now: SystemTime) -> DependencyState {
         let serves = self.token.value().is_some_and(|held| held.expires_on > now);
         match (serves, self.refresher.status().is_failing) {
-            (false, _) => State::Missing,
-            (true, true) => State::Stale,
-            (true, false) => State::Fresh,
+            (false, _) => DependencyState::Missing,
+            (true, true) => DependencyState::Stale,
+            (true, false) => DependencyState::Fresh,
         }
     }
 
@@ -258,14 +261,14 @@ impl EntraToken {
 /// next one comes, and while Entra ID cannot be reached, the present one stays.
 struct TokenSource<A> {
     authority: A,
-    token: Arc<Slot<Bearer>>,
+    token: Arc<Slot<BearerToken>>,
     clock: Arc<dyn Clock>,
 }
 
-impl<A: Authority> Source for TokenSource<A> {
-    type Error = NoToken;
+impl<A: Authority> RefreshSource for TokenSource<A> {
+    type Error = EntraTokenError;
 
-    async fn fetch(&mut self) -> Result<Duration, NoToken> {
+    async fn fetch(&mut self) -> Result<Duration, EntraTokenError> {
         let bearer = self.authority.ask().await?;
         let life = bearer
             .expires_on
@@ -275,7 +278,7 @@ impl<A: Authority> Source for TokenSource<A> {
         Ok(life / 5 * 4)
     }
 
-    fn log_failure(&self, error: NoToken) {
+    fn log_failure(&self, error: EntraTokenError) {
         let cause = error.as_str();
         tracing::warn!(
             secret = NAME,
@@ -316,10 +319,10 @@ mod tests {
     }
 
     /// Answers in turn, and then never again.
-    struct Scripted(std::vec::IntoIter<Result<Bearer, NoToken>>);
+    struct Scripted(std::vec::IntoIter<Result<BearerToken, EntraTokenError>>);
 
     impl Authority for Scripted {
-        async fn ask(&mut self) -> Result<Bearer, NoToken> {
+        async fn ask(&mut self) -> Result<BearerToken, EntraTokenError> {
             match self.0.next() {
                 Some(answer) => answer,
                 None => std::future::pending().await,
@@ -327,20 +330,20 @@ mod tests {
         }
     }
 
-    fn token_that_lives(life: Duration) -> Bearer {
-        Bearer {
+    fn token_that_lives(life: Duration) -> BearerToken {
+        BearerToken {
             token: "t".into(),
             expires_on: UNIX_EPOCH + life,
         }
     }
 
-    fn fetched_from(answers: Vec<Result<Bearer, NoToken>>) -> EntraToken {
+    fn fetched_from(answers: Vec<Result<BearerToken, EntraTokenError>>) -> EntraToken {
         let clock: Arc<dyn Clock> = Arc::new(Epoch);
         let entropy: Arc<dyn Entropy> = Arc::new(Zeros);
         EntraToken::fetched_from(Scripted(answers.into_iter()), &clock, &entropy)
     }
 
-    fn source(answers: Vec<Result<Bearer, NoToken>>) -> TokenSource<Scripted> {
+    fn source(answers: Vec<Result<BearerToken, EntraTokenError>>) -> TokenSource<Scripted> {
         let authority = Scripted(answers.into_iter());
         TokenSource {
             authority,
@@ -364,7 +367,7 @@ mod tests {
     async fn the_first_token_is_waited_for_and_a_refused_one_is_replaced() {
         let answers = vec![Ok(token_that_lives(HOUR)), Ok(token_that_lives(2 * HOUR))];
         let entra = fetched_from(answers);
-        let expires_on = |bearer: Option<Arc<Bearer>>| bearer.map(|bearer| bearer.expires_on);
+        let expires_on = |bearer: Option<Arc<BearerToken>>| bearer.map(|bearer| bearer.expires_on);
         assert_eq!(
             expires_on(entra.token.fetched_value().await),
             Some(UNIX_EPOCH + HOUR)
@@ -381,9 +384,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_operator_sees_whether_there_is_a_token_and_since_when() {
         let entra = fetched_from(vec![
-            Err(NoToken::Timeout),
+            Err(EntraTokenError::Timeout),
             Ok(token_that_lives(HOUR)),
-            Err(NoToken::Refused),
+            Err(EntraTokenError::Refused),
         ]);
         let seen = |seconds| {
             (
@@ -413,7 +416,7 @@ mod tests {
     fn causes_are_logged_as_words_of_ours_under_the_name_of_the_token() {
         let (source, log) = (source(Vec::new()), Log::default());
         log.of(|| {
-            source.log_failure(NoToken::Timeout);
+            source.log_failure(EntraTokenError::Timeout);
             source.log_recovery();
         });
         let log = log.text();
@@ -434,10 +437,10 @@ mod tests {
         for (cause, word) in [
             (wrapped.into(), "refused"),
             (absent.into(), "failed"),
-            (NoToken::Client, "client"),
-            (NoToken::Timeout, "timeout"),
+            (EntraTokenError::Client, "client"),
+            (EntraTokenError::Timeout, "timeout"),
         ] {
-            assert_eq!(NoToken::as_str(cause), word);
+            assert_eq!(EntraTokenError::as_str(cause), word);
         }
     }
 }

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
 use super::client;
-use super::entra::{Credential, client_options};
+use super::entra::{EntraCredential, client_options};
 use crate::domain::settings::azure::{Identity, VaultUrl};
 use crate::domain::settings::secrets::SecretName;
 
@@ -21,7 +21,7 @@ pub const DEADLINE: Duration = Duration::from_secs(3);
 
 /// One version of a secret.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub struct SecretVersion {
     /// The value, not yet checked.
     pub value: SecretString,
     /// Changes with each new value; not a secret.
@@ -32,7 +32,7 @@ pub struct Reading {
 
 /// Why there is no value. The word is for the log; what the other side said is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unread {
+pub enum ReadError {
     /// The HTTP client could not be set up.
     Client,
     /// Entra ID gives no token.
@@ -53,7 +53,7 @@ pub enum Unread {
     HalfRotated,
 }
 
-impl Unread {
+impl ReadError {
     /// One fixed word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -74,7 +74,10 @@ impl Unread {
 /// Where secrets can be read. One is Azure's, one a test's.
 pub trait Vault: Send + Sync {
     /// Reads the present version of a secret.
-    fn read(&self, name: &SecretName) -> impl Future<Output = Result<Reading, Unread>> + Send;
+    fn read(
+        &self,
+        name: &SecretName,
+    ) -> impl Future<Output = Result<SecretVersion, ReadError>> + Send;
 }
 
 /// A vault in Azure whose client is set up with the first read.
@@ -97,7 +100,7 @@ impl LazyKeyVault {
 }
 
 impl Vault for LazyKeyVault {
-    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+    async fn read(&self, name: &SecretName) -> Result<SecretVersion, ReadError> {
         let set_up = async || KeyVault::new(&self.url, &self.identity).await;
         self.vault.get_or_try_init(set_up).await?.read(name).await
     }
@@ -110,14 +113,14 @@ impl KeyVault {
     /// Sets up what it takes to ask; asks nothing yet.
     ///
     /// # Errors
-    /// [`Unread::Client`] or [`Unread::NoToken`].
-    async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, Unread> {
+    /// [`ReadError::Client`] or [`ReadError::NoToken`].
+    async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, ReadError> {
         // Without a time limit of its own: a token may take longer than a value, and both are
         // bounded where they are awaited.
         let client = client::build(client::builder())
             .await
-            .ok_or(Unread::Client)?;
-        let credential = Credential::new(identity, &client).map_err(|_| Unread::NoToken)?;
+            .ok_or(ReadError::Client)?;
+        let credential = EntraCredential::new(identity, &client).map_err(|_| ReadError::NoToken)?;
         if let Identity::Managed(_) = identity {
             // While the vault is asked which token it wants, so that the first request need not
             // wait for one after the other. The vault gets it only when its own answer names the
@@ -130,10 +133,10 @@ impl KeyVault {
         };
         SecretClient::new(url.as_str(), credential.for_library(), Some(options))
             .map(Self)
-            .map_err(|_| Unread::Client)
+            .map_err(|_| ReadError::Client)
     }
 
-    async fn ask(&self, name: &SecretName) -> azure_core::Result<Reading> {
+    async fn ask(&self, name: &SecretName) -> azure_core::Result<SecretVersion> {
         let secret = self.0.get_secret(name.as_str(), None).await?.into_model()?;
         let version = secret
             .resource_id()?
@@ -143,7 +146,7 @@ impl KeyVault {
             .attributes
             .and_then(|attributes| attributes.created)
             .map(SystemTime::from);
-        Ok(Reading {
+        Ok(SecretVersion {
             value: secret.value.unwrap_or_default().into(),
             version,
             written_at,
@@ -152,25 +155,25 @@ impl KeyVault {
 }
 
 impl KeyVault {
-    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+    async fn read(&self, name: &SecretName) -> Result<SecretVersion, ReadError> {
         match tokio::time::timeout(DEADLINE, self.ask(name)).await {
             Ok(asked) => asked.map_err(|error| unread(error.kind())),
-            Err(_elapsed) => Err(Unread::Timeout),
+            Err(_elapsed) => Err(ReadError::Timeout),
         }
     }
 }
 
-fn unread(kind: &ErrorKind) -> Unread {
+fn unread(kind: &ErrorKind) -> ReadError {
     match kind {
-        ErrorKind::Credential => Unread::NoToken,
+        ErrorKind::Credential => ReadError::NoToken,
         ErrorKind::HttpResponse { status, .. } => match u16::from(*status) {
-            404 => Unread::Missing,
-            401 | 403 => Unread::Refused,
-            429 => Unread::Throttled,
-            _ => Unread::Failed,
+            404 => ReadError::Missing,
+            401 | 403 => ReadError::Refused,
+            429 => ReadError::Throttled,
+            _ => ReadError::Failed,
         },
         ErrorKind::Connection | ErrorKind::Io | ErrorKind::DataConversion | ErrorKind::Other => {
-            Unread::Failed
+            ReadError::Failed
         }
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::key_source::{FetchError, KeySource};
-use super::refresher::{NotRefreshed, Refresher, Source, Status};
+use super::refresher::{RefreshError, RefreshSource, RefreshStatus, Refresher};
 use super::slot::Slot;
 use crate::clock::Clock;
 use crate::domain::callers::bearer::Issuer;
-use crate::domain::callers::key_set::{Algorithm, Candidates, KeySet, NoKey};
+use crate::domain::callers::key_set::{Algorithm, Candidates, KeySelectionError, KeySet};
 use crate::entropy::Entropy;
 
 /// Time between two fetches that nobody requested.
@@ -24,7 +24,7 @@ const LAST_GOOD: Duration = Duration::from_hours(24);
 
 /// Why there is no key for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotFound {
+pub enum KeyLookupError {
     /// There are keys, and the one that the token names is for another algorithm: it is not
     /// accepted.
     Rejected,
@@ -90,24 +90,24 @@ impl KeyCache {
     /// first fetch only.
     ///
     /// # Errors
-    /// [`NotFound`].
+    /// [`KeyLookupError`].
     pub async fn find(
         &self,
         key_id: Option<&str>,
         algorithm: Algorithm,
         now: SystemTime,
-    ) -> Result<Candidates, NotFound> {
+    ) -> Result<Candidates, KeyLookupError> {
         let held = self
             .held
             .fetched_value()
             .await
             .filter(|held| held.are_good(now));
-        held.ok_or(NotFound::NoKeys)?
+        held.ok_or(KeyLookupError::NoKeys)?
             .keys
             .find(key_id, algorithm)
             .map_err(|none| match none {
-                NoKey::UnknownId => NotFound::UnknownKey,
-                NoKey::OtherAlgorithm => NotFound::Rejected,
+                KeySelectionError::UnknownId => KeyLookupError::UnknownKey,
+                KeySelectionError::OtherAlgorithm => KeyLookupError::Rejected,
             })
     }
 
@@ -115,11 +115,11 @@ impl KeyCache {
     /// unknown keys cause, together with whoever else waits for it.
     ///
     /// # Errors
-    /// [`NotFound::NoKeys`] where too many requests wait already.
-    pub async fn refreshed(&self) -> Result<(), NotFound> {
+    /// [`KeyLookupError::NoKeys`] where too many requests wait already.
+    pub async fn refreshed(&self) -> Result<(), KeyLookupError> {
         match self.refresher.refresh().await {
-            Ok(()) | Err(NotRefreshed::Cooldown | NotRefreshed::TooSlow) => Ok(()),
-            Err(NotRefreshed::TooManyWaiting) => Err(NotFound::NoKeys),
+            Ok(()) | Err(RefreshError::Cooldown | RefreshError::TooSlow) => Ok(()),
+            Err(RefreshError::TooManyWaiting) => Err(KeyLookupError::NoKeys),
         }
     }
 
@@ -144,7 +144,7 @@ impl KeyCache {
 
     /// Returns what is known of the fetches so far.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> RefreshStatus {
         self.refresher.status()
     }
 
@@ -160,7 +160,7 @@ struct KeySetSource {
     clock: Arc<dyn Clock>,
 }
 
-impl Source for KeySetSource {
+impl RefreshSource for KeySetSource {
     type Error = FetchError;
 
     async fn fetch(&mut self) -> Result<Duration, FetchError> {

@@ -1,7 +1,7 @@
 //! Mints Realtime client secrets: one way for Azure OpenAI and OpenAI, which differ in the header
 //! that carries the key and in the address for the browser.
 //!
-//! A request waits for one answer and no longer than [`Bounds::whole`], whatever happens. It is
+//! A request waits for one answer and no longer than [`MintDeadlines::whole`], whatever happens. It is
 //! tried once more only where nothing was sent, the upstream itself said 5xx, or it refused a key
 //! of which there is a newer one: any other silence may have made a secret that nobody sees.
 //! Nothing that an upstream says leaves this file but the secret, its expiry and checked ids.
@@ -24,11 +24,11 @@ use tokio::time::{sleep, timeout};
 use self::client::SharedClient;
 use self::credential::{Credential, CredentialHeader};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::limits::breaker::{Breaker, Finding, Pass, State};
+use crate::domain::limits::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome};
 use crate::domain::realtime::client_secret::ClientSecret;
 use crate::domain::realtime::endpoint::Endpoint;
-use crate::domain::realtime::mint::{Ask, MintError};
-use crate::domain::realtime::session::{Choice, SessionPlan};
+use crate::domain::realtime::mint::{MintError, MintRequest};
+use crate::domain::realtime::session::{ModelOrVoice, SessionPlan};
 use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::domain::requests::provider::Provider;
 use crate::entropy::Entropy;
@@ -38,7 +38,7 @@ use crate::entropy::Entropy;
 const SAFETY_IDENTIFIER: &str = "OpenAI-Safety-Identifier";
 /// How long one mint may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct MintDeadlines {
     /// From the begin to the secret, a second try included.
     pub whole: Duration,
     /// A second try comes after a random part of this ("full jitter"), so that callers who failed
@@ -48,7 +48,7 @@ pub struct Bounds {
     pub least: Duration,
 }
 
-impl Default for Bounds {
+impl Default for MintDeadlines {
     fn default() -> Self {
         Self {
             whole: Duration::from_secs(3),
@@ -74,11 +74,11 @@ pub struct Shared {
     /// For jitter.
     pub entropy: Arc<dyn Entropy>,
     /// How long one mint may take.
-    pub bounds: Bounds,
+    pub bounds: MintDeadlines,
 }
 
 /// One upstream.
-pub struct Realtime {
+pub struct RealtimeUpstream {
     provider: Provider,
     /// Where it is.
     pub endpoint: Endpoint,
@@ -86,7 +86,7 @@ pub struct Realtime {
     pub credential: Credential,
     plan: SessionPlan,
     /// One for each model, so that a model that fails closes no other.
-    breakers: Mutex<HashMap<Choice, Breaker>>,
+    breakers: Mutex<HashMap<ModelOrVoice, Breaker>>,
     shared: Shared,
 }
 
@@ -104,7 +104,7 @@ pub struct Minted {
 /// Permission for one mint. It holds a place among the mints in flight and the breaker's permit,
 /// and gives both back where it is dropped unused.
 pub struct MintPermit {
-    breaker_permit: BreakerPermit,
+    breaker_permit: BreakerReport,
     place: OwnedSemaphorePermit,
 }
 
@@ -132,7 +132,7 @@ impl From<MintError> for Failure {
     }
 }
 
-impl Realtime {
+impl RealtimeUpstream {
     /// Creates an upstream that is asked nothing yet.
     #[must_use]
     pub fn new(
@@ -159,7 +159,7 @@ impl Realtime {
     /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
     pub async fn mint_permit(
         self: &Arc<Self>,
-        model: &Choice,
+        model: &ModelOrVoice,
         now: SystemTime,
     ) -> Result<MintPermit, MintError> {
         self.credential
@@ -176,14 +176,14 @@ impl Realtime {
             .entry(model.clone())
             .or_default()
             .admit(admitted_at);
-        let pass = admitted.map_err(|paused| MintError::Paused(paused.retry_after))?;
+        let permit = admitted.map_err(|paused| MintError::Paused(paused.retry_after))?;
         let (upstream, model) = (Arc::clone(self), model.clone());
         Ok(MintPermit {
-            breaker_permit: BreakerPermit {
+            breaker_permit: BreakerReport {
                 upstream,
                 model,
-                pass,
-                outcome: Finding::Nothing,
+                permit,
+                outcome: CallOutcome::Nothing,
             },
             place,
         })
@@ -191,13 +191,13 @@ impl Realtime {
 
     /// Returns the worst state of the breakers of all models.
     #[must_use]
-    pub fn breaker_state(&self, now: SystemTime) -> State {
+    pub fn breaker_state(&self, now: SystemTime) -> BreakerState {
         let breakers = self.breakers();
         breakers
             .values()
             .map(|breaker| breaker.state(now))
             .max()
-            .unwrap_or(State::Closed)
+            .unwrap_or(BreakerState::Closed)
     }
 
     /// Asks for the list of models, which costs nothing, and says what a mint would meet.
@@ -223,7 +223,7 @@ impl Realtime {
     /// Mints with at most two attempts.
     async fn mint(
         &self,
-        ask: &Ask,
+        ask: &MintRequest,
         stopwatch: &Stopwatch,
         id: &mut Option<UpstreamId>,
     ) -> Result<ClientSecret, MintError> {
@@ -241,7 +241,7 @@ impl Realtime {
         let credential = match failure.repeat {
             Repeat::Never => return Err(failure.error),
             Repeat::AfterPause => {
-                let Bounds {
+                let MintDeadlines {
                     whole,
                     pause,
                     least,
@@ -277,14 +277,14 @@ impl Realtime {
 
     /// Returns how long the preparation of another attempt may take.
     fn time_for_another_attempt(&self, stopwatch: &Stopwatch) -> Duration {
-        let Bounds { whole, least, .. } = self.shared.bounds;
+        let MintDeadlines { whole, least, .. } = self.shared.bounds;
         whole.saturating_sub(stopwatch.elapsed() + least)
     }
 
     async fn attempt(
         &self,
         client: &Client,
-        ask: &Ask,
+        ask: &MintRequest,
         credential: &CredentialHeader,
         body: Vec<u8>,
         id: &mut Option<UpstreamId>,
@@ -322,7 +322,7 @@ impl Realtime {
         client.ok_or(MintError::Failed("the HTTP client could not be set up"))
     }
 
-    fn breakers(&self) -> MutexGuard<'_, HashMap<Choice, Breaker>> {
+    fn breakers(&self) -> MutexGuard<'_, HashMap<ModelOrVoice, Breaker>> {
         self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -336,7 +336,7 @@ fn authorized(request: RequestBuilder, (name, value): &CredentialHeader) -> Requ
 impl MintPermit {
     /// Mints one secret. It goes on to its end when this is dropped, since the upstream is asked
     /// and its answer counts for the breaker; only the secret is lost then.
-    pub async fn mint(self, ask: Ask) -> Minted {
+    pub async fn mint(self, ask: MintRequest) -> Minted {
         let minting = tokio::spawn(async move {
             let Self {
                 breaker_permit,
@@ -350,7 +350,7 @@ impl MintPermit {
             let outcome = minted.unwrap_or(Err(MintError::Timeout));
             let finding = outcome
                 .as_ref()
-                .map_or_else(|error| error.finding(), |_| Finding::Answered);
+                .map_or_else(|error| error.finding(), |_| CallOutcome::Answered);
             breaker_permit.report(finding);
             Minted {
                 outcome,
@@ -368,21 +368,21 @@ impl MintPermit {
 
 /// Reports to the breaker when it is dropped, so that a permit that is not used does not keep the
 /// place of the one request that is let through while the breaker is half open.
-struct BreakerPermit {
-    upstream: Arc<Realtime>,
-    model: Choice,
-    pass: Pass,
+struct BreakerReport {
+    upstream: Arc<RealtimeUpstream>,
+    model: ModelOrVoice,
+    permit: BreakerPermit,
     /// Nothing until the mint is over.
-    outcome: Finding,
+    outcome: CallOutcome,
 }
 
-impl BreakerPermit {
-    fn report(mut self, outcome: Finding) {
+impl BreakerReport {
+    fn report(mut self, outcome: CallOutcome) {
         self.outcome = outcome;
     }
 }
 
-impl Drop for BreakerPermit {
+impl Drop for BreakerReport {
     fn drop(&mut self) {
         let now = self.upstream.shared.clock.now();
         let mut breakers = self.upstream.breakers();
@@ -390,19 +390,19 @@ impl Drop for BreakerPermit {
             return;
         };
         let before = breaker.state(now);
-        breaker.report(self.pass, self.outcome, now);
+        breaker.report(self.permit, self.outcome, now);
         let after = breaker.state(now);
         drop(breakers);
         let (provider, model) = (self.upstream.provider.as_str(), self.model.as_str());
         match (before, after) {
-            (State::Closed | State::HalfOpen, State::Open) => {
+            (BreakerState::Closed | BreakerState::HalfOpen, BreakerState::Open) => {
                 tracing::warn!(
                     provider,
                     model,
                     "the provider does not answer for this model; it is not asked for 30 s"
                 );
             }
-            (State::HalfOpen, State::Closed) => {
+            (BreakerState::HalfOpen, BreakerState::Closed) => {
                 tracing::info!(provider, model, "the provider answers for this model again");
             }
             _ => {}

@@ -24,7 +24,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(3);
 const WAITING_REQUESTS: usize = 1_024;
 
 /// What a [`Refresher`] fetches.
-pub trait Source: Send {
+pub trait RefreshSource: Send {
     /// Why a fetch failed.
     type Error: Copy + PartialEq + Send;
 
@@ -39,7 +39,7 @@ pub trait Source: Send {
     fn log_recovery(&self);
 }
 
-/// Runs the fetches of one [`Source`] and tells requests how far they are.
+/// Runs the fetches of one [`RefreshSource`] and tells requests how far they are.
 pub struct Refresher {
     since_start: Stopwatch,
     /// The shortest time between two fetches that requests asked for.
@@ -50,7 +50,7 @@ pub struct Refresher {
 
 /// What is known of the fetches so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct RefreshStatus {
     /// When a fetch last succeeded.
     pub fetched_at: Option<SystemTime>,
     /// Whether the last fetch failed.
@@ -71,7 +71,7 @@ struct Progress {
     cooldown_until: Duration,
     /// A request came during the cooldown, so a fetch follows when it ends.
     is_deferred: bool,
-    status: Status,
+    status: RefreshStatus,
 }
 
 impl Refresher {
@@ -87,7 +87,12 @@ impl Refresher {
     }
 
     /// Fetches for as long as it is polled: spawn it once.
-    pub async fn run(&self, mut source: impl Source, clock: &dyn Clock, entropy: &dyn Entropy) {
+    pub async fn run(
+        &self,
+        mut source: impl RefreshSource,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) {
         let mut progress = self.progress.subscribe();
         let mut failures = 0_u32;
         let mut logged = None;
@@ -132,9 +137,9 @@ impl Refresher {
     /// Requests a refresh and waits until it has finished, at most [`LONGEST_WAIT`].
     ///
     /// # Errors
-    /// [`NotRefreshed`] says why no fetch finished.
-    pub async fn refresh(&self) -> Result<(), NotRefreshed> {
-        let request = self.request().ok_or(NotRefreshed::Cooldown)?;
+    /// [`RefreshError`] says why no fetch finished.
+    pub async fn refresh(&self) -> Result<(), RefreshError> {
+        let request = self.request().ok_or(RefreshError::Cooldown)?;
         self.wait_until(|progress| progress.served >= request).await
     }
 
@@ -153,25 +158,25 @@ impl Refresher {
 
     /// Returns what is known of the fetches so far.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> RefreshStatus {
         self.progress.borrow().status
     }
 
     async fn wait_until(
         &self,
         mut reached: impl FnMut(&Progress) -> bool,
-    ) -> Result<(), NotRefreshed> {
+    ) -> Result<(), RefreshError> {
         if reached(&self.progress.borrow()) {
             return Ok(());
         }
         let _place = self
             .waiting
             .try_acquire()
-            .map_err(|_| NotRefreshed::TooManyWaiting)?;
+            .map_err(|_| RefreshError::TooManyWaiting)?;
         let mut progress = self.progress.subscribe();
         match timeout(LONGEST_WAIT, progress.wait_for(reached)).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(NotRefreshed::TooSlow),
+            _ => Err(RefreshError::TooSlow),
         }
     }
 
@@ -209,7 +214,7 @@ impl Refresher {
 
 /// Why a refresh that was requested has not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotRefreshed {
+pub enum RefreshError {
     /// A refresh was requested a short time ago; the next one follows when the cooldown ends.
     Cooldown,
     /// The fetch takes longer than a request may wait.
@@ -218,7 +223,7 @@ pub enum NotRefreshed {
     TooManyWaiting,
 }
 
-impl Status {
+impl RefreshStatus {
     /// Returns whether any fetch has finished, well or not.
     #[must_use]
     pub fn has_finished(&self) -> bool {

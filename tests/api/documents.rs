@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use roomkey::app::{UNPROVEN_PRINCIPAL, WRONG_ADMIN_KEY};
 use roomkey::config::settings::SETTINGS;
-use roomkey::domain::callers::bearer::Rejected;
+use roomkey::domain::callers::bearer::TokenRejection;
 use roomkey::domain::livekit::connection_request::ConnectionRequest;
 use roomkey::domain::livekit::token_request::TokenRequest;
 use roomkey::domain::realtime::mint::MintError;
@@ -89,8 +89,8 @@ fn documents_operations_explain_every_reason_for_which_credentials_are_refused()
     let page =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md"))
             .unwrap();
-    let words = Rejected::ALL
-        .map(Rejected::as_str)
+    let words = TokenRejection::ALL
+        .map(TokenRejection::as_str)
         .into_iter()
         .chain([WRONG_ADMIN_KEY, UNPROVEN_PRINCIPAL]);
     for word in words {

@@ -14,7 +14,7 @@ use roomkey::clock::Clock;
 use roomkey::config::settings::Environment;
 use roomkey::config::{Config, LogFormat};
 use roomkey::entropy::Entropy;
-use roomkey::http::edge::Bounds;
+use roomkey::http::edge::ConnectionLimits;
 use roomkey::http::openapi::DOCUMENT;
 use roomkey::http::{routes, server};
 use roomkey::telemetry;
@@ -91,7 +91,7 @@ pub struct Setup<'a> {
     /// Settings that most tests want and this one does not.
     pub left_out: &'a [&'a str],
     pub host_json: Option<&'a str>,
-    pub bounds: Bounds,
+    pub bounds: ConnectionLimits,
     /// In place of a clock that stands still.
     pub clock: Option<Arc<dyn Clock>>,
     /// In place of seeded randomness.

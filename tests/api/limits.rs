@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode};
 use roomkey::clock::{Clock, Stopwatch};
 use roomkey::entropy::Entropy;
-use roomkey::http::edge::Bounds;
+use roomkey::http::edge::ConnectionLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,17 +18,17 @@ use crate::wire::{GET, POST_BODY, POST_HEAD, connect, exchange, in_flight, until
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(30);
 /// Bounds that no test reaches by accident.
-fn wide() -> Bounds {
-    Bounds {
+fn wide() -> ConnectionLimits {
+    ConnectionLimits {
         head: LONG,
         request: LONG,
         idle: LONG,
         drain: LONG,
-        ..Bounds::default()
+        ..ConnectionLimits::default()
     }
 }
 
-fn spawn(bounds: Bounds) -> TestApp {
+fn spawn(bounds: ConnectionLimits) -> TestApp {
     Setup {
         bounds,
         ..Setup::default()
@@ -38,7 +38,7 @@ fn spawn(bounds: Bounds) -> TestApp {
 
 #[tokio::test]
 async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         head: SHORT,
         ..wide()
     });
@@ -70,7 +70,7 @@ async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
 
 #[tokio::test]
 async fn a_body_that_does_not_end_gets_408_and_a_close() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         request: SHORT,
         ..wide()
     });
@@ -91,7 +91,7 @@ async fn a_body_that_does_not_end_gets_408_and_a_close() {
 
 #[tokio::test]
 async fn the_time_of_a_request_counts_from_its_first_byte() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         request: SHORT * 4,
         ..wide()
     });
@@ -118,7 +118,7 @@ async fn the_time_of_a_request_counts_from_its_first_byte() {
 
 #[tokio::test]
 async fn an_idle_connection_closes_only_after_its_own_longer_time() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         head: SHORT,
         idle: SHORT * 4,
         ..wide()
@@ -146,7 +146,7 @@ async fn an_idle_connection_closes_only_after_its_own_longer_time() {
 
 #[tokio::test]
 async fn a_client_that_takes_no_answers_is_cut_off() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         request: SHORT,
         ..wide()
     });
@@ -181,7 +181,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 
 #[tokio::test]
 async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         request: SHORT,
         ..wide()
     });
@@ -282,7 +282,7 @@ async fn a_large_body_is_refused_at_once_and_a_client_that_goes_on_sending_is_no
 #[tokio::test]
 async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_health_always_have_an_answer()
  {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         requests: 3,
         ..wide()
     });
@@ -320,7 +320,7 @@ async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_hea
 
 #[tokio::test]
 async fn a_client_that_goes_away_gives_its_seat_back() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         requests: 1,
         ..wide()
     });
@@ -335,7 +335,7 @@ async fn a_client_that_goes_away_gives_its_seat_back() {
 
 #[tokio::test]
 async fn connections_past_the_bound_are_told_so_and_closed() {
-    let app = spawn(Bounds {
+    let app = spawn(ConnectionLimits {
         connections: 2,
         ..wide()
     });
@@ -487,7 +487,7 @@ async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_c
 
 #[tokio::test]
 async fn a_stop_cuts_off_what_does_not_finish() {
-    let mut app = spawn(Bounds {
+    let mut app = spawn(ConnectionLimits {
         drain: SHORT,
         ..wide()
     });
@@ -507,7 +507,7 @@ async fn a_stop_cuts_off_what_does_not_finish() {
 
 #[tokio::test]
 async fn requests_that_a_used_up_budget_refuses_have_one_summary_line_and_none_of_their_own() {
-    let bounds = Bounds {
+    let bounds = ConnectionLimits {
         summary: SHORT,
         ..wide()
     };

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::upstream::key_vault::Reading;
+use crate::upstream::key_vault::SecretVersion;
 
 /// Who writes both secrets of a pair needs no longer than this.
 const TIME_TO_WRITE_BOTH: Duration = Duration::from_secs(20);
@@ -27,7 +27,11 @@ pub(super) enum Verdict {
 }
 
 /// Looks at a pair that was read, in the same order as the versions that are held.
-pub(super) fn judge(held: Option<[&str; 2]>, read: [&Reading; 2], now: SystemTime) -> Verdict {
+pub(super) fn judge(
+    held: Option<[&str; 2]>,
+    read: [&SecretVersion; 2],
+    now: SystemTime,
+) -> Verdict {
     let [key, secret] = read;
     let [key_stays, secret_stays] = held.map_or([false; 2], |[held_key, held_secret]| {
         [held_key == key.version, held_secret == secret.version]
@@ -52,12 +56,12 @@ pub(super) fn judge(held: Option<[&str; 2]>, read: [&Reading; 2], now: SystemTim
 
 /// Whether the other half may still come. A vault that does not say when it was written leaves it
 /// open.
-fn may_be_alone(half: &Reading, now: SystemTime) -> bool {
+fn may_be_alone(half: &SecretVersion, now: SystemTime) -> bool {
     half.written_at.is_none() || is_young(half, now)
 }
 
 /// Ahead of our clock is young too.
-fn is_young(half: &Reading, now: SystemTime) -> bool {
+fn is_young(half: &SecretVersion, now: SystemTime) -> bool {
     half.written_at
         .is_some_and(|at| now.duration_since(at).unwrap_or_default() < TIME_TO_WRITE_BOTH)
 }
@@ -86,15 +90,15 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn half(version: &str, written_at: u64) -> Reading {
-        Reading {
+    fn half(version: &str, written_at: u64) -> SecretVersion {
+        SecretVersion {
             value: "v".into(),
             version: version.to_owned(),
             written_at: Some(at(written_at)),
         }
     }
 
-    fn verdict(held: Option<[&str; 2]>, key: &Reading, secret: &Reading) -> Verdict {
+    fn verdict(held: Option<[&str; 2]>, key: &SecretVersion, secret: &SecretVersion) -> Verdict {
         judge(held, [key, secret], at(NOW))
     }
 
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_half_that_has_no_time_never_takes_the_place_of_one_that_is_held() {
-        let undated = |version| Reading {
+        let undated = |version| SecretVersion {
             written_at: None,
             ..half(version, 0)
         };

@@ -16,9 +16,9 @@ use super::vault_secret::VaultSource;
 use super::*;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::settings::secrets::SecretName;
-use crate::upstream::key_vault::{Reading, Unread, Vault};
+use crate::upstream::key_vault::{ReadError, SecretVersion, Vault};
 use crate::upstream::log::Log;
-use crate::upstream::refresher::Source as _;
+use crate::upstream::refresher::RefreshSource as _;
 
 const NOW: SystemTime = UNIX_EPOCH;
 /// Long before `NOW` by the vault's clock, which knows no time before 1970.
@@ -44,14 +44,14 @@ fn name(text: &str) -> SecretName {
     SecretName::parse(text).unwrap()
 }
 
-fn in_vault(text: &str) -> Source {
-    Source::InVault(name(text))
+fn in_vault(text: &str) -> SecretSource {
+    SecretSource::InVault(name(text))
 }
 
 /// What stands in the vault, by name; what is not there is missing.
 #[derive(Default)]
 struct Fake {
-    held: Mutex<BTreeMap<String, Result<Reading, Unread>>>,
+    held: Mutex<BTreeMap<String, Result<SecretVersion, ReadError>>>,
     reads: AtomicUsize,
     by_name: Mutex<BTreeMap<String, usize>>,
     /// Reads of these do not finish.
@@ -64,7 +64,7 @@ impl Fake {
         let version = self.reads.load(Ordering::Relaxed) + held.len();
         held.insert(
             name.to_owned(),
-            Ok(Reading {
+            Ok(SecretVersion {
                 value: value.into(),
                 version: format!("{version}-{value}"),
                 written_at: Some(NOW),
@@ -86,7 +86,7 @@ impl Fake {
         self.by_name.lock().unwrap().get(name).copied().unwrap_or(0)
     }
 
-    fn fail(&self, name: &str, unread: Unread) {
+    fn fail(&self, name: &str, unread: ReadError) {
         self.held
             .lock()
             .unwrap()
@@ -95,7 +95,7 @@ impl Fake {
 }
 
 impl Vault for Fake {
-    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+    async fn read(&self, name: &SecretName) -> Result<SecretVersion, ReadError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         *self
             .by_name
@@ -113,7 +113,7 @@ impl Vault for Fake {
             .unwrap()
             .get(name.as_str())
             .cloned()
-            .unwrap_or(Err(Unread::Missing))
+            .unwrap_or(Err(ReadError::Missing))
     }
 }
 
@@ -137,8 +137,8 @@ async fn all_in_vault(vault: &Arc<Fake>) -> Secrets {
     secrets
 }
 
-fn all_sources() -> Sources {
-    Sources {
+fn all_sources() -> SecretSources {
+    SecretSources {
         livekit: Some(PairSource::InVault(name("k"), name("s"))),
         azure_openai_key: Some(in_vault("azure")),
         openai_key: Some(in_vault("openai")),
@@ -196,8 +196,8 @@ fn held(slot: &Slot<SecretString>) -> Option<String> {
 #[tokio::test(start_paused = true)]
 async fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
     let vault = full();
-    vault.fail("openai", Unread::Missing);
-    vault.fail("s", Unread::Refused);
+    vault.fail("openai", ReadError::Missing);
+    vault.fail("s", ReadError::Refused);
     let secrets = all_in_vault(&vault).await;
     assert_eq!(
         states(&secrets),
@@ -267,7 +267,7 @@ async fn a_request_waits_for_the_first_read_of_what_it_needs_and_of_nothing_else
 #[tokio::test(start_paused = true)]
 async fn only_what_failed_is_read_again_before_its_time() {
     let vault = full();
-    vault.fail("openai", Unread::Throttled);
+    vault.fail("openai", ReadError::Throttled);
     let secrets = all_in_vault(&vault).await;
     let reads = vault.reads.load(Ordering::Relaxed);
     vault.put("openai", ALL[3].1);
@@ -282,13 +282,13 @@ async fn the_last_good_value_stays_whatever_the_vault_answers() {
     let secrets = all_in_vault(&vault).await;
     let signer = secrets.livekit.value().unwrap();
     for unread in [
-        Unread::Missing,
-        Unread::Refused,
-        Unread::Throttled,
-        Unread::Failed,
-        Unread::Timeout,
-        Unread::NoToken,
-        Unread::Client,
+        ReadError::Missing,
+        ReadError::Refused,
+        ReadError::Throttled,
+        ReadError::Failed,
+        ReadError::Timeout,
+        ReadError::NoToken,
+        ReadError::Client,
     ] {
         for (name, _) in ALL {
             vault.fail(name, unread);
@@ -338,12 +338,12 @@ async fn the_last_good_value_stays_whatever_the_vault_answers() {
 
 #[test]
 fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
-    let secrets = Secrets::new(Sources {
+    let secrets = Secrets::new(SecretSources {
         livekit: Some(PairSource::Given(ALL[0].1.into(), ALL[1].1.into())),
         azure_openai_key: None,
-        openai_key: Some(Source::Given(ALL[3].1.into())),
+        openai_key: Some(SecretSource::Given(ALL[3].1.into())),
         admin_keys: AdminKeySource::Given(AdminKeys::default()),
-        hash_key: Some(Source::Given(ALL[5].1.into())),
+        hash_key: Some(SecretSource::Given(ALL[5].1.into())),
         redis: None,
     });
     assert!(
@@ -435,13 +435,13 @@ impl<'s> Rotating<'s> {
 }
 
 impl Vault for Rotating<'_> {
-    async fn read(&self, name: &SecretName) -> Result<Reading, Unread> {
+    async fn read(&self, name: &SecretName) -> Result<SecretVersion, ReadError> {
         let mut state = self.state.lock().unwrap();
         if let Some(step) = state.schedule.next() {
             self.step(&mut state, *step);
         }
         let (generation, written_at) = state.halves[usize::from(name.as_str() == "s")];
-        Ok(Reading {
+        Ok(SecretVersion {
             value: generation.to_string().into(),
             version: generation.to_string(),
             written_at,
@@ -472,7 +472,7 @@ fn read(
     vault: &impl Vault,
     versions: &mut Option<Vec<String>>,
     now: SystemTime,
-) -> Result<(), Unread> {
+) -> Result<(), ReadError> {
     let read = secret
         .read(vault, versions.as_ref(), now)
         .now_or_never()
@@ -507,7 +507,7 @@ fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_h
     vault.state.lock().unwrap().write(0);
     assert_eq!(
         (read(), held.value().as_deref()),
-        (Err(Unread::HalfRotated), None),
+        (Err(ReadError::HalfRotated), None),
         "the secret may be about to come"
     );
     pass(21);
@@ -520,7 +520,7 @@ fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_h
     vault.state.lock().unwrap().write(1);
     assert_eq!(
         (read(), held.value().as_deref()),
-        (Err(Unread::HalfRotated), Some(&(1, 0))),
+        (Err(ReadError::HalfRotated), Some(&(1, 0))),
         "the key may be about to come again"
     );
     pass(21);
@@ -537,7 +537,7 @@ proptest! {
         while vault.state.lock().unwrap().schedule.len() > 0 || rounds < 2 {
             rounds += 1;
             if let Err(unread) = read(&secret, &vault, &mut versions, vault.now()) {
-                prop_assert_eq!(unread, Unread::HalfRotated);
+                prop_assert_eq!(unread, ReadError::HalfRotated);
             }
             if let Some(pair) = held.value() {
                 prop_assert_eq!(pair.0, pair.1);

@@ -12,10 +12,10 @@ use secrecy::SecretString;
 use super::SecretStatus;
 use super::pair::{self, Verdict};
 use crate::clock::Clock;
-use crate::domain::settings::secrets::{Check, SecretName, State};
+use crate::domain::settings::secrets::{DependencyState, SecretCheck, SecretName};
 use crate::entropy::Entropy;
-use crate::upstream::key_vault::{Reading, Unread, Vault};
-use crate::upstream::refresher::{Refresher, Source};
+use crate::upstream::key_vault::{ReadError, SecretVersion, Vault};
+use crate::upstream::refresher::{RefreshSource, Refresher};
 
 /// The time between two reads that requests ask for: an upstream may refuse the newest value too.
 pub(super) const COOLDOWN: Duration = Duration::from_secs(30);
@@ -27,13 +27,13 @@ const TRIES: usize = 3;
 pub(super) struct Part {
     name: &'static str,
     secret: SecretName,
-    check: Check,
+    check: SecretCheck,
 }
 
 impl Part {
     /// All but the name in the vault, which is only known once it is found out that it stands
     /// there.
-    pub(super) fn new(name: &'static str, check: Check) -> impl Fn(SecretName) -> Self {
+    pub(super) fn new(name: &'static str, check: SecretCheck) -> impl Fn(SecretName) -> Self {
         move |secret| Self {
             name,
             secret,
@@ -49,7 +49,7 @@ pub(super) struct VaultSecret {
     refresher: Arc<Refresher>,
 }
 
-type Publish = Box<dyn Fn(SecretString) -> Result<(), Unread> + Send + Sync>;
+type Publish = Box<dyn Fn(SecretString) -> Result<(), ReadError> + Send + Sync>;
 type PublishPair = Box<dyn Fn(SecretString, SecretString) + Send + Sync>;
 
 enum Parts {
@@ -66,7 +66,7 @@ pub(super) struct Failure {
     /// Which secret.
     pub(super) name: &'static str,
     /// Why.
-    pub(super) unread: Unread,
+    pub(super) unread: ReadError,
 }
 
 impl VaultSecret {
@@ -76,7 +76,7 @@ impl VaultSecret {
         part: Part,
         needed: bool,
         refresher: Arc<Refresher>,
-        publish: impl Fn(SecretString) -> Result<(), Unread> + Send + Sync + 'static,
+        publish: impl Fn(SecretString) -> Result<(), ReadError> + Send + Sync + 'static,
     ) -> Self {
         Self {
             parts: Parts::One(part, Box::new(publish)),
@@ -137,7 +137,7 @@ impl VaultSecret {
                     Verdict::Same => return Ok(vec![key.version, secret.version]),
                     Verdict::Awaits(half) => {
                         let new = if half == 0 { secret_part } else { key_part };
-                        return Err(new.failed(Unread::HalfRotated));
+                        return Err(new.failed(ReadError::HalfRotated));
                     }
                     verdict => verdict == Verdict::FarApart,
                 };
@@ -164,9 +164,9 @@ impl VaultSecret {
     pub(super) fn status(&self) -> impl Iterator<Item = SecretStatus> + use<'_> {
         let status = self.refresher.status();
         let state = match (status.fetched_at, status.is_failing) {
-            (None, _) => State::Missing,
-            (Some(_), true) => State::Stale,
-            (Some(_), false) => State::Fresh,
+            (None, _) => DependencyState::Missing,
+            (Some(_), true) => DependencyState::Stale,
+            (Some(_), false) => DependencyState::Fresh,
         };
         let (read_at, needed) = (status.fetched_at, self.needed);
         self.parts().iter().map(move |part| SecretStatus {
@@ -225,7 +225,7 @@ impl<V: Vault> VaultSource<V> {
     }
 }
 
-impl<V: Vault> Source for VaultSource<V> {
+impl<V: Vault> RefreshSource for VaultSource<V> {
     type Error = Failure;
 
     async fn fetch(&mut self) -> Result<Duration, Failure> {
@@ -267,7 +267,7 @@ impl<V: Vault> Source for VaultSource<V> {
 }
 
 impl Part {
-    async fn read(&self, vault: &impl Vault) -> Result<Reading, Failure> {
+    async fn read(&self, vault: &impl Vault) -> Result<SecretVersion, Failure> {
         vault
             .read(&self.secret)
             .await
@@ -277,11 +277,11 @@ impl Part {
     fn checked(&self, value: SecretString) -> Result<SecretString, Failure> {
         match (self.check)(&value) {
             Ok(()) => Ok(value),
-            Err(_) => Err(self.failed(Unread::Unusable)),
+            Err(_) => Err(self.failed(ReadError::Unusable)),
         }
     }
 
-    fn failed(&self, unread: Unread) -> Failure {
+    fn failed(&self, unread: ReadError) -> Failure {
         Failure {
             name: self.name,
             unread,
@@ -298,7 +298,7 @@ async fn whole(
     [key_part, secret_part]: &[Part; 2],
     vault: &impl Vault,
     held: Option<[&str; 2]>,
-) -> Result<[Reading; 2], Failure> {
+) -> Result<[SecretVersion; 2], Failure> {
     let (key, secret) = tokio::join!(key_part.read(vault), secret_part.read(vault));
     let (mut key, secret) = (key?, secret?);
     let are_same = held == Some([&key.version, &secret.version]);
@@ -314,5 +314,5 @@ async fn whole(
         }
         key = after;
     }
-    Err(key_part.failed(Unread::HalfRotated))
+    Err(key_part.failed(ReadError::HalfRotated))
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// Fewest characters of a key: 32 random ones of base64 hold 192 bits.
 pub const MIN_CHARACTERS: usize = 32;
@@ -40,7 +40,7 @@ impl AdminKeys {
     /// # Errors
     /// The rule, when one is short, holds a space or another character outside visible ASCII, or
     /// stands there twice.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         let mut keys = Self::default();
         for key in text.split(',') {
             if key.len() < MIN_CHARACTERS || !key.bytes().all(|b| b.is_ascii_graphic()) {

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use data_encoding::BASE64URL_NOPAD;
 
 pub use self::issuer::Issuer;
-use super::caller::{Caller, Rules};
+use super::caller::{Caller, CallerRules};
 use super::key_set::{Algorithm, VerifyingKey};
 use crate::domain::requests::json::{self, Json};
 
@@ -29,7 +29,7 @@ const LEEWAY_MILLIS: u64 = 60_000;
 
 /// Whose tokens for whom are accepted, and what their claims mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
+pub struct TokenPolicy {
     /// Who vouches.
     pub issuer: Issuer,
     /// Tenants whose tokens are accepted (`tid`, in lower case); empty: the issuer alone decides.
@@ -37,12 +37,12 @@ pub struct Policy {
     /// One of these is in `aud`.
     pub audiences: Vec<String>,
     /// Identity, rooms, scope, role.
-    pub rules: Rules,
+    pub rules: CallerRules,
 }
 
 /// Why credentials were not accepted. The word is for log and metrics; a caller never learns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
+pub enum TokenRejection {
     /// More than one Authorization header, another scheme, or not exactly one token.
     Credentials,
     /// Longer than 16 KiB.
@@ -76,7 +76,7 @@ pub enum Rejected {
     Platform,
 }
 
-impl Rejected {
+impl TokenRejection {
     /// Every reason, so that each can be counted from the start.
     pub const ALL: [Self; 15] = [
         Self::Credentials,
@@ -121,7 +121,7 @@ impl Rejected {
 
 /// A caller whom a token vouches for, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedCaller {
     /// Who asks.
     pub caller: Caller,
     /// The last moment at which the token is accepted, leeway included. Whoever remembers the
@@ -133,26 +133,28 @@ pub struct Verified {
 /// spaces, one token (RFC 6750 §2.1). `None` where there is no such header at all.
 ///
 /// # Errors
-/// [`Rejected::Credentials`] or [`Rejected::TooLong`].
-pub fn token<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a str>, Rejected> {
+/// [`TokenRejection::Credentials`] or [`TokenRejection::TooLong`].
+pub fn token<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Option<&'a str>, TokenRejection> {
     let mut values = values.into_iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(Rejected::Credentials);
+        return Err(TokenRejection::Credentials);
     }
-    let text = str::from_utf8(value).map_err(|_| Rejected::Credentials)?;
-    let (scheme, token) = text.split_once(' ').ok_or(Rejected::Credentials)?;
+    let text = str::from_utf8(value).map_err(|_| TokenRejection::Credentials)?;
+    let (scheme, token) = text.split_once(' ').ok_or(TokenRejection::Credentials)?;
     let token = token.trim_start_matches(' ');
     if token.len() > MAX_BYTES {
-        return Err(Rejected::TooLong);
+        return Err(TokenRejection::TooLong);
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
     if scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() && token.bytes().all(allowed) {
         Ok(Some(token))
     } else {
-        Err(Rejected::Credentials)
+        Err(TokenRejection::Credentials)
     }
 }
 
@@ -171,16 +173,16 @@ impl<'a> UnverifiedToken<'a> {
     /// Reads the form and the header; the payload stays unread.
     ///
     /// # Errors
-    /// [`Rejected`], for what no key could make good.
-    pub fn parse(token: &'a str) -> Result<Self, Rejected> {
+    /// [`TokenRejection`], for what no key could make good.
+    pub fn parse(token: &'a str) -> Result<Self, TokenRejection> {
         if token.len() > MAX_BYTES {
-            return Err(Rejected::TooLong);
+            return Err(TokenRejection::TooLong);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Form)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenRejection::Form)?;
         let (header, payload) = message
             .split_once('.')
             .filter(|(_, payload)| !payload.contains('.'))
-            .ok_or(Rejected::Form)?;
+            .ok_or(TokenRejection::Form)?;
         let header = header::read(&decoded(header)?)?;
         Ok(Self {
             algorithm: header.algorithm,
@@ -207,29 +209,29 @@ impl<'a> UnverifiedToken<'a> {
     /// several keys the one counts that made the signature.
     ///
     /// # Errors
-    /// [`Rejected`], for whatever is wrong first; [`Rejected::Signature`] where none of the keys
+    /// [`TokenRejection`], for whatever is wrong first; [`TokenRejection::Signature`] where none of the keys
     /// made the signature.
     pub fn verify<'k>(
         &self,
         keys: impl IntoIterator<Item = &'k VerifyingKey>,
-        policy: &Policy,
+        policy: &TokenPolicy,
         now: SystemTime,
-    ) -> Result<Verified, Rejected> {
+    ) -> Result<VerifiedCaller, TokenRejection> {
         let signature = decoded(self.signature)?;
         let mut keys = keys
             .into_iter()
             .filter(|key| key.algorithm() == self.algorithm)
             .peekable();
         if keys.peek().is_none() {
-            return Err(Rejected::Key);
+            return Err(TokenRejection::Key);
         }
         let key = keys
             .find(|key| key.verifies(self.message.as_bytes(), &signature))
-            .ok_or(Rejected::Signature)?;
+            .ok_or(TokenRejection::Signature)?;
         let payload = BASE64URL_NOPAD
             .decode(self.payload.as_bytes())
-            .map_err(|_| Rejected::Claims)?;
-        let claims = json::parse_members(&payload).map_err(|_| Rejected::Claims)?;
+            .map_err(|_| TokenRejection::Claims)?;
+        let claims = json::parse_members(&payload).map_err(|_| TokenRejection::Claims)?;
         claims::read(&claims, key.issuer(), policy, now)
     }
 }
@@ -256,10 +258,10 @@ pub fn is_of_azure_front_end(token: &str) -> bool {
     })
 }
 
-fn decoded(part: &str) -> Result<Vec<u8>, Rejected> {
+fn decoded(part: &str) -> Result<Vec<u8>, TokenRejection> {
     BASE64URL_NOPAD
         .decode(part.as_bytes())
-        .map_err(|_| Rejected::Form)
+        .map_err(|_| TokenRejection::Form)
 }
 
 #[cfg(test)]

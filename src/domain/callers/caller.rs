@@ -16,7 +16,7 @@ const RESERVED: [&str; 5] = ["u-", "guest-", "agent-", "EG_", "sip_"];
 
 /// What the operator wants of signed-in callers, however they signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct CallerRules {
     /// A scope or role without which no token is issued.
     pub required_scope: Option<String>,
     /// The role that opens the operator routes.
@@ -30,7 +30,7 @@ pub struct Rules {
 }
 
 /// What is known of a caller once a token or the platform vouched for it.
-pub(super) struct Facts<'a> {
+pub(super) struct CallerClaims<'a> {
     /// Who vouches.
     pub issuer: &'a str,
     /// Who the caller is, to that issuer.
@@ -86,7 +86,7 @@ impl Caller {
     }
 
     /// A caller whom an issuer vouches for.
-    pub(super) fn signed_in(facts: &Facts<'_>, rules: &Rules) -> Self {
+    pub(super) fn signed_in(facts: &CallerClaims<'_>, rules: &CallerRules) -> Self {
         let has = |wanted: &str, words: &[&str]| words.contains(&wanted);
         let rights = Rights {
             identity: identity(facts),
@@ -188,7 +188,7 @@ fn admits_any(listed: &str) -> bool {
 /// Invariant: two callers never share an identity, as long as the issuer never gives the identity
 /// claim's value twice, which holds for `sub`. A shown value comes from the one accepted issuer; a
 /// derived one is the digest of issuer and subject, and no shown value can look like it.
-fn identity(facts: &Facts<'_>) -> ParticipantIdentity {
+fn identity(facts: &CallerClaims<'_>) -> ParticipantIdentity {
     let shown = facts
         .identity
         .filter(|value| !RESERVED.iter().any(|reserved| value.starts_with(reserved)));
@@ -198,7 +198,7 @@ fn identity(facts: &Facts<'_>) -> ParticipantIdentity {
 }
 
 /// Unambiguous, because an issuer is an address and holds no 0x00.
-fn named(facts: &Facts<'_>) -> Vec<u8> {
+fn named(facts: &CallerClaims<'_>) -> Vec<u8> {
     [facts.issuer.as_bytes(), &[0], facts.subject.as_bytes()].concat()
 }
 
@@ -210,8 +210,8 @@ mod tests {
 
     const ISSUER: &str = "https://id.example";
 
-    fn rules() -> Rules {
-        Rules {
+    fn rules() -> CallerRules {
+        CallerRules {
             required_scope: None,
             admin_role: "Roomkey.Admin".into(),
             identity_claim: "sub".into(),
@@ -220,8 +220,8 @@ mod tests {
         }
     }
 
-    fn facts(subject: &str) -> Facts<'_> {
-        Facts {
+    fn facts(subject: &str) -> CallerClaims<'_> {
+        CallerClaims {
             issuer: ISSUER,
             subject,
             identity: Some(subject),
@@ -235,7 +235,7 @@ mod tests {
         RoomName::parse(name).unwrap()
     }
 
-    fn identity_of(facts: &Facts<'_>) -> String {
+    fn identity_of(facts: &CallerClaims<'_>) -> String {
         Caller::signed_in(facts, &rules())
             .authorize(None, None)
             .unwrap()
@@ -299,7 +299,7 @@ mod tests {
             "u-v6wjsduh6vgkxnienwynept664"
         );
         assert_eq!(
-            identity_of(&Facts {
+            identity_of(&CallerClaims {
                 identity: None,
                 ..facts("auth0|1")
             }),
@@ -311,7 +311,7 @@ mod tests {
     fn issuer_and_subject_cannot_be_shifted_into_each_other() {
         let name = |issuer, subject| {
             Caller::signed_in(
-                &Facts {
+                &CallerClaims {
                     issuer,
                     ..facts(subject)
                 },
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn rooms_are_closed_where_the_claim_is_missing() {
-        let rules = Rules {
+        let rules = CallerRules {
             rooms_claim: Some("rooms".into()),
             ..rules()
         };
@@ -352,7 +352,7 @@ mod tests {
             (Some(vec!["*"]), "standup", true),
         ] {
             let caller = Caller::signed_in(
-                &Facts {
+                &CallerClaims {
                     rooms: rooms.clone(),
                     ..facts("alice")
                 },
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn who_may_enter_no_room_may_not_leave_it_out_either() {
-        let rules = Rules {
+        let rules = CallerRules {
             rooms_claim: Some("rooms".into()),
             ..rules()
         };
@@ -389,7 +389,7 @@ mod tests {
             (Some(vec!["*"]), true),
         ] {
             let caller = Caller::signed_in(
-                &Facts {
+                &CallerClaims {
                     rooms: rooms.clone(),
                     ..facts("alice")
                 },
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_required_scope_may_be_a_scope_or_a_role() {
-        let rules = Rules {
+        let rules = CallerRules {
             required_scope: Some("rooms.join".into()),
             ..rules()
         };
@@ -422,7 +422,7 @@ mod tests {
             (vec![], vec!["rooms.join"], true),
         ] {
             let caller = Caller::signed_in(
-                &Facts {
+                &CallerClaims {
                     scopes: scopes.clone(),
                     roles: roles.clone(),
                     ..facts("alice")
@@ -441,14 +441,14 @@ mod tests {
     #[test]
     fn refusals_come_in_the_order_scope_identity_room() {
         let bob = || Some(ParticipantIdentity::parse("bob").unwrap());
-        let rules = Rules {
+        let rules = CallerRules {
             rooms_claim: Some("rooms".into()),
             required_scope: Some("s".into()),
             ..rules()
         };
         let without_scope = Caller::signed_in(&facts("alice"), &rules);
         let with_scope = Caller::signed_in(
-            &Facts {
+            &CallerClaims {
                 scopes: vec!["s"],
                 ..facts("alice")
             },
@@ -472,7 +472,7 @@ mod tests {
     fn only_the_role_makes_an_operator() {
         let admin = |scopes, roles| {
             Caller::signed_in(
-                &Facts {
+                &CallerClaims {
                     scopes,
                     roles,
                     ..facts("alice")

@@ -9,7 +9,7 @@
 
 use data_encoding::BASE64;
 
-use super::caller::{Caller, Facts, Rules};
+use super::caller::{Caller, CallerClaims, CallerRules};
 use crate::domain::requests::json::{self, Json, Object};
 
 /// The header with the principal, in lower case.
@@ -59,7 +59,7 @@ pub struct Unproven;
 
 /// The values of the platform's headers, each as often as it was sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Headers<V> {
+pub struct EasyAuthHeaders<V> {
     /// Of [`PRINCIPAL_HEADER`].
     pub principal: V,
     /// Of [`ID_HEADER`].
@@ -88,7 +88,10 @@ pub struct SignedIn {
 /// # Errors
 /// [`Unproven`] for more than one principal, more than 24 KiB, and anything else than the platform
 /// writes.
-pub fn caller<'a, V>(headers: Headers<V>, rules: &Rules) -> Result<Option<SignedIn>, Unproven>
+pub fn caller<'a, V>(
+    headers: EasyAuthHeaders<V>,
+    rules: &CallerRules,
+) -> Result<Option<SignedIn>, Unproven>
 where
     V: IntoIterator<Item = &'a [u8]>,
 {
@@ -119,7 +122,7 @@ where
         .ok_or(Unproven)
 }
 
-fn of_app_service(principal: &Object<'_>, document: &[u8], rules: &Rules) -> Option<Caller> {
+fn of_app_service(principal: &Object<'_>, document: &[u8], rules: &CallerRules) -> Option<Caller> {
     let provider = text(principal, "auth_typ").filter(|provider| is_provider(provider))?;
     let listed = json::parse_items(document, "claims").ok()?;
     let claims: Vec<_> = listed.iter().flatten().filter_map(Claim::read).collect();
@@ -143,7 +146,7 @@ fn of_app_service(principal: &Object<'_>, document: &[u8], rules: &Rules) -> Opt
         .value
         .filter(|subject| is_subject(subject))?;
     let rooms = rules.rooms_claim.as_ref().map(|claim| values(claim));
-    let facts = Facts {
+    let facts = CallerClaims {
         issuer: &format!("easy-auth:{provider}"),
         subject,
         identity: None,
@@ -168,7 +171,7 @@ fn of_static_web_apps(
     principal: &Object<'_>,
     id: Option<&[u8]>,
     front_end: Option<&[u8]>,
-    rules: &Rules,
+    rules: &CallerRules,
 ) -> Option<Caller> {
     let provider = text(principal, "identityProvider").filter(|provider| is_provider(provider))?;
     let subject = text(principal, "userId")
@@ -184,7 +187,7 @@ fn of_static_web_apps(
     {
         return None;
     }
-    let facts = Facts {
+    let facts = CallerClaims {
         issuer: &format!("easy-auth:{STATIC_WEB_APPS}:{provider}"),
         subject,
         identity: None,
@@ -262,8 +265,8 @@ mod tests {
     const OBJECT: &str = "http://schemas.microsoft.com/identity/claims/objectidentifier";
     const SCOPE: &str = "http://schemas.microsoft.com/identity/claims/scope";
 
-    fn rules() -> Rules {
-        Rules {
+    fn rules() -> CallerRules {
+        CallerRules {
             required_scope: None,
             admin_role: "Roomkey.Admin".into(),
             identity_claim: "sub".into(),
@@ -280,7 +283,7 @@ mod tests {
         json!({ "auth_typ": "aad", "claims": claims, "name_typ": "name", "role_typ": "roles" })
     }
 
-    fn read(principal: &Value, rules: &Rules) -> Result<Caller, Unproven> {
+    fn read(principal: &Value, rules: &CallerRules) -> Result<Caller, Unproven> {
         let value = BASE64.encode(principal.to_string().as_bytes());
         of_principal([value.as_bytes()], rules).map(Option::unwrap)
     }
@@ -288,9 +291,9 @@ mod tests {
     /// As App Service sends it, without the headers that only Static Web Apps needs.
     fn of_principal<'a>(
         values: impl IntoIterator<Item = &'a [u8]>,
-        rules: &Rules,
+        rules: &CallerRules,
     ) -> Result<Option<Caller>, Unproven> {
-        let headers = Headers {
+        let headers = EasyAuthHeaders {
             principal: values.into_iter().collect::<Vec<_>>(),
             id: Vec::new(),
             provider: Vec::new(),
@@ -306,7 +309,7 @@ mod tests {
         principal: &Value,
         ids: &[&str],
         providers: &[&str],
-        rules: &Rules,
+        rules: &CallerRules,
     ) -> Result<Option<SignedIn>, Unproven> {
         let value = BASE64.encode(principal.to_string().as_bytes());
         let bytes = |value: &&str| value.to_string().into_bytes();
@@ -314,7 +317,7 @@ mod tests {
             ids.iter().map(bytes).collect(),
             providers.iter().map(bytes).collect(),
         );
-        let headers = Headers {
+        let headers = EasyAuthHeaders {
             principal: vec![value.as_bytes()],
             id: ids.iter().map(Vec::as_slice).collect(),
             provider: providers.iter().map(Vec::as_slice).collect(),
@@ -484,7 +487,7 @@ mod tests {
                 "{principal} {ids:?} {providers:?}"
             );
         }
-        let absent = Headers {
+        let absent = EasyAuthHeaders {
             principal: vec![],
             id: vec![&b"0a1b"[..]],
             provider: vec![&b"azureStaticWebApps"[..]],
@@ -515,7 +518,7 @@ mod tests {
 
     #[test]
     fn the_roles_of_static_web_apps_are_those_that_are_not_built_in() {
-        let strict = |role: &str| Rules {
+        let strict = |role: &str| CallerRules {
             required_scope: Some(role.into()),
             ..rules()
         };
@@ -535,7 +538,7 @@ mod tests {
                 .caller
                 .is_admin()
         );
-        let by_rooms = Rules {
+        let by_rooms = CallerRules {
             rooms_claim: Some("rooms".into()),
             ..rules()
         };
@@ -552,7 +555,7 @@ mod tests {
 
     #[test]
     fn the_identity_is_hashed_and_differs_between_providers() {
-        let identity = |principal: &Value, rules: &Rules| {
+        let identity = |principal: &Value, rules: &CallerRules| {
             let caller = read(principal, rules).unwrap();
             caller
                 .authorize(None, None)
@@ -594,7 +597,7 @@ mod tests {
             (SCOPE, "Roomkey.Admin"),
             ("roles", "a Roomkey.Admin")
         ]));
-        let by_claim = Rules {
+        let by_claim = CallerRules {
             roles_claim: Some("permissions".into()),
             ..rules()
         };
@@ -609,7 +612,7 @@ mod tests {
         let renamed = json!({ "auth_typ": "x", "role_typ": "r", "claims": [{ "typ": "sub", "val": "a" }, { "typ": "r", "val": "Roomkey.Admin" }] });
         assert!(read(&renamed, &rules()).unwrap().is_admin());
 
-        let strict = Rules {
+        let strict = CallerRules {
             required_scope: Some("rooms.join".into()),
             rooms_claim: Some("rooms".into()),
             ..rules()

@@ -137,11 +137,11 @@ impl fmt::Debug for VerifyingKey {
 
 /// The document is not a key set with at least one key that can be used.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unusable;
+pub struct KeySetError;
 
 /// Why a set has no key for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoKey {
+pub enum KeySelectionError {
     /// No key has this id, and none without an id could be meant. A newer set may have one.
     UnknownId,
     /// The key that is named is not one for this algorithm, or no key is.
@@ -197,13 +197,13 @@ impl KeySet {
     /// skipped, so that one of them does not lock out everyone.
     ///
     /// # Errors
-    /// [`Unusable`] when it is larger than 256 KiB, is not JSON, or no key is left.
-    pub fn parse(document: &[u8]) -> Result<Self, Unusable> {
+    /// [`KeySetError`] when it is larger than 256 KiB, is not JSON, or no key is left.
+    pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         if document.len() > MAX_DOCUMENT_BYTES {
-            return Err(Unusable);
+            return Err(KeySetError);
         }
         let (mut entries, mut unreadable) = (Vec::new(), 0);
-        for listed in json::parse_items(document, "keys").map_err(|_| Unusable)? {
+        for listed in json::parse_items(document, "keys").map_err(|_| KeySetError)? {
             match listed
                 .ok_or(Skipped::Unreadable)
                 .and_then(|key| Entry::read(&key))
@@ -215,7 +215,7 @@ impl KeySet {
         }
         let digest = digest(&SHA256, document).as_ref().to_vec();
         if entries.is_empty() {
-            Err(Unusable)
+            Err(KeySetError)
         } else {
             Ok(Self {
                 entries,
@@ -242,8 +242,12 @@ impl KeySet {
     /// algorithm.
     ///
     /// # Errors
-    /// [`NoKey`] says why there is none.
-    pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Result<Candidates, NoKey> {
+    /// [`KeySelectionError`] says why there is none.
+    pub fn find(
+        &self,
+        key_id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Candidates, KeySelectionError> {
         let has_id = |entry: &&Entry| key_id.is_some() && entry.key_id.as_deref() == key_id;
         let are_named = self.entries.iter().any(|entry| has_id(&entry));
         let is_meant = |entry: &&Entry| {
@@ -260,7 +264,7 @@ impl KeySet {
             .flat_map(|entry| &entry.keys)
             .peekable();
         if meant.peek().is_none() {
-            return Err(NoKey::UnknownId);
+            return Err(KeySelectionError::UnknownId);
         }
         let keys: Vec<_> = meant
             .filter(|key| key.algorithm == algorithm)
@@ -268,7 +272,7 @@ impl KeySet {
             .cloned()
             .collect();
         if keys.is_empty() {
-            Err(NoKey::OtherAlgorithm)
+            Err(KeySelectionError::OtherAlgorithm)
         } else {
             Ok(Candidates { keys, are_named })
         }

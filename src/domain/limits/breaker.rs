@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// Whether an upstream is asked, from the best state to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum BreakerState {
     /// Always.
     Closed,
     /// By one request, which decides.
@@ -20,7 +20,7 @@ pub enum State {
     Open,
 }
 
-impl State {
+impl BreakerState {
     /// The word of diagnostics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -34,7 +34,7 @@ impl State {
 
 /// What an admitted request found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub enum CallOutcome {
     /// The upstream answers, if only to refuse.
     Answered,
     /// It does not.
@@ -45,7 +45,7 @@ pub enum Finding {
 
 /// The upstream is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paused {
+pub struct BreakerOpen {
     /// Until when, from now; at least a second.
     pub retry_after: Duration,
 }
@@ -62,50 +62,50 @@ impl Breaker {
     /// Asks for leave. Whoever gets it must [`Breaker::report`] once, with what is returned here.
     ///
     /// # Errors
-    /// [`Paused`] while it is open, or while another request probes.
-    pub fn admit(&mut self, now: SystemTime) -> Result<Pass, Paused> {
+    /// [`BreakerOpen`] while it is open, or while another request probes.
+    pub fn admit(&mut self, now: SystemTime) -> Result<BreakerPermit, BreakerOpen> {
         match (self.left(now), self.opened_at) {
-            (_, None) => Ok(Pass { probes: false }),
-            (Some(left), Some(_)) => Err(Paused {
+            (_, None) => Ok(BreakerPermit { probes: false }),
+            (Some(left), Some(_)) => Err(BreakerOpen {
                 retry_after: left.max(Duration::from_secs(1)),
             }),
-            (None, Some(_)) if self.probing => Err(Paused {
+            (None, Some(_)) if self.probing => Err(BreakerOpen {
                 retry_after: Duration::from_secs(1),
             }),
             (None, Some(_)) => {
                 self.probing = true;
-                Ok(Pass { probes: true })
+                Ok(BreakerPermit { probes: true })
             }
         }
     }
 
     /// What came of an admitted request. While the breaker is open only the probe's word counts:
     /// others were sent before.
-    pub fn report(&mut self, pass: Pass, finding: Finding, now: SystemTime) {
+    pub fn report(&mut self, pass: BreakerPermit, finding: CallOutcome, now: SystemTime) {
         if pass.probes {
             self.probing = false;
         } else if self.opened_at.is_some() {
             return;
         }
         match finding {
-            Finding::Answered => *self = Self::default(),
-            Finding::Failed => {
+            CallOutcome::Answered => *self = Self::default(),
+            CallOutcome::Failed => {
                 self.failures = self.failures.saturating_add(1);
                 if pass.probes || self.failures >= FAILURES {
                     self.opened_at = Some(now);
                 }
             }
-            Finding::Nothing => {}
+            CallOutcome::Nothing => {}
         }
     }
 
     /// How things stand.
     #[must_use]
-    pub fn state(&self, now: SystemTime) -> State {
+    pub fn state(&self, now: SystemTime) -> BreakerState {
         match (self.opened_at, self.left(now)) {
-            (None, _) => State::Closed,
-            (Some(_), Some(_)) => State::Open,
-            (Some(_), None) => State::HalfOpen,
+            (None, _) => BreakerState::Closed,
+            (Some(_), Some(_)) => BreakerState::Open,
+            (Some(_), None) => BreakerState::HalfOpen,
         }
     }
 
@@ -120,7 +120,7 @@ impl Breaker {
 /// Leave to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "whoever was admitted must report"]
-pub struct Pass {
+pub struct BreakerPermit {
     probes: bool,
 }
 
@@ -136,7 +136,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(1_000 + seconds)
     }
 
-    fn ask(breaker: &mut Breaker, finding: Finding, seconds: u64) {
+    fn ask(breaker: &mut Breaker, finding: CallOutcome, seconds: u64) {
         let pass = breaker.admit(at(seconds)).unwrap();
         breaker.report(pass, finding, at(seconds));
     }
@@ -144,7 +144,7 @@ mod tests {
     fn opened() -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..FAILURES {
-            ask(&mut breaker, Finding::Failed, 0);
+            ask(&mut breaker, CallOutcome::Failed, 0);
         }
         breaker
     }
@@ -154,11 +154,11 @@ mod tests {
         let mut breaker = Breaker::default();
         for _ in 0..10 {
             for _ in 1..FAILURES {
-                ask(&mut breaker, Finding::Failed, 0);
+                ask(&mut breaker, CallOutcome::Failed, 0);
             }
-            ask(&mut breaker, Finding::Answered, 0);
+            ask(&mut breaker, CallOutcome::Answered, 0);
         }
-        assert_eq!(breaker.state(at(0)), State::Closed);
+        assert_eq!(breaker.state(at(0)), BreakerState::Closed);
         let mut breaker = opened();
         assert_eq!(
             (
@@ -166,11 +166,15 @@ mod tests {
                 breaker.state(at(29)),
                 breaker.state(at(30))
             ),
-            (State::Open, State::Open, State::HalfOpen)
+            (
+                BreakerState::Open,
+                BreakerState::Open,
+                BreakerState::HalfOpen
+            )
         );
         assert_eq!(
             breaker.admit(at(12)),
-            Err(Paused {
+            Err(BreakerOpen {
                 retry_after: Duration::from_secs(18)
             })
         );
@@ -181,23 +185,27 @@ mod tests {
         let mut breaker = opened();
         let probe = breaker.admit(at(30)).unwrap();
         assert!(breaker.admit(at(30)).is_err(), "one at a time");
-        breaker.report(probe, Finding::Failed, at(31));
+        breaker.report(probe, CallOutcome::Failed, at(31));
         assert_eq!(
             (breaker.state(at(60)), breaker.state(at(61))),
-            (State::Open, State::HalfOpen)
+            (BreakerState::Open, BreakerState::HalfOpen)
         );
         let probe = breaker.admit(at(61)).unwrap();
-        breaker.report(probe, Finding::Answered, at(61));
-        assert_eq!(breaker.state(at(61)), State::Closed);
-        ask(&mut breaker, Finding::Failed, 61);
-        assert_eq!(breaker.state(at(61)), State::Closed, "it counts anew");
+        breaker.report(probe, CallOutcome::Answered, at(61));
+        assert_eq!(breaker.state(at(61)), BreakerState::Closed);
+        ask(&mut breaker, CallOutcome::Failed, 61);
+        assert_eq!(
+            breaker.state(at(61)),
+            BreakerState::Closed,
+            "it counts anew"
+        );
     }
 
     #[test]
     fn a_probe_that_was_given_up_lets_the_next_one_through() {
         let mut breaker = opened();
         let probe = breaker.admit(at(30)).unwrap();
-        breaker.report(probe, Finding::Nothing, at(30));
+        breaker.report(probe, CallOutcome::Nothing, at(30));
         assert!(breaker.admit(at(30)).is_ok());
     }
 
@@ -207,19 +215,19 @@ mod tests {
         let early = breaker.admit(at(0)).unwrap();
         let late = breaker.admit(at(0)).unwrap();
         for _ in 0..FAILURES {
-            ask(&mut breaker, Finding::Failed, 0);
+            ask(&mut breaker, CallOutcome::Failed, 0);
         }
-        breaker.report(early, Finding::Answered, at(1));
-        breaker.report(late, Finding::Failed, at(29));
+        breaker.report(early, CallOutcome::Answered, at(1));
+        breaker.report(late, CallOutcome::Failed, at(29));
         assert_eq!(
             (breaker.state(at(29)), breaker.state(at(30))),
-            (State::Open, State::HalfOpen)
+            (BreakerState::Open, BreakerState::HalfOpen)
         );
     }
 
     #[test]
     fn a_clock_that_was_set_back_does_not_keep_it_open() {
-        assert_eq!(opened().state(UNIX_EPOCH), State::HalfOpen);
+        assert_eq!(opened().state(UNIX_EPOCH), BreakerState::HalfOpen);
     }
 
     proptest! {
@@ -229,10 +237,10 @@ mod tests {
             for (step, wait) in steps {
                 seconds += wait;
                 if let Ok(pass) = breaker.admit(at(seconds)) {
-                    let finding = match step { 0 => Finding::Answered, 1 => Finding::Failed, _ => Finding::Nothing };
+                    let finding = match step { 0 => CallOutcome::Answered, 1 => CallOutcome::Failed, _ => CallOutcome::Nothing };
                     breaker.report(pass, finding, at(seconds));
                 }
-                prop_assert_ne!(breaker.state(at(seconds + 30)), State::Open);
+                prop_assert_ne!(breaker.state(at(seconds + 30)), BreakerState::Open);
                 prop_assert!(!breaker.probing);
             }
         }

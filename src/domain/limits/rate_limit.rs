@@ -12,7 +12,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// Largest count. With the bounds below, every number stays exact in the 53 bits that a Lua script
 /// has for it.
@@ -53,7 +53,7 @@ impl RateLimit {
     ///
     /// # Errors
     /// The rule, for any other text, and for limits that cannot be kept exactly.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         Self::read(text).ok_or_else(|| {
             "must be off, or a count, '/' and a span, such as 100/15m: 1 to 1000000 in 1s to 24h, and at most 10000 a second".into()
         })
@@ -63,7 +63,7 @@ impl RateLimit {
     ///
     /// # Errors
     /// As [`RateLimit::parse`].
-    pub fn parse_or_off(text: &str) -> Result<Option<Self>, Rule> {
+    pub fn parse_or_off(text: &str) -> Result<Option<Self>, Requirement> {
         if text == "off" {
             Ok(None)
         } else {

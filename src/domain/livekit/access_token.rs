@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::lifetime::Validity;
 use super::names::{ParticipantIdentity, ParticipantName, RoomName};
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// What a participant may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Role {
     ///
     /// # Errors
     /// The rule, for any other text.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         match text {
             "speaker" => Ok(Self::Speaker),
             "listener" => Ok(Self::Listener),
@@ -143,7 +143,7 @@ pub struct AccessToken(String);
 
 /// Signing failed. The cause is dropped: nothing of a key may reach a log.
 #[derive(Debug)]
-pub struct CannotSign;
+pub struct SigningError;
 
 /// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it: the same for every token, so
 /// it is not written anew.
@@ -171,13 +171,13 @@ impl Signer {
     /// Signs a token for one participant, valid from `validity.issued_at` on; `jti` must be unique.
     ///
     /// # Errors
-    /// [`CannotSign`], which no valid grant can cause.
+    /// [`SigningError`], which no valid grant can cause.
     pub fn sign(
         &self,
         grant: &JoinGrant,
         validity: Validity,
         jti: Uuid,
-    ) -> Result<AccessToken, CannotSign> {
+    ) -> Result<AccessToken, SigningError> {
         let sources = grant.role.sources();
         let claims = Claims {
             iss: self.api_key.expose_secret(),
@@ -203,13 +203,13 @@ impl Signer {
             },
         };
         let mut json = Vec::with_capacity(USUAL_CLAIMS);
-        serde_json::to_writer(&mut json, &claims).map_err(|_| CannotSign)?;
+        serde_json::to_writer(&mut json, &claims).map_err(|_| SigningError)?;
         // The compact serialization of RFC 7515 §7.1.
         let mut token = String::with_capacity(HEADER.len() + 2 * json.len());
         token.push_str(HEADER);
         BASE64URL_NOPAD.encode_append(&json, &mut token);
-        let signature =
-            crypto::sign(token.as_bytes(), &self.key, Algorithm::HS256).map_err(|_| CannotSign)?;
+        let signature = crypto::sign(token.as_bytes(), &self.key, Algorithm::HS256)
+            .map_err(|_| SigningError)?;
         token.push('.');
         token.push_str(&signature);
         Ok(AccessToken(token))

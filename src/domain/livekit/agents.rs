@@ -1,6 +1,6 @@
 //! Which agents a caller may send into a room.
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// Longest name of an agent or a deployment in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -21,7 +21,7 @@ impl AllowedAgents {
     ///
     /// # Errors
     /// The rule, when an entry is neither.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         text.split(',').map(|entry| AllowedAgent::parse(entry.trim())).collect::<Option<_>>().map(Self).ok_or_else(|| {
             "must be agents, each 'name' or 'name@deployment' of 1 to 128 letters, digits, '.', '_' or '-', separated by commas".into()
         })

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use super::access_token::{AgentDispatch, Attachments};
 use super::agents::AllowedAgents;
 use super::names::{NameSeed, ParticipantIdentity, ParticipantName, RoomName};
-use super::token_request::Limits;
-use crate::domain::requests::fields::{Fields, Refused, Rule, object, proto_name};
+use super::token_request::RequestPolicy;
+use crate::domain::requests::fields::{BodyError, Fields, Requirement, object, proto_name};
 use crate::domain::requests::json::Json;
 
 /// Metadata, attributes and agents' metadata may each have this many bytes: browsers send the token
@@ -54,8 +54,8 @@ impl ConnectionRequest {
     /// Reads a body; an absent one counts as `{}`.
     ///
     /// # Errors
-    /// [`Refused`] with every field that is wrong.
-    pub fn parse(body: &[u8], limits: &Limits) -> Result<Self, Refused> {
+    /// [`BodyError`] with every field that is wrong.
+    pub fn parse(body: &[u8], limits: &RequestPolicy) -> Result<Self, BodyError> {
         let mut fields = Fields::read(body)?.with_protobuf_mapping();
         let room_name = fields.text("room_name", |text| limits.room_name(text));
         let participant_identity = fields.text("participant_identity", ParticipantIdentity::parse);
@@ -81,18 +81,18 @@ impl ConnectionRequest {
 /// A random room for a caller who named none.
 ///
 /// # Errors
-/// [`Refused`] where the operator's pattern does not admit random names: the caller must then name
+/// [`BodyError`] where the operator's pattern does not admit random names: the caller must then name
 /// a room.
-pub fn random_room(seed: NameSeed, limits: &Limits) -> Result<RoomName, Refused> {
+pub fn random_room(seed: NameSeed, limits: &RequestPolicy) -> Result<RoomName, BodyError> {
     let room_name = RoomName::random(seed);
     if limits.admits(&room_name) {
         Ok(room_name)
     } else {
-        Err(Refused::field("room_name", "is required by this service"))
+        Err(BodyError::field("room_name", "is required by this service"))
     }
 }
 
-fn metadata(text: &str) -> Result<String, Rule> {
+fn metadata(text: &str) -> Result<String, Requirement> {
     if text.len() <= MAX_ATTACHMENT_BYTES && is_plain(text) {
         Ok(text.to_owned())
     } else {
@@ -108,7 +108,7 @@ fn is_plain(text: &str) -> bool {
         .any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
 }
 
-fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Rule> {
+fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Requirement> {
     let mut bytes = 0;
     let mut attributes = BTreeMap::new();
     for (key, value) in object(value)? {
@@ -132,7 +132,10 @@ fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Rule> {
 
 /// The rest of a room configuration is refused, not dropped: egress settings, for one, may carry
 /// storage credentials.
-fn room_config(value: Json<'_>, allowed: &AllowedAgents) -> Result<Vec<AgentDispatch>, Rule> {
+fn room_config(
+    value: Json<'_>,
+    allowed: &AllowedAgents,
+) -> Result<Vec<AgentDispatch>, Requirement> {
     const RULE: &str = "may only hold agents that this service allows, each with agent_name, an allowed deployment, text as metadata and \
                         texts as attributes, and each member once";
     let mut members = snake_case(object(value)?).ok_or(RULE)?;
@@ -224,14 +227,14 @@ mod tests {
     use super::*;
     use crate::domain::livekit::names::RoomPattern;
 
-    fn limits() -> Limits {
-        Limits {
+    fn limits() -> RequestPolicy {
+        RequestPolicy {
             agents: AllowedAgents::parse("notes,notes@prod").unwrap(),
-            ..Limits::default()
+            ..RequestPolicy::default()
         }
     }
 
-    fn parse(body: &str) -> Result<ConnectionRequest, Refused> {
+    fn parse(body: &str) -> Result<ConnectionRequest, BodyError> {
         ConnectionRequest::parse(body.as_bytes(), &limits())
     }
 
@@ -338,7 +341,7 @@ mod tests {
             ),
         ] {
             match parse(&format!("{{\"{field}\":{value}}}")) {
-                Err(Refused::Invalid(errors)) if errors.len() == 1 => {
+                Err(BodyError::Invalid(errors)) if errors.len() == 1 => {
                     assert_eq!(errors[0].field, field, "{value:.60}")
                 }
                 other => panic!("{field} {value:.60}: {other:?}"),
@@ -444,7 +447,7 @@ mod tests {
         ] {
             for (one, other) in [("null", "null"), ("null", "{}"), (r#""a""#, r#""a""#)] {
                 match parse(&format!(r#"{{"{field}":{one},"{camel}":{other}}}"#)) {
-                    Err(Refused::Invalid(errors)) => {
+                    Err(BodyError::Invalid(errors)) => {
                         assert_eq!((errors.len(), errors[0].field.as_ref()), (1, field))
                     }
                     other => panic!("{field}: {other:?}"),
@@ -469,9 +472,9 @@ mod tests {
 
     #[test]
     fn a_random_room_is_refused_where_the_pattern_does_not_admit_it() {
-        let with_pattern = |pattern: &str| Limits {
+        let with_pattern = |pattern: &str| RequestPolicy {
             room_pattern: Some(RoomPattern::parse(pattern).unwrap()),
-            ..Limits::default()
+            ..RequestPolicy::default()
         };
         assert!(random_room([0; 12], &with_pattern("team-.*")).is_err());
         assert_eq!(

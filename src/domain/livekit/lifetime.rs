@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 use crate::domain::requests::json::Json;
 
 /// Shortest lifetime that a caller may ask for, in seconds. Below it LiveKit's clients would ask
@@ -20,14 +20,14 @@ const REFRESH_MARGIN: Duration = Duration::from_secs(10);
 
 /// The operator's upper limit: 60 to 86,400 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ceiling(u32);
+pub struct MaxLifetime(u32);
 
-impl Ceiling {
+impl MaxLifetime {
     /// Reads the limit.
     ///
     /// # Errors
     /// The rule, when it is not a whole number of seconds from 60 to 86,400.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         match text.parse() {
             Ok(seconds @ MIN_SECONDS..=MAX_SECONDS) if digits => Ok(Self(seconds)),
@@ -45,7 +45,7 @@ impl Ceiling {
     }
 }
 
-impl Default for Ceiling {
+impl Default for MaxLifetime {
     fn default() -> Self {
         Self(MAX_SECONDS)
     }
@@ -60,7 +60,7 @@ impl Lifetime {
     ///
     /// # Errors
     /// The rule, when it is not a whole number from 60 to the ceiling.
-    pub fn parse(value: &Json<'_>, ceiling: Ceiling) -> Result<Self, Rule> {
+    pub fn parse(value: &Json<'_>, ceiling: MaxLifetime) -> Result<Self, Requirement> {
         match value {
             Json::Whole(seconds)
                 if (u64::from(MIN_SECONDS)..=u64::from(ceiling.0)).contains(seconds) =>
@@ -77,14 +77,14 @@ impl Lifetime {
 
     /// An hour, or the ceiling where that is less.
     #[must_use]
-    pub fn default_below(ceiling: Ceiling) -> Self {
+    pub fn default_below(ceiling: MaxLifetime) -> Self {
         Self(DEFAULT_SECONDS.min(ceiling.0))
     }
 
     /// Ten minutes, LiveKit's own advice for its standard endpoint, or the ceiling where that is
     /// less.
     #[must_use]
-    pub fn standard_endpoint(ceiling: Ceiling) -> Self {
+    pub fn standard_endpoint(ceiling: MaxLifetime) -> Self {
         Self(600.min(ceiling.0))
     }
 }
@@ -180,17 +180,17 @@ mod tests {
             other,
         ] {
             assert!(
-                Lifetime::parse(&value, Ceiling::default()).is_err(),
+                Lifetime::parse(&value, MaxLifetime::default()).is_err(),
                 "{value:?}"
             );
         }
-        assert!(Lifetime::parse(&Json::Whole(121), Ceiling(120)).is_err());
+        assert!(Lifetime::parse(&Json::Whole(121), MaxLifetime(120)).is_err());
     }
 
     #[test]
     fn lifetimes_at_the_bounds_are_exact() {
         for seconds in [60, 61, 3_600, 86_400] {
-            let lifetime = Lifetime::parse(&Json::Whole(seconds), Ceiling::default()).unwrap();
+            let lifetime = Lifetime::parse(&Json::Whole(seconds), MaxLifetime::default()).unwrap();
             let validity =
                 Validity::starting_at(instant(1_000) + Duration::from_millis(999), lifetime);
             assert_eq!(
@@ -198,9 +198,12 @@ mod tests {
                 (1_000, 1_000 + seconds)
             );
         }
-        assert_eq!(Lifetime::default_below(Ceiling(120)), Lifetime(120));
-        assert_eq!(Lifetime::standard_endpoint(Ceiling(86_400)), Lifetime(600));
-        assert_eq!(Lifetime::standard_endpoint(Ceiling(120)), Lifetime(120));
+        assert_eq!(Lifetime::default_below(MaxLifetime(120)), Lifetime(120));
+        assert_eq!(
+            Lifetime::standard_endpoint(MaxLifetime(86_400)),
+            Lifetime(600)
+        );
+        assert_eq!(Lifetime::standard_endpoint(MaxLifetime(120)), Lifetime(120));
     }
 
     #[test]
@@ -219,10 +222,10 @@ mod tests {
             "sixty",
             "99999999999999999999",
         ] {
-            assert!(Ceiling::parse(text).is_err(), "{text:?}");
+            assert!(MaxLifetime::parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(Ceiling::parse("60"), Ok(Ceiling(60)));
-        assert_eq!(Ceiling::parse("86400"), Ok(Ceiling(86_400)));
+        assert_eq!(MaxLifetime::parse("60"), Ok(MaxLifetime(60)));
+        assert_eq!(MaxLifetime::parse("86400"), Ok(MaxLifetime(86_400)));
     }
 
     #[test]

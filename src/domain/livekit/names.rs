@@ -8,7 +8,7 @@ use data_encoding::BASE32_NOPAD;
 use regex::{Regex, RegexBuilder};
 
 pub use super::participant_name::ParticipantName;
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// Longest room name and identity in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -31,7 +31,7 @@ impl RoomName {
     ///
     /// # Errors
     /// The rule, when the whole text does not follow it.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         name(text).map(Self)
     }
 
@@ -59,7 +59,7 @@ impl ParticipantIdentity {
     ///
     /// # Errors
     /// The rule, when the whole text does not follow it.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         name(text).map(Self)
     }
 
@@ -97,12 +97,12 @@ impl RoomPattern {
     /// # Errors
     /// The rule, when either does not compile. The compiler's words are dropped: they quote the
     /// pattern.
-    pub fn parse(pattern: &str) -> Result<Self, Rule> {
+    pub fn parse(pattern: &str) -> Result<Self, Requirement> {
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .size_limit(Self::MAX_COMPILED_BYTES)
                 .build()
-                .map_err(|_| Rule::from("must be a regular expression (syntax of the Rust crate regex), without a comment at its end"))
+                .map_err(|_| Requirement::from("must be a regular expression (syntax of the Rust crate regex), without a comment at its end"))
         };
         compile(pattern)?;
         compile(&format!(r"\A(?:{pattern})\z")).map(Self)
@@ -116,7 +116,7 @@ impl RoomPattern {
 }
 
 /// The one rule of room names and identities, over the whole text.
-fn name(text: &str) -> Result<String, Rule> {
+fn name(text: &str) -> Result<String, Requirement> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
         Ok(text.to_owned())

@@ -15,7 +15,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::canonical_combining_class;
 
 use super::names::ParticipantIdentity;
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// Longest name in code points, after normalization.
 const MAX_CODE_POINTS: usize = 128;
@@ -46,7 +46,7 @@ impl ParticipantName {
     ///
     /// # Errors
     /// The rule, when the text does not follow it.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         if (1..=MAX_CODE_POINTS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
         {
             return Ok(Self(text.to_owned())); // as most are

@@ -2,34 +2,34 @@
 
 use super::access_token::Role;
 use super::agents::AllowedAgents;
-use super::lifetime::{Ceiling, Lifetime};
+use super::lifetime::{Lifetime, MaxLifetime};
 use super::names::{ParticipantIdentity, ParticipantName, RoomName, RoomPattern};
 use crate::domain::realtime::request::RealtimeRequest;
-use crate::domain::realtime::session::{Choice, Choices};
-use crate::domain::requests::fields::{Fields, Noted, Refused, Rule};
+use crate::domain::realtime::session::{AllowedChoices, ModelOrVoice};
+use crate::domain::requests::fields::{BodyError, ErrorRecorded, Fields, Requirement};
 use crate::domain::requests::provider::{Provider, Providers};
 
 /// What the operator allows callers to ask for.
 #[derive(Debug, Clone, Default)]
-pub struct Limits {
+pub struct RequestPolicy {
     /// One more rule for room names.
     pub room_pattern: Option<RoomPattern>,
     /// Longest lifetime.
-    pub ceiling: Ceiling,
+    pub ceiling: MaxLifetime,
     /// Agents that a caller may dispatch.
     pub agents: AllowedAgents,
     /// Who may be asked for a key.
     pub providers: Providers,
     /// Models and voices.
-    pub choices: Choices,
+    pub choices: AllowedChoices,
 }
 
-impl Limits {
+impl RequestPolicy {
     /// Reads a room name that a caller chose.
     ///
     /// # Errors
     /// The rule that it breaks, ours or the operator's.
-    pub fn room_name(&self, text: &str) -> Result<RoomName, Rule> {
+    pub fn room_name(&self, text: &str) -> Result<RoomName, Requirement> {
         let room_name = RoomName::parse(text)?;
         if self.admits(&room_name) {
             Ok(room_name)
@@ -87,8 +87,8 @@ impl TokenRequest {
     /// Reads a body; an absent one counts as `{}`.
     ///
     /// # Errors
-    /// [`Refused`] with every field that is wrong, unknown, missing, or of no use to the provider.
-    pub fn parse(body: &[u8], limits: &Limits) -> Result<Self, Refused> {
+    /// [`BodyError`] with every field that is wrong, unknown, missing, or of no use to the provider.
+    pub fn parse(body: &[u8], limits: &RequestPolicy) -> Result<Self, BodyError> {
         let mut fields = Fields::read(body)?;
         let provider = provider(&mut fields, &limits.providers);
         // With a provider that is wrong, any field may have had its use.
@@ -114,7 +114,7 @@ impl TokenRequest {
         });
         let model = fields.text("model", |text| match &provider {
             Ok(provider) => used(for_realtime).and_then(|()| limits.choices.model(text, *provider)),
-            Err(_) => Choice::parse(text),
+            Err(_) => ModelOrVoice::parse(text),
         });
         match provider {
             Ok(provider @ (Provider::AzureOpenAi | Provider::OpenAi)) => {
@@ -151,7 +151,7 @@ impl TokenRequest {
     }
 }
 
-fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, Noted> {
+fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, ErrorRecorded> {
     match fields.text("provider", |text| providers.parse(text))? {
         Some(provider) => Ok(provider),
         None if providers.has(providers.default_provider()) => Ok(providers.default_provider()),
@@ -160,7 +160,7 @@ fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, 
 }
 
 /// Refuses a field that the provider would ignore, so that nobody relies on it.
-fn used(used: bool) -> Result<(), Rule> {
+fn used(used: bool) -> Result<(), Requirement> {
     if used {
         Ok(())
     } else {
@@ -174,11 +174,11 @@ mod tests {
 
     use super::*;
 
-    fn parse(body: &str) -> Result<TokenRequest, Refused> {
-        TokenRequest::parse(body.as_bytes(), &Limits::default())
+    fn parse(body: &str) -> Result<TokenRequest, BodyError> {
+        TokenRequest::parse(body.as_bytes(), &RequestPolicy::default())
     }
 
-    fn livekit(request: Result<TokenRequest, Refused>) -> LiveKitRequest {
+    fn livekit(request: Result<TokenRequest, BodyError>) -> LiveKitRequest {
         match request {
             Ok(TokenRequest::LiveKit(request)) => request,
             other => panic!("{other:?}"),
@@ -186,23 +186,23 @@ mod tests {
     }
 
     /// All three providers, and one further model.
-    fn all() -> Limits {
-        let choice = |name: &str| Choice::parse(name).unwrap();
-        Limits {
+    fn all() -> RequestPolicy {
+        let choice = |name: &str| ModelOrVoice::parse(name).unwrap();
+        RequestPolicy {
             providers: Providers::new(Provider::ALL.to_vec(), None),
-            choices: Choices {
+            choices: AllowedChoices {
                 azure_openai: Some(choice("deployment")),
                 openai: Some(choice("gpt-realtime-2.1")),
                 models: vec![choice("other")],
-                ..Choices::default()
+                ..AllowedChoices::default()
             },
-            ..Limits::default()
+            ..RequestPolicy::default()
         }
     }
 
     fn refused_fields(body: &str) -> Vec<String> {
         match parse(body) {
-            Err(Refused::Invalid(errors)) => errors
+            Err(BodyError::Invalid(errors)) => errors
                 .into_iter()
                 .map(|error| error.field.into_owned())
                 .collect(),
@@ -264,16 +264,16 @@ mod tests {
         );
         assert_eq!(
             request.lifetime,
-            Lifetime::default_below(Ceiling::default())
+            Lifetime::default_below(MaxLifetime::default())
         );
     }
 
     #[test]
     fn the_operators_pattern_and_ceiling_narrow_what_is_accepted() {
-        let limits = Limits {
+        let limits = RequestPolicy {
             room_pattern: Some(RoomPattern::parse("team-[0-9]+").unwrap()),
-            ceiling: Ceiling::parse("120").unwrap(),
-            ..Limits::default()
+            ceiling: MaxLifetime::parse("120").unwrap(),
+            ..RequestPolicy::default()
         };
         let parse = |body: &str| TokenRequest::parse(body.as_bytes(), &limits);
         assert!(parse(r#"{"roomName":"team-1x"}"#).is_err());
@@ -314,7 +314,7 @@ mod tests {
             ),
         ] {
             match TokenRequest::parse(body.as_bytes(), &all()) {
-                Err(Refused::Invalid(errors)) => {
+                Err(BodyError::Invalid(errors)) => {
                     assert_eq!(
                         errors
                             .iter()
@@ -363,11 +363,11 @@ mod tests {
 
     #[test]
     fn a_request_that_names_no_provider_gets_the_default_or_is_told_to_name_one() {
-        let limits = |configured: &[Provider], wish| Limits {
+        let limits = |configured: &[Provider], wish| RequestPolicy {
             providers: Providers::new(configured.to_vec(), wish),
             ..all()
         };
-        let parse = |limits: &Limits| TokenRequest::parse(br#"{"roomName":"r"}"#, limits);
+        let parse = |limits: &RequestPolicy| TokenRequest::parse(br#"{"roomName":"r"}"#, limits);
         assert!(matches!(
             parse(&limits(&[Provider::OpenAi], None)),
             Ok(TokenRequest::Realtime(_))
@@ -382,7 +382,7 @@ mod tests {
         ));
         for body in [r#"{"roomName":"r"}"#, "{}"] {
             match TokenRequest::parse(body.as_bytes(), &limits(&Provider::REALTIME, None)) {
-                Err(Refused::Invalid(errors)) => {
+                Err(BodyError::Invalid(errors)) => {
                     assert_eq!(
                         errors
                             .iter()
@@ -400,7 +400,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..256)) {
-            let read = TokenRequest::parse(&body, &Limits::default());
+            let read = TokenRequest::parse(&body, &RequestPolicy::default());
             // No body without a room is accepted, and these bytes hold one only by a miracle.
             prop_assert!(read.is_err());
         }

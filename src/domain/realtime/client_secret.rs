@@ -42,7 +42,7 @@ pub struct SessionId(String);
 
 /// Why an answer is of no use. The word is for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unusable {
+pub enum ClientSecretError {
     /// Not one strict JSON object.
     Json,
     /// No text `value` that can stand in a header.
@@ -51,7 +51,7 @@ pub enum Unusable {
     Expiry,
 }
 
-impl Unusable {
+impl ClientSecretError {
     /// One fixed text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -69,9 +69,9 @@ impl ClientSecret {
     /// Reads the body of a successful answer.
     ///
     /// # Errors
-    /// [`Unusable`] when it is not a secret that will still be good for a while.
-    pub fn parse(body: &[u8], now: SystemTime) -> Result<Self, Unusable> {
-        let members = json::parse_object(body).map_err(|_| Unusable::Json)?;
+    /// [`ClientSecretError`] when it is not a secret that will still be good for a while.
+    pub fn parse(body: &[u8], now: SystemTime) -> Result<Self, ClientSecretError> {
+        let members = json::parse_object(body).map_err(|_| ClientSecretError::Json)?;
         let value = match members.get("value") {
             Some(Json::Text(text))
                 if (1..=MAX_SECRET_BYTES).contains(&text.len())
@@ -79,10 +79,10 @@ impl ClientSecret {
             {
                 SecretValue(text.as_ref().into())
             }
-            _ => return Err(Unusable::Secret),
+            _ => return Err(ClientSecretError::Secret),
         };
         let Some(&Json::Whole(expires_at)) = members.get("expires_at") else {
-            return Err(Unusable::Expiry);
+            return Err(ClientSecretError::Expiry);
         };
         // Beyond any date that can be written down it is absurd too; checked first, because adding
         // it to 1970 would overflow.
@@ -93,7 +93,7 @@ impl ClientSecret {
             instant(expires_at).duration_since(now).ok()
         };
         if left.is_none_or(|left| left.is_zero() || left > MAX_LIFE) {
-            return Err(Unusable::Expiry);
+            return Err(ClientSecretError::Expiry);
         }
         let session_id = match members.get("session") {
             Some(Json::Object(session)) => match session.get("id") {
@@ -154,7 +154,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_millis(NOW * 1_000 + 123)
     }
 
-    fn parse(body: &Value) -> Result<ClientSecret, Unusable> {
+    fn parse(body: &Value) -> Result<ClientSecret, ClientSecretError> {
         ClientSecret::parse(body.to_string().as_bytes(), now())
     }
 
@@ -173,16 +173,20 @@ mod tests {
             json!(long),
         ] {
             let body = json!({ "value": value, "expires_at": NOW + 60 });
-            assert_eq!(parse(&body).unwrap_err(), Unusable::Secret, "{value}");
+            assert_eq!(
+                parse(&body).unwrap_err(),
+                ClientSecretError::Secret,
+                "{value}"
+            );
         }
         assert_eq!(
             parse(&json!({ "expires_at": NOW + 60 })).unwrap_err(),
-            Unusable::Secret
+            ClientSecretError::Secret
         );
         assert_eq!(
             parse(&json!({ "client_secret": { "value": "ek", "expires_at": NOW + 60 } }))
                 .unwrap_err(),
-            Unusable::Secret,
+            ClientSecretError::Secret,
             "a retired shape"
         );
     }
@@ -202,7 +206,7 @@ mod tests {
         ] {
             assert_eq!(
                 parse(&json!({ "value": "ek", "expires_at": expires_at })).unwrap_err(),
-                Unusable::Expiry,
+                ClientSecretError::Expiry,
                 "{expires_at}"
             );
         }
@@ -229,7 +233,7 @@ mod tests {
         ] {
             assert_eq!(
                 ClientSecret::parse(body, now()).unwrap_err(),
-                Unusable::Json,
+                ClientSecretError::Json,
                 "{body:?}"
             );
         }

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::network_host::{describe_parse_error, is_loopback};
 
 /// The path below a resource of Azure OpenAI.
@@ -38,7 +38,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The rule that it breaks.
-    pub fn azure(text: &str) -> Result<Self, Rule> {
+    pub fn azure(text: &str) -> Result<Self, Requirement> {
         const EXAMPLE: &str = "https://my-resource.openai.azure.com";
         let url = address(text, EXAMPLE)?;
         let path = url.path().trim_end_matches('/').to_ascii_lowercase();
@@ -60,7 +60,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The rule that it breaks.
-    pub fn openai(text: &str) -> Result<Self, Rule> {
+    pub fn openai(text: &str) -> Result<Self, Requirement> {
         let url = address(text, Self::OPENAI)?;
         let path = url.path().trim_end_matches('/');
         let is_vendors_own = url
@@ -113,9 +113,9 @@ impl Endpoint {
 }
 
 /// Reads an address to which a key may be sent.
-fn address(text: &str, example: &str) -> Result<Url, Rule> {
+fn address(text: &str, example: &str) -> Result<Url, Requirement> {
     let wrong = |what: &str| {
-        Err(Rule::from(format!(
+        Err(Requirement::from(format!(
             "{what}; write an address like {example}"
         )))
     };

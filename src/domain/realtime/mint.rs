@@ -2,20 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::session::Choice;
+use super::session::ModelOrVoice;
 use crate::domain::callers::caller_hash::CallerHash;
-use crate::domain::limits::breaker::Finding;
+use crate::domain::limits::breaker::CallOutcome;
 
 /// An upstream that is out of reach may be back after this.
 const NETWORK_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a secret is asked for.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct MintRequest {
     /// The model or deployment.
-    pub model: Choice,
+    pub model: ModelOrVoice,
     /// The voice.
-    pub voice: Choice,
+    pub voice: ModelOrVoice,
     /// For whom.
     pub caller: CallerHash,
     /// The request's one clock reading.
@@ -66,14 +66,14 @@ impl MintError {
 
     /// What it says about the upstream's health: one that refuses is well.
     #[must_use]
-    pub fn finding(self) -> Finding {
+    pub fn finding(self) -> CallOutcome {
         match self {
-            Self::Network | Self::Timeout | Self::Failed(_) => Finding::Failed,
+            Self::Network | Self::Timeout | Self::Failed(_) => CallOutcome::Failed,
             Self::CredentialsRejected
             | Self::Misconfigured
             | Self::RateLimited(_)
-            | Self::Rejected => Finding::Answered,
-            Self::NoCredential | Self::Full | Self::Paused(_) => Finding::Nothing,
+            | Self::Rejected => CallOutcome::Answered,
+            Self::NoCredential | Self::Full | Self::Paused(_) => CallOutcome::Nothing,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a caller asks of a Realtime provider, on either of the two routes that have them.
 
-use super::session::{Choice, Choices};
+use super::session::{AllowedChoices, ModelOrVoice};
 use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
-use crate::domain::requests::fields::{Fields, Noted, Refused};
+use crate::domain::requests::fields::{BodyError, ErrorRecorded, Fields};
 use crate::domain::requests::provider::Provider;
 
 /// A valid request.
@@ -15,13 +15,13 @@ pub struct RealtimeRequest {
     /// Who takes part, where the caller says so; for policy.
     pub participant_identity: Option<ParticipantIdentity>,
     /// The model or deployment.
-    pub model: Choice,
+    pub model: ModelOrVoice,
     /// The voice.
-    pub voice: Choice,
+    pub voice: ModelOrVoice,
 }
 
 /// A field that was taken.
-type Taken<T> = Result<Option<T>, Noted>;
+type Taken<T> = Result<Option<T>, ErrorRecorded>;
 
 impl RealtimeRequest {
     /// Every field of the plain request.
@@ -30,12 +30,12 @@ impl RealtimeRequest {
     /// Reads the body of a client of a plain Realtime token service; an absent one counts as `{}`.
     ///
     /// # Errors
-    /// [`Refused`] with every field that is wrong or unknown.
+    /// [`BodyError`] with every field that is wrong or unknown.
     pub fn parse_plain(
         body: &[u8],
         provider: Provider,
-        choices: &Choices,
-    ) -> Result<Self, Refused> {
+        choices: &AllowedChoices,
+    ) -> Result<Self, BodyError> {
         let mut fields = Fields::read(body)?;
         let voice = fields.text("voice", |text| choices.voice(text));
         fields.refuse_others();
@@ -55,9 +55,9 @@ impl RealtimeRequest {
         provider: Provider,
         room_name: Taken<RoomName>,
         participant_identity: Taken<ParticipantIdentity>,
-        (model, voice): (Taken<Choice>, Taken<Choice>),
-        choices: &Choices,
-    ) -> Result<Self, Refused> {
+        (model, voice): (Taken<ModelOrVoice>, Taken<ModelOrVoice>),
+        choices: &AllowedChoices,
+    ) -> Result<Self, BodyError> {
         // A configured provider has a model of its own; without one the caller would have to
         // choose.
         let model = model.map(|model| model.or_else(|| choices.own_model(provider).cloned()));
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn a_plain_client_may_choose_a_voice_and_nothing_else() {
-        let choices = Choices {
-            openai: Some(Choice::parse("m").unwrap()),
-            ..Choices::default()
+        let choices = AllowedChoices {
+            openai: Some(ModelOrVoice::parse("m").unwrap()),
+            ..AllowedChoices::default()
         };
         let parse =
             |body: &str| RealtimeRequest::parse_plain(body.as_bytes(), Provider::OpenAi, &choices);
@@ -98,10 +98,10 @@ mod tests {
             r#"{"roomName":"r"}"#,
         ] {
             assert!(
-                matches!(parse(body), Err(Refused::Invalid(errors)) if errors.len() == 1),
+                matches!(parse(body), Err(BodyError::Invalid(errors)) if errors.len() == 1),
                 "{body}"
             );
         }
-        assert_eq!(parse("[]"), Err(Refused::Malformed));
+        assert_eq!(parse("[]"), Err(BodyError::Malformed));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 use crate::domain::requests::json as strict;
 use crate::domain::requests::provider::Provider;
 
@@ -39,14 +39,14 @@ const NOT_IN_SESSION: [&str; 4] = ["/type", "/model", "/instructions", "/audio/o
 /// every few months, so that no list of theirs is kept here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(transparent)]
-pub struct Choice(String);
+pub struct ModelOrVoice(String);
 
-impl Choice {
+impl ModelOrVoice {
     /// Reads a name.
     ///
     /// # Errors
     /// The rule, when the whole text does not follow it.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
         if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
@@ -74,20 +74,20 @@ impl Choice {
 
 /// What callers may choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choices {
+pub struct AllowedChoices {
     /// Azure OpenAI's own model: the deployment.
-    pub azure_openai: Option<Choice>,
+    pub azure_openai: Option<ModelOrVoice>,
     /// OpenAI's own model.
-    pub openai: Option<Choice>,
+    pub openai: Option<ModelOrVoice>,
     /// Models beside those.
-    pub models: Vec<Choice>,
+    pub models: Vec<ModelOrVoice>,
     /// Voices.
-    pub voices: Vec<Choice>,
+    pub voices: Vec<ModelOrVoice>,
     /// The voice of a caller who chooses none.
-    pub voice: Choice,
+    pub voice: ModelOrVoice,
 }
 
-impl Choices {
+impl AllowedChoices {
     /// The ten voices that the vendors publish. Azure lists the first eight and uses `marin` in its
     /// own samples.
     pub const VOICES: [&str; 10] = [
@@ -100,8 +100,8 @@ impl Choices {
     ///
     /// # Errors
     /// The rule, when it is no name or not on the operator's list.
-    pub fn voice(&self, text: &str) -> Result<Choice, Rule> {
-        Choice::parse(text).and_then(|voice| {
+    pub fn voice(&self, text: &str) -> Result<ModelOrVoice, Requirement> {
+        ModelOrVoice::parse(text).and_then(|voice| {
             if self.voices.contains(&voice) {
                 Ok(voice)
             } else {
@@ -112,7 +112,7 @@ impl Choices {
 
     /// The model of a caller who chooses none.
     #[must_use]
-    pub fn own_model(&self, provider: Provider) -> Option<&Choice> {
+    pub fn own_model(&self, provider: Provider) -> Option<&ModelOrVoice> {
         match provider {
             Provider::LiveKit => None,
             Provider::AzureOpenAi => self.azure_openai.as_ref(),
@@ -124,8 +124,8 @@ impl Choices {
     ///
     /// # Errors
     /// The rule, when it is no name, and neither on the operator's list nor the provider's own.
-    pub fn model(&self, text: &str, provider: Provider) -> Result<Choice, Rule> {
-        let model = Choice::parse(text)?;
+    pub fn model(&self, text: &str, provider: Provider) -> Result<ModelOrVoice, Requirement> {
+        let model = ModelOrVoice::parse(text)?;
         if self.models.contains(&model) || self.own_model(provider) == Some(&model) {
             Ok(model)
         } else {
@@ -134,10 +134,10 @@ impl Choices {
     }
 }
 
-impl Default for Choices {
+impl Default for AllowedChoices {
     /// The vendors' voices and no further model.
     fn default() -> Self {
-        let choice = |name: &str| Choice(name.to_owned());
+        let choice = |name: &str| ModelOrVoice(name.to_owned());
         Self {
             azure_openai: None,
             openai: None,
@@ -165,9 +165,9 @@ impl SessionExtra {
     /// # Errors
     /// The rule, when it is not one strict JSON object, is too large, or sets what has a setting of
     /// its own.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         let rule = || {
-            Rule::from(format!(
+            Requirement::from(format!(
                 "must be one JSON object of at most {MAX_OPERATOR_BYTES} bytes"
             ))
         };
@@ -219,7 +219,7 @@ pub struct SessionPlan {
     /// Text for the model, if any. Whoever holds a secret can read it and replace it.
     pub instructions: Option<String>,
     /// The model that writes down what the caller says, if any.
-    pub transcription_model: Option<Choice>,
+    pub transcription_model: Option<ModelOrVoice>,
     /// What the operator adds.
     pub extra: SessionExtra,
     /// How long a secret is to live.
@@ -229,7 +229,7 @@ pub struct SessionPlan {
 impl SessionPlan {
     /// The body of one mint.
     #[must_use]
-    pub fn mint_body(&self, model: &Choice, voice: &Choice) -> Vec<u8> {
+    pub fn mint_body(&self, model: &ModelOrVoice, voice: &ModelOrVoice) -> Vec<u8> {
         let mut input = Map::new();
         if let Some(model) = &self.transcription_model {
             input.insert("transcription".to_owned(), json!({ "model": model }));
@@ -285,8 +285,8 @@ mod tests {
 
     fn body(plan: &SessionPlan) -> Value {
         let body = plan.mint_body(
-            &Choice::parse("gpt-realtime-2.1").unwrap(),
-            &Choice::parse("marin").unwrap(),
+            &ModelOrVoice::parse("gpt-realtime-2.1").unwrap(),
+            &ModelOrVoice::parse("marin").unwrap(),
         );
         serde_json::from_slice(&body).unwrap()
     }
@@ -314,7 +314,7 @@ mod tests {
             "{\"id\":\"voice\"}",
             long.as_str(),
         ] {
-            assert!(Choice::parse(text).is_err(), "{text:?}");
+            assert!(ModelOrVoice::parse(text).is_err(), "{text:?}");
         }
         for text in [
             "a",
@@ -322,17 +322,17 @@ mod tests {
             "ft:gpt-realtime:org_1",
             &long[..128],
         ] {
-            assert_eq!(Choice::parse(text).unwrap().as_str(), text);
+            assert_eq!(ModelOrVoice::parse(text).unwrap().as_str(), text);
         }
     }
 
     #[test]
     fn callers_choose_only_from_the_operators_lists() {
-        let choice = |name: &str| Choice::parse(name).unwrap();
-        let choices = Choices {
+        let choice = |name: &str| ModelOrVoice::parse(name).unwrap();
+        let choices = AllowedChoices {
             openai: Some(choice("own")),
             models: vec![choice("other")],
-            ..Choices::default()
+            ..AllowedChoices::default()
         };
         assert!(choices.voice("marin").is_ok() && choices.voice("alloy").is_ok());
         assert!(choices.voice("Marin").is_err() && choices.voice("a b").is_err());
@@ -355,7 +355,7 @@ mod tests {
     fn a_plain_mint_asks_for_what_the_vendors_document() {
         let full = SessionPlan {
             instructions: Some("Be brief.".to_owned()),
-            transcription_model: Some(Choice::parse("gpt-4o-mini-transcribe").unwrap()),
+            transcription_model: Some(ModelOrVoice::parse("gpt-4o-mini-transcribe").unwrap()),
             ..plan("{}")
         };
         let detection: Value = serde_json::from_str(DETECTION).unwrap();
@@ -388,8 +388,10 @@ mod tests {
             ("Voice_1234", json!("Voice_1234")),
             ("my-voice_1", json!("my-voice_1")),
         ] {
-            let body =
-                plan("{}").mint_body(&Choice::parse("m").unwrap(), &Choice::parse(voice).unwrap());
+            let body = plan("{}").mint_body(
+                &ModelOrVoice::parse("m").unwrap(),
+                &ModelOrVoice::parse(voice).unwrap(),
+            );
             let body: Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(
                 body["session"]["audio"]["output"],

@@ -27,14 +27,14 @@ pub struct FieldError {
 
 /// Why a request was refused before any rule looked at it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum BodyError {
     /// Not one strict JSON object.
     Malformed,
     /// These fields are not valid; at most 20 are listed.
     Invalid(Vec<FieldError>),
 }
 
-impl Refused {
+impl BodyError {
     /// One field is not valid.
     #[must_use]
     pub fn field(field: &'static str, message: &'static str) -> Self {
@@ -45,7 +45,7 @@ impl Refused {
     }
 }
 
-impl From<Malformed> for Refused {
+impl From<Malformed> for BodyError {
     fn from(Malformed: Malformed) -> Self {
         Self::Malformed
     }
@@ -54,10 +54,10 @@ impl From<Malformed> for Refused {
 /// Proof that an error was noted. Only this file can make one, so `?` inside [`Fields::finish`]
 /// cannot lose an error.
 #[derive(Debug)]
-pub struct Noted(());
+pub struct ErrorRecorded(());
 
 /// What a field must be.
-pub type Rule = Cow<'static, str>;
+pub type Requirement = Cow<'static, str>;
 
 /// The fields of one object that no parser has taken yet, and the errors so far.
 #[derive(Debug)]
@@ -96,12 +96,12 @@ impl<'a> Fields<'a> {
     /// Takes a text field that may be absent.
     ///
     /// # Errors
-    /// [`Noted`] when it is not text or breaks the rule.
+    /// [`ErrorRecorded`] when it is not text or breaks the rule.
     pub fn text<T>(
         &mut self,
         field: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, Rule>,
-    ) -> Result<Option<T>, Noted> {
+        parse: impl FnOnce(&str) -> Result<T, Requirement>,
+    ) -> Result<Option<T>, ErrorRecorded> {
         self.value(field, |value| match value {
             Json::Text(text) => parse(&text),
             _ => Err("must be text".into()),
@@ -111,12 +111,12 @@ impl<'a> Fields<'a> {
     /// Takes a field of any kind that may be absent.
     ///
     /// # Errors
-    /// [`Noted`] when it breaks the rule.
+    /// [`ErrorRecorded`] when it breaks the rule.
     pub fn value<T>(
         &mut self,
         field: &'static str,
-        parse: impl FnOnce(Json<'a>) -> Result<T, Rule>,
-    ) -> Result<Option<T>, Noted> {
+        parse: impl FnOnce(Json<'a>) -> Result<T, Requirement>,
+    ) -> Result<Option<T>, ErrorRecorded> {
         let mut found = self.object.remove(field);
         if self.is_protobuf
             && let Some(value) = self.object.remove(camel_case(field).as_str())
@@ -140,22 +140,26 @@ impl<'a> Fields<'a> {
     /// Turns an absent field into an error.
     ///
     /// # Errors
-    /// [`Noted`] when it is absent or was wrong.
+    /// [`ErrorRecorded`] when it is absent or was wrong.
     pub fn required<T>(
         &mut self,
         field: &'static str,
-        taken: Result<Option<T>, Noted>,
-    ) -> Result<T, Noted> {
+        taken: Result<Option<T>, ErrorRecorded>,
+    ) -> Result<T, ErrorRecorded> {
         taken?.ok_or_else(|| self.note(field, "is required"))
     }
 
     /// Notes an error about a field.
-    pub fn note(&mut self, field: impl Into<Cow<'static, str>>, message: impl Into<Rule>) -> Noted {
+    pub fn note(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<Requirement>,
+    ) -> ErrorRecorded {
         self.errors.push(FieldError {
             field: field.into(),
             message: message.into(),
         });
-        Noted(())
+        ErrorRecorded(())
     }
 
     /// Refuses every field that was not taken, so that a typo never silently becomes a default.
@@ -169,13 +173,16 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// All errors noted so far, or the one that `build` meets.
-    pub fn finish<T>(self, build: impl FnOnce() -> Result<T, Noted>) -> Result<T, Refused> {
+    pub fn finish<T>(
+        self,
+        build: impl FnOnce() -> Result<T, ErrorRecorded>,
+    ) -> Result<T, BodyError> {
         if let (true, Ok(built)) = (self.errors.is_empty(), build()) {
             return Ok(built);
         }
         let mut errors = self.errors;
         errors.truncate(MAX_LISTED_ERRORS);
-        Err(Refused::Invalid(errors))
+        Err(BodyError::Invalid(errors))
     }
 }
 
@@ -183,7 +190,7 @@ impl<'a> Fields<'a> {
 ///
 /// # Errors
 /// The rule, for any other kind of value.
-pub fn object(value: Json<'_>) -> Result<BTreeMap<Cow<'_, str>, Json<'_>>, Rule> {
+pub fn object(value: Json<'_>) -> Result<BTreeMap<Cow<'_, str>, Json<'_>>, Requirement> {
     match value {
         Json::Object(members) => Ok(members),
         _ => Err("must be an object".into()),
@@ -245,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    fn word(text: &str) -> Result<String, Rule> {
+    fn word(text: &str) -> Result<String, Requirement> {
         if text == "good" {
             Ok(text.to_owned())
         } else {
@@ -266,7 +273,7 @@ mod tests {
         let d = fields.text("d", word);
         let d = fields.required("d", d);
         fields.refuse_others();
-        let Err(Refused::Invalid(errors)) = fields.finish(|| Ok((a?, b?, c?, d?))) else {
+        let Err(BodyError::Invalid(errors)) = fields.finish(|| Ok((a?, b?, c?, d?))) else {
             panic!("accepted")
         };
         let errors: Vec<_> = errors
@@ -332,7 +339,7 @@ mod tests {
                 .to_string();
         let mut fields = read(&body);
         fields.refuse_others();
-        let Err(Refused::Invalid(errors)) = fields.finish(|| Ok(())) else {
+        let Err(BodyError::Invalid(errors)) = fields.finish(|| Ok(())) else {
             panic!("accepted")
         };
         assert_eq!(errors.len(), MAX_LISTED_ERRORS);

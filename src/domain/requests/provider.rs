@@ -1,6 +1,6 @@
 //! Who can be asked for a key, and whom this service can ask.
 
-use super::fields::Rule;
+use super::fields::Requirement;
 
 /// A service that gives keys to browsers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -90,7 +90,7 @@ impl Providers {
     ///
     /// # Errors
     /// The rule, when this service has no such provider.
-    pub fn parse(&self, text: &str) -> Result<Provider, Rule> {
+    pub fn parse(&self, text: &str) -> Result<Provider, Requirement> {
         self.configured
             .iter()
             .copied()

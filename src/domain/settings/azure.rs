@@ -4,7 +4,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::network_host::describe_parse_error;
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// The address of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +15,9 @@ impl VaultUrl {
     ///
     /// # Errors
     /// The rule, for anything else.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         let wrong = |what: &str| {
-            Err(Rule::from(format!(
+            Err(Requirement::from(format!(
                 "{what}; write the vault's address like https://my-vault.vault.azure.net"
             )))
         };

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::secrets;
 use super::setting_text;
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 const EXAMPLE: &str = "write an address like rediss://:password@my-cache.example.com:6380 or redis://localhost:6379/0";
 const ENCODE: &str = "holds a character that must be percent-encoded in a user or password: / as %2F, # as %23, ? as %3F, @ as %40, : as \
@@ -16,7 +16,7 @@ const ENCODE: &str = "holds a character that must be percent-encoded in a user o
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn check(value: &SecretString) -> Result<(), Rule> {
+pub fn check(value: &SecretString) -> Result<(), Requirement> {
     secrets::check(value, 1)?;
     let text = value.expose_secret();
     let lower = text.to_ascii_lowercase();

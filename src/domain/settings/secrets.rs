@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::setting_text;
 use crate::domain::callers::admin_key::{AdminKeys, MIN_CHARACTERS};
 use crate::domain::livekit::participant_name::is_invisible;
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 
 /// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below
 /// that.
@@ -36,7 +36,7 @@ impl SecretName {
     ///
     /// # Errors
     /// The rule, for any other text.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         if (1..=127).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         {
@@ -61,7 +61,7 @@ impl fmt::Display for SecretName {
 
 /// Where a secret's value is.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum SecretSource {
     /// The operator has given it with the settings.
     Given(SecretString),
     /// It stands in Key Vault and may change there.
@@ -81,7 +81,7 @@ pub enum PairSource {
 /// What is known of something that comes from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum DependencyState {
     /// It was there when it was last asked for.
     Fresh,
     /// It could not be had lately, and what it gave before still serves.
@@ -90,7 +90,7 @@ pub enum State {
     Missing,
 }
 
-impl State {
+impl DependencyState {
     /// All states.
     pub const ALL: [Self; 3] = [Self::Fresh, Self::Stale, Self::Missing];
 
@@ -106,13 +106,13 @@ impl State {
 }
 
 /// What a value must be to be a certain secret.
-pub type Check = fn(&SecretString) -> Result<(), Rule>;
+pub type SecretCheck = fn(&SecretString) -> Result<(), Requirement>;
 
 /// Checks the name of a LiveKit API key.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn livekit_key(value: &SecretString) -> Result<(), Rule> {
+pub fn livekit_key(value: &SecretString) -> Result<(), Requirement> {
     check(value, 1)
 }
 
@@ -120,7 +120,7 @@ pub fn livekit_key(value: &SecretString) -> Result<(), Rule> {
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn livekit_secret(value: &SecretString) -> Result<(), Rule> {
+pub fn livekit_secret(value: &SecretString) -> Result<(), Requirement> {
     check(value, MIN_LIVEKIT_SECRET_BYTES)
 }
 
@@ -128,7 +128,7 @@ pub fn livekit_secret(value: &SecretString) -> Result<(), Rule> {
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn api_key(value: &SecretString) -> Result<(), Rule> {
+pub fn api_key(value: &SecretString) -> Result<(), Requirement> {
     let scheme = value.expose_secret().split(' ').next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") || scheme.ends_with(':') {
         return Err("is a whole header; write the key alone".into());
@@ -146,7 +146,7 @@ pub fn api_key(value: &SecretString) -> Result<(), Rule> {
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn hash_key(value: &SecretString) -> Result<(), Rule> {
+pub fn hash_key(value: &SecretString) -> Result<(), Requirement> {
     check(value, MIN_HASH_KEY_BYTES)
 }
 
@@ -154,7 +154,7 @@ pub fn hash_key(value: &SecretString) -> Result<(), Rule> {
 ///
 /// # Errors
 /// The rule that one of them, or their list, breaks.
-pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Rule> {
+pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Requirement> {
     if setting_text::is_in_quotes(value.expose_secret()) {
         return Err(IN_QUOTES.into());
     }
@@ -168,7 +168,7 @@ pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Rule> {
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Rule> {
+pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Requirement> {
     let value = value.expose_secret();
     if setting_text::is_unresolved_reference(value) {
         return Err(UNRESOLVED.into());
@@ -241,7 +241,7 @@ mod tests {
             "canary-secret\u{2060}-of-at-least-32-bytes",
             "\u{feff}",
         ] {
-            let admin: Check = |value| admin_keys(value).map(drop);
+            let admin: SecretCheck = |value| admin_keys(value).map(drop);
             for check in [livekit_key, livekit_secret, api_key, hash_key, admin] {
                 let rule = check(&value.into()).unwrap_err();
                 assert!(

@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError};
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum RedisFailure {
     /// No answer in time.
     Late,
     /// No connection, or it broke.
@@ -36,7 +36,7 @@ pub enum Cause {
     Nonsense,
 }
 
-impl Cause {
+impl RedisFailure {
     /// Every cause.
     #[cfg(test)]
     pub const ALL: [Self; 14] = [
@@ -124,61 +124,68 @@ mod tests {
     #[test]
     fn each_refusal_of_a_server_has_its_cause() {
         for (line, cause) in [
-            ("MOVED 3999 10.0.0.7:6381", Cause::Cluster),
-            ("ASK 3999 10.0.0.7:6381", Cause::Cluster),
+            ("MOVED 3999 10.0.0.7:6381", RedisFailure::Cluster),
+            ("ASK 3999 10.0.0.7:6381", RedisFailure::Cluster),
             (
                 "CROSSSLOT Keys in request don't hash to the same slot",
-                Cause::Cluster,
+                RedisFailure::Cluster,
             ),
-            ("CLUSTERDOWN Hash slot not served", Cause::Cluster),
+            ("CLUSTERDOWN Hash slot not served", RedisFailure::Cluster),
             (
                 "TRYAGAIN Multiple keys request during rehashing of slot",
-                Cause::Cluster,
+                RedisFailure::Cluster,
             ),
             (
                 "READONLY You can't write against a read only replica.",
-                Cause::Replica,
+                RedisFailure::Replica,
             ),
-            ("MASTERDOWN Link with MASTER is down", Cause::Orphaned),
+            (
+                "MASTERDOWN Link with MASTER is down",
+                RedisFailure::Orphaned,
+            ),
             (
                 "LOADING Redis is loading the dataset in memory",
-                Cause::Loading,
+                RedisFailure::Loading,
             ),
             (
                 "OOM command not allowed when used memory > 'maxmemory'.",
-                Cause::Full,
+                RedisFailure::Full,
             ),
             (
                 "MISCONF Redis is configured to save RDB snapshots",
-                Cause::Disk,
+                RedisFailure::Disk,
             ),
             (
                 "NOREPLICAS Not enough good replicas to write.",
-                Cause::Replicas,
+                RedisFailure::Replicas,
             ),
-            ("BUSY Redis is busy running a script.", Cause::Busy),
+            ("BUSY Redis is busy running a script.", RedisFailure::Busy),
             (
                 "DENIED Redis is running in protected mode",
-                Cause::Protected,
+                RedisFailure::Protected,
             ),
-            ("NOAUTH Authentication required.", Cause::Credentials),
+            ("NOAUTH Authentication required.", RedisFailure::Credentials),
             (
                 "WRONGPASS invalid username-password pair",
-                Cause::Credentials,
+                RedisFailure::Credentials,
             ),
-            ("NOPERM User canary has no permissions", Cause::Credentials),
-            ("ERR unknown command 'EVALSHA'", Cause::Script),
-            ("NOSCRIPT No matching script.", Cause::Script),
-            ("EXECABORT x", Cause::Script),
-            ("CANARY x", Cause::Script),
+            (
+                "NOPERM User canary has no permissions",
+                RedisFailure::Credentials,
+            ),
+            ("ERR unknown command 'EVALSHA'", RedisFailure::Script),
+            ("NOSCRIPT No matching script.", RedisFailure::Script),
+            ("EXECABORT x", RedisFailure::Script),
+            ("CANARY x", RedisFailure::Script),
         ] {
-            assert_eq!(Cause::of(&answered(line)), cause, "{line}");
+            assert_eq!(RedisFailure::of(&answered(line)), cause, "{line}");
         }
     }
 
     #[test]
     fn no_two_causes_read_alike() {
-        let texts: std::collections::BTreeSet<_> = Cause::ALL.map(Cause::as_str).into();
-        assert_eq!(texts.len(), Cause::ALL.len());
+        let texts: std::collections::BTreeSet<_> =
+            RedisFailure::ALL.map(RedisFailure::as_str).into();
+        assert_eq!(texts.len(), RedisFailure::ALL.len());
     }
 }

@@ -204,12 +204,12 @@ impl Running {
     }
 
     /// As a token is checked: with the keys at hand, and if need be with newer ones.
-    async fn key(&self, key_id: &str, now: SystemTime) -> Result<(), NotFound> {
+    async fn key(&self, key_id: &str, now: SystemTime) -> Result<(), KeyLookupError> {
         let find = || self.cache.find(Some(key_id), Algorithm::EdDsa, now);
         let mut found = find().await;
         if found
             .as_ref()
-            .is_err_and(|none| *none == NotFound::UnknownKey)
+            .is_err_and(|none| *none == KeyLookupError::UnknownKey)
         {
             self.cache.refreshed().await?;
             found = find().await;
@@ -259,7 +259,7 @@ async fn a_thousand_unknown_keys_cause_one_fetch() {
         assert!(
             refused
                 .iter()
-                .all(|refused| *refused == Err(NotFound::UnknownKey))
+                .all(|refused| *refused == Err(KeyLookupError::UnknownKey))
         );
         assert_eq!(
             provider.asked_for("/keys"),
@@ -280,7 +280,10 @@ async fn a_provider_that_hangs_keeps_no_more_requests_waiting_than_may_wait() {
     let unknown: Vec<_> = (0..2_100).map(|n| format!("unknown-{n}")).collect();
     let mut refused: FuturesUnordered<_> = unknown.iter().map(|id| running.key(id, NOW)).collect();
     for _ in 0..1_000 {
-        assert_eq!(soon(refused.next()).await, Some(Err(NotFound::NoKeys)));
+        assert_eq!(
+            soon(refused.next()).await,
+            Some(Err(KeyLookupError::NoKeys))
+        );
     }
     assert_eq!(
         running.key("a", NOW).await,
@@ -332,7 +335,7 @@ async fn a_key_for_another_algorithm_causes_no_fetch() {
             .find(Some("a"), Algorithm::Rs256, NOW)
             .await
             .err(),
-        Some(NotFound::Rejected)
+        Some(KeyLookupError::Rejected)
     );
     assert!(
         running
@@ -350,7 +353,7 @@ async fn without_a_provider_nobody_gets_in_until_it_comes_back() {
     let address = provider.address;
     drop(provider);
     let running = Running::start(Issuer::parse(&format!("http://{address}")).unwrap());
-    assert_eq!(running.key("a", NOW).await, Err(NotFound::NoKeys));
+    assert_eq!(running.key("a", NOW).await, Err(KeyLookupError::NoKeys));
     assert_eq!(running.counts(), (0, 1));
     let provider = Provider::start_at(address).await;
     provider.publish(&["a"]);
@@ -365,13 +368,16 @@ async fn the_last_good_keys_serve_for_a_day_and_no_longer() {
     let running = provider.cache();
     running.fetched(1).await;
     drop(provider);
-    assert_eq!(running.key("unknown", NOW).await, Err(NotFound::UnknownKey));
+    assert_eq!(
+        running.key("unknown", NOW).await,
+        Err(KeyLookupError::UnknownKey)
+    );
     assert_eq!(running.counts(), (1, 1));
     let day = NOW + Duration::from_hours(24);
     assert_eq!(running.key("a", day).await, Ok(()));
     assert_eq!(
         running.key("a", day + Duration::from_millis(1)).await,
-        Err(NotFound::NoKeys)
+        Err(KeyLookupError::NoKeys)
     );
     assert_eq!(
         running.cache.serving_since(day + Duration::from_millis(1)),
@@ -386,7 +392,7 @@ async fn a_bad_answer_does_not_take_good_keys_away() {
     let running = provider.cache();
     running.fetched(1).await;
     provider.answer("/keys", "200 OK", r#"{"keys":[]}"#);
-    assert_eq!(running.key("b", NOW).await, Err(NotFound::UnknownKey));
+    assert_eq!(running.key("b", NOW).await, Err(KeyLookupError::UnknownKey));
     assert_eq!(
         (running.counts(), running.key("a", NOW).await),
         ((1, 1), Ok(()))

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::domain::requests::provider::Provider;
-use crate::upstream::entra::Bearer;
+use crate::upstream::entra::BearerToken;
 use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;
 
@@ -20,7 +20,7 @@ pub enum Credential {
     /// A long-lived key.
     ApiKey(Arc<Slot<SecretString>>),
     /// A token by managed identity.
-    Entra(Arc<Slot<Bearer>>),
+    Entra(Arc<Slot<BearerToken>>),
 }
 
 /// The header that carries a credential.
@@ -139,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn each_vendor_gets_its_header_and_no_debug_shows_it() {
         let key = || Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())));
-        let token = Bearer {
+        let token = BearerToken {
             token: "canary-token".into(),
             expires_on: UNIX_EPOCH + Duration::from_mins(1),
         };
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_missing_or_expired_or_no_header_is_no_credential() {
-        let expired = Bearer {
+        let expired = BearerToken {
             token: "t".into(),
             expires_on: UNIX_EPOCH,
         };

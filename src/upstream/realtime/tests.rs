@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::domain::callers::caller_hash::HashKey;
-use crate::domain::realtime::session::Choice;
-use crate::upstream::entra::Bearer;
-use crate::upstream::refresher::{Refresher, Source};
+use crate::domain::realtime::session::ModelOrVoice;
+use crate::upstream::entra::BearerToken;
+use crate::upstream::refresher::{RefreshSource, Refresher};
 use crate::upstream::slot::Slot;
 
 const NOW: u64 = 1_700_000_000;
@@ -105,16 +105,16 @@ fn shared(places: usize, entropy: u8, whole: Duration) -> Shared {
         permits: Arc::new(Semaphore::new(places)),
         clock: Arc::new(FixedClock),
         entropy: Arc::new(Same(entropy)),
-        bounds: Bounds {
+        bounds: MintDeadlines {
             whole,
-            ..Bounds::default()
+            ..MintDeadlines::default()
         },
     }
 }
 
-fn upstream(peer: &Peer, credential: Credential, shared: &Shared) -> Arc<Realtime> {
+fn upstream(peer: &Peer, credential: Credential, shared: &Shared) -> Arc<RealtimeUpstream> {
     let endpoint = Endpoint::azure(&format!("http://{}", peer.address)).unwrap();
-    Arc::new(Realtime::new(
+    Arc::new(RealtimeUpstream::new(
         Provider::AzureOpenAi,
         endpoint,
         credential,
@@ -127,16 +127,22 @@ fn key() -> Credential {
     Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())))
 }
 
-async fn mint(upstream: &Arc<Realtime>) -> Result<ClientSecret, MintError> {
+async fn mint(upstream: &Arc<RealtimeUpstream>) -> Result<ClientSecret, MintError> {
     mint_with(upstream, "m").await
 }
 
-async fn mint_with(upstream: &Arc<Realtime>, model: &str) -> Result<ClientSecret, MintError> {
-    let (model, voice) = (Choice::parse(model).unwrap(), Choice::parse("v").unwrap());
+async fn mint_with(
+    upstream: &Arc<RealtimeUpstream>,
+    model: &str,
+) -> Result<ClientSecret, MintError> {
+    let (model, voice) = (
+        ModelOrVoice::parse(model).unwrap(),
+        ModelOrVoice::parse("v").unwrap(),
+    );
     let caller = HashKey::new(&[7; 32]).hash("caller", b"c");
     let permit = upstream.mint_permit(&model, FixedClock.now()).await?;
     permit
-        .mint(Ask {
+        .mint(MintRequest {
             model,
             voice,
             caller,
@@ -147,13 +153,15 @@ async fn mint_with(upstream: &Arc<Realtime>, model: &str) -> Result<ClientSecret
 }
 
 /// Five failures of model `m` a minute ago: the next request for it decides.
-fn open_in_the_past(upstream: &Realtime) {
+fn open_in_the_past(upstream: &RealtimeUpstream) {
     let past = FixedClock.now() - Duration::from_mins(1);
     let mut breakers = upstream.breakers();
-    let breaker = breakers.entry(Choice::parse("m").unwrap()).or_default();
+    let breaker = breakers
+        .entry(ModelOrVoice::parse("m").unwrap())
+        .or_default();
     for _ in 0..5 {
         let admitted = breaker.admit(past).unwrap();
-        breaker.report(admitted, Finding::Failed, past);
+        breaker.report(admitted, CallOutcome::Failed, past);
     }
 }
 
@@ -176,7 +184,7 @@ struct Rotating {
     slot: Arc<Slot<SecretString>>,
 }
 
-impl Source for Rotating {
+impl RefreshSource for Rotating {
     type Error = ();
 
     async fn fetch(&mut self) -> Result<Duration, ()> {
@@ -269,7 +277,7 @@ async fn a_token_of_entra_serves_until_it_expires_and_a_new_one_without_a_restar
     let slot = Arc::new(Slot::empty());
     let upstream = upstream(&peer, Credential::Entra(Arc::clone(&slot)), &shared);
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::NoCredential);
-    let until = |seconds| Bearer {
+    let until = |seconds| BearerToken {
         token: "t".into(),
         expires_on: UNIX_EPOCH + Duration::from_secs(seconds),
     };
@@ -277,7 +285,10 @@ async fn a_token_of_entra_serves_until_it_expires_and_a_new_one_without_a_restar
     assert!(mint(&upstream).await.is_ok());
     slot.put(until(NOW));
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::NoCredential);
-    assert_eq!(upstream.breaker_state(FixedClock.now()), State::Closed);
+    assert_eq!(
+        upstream.breaker_state(FixedClock.now()),
+        BreakerState::Closed
+    );
 }
 
 #[tokio::test]
@@ -310,9 +321,15 @@ async fn where_nothing_could_be_sent_it_is_tried_again_and_then_given_up() {
 async fn a_permit_that_is_not_used_gives_back_its_place_and_lets_the_next_one_through() {
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
-    let (upstream, model) = (upstream(&peer, key(), &shared), Choice::parse("m").unwrap());
+    let (upstream, model) = (
+        upstream(&peer, key(), &shared),
+        ModelOrVoice::parse("m").unwrap(),
+    );
     open_in_the_past(&upstream);
-    assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
+    assert_eq!(
+        upstream.breaker_state(FixedClock.now()),
+        BreakerState::HalfOpen
+    );
     for _ in 0..3 {
         let permit = upstream
             .mint_permit(&model, FixedClock.now())
@@ -326,9 +343,15 @@ async fn a_permit_that_is_not_used_gives_back_its_place_and_lets_the_next_one_th
         );
         drop(permit);
     }
-    assert_eq!(upstream.breaker_state(FixedClock.now()), State::HalfOpen);
+    assert_eq!(
+        upstream.breaker_state(FixedClock.now()),
+        BreakerState::HalfOpen
+    );
     assert!(mint(&upstream).await.is_ok());
-    assert_eq!(upstream.breaker_state(FixedClock.now()), State::Closed);
+    assert_eq!(
+        upstream.breaker_state(FixedClock.now()),
+        BreakerState::Closed
+    );
 }
 
 #[tokio::test]
@@ -336,9 +359,9 @@ async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_t
     for (answer, state) in [
         (
             "HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n",
-            State::Open,
+            BreakerState::Open,
         ),
-        (GOOD, State::Closed),
+        (GOOD, BreakerState::Closed),
     ] {
         let peer = Peer::start_held(answer).await;
         let shared = shared(9, 0, LONG);
@@ -354,7 +377,10 @@ async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_t
             4,
             "they are still in flight"
         );
-        assert_eq!(upstream.breaker_state(FixedClock.now()), State::Closed);
+        assert_eq!(
+            upstream.breaker_state(FixedClock.now()),
+            BreakerState::Closed
+        );
         peer.release();
         until(|| shared.permits.available_permits() == 9).await;
         assert_eq!(upstream.breaker_state(FixedClock.now()), state, "{answer}");
@@ -381,7 +407,7 @@ async fn a_model_that_fails_closes_no_other() {
     );
     assert_eq!(
         upstream.breaker_state(FixedClock.now()),
-        State::Open,
+        BreakerState::Open,
         "operators see the worst"
     );
 }

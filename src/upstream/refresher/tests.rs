@@ -61,7 +61,7 @@ impl Controlled {
     }
 }
 
-impl Source for Controlled {
+impl RefreshSource for Controlled {
     type Error = &'static str;
 
     async fn fetch(&mut self) -> Result<Duration, &'static str> {
@@ -167,7 +167,7 @@ async fn all_who_wait_for_the_first_fetch_share_it() {
     let waiters = join_all((0..40).map(|_| refresher.first_fetch()));
     let finish = async {
         waiting(&refresher, 40).await;
-        assert_eq!(refresher.status(), Status::default());
+        assert_eq!(refresher.status(), RefreshStatus::default());
         source.permits.add_permits(1);
     };
     tokio::join!(waiters, finish);
@@ -223,7 +223,7 @@ async fn a_fetch_that_hangs_is_waited_for_3_s() {
     let began = tokio::time::Instant::now();
     refresher.first_fetch().await;
     assert_eq!(began.elapsed(), LONGEST_WAIT);
-    assert_eq!(refresher.refresh().await, Err(NotRefreshed::TooSlow));
+    assert_eq!(refresher.refresh().await, Err(RefreshError::TooSlow));
     assert_eq!(began.elapsed(), 2 * LONGEST_WAIT);
 }
 
@@ -250,7 +250,7 @@ async fn a_requested_refresh_is_waited_for_and_the_next_one_has_to_cool_down() {
     let answers = join_all((0..5).map(|_| refresher.refresh())).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(source.began(), 2, "all share one fetch");
-    assert_eq!(refresher.refresh().await, Err(NotRefreshed::Cooldown));
+    assert_eq!(refresher.refresh().await, Err(RefreshError::Cooldown));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 use roomkey::clock::Stopwatch;
 use roomkey::http::error::KINDS;
-use roomkey::metrics::catalogue::{Kind, METRICS, Metric};
+use roomkey::metrics::catalogue::{METRICS, Metric, MetricKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -37,9 +37,10 @@ fn metric(name: &str) -> Option<&'static Metric> {
         .iter()
         .copied()
         .find(|metric| match name.strip_prefix(metric.name) {
-            Some("") => metric.kind != Kind::Histogram,
+            Some("") => metric.kind != MetricKind::Histogram,
             Some(part) => {
-                metric.kind == Kind::Histogram && ["_bucket", "_sum", "_count"].contains(&part)
+                metric.kind == MetricKind::Histogram
+                    && ["_bucket", "_sum", "_count"].contains(&part)
             }
             None => false,
         })
@@ -59,7 +60,7 @@ fn checked(place: &str, expression: &str) -> BTreeSet<&'static str> {
             let (label, value) = (&found[1], &found[2]);
             let exists = metric.labels.contains(&label)
                 || ITS_LABELS.contains(&label)
-                || (label == "le" && metric.kind == Kind::Histogram);
+                || (label == "le" && metric.kind == MetricKind::Histogram);
             assert!(exists, "{place}: {} has no label {label}", metric.name);
             let is_code = label == "code" && !value.is_empty();
             assert!(

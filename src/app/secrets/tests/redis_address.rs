@@ -13,7 +13,7 @@ fn only_the_address(redis: &Arc<Redis>) -> Secrets {
     let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
     let admin_keys = AdminKeySource::Given(AdminKeys::default());
     let redis = Some((name("redis"), Arc::clone(redis)));
-    Secrets::new(Sources {
+    Secrets::new(SecretSources {
         livekit,
         azure_openai_key,
         openai_key,
@@ -51,7 +51,7 @@ async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is
             if is_usable {
                 Ok(REFRESH)
             } else {
-                Err(Unread::Unusable)
+                Err(ReadError::Unusable)
             },
             "{value}"
         );

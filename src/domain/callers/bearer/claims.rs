@@ -4,8 +4,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{LEEWAY_MILLIS, Policy, Rejected, Verified};
-use crate::domain::callers::caller::{Caller, Facts};
+use super::{LEEWAY_MILLIS, TokenPolicy, TokenRejection, VerifiedCaller};
+use crate::domain::callers::caller::{Caller, CallerClaims};
 use crate::domain::requests::json::{Json, Object};
 
 /// Longest subject in bytes (`OpenID` Connect Core 1.0 §2).
@@ -19,9 +19,9 @@ const LAST_SECOND: u64 = 253_402_300_799;
 pub(super) fn read(
     claims: &Object<'_>,
     key_issuer: Option<&str>,
-    policy: &Policy,
+    policy: &TokenPolicy,
     now: SystemTime,
-) -> Result<Verified, Rejected> {
+) -> Result<VerifiedCaller, TokenRejection> {
     let now = u64::try_from(
         now.duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -30,17 +30,17 @@ pub(super) fn read(
     .unwrap_or(u64::MAX);
     let end = date(claims, "exp")?
         .and_then(Date::millis)
-        .ok_or(Rejected::Claims)?;
+        .ok_or(TokenRejection::Claims)?;
     let last = end + LEEWAY_MILLIS;
     if now > last {
-        return Err(Rejected::Expired);
+        return Err(TokenRejection::Expired);
     }
     for begins in ["nbf", "iat"] {
         if date(claims, begins)?
             .and_then(Date::millis)
             .is_some_and(|begins| begins > now.saturating_add(LEEWAY_MILLIS))
         {
-            return Err(Rejected::TooEarly);
+            return Err(TokenRejection::TooEarly);
         }
     }
     let issuer = issuer(claims, key_issuer, policy)?;
@@ -49,13 +49,13 @@ pub(super) fn read(
         .into_iter()
         .any(|audience| policy.audiences.iter().any(|ours| ours == audience))
     {
-        return Err(Rejected::Audience);
+        return Err(TokenRejection::Audience);
     }
     let subject = text(claims, "sub")
         .filter(|subject| is_subject(subject))
-        .ok_or(Rejected::Claims)?;
+        .ok_or(TokenRejection::Claims)?;
     let rules = &policy.rules;
-    let facts = Facts {
+    let facts = CallerClaims {
         issuer,
         subject,
         identity: if policy.tenants.len() > 1 {
@@ -87,7 +87,7 @@ pub(super) fn read(
         .flatten()
         .collect(),
     };
-    Ok(Verified {
+    Ok(VerifiedCaller {
         caller: Caller::signed_in(&facts, rules),
         good_until: UNIX_EPOCH + Duration::from_millis(last),
     })
@@ -99,22 +99,22 @@ pub(super) fn read(
 fn issuer<'c>(
     claims: &'c Object<'_>,
     key_issuer: Option<&str>,
-    policy: &Policy,
-) -> Result<&'c str, Rejected> {
-    let issuer = text(claims, "iss").ok_or(Rejected::Issuer)?;
+    policy: &TokenPolicy,
+) -> Result<&'c str, TokenRejection> {
+    let issuer = text(claims, "iss").ok_or(TokenRejection::Issuer)?;
     let tenant = if policy.tenants.is_empty() {
         None
     } else {
         let tenant =
             text(claims, "tid").filter(|tenant| policy.tenants.iter().any(|ours| ours == tenant));
-        Some(tenant.ok_or(Rejected::Tenant)?)
+        Some(tenant.ok_or(TokenRejection::Tenant)?)
     };
     if policy.issuer.accepts(issuer, tenant)
         && policy.issuer.key_may_sign_for(issuer, tenant, key_issuer)
     {
         Ok(issuer)
     } else {
-        Err(Rejected::Issuer)
+        Err(TokenRejection::Issuer)
     }
 }
 
@@ -137,23 +137,23 @@ impl Date {
 }
 
 /// Reads a `NumericDate` (RFC 7519 §2): seconds since 1970 as a number, a fraction allowed.
-fn date(claims: &Object<'_>, claim: &str) -> Result<Option<Date>, Rejected> {
+fn date(claims: &Object<'_>, claim: &str) -> Result<Option<Date>, TokenRejection> {
     let seconds = match claims.get(claim) {
         None | Some(Json::Null) => return Ok(None),
         Some(Json::OtherNumber) => return Ok(Some(Date::Past)),
         Some(Json::Fraction(seconds)) if *seconds < 0.0 => return Ok(Some(Date::Past)),
         Some(Json::Whole(seconds)) => Duration::from_secs(*seconds),
         Some(Json::Fraction(seconds)) => {
-            Duration::try_from_secs_f64(*seconds).map_err(|_| Rejected::Claims)?
+            Duration::try_from_secs_f64(*seconds).map_err(|_| TokenRejection::Claims)?
         }
-        Some(_) => return Err(Rejected::Claims),
+        Some(_) => return Err(TokenRejection::Claims),
     };
     if seconds.as_secs() > LAST_SECOND {
-        return Err(Rejected::Claims);
+        return Err(TokenRejection::Claims);
     }
     u64::try_from(seconds.as_millis())
         .map(|millis| Some(Date::Millis(millis)))
-        .map_err(|_| Rejected::Claims)
+        .map_err(|_| TokenRejection::Claims)
 }
 
 fn is_subject(text: &str) -> bool {

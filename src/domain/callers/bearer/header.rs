@@ -1,6 +1,6 @@
 //! The JOSE header of a token (RFC 7515 §4): read strictly, believed as little as possible.
 
-use super::Rejected;
+use super::TokenRejection;
 use crate::domain::callers::key_set::{Algorithm, is_key_id};
 use crate::domain::requests::json::{self, Json};
 
@@ -11,8 +11,8 @@ pub(super) struct Header {
 }
 
 /// Reads a header. Members that only name or bring keys are not looked at.
-pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
-    let members = json::parse_members(header).map_err(|_| Rejected::Form)?;
+pub(super) fn read(header: &[u8]) -> Result<Header, TokenRejection> {
+    let members = json::parse_members(header).map_err(|_| TokenRejection::Form)?;
     let text = |member| match members.get(member) {
         Some(Json::Text(text)) => Some(text.as_ref()),
         _ => None,
@@ -20,21 +20,21 @@ pub(super) fn read(header: &[u8]) -> Result<Header, Rejected> {
     // We know no extension, so whatever is critical is unknown; `b64` (RFC 7797) changes what is
     // signed.
     if members.contains_key("crit") || members.contains_key("b64") {
-        return Err(Rejected::Critical);
+        return Err(TokenRejection::Critical);
     }
     match members.get("typ") {
         // Many providers leave it out (RFC 7515 §4.1.9 lets them).
         None | Some(Json::Null) => {}
         Some(Json::Text(typ)) if is_access_token(typ) => {}
-        Some(_) => return Err(Rejected::Type),
+        Some(_) => return Err(TokenRejection::Type),
     }
     let algorithm = text("alg")
         .and_then(Algorithm::parse)
-        .ok_or(Rejected::Algorithm)?;
+        .ok_or(TokenRejection::Algorithm)?;
     let key_id = match members.get("kid") {
         None | Some(Json::Null) => None,
         Some(Json::Text(id)) if is_key_id(id) => Some(id.as_ref().into()),
-        Some(_) => return Err(Rejected::Key),
+        Some(_) => return Err(TokenRejection::Key),
     };
     Ok(Header { algorithm, key_id })
 }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use url::Url;
 use uuid::Uuid;
 
-use crate::domain::requests::fields::Rule;
+use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::network_host::is_loopback;
 
 /// Entra's hosts, public and sovereign, each with what its version 1 tokens begin with.
@@ -55,14 +55,14 @@ impl Issuer {
     /// # Errors
     /// The rule, when it is not `https://…` (`http://…` on a loopback address), holds user, query
     /// or fragment, or can be in no token.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
         if text.contains("/.well-known/") {
             return Err("is the address of a document; write what stands before /.well-known/ (the document's own address belongs in \
                         ROOMKEY_OIDC_DISCOVERY_URL)"
                 .into());
         }
         let rule = || {
-            Rule::from(
+            Requirement::from(
                 "must be an address like https://id.example.com/path, or http:// on a loopback address",
             )
         };
@@ -89,7 +89,7 @@ impl Issuer {
     /// # Errors
     /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a
     /// fragment.
-    pub fn with_discovery_at(self, address: &str) -> Result<Self, Rule> {
+    pub fn with_discovery_at(self, address: &str) -> Result<Self, Requirement> {
         Ok(Self {
             discovery: Some(Self::discovery_address(address)?),
             ..self
@@ -101,7 +101,7 @@ impl Issuer {
     /// # Errors
     /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a
     /// fragment.
-    pub fn discovery_address(text: &str) -> Result<String, Rule> {
+    pub fn discovery_address(text: &str) -> Result<String, Requirement> {
         let url = Url::parse(text).ok().filter(is_fetchable);
         url.map(String::from).ok_or_else(|| {
             "must be an address like https://id.example.com/.well-known/openid-configuration, or http:// on a loopback address".into()
@@ -191,7 +191,7 @@ fn is_fetchable(url: &Url) -> bool {
 ///
 /// # Errors
 /// The rule, where the address is one of Entra's and no token of Entra's can follow from it.
-fn accepted(url: &Url, text: &str) -> Result<Accepted, Rule> {
+fn accepted(url: &Url, text: &str) -> Result<Accepted, Requirement> {
     let exactly = || Accepted::Exactly(text.to_owned());
     let of_version_1 = ENTRA.into_iter().find_map(|(_, version_1)| {
         text.strip_prefix(version_1)

@@ -22,7 +22,7 @@ const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
 struct World {
     forge: Forge,
     terms: Terms,
-    policy: Policy,
+    policy: TokenPolicy,
     keys: KeySet,
 }
 
@@ -32,11 +32,11 @@ impl World {
             Forge::new(),
             format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
         );
-        let policy = Policy {
+        let policy = TokenPolicy {
             issuer: Issuer::parse(&issuer).unwrap(),
             tenants: vec![TENANT.into()],
             audiences: vec!["other-audience".into(), "api://roomkey".into()],
-            rules: Rules {
+            rules: CallerRules {
                 required_scope: Some("rooms.join".into()),
                 admin_role: "Roomkey.Admin".into(),
                 identity_claim: "sub".into(),
@@ -59,17 +59,17 @@ impl World {
     }
 
     /// The whole way of a header's value.
-    fn verify(&self, token: &str) -> Result<Verified, Rejected> {
+    fn verify(&self, token: &str) -> Result<VerifiedCaller, TokenRejection> {
         let value = format!("Bearer {token}");
         let token = UnverifiedToken::parse(super::token([value.as_bytes()])?.unwrap())?;
         let keys = self
             .keys
             .find(token.key_id(), token.algorithm())
-            .map_err(|_| Rejected::Key)?;
+            .map_err(|_| TokenRejection::Key)?;
         token.verify(keys.iter(), &self.policy, at(NOW))
     }
 
-    fn verify_with(&self, header: Value, claims: Value) -> Result<Verified, Rejected> {
+    fn verify_with(&self, header: Value, claims: Value) -> Result<VerifiedCaller, TokenRejection> {
         self.verify(&self.forge.sign(
             &changed(&forgery::header(), header),
             &changed(&forgery::claims(&self.terms), claims),
@@ -99,7 +99,7 @@ fn every_forgery_of_the_corpus_is_refused_for_its_own_reason() {
     assert!(forgeries.len() >= 100, "{}", forgeries.len());
     for forgery in &forgeries {
         println!("{:<55} {}", forgery.name, forgery.reason);
-        let refused = world.verify(&forgery.token).map_err(Rejected::as_str);
+        let refused = world.verify(&forgery.token).map_err(TokenRejection::as_str);
         assert_eq!(refused.err(), Some(forgery.reason), "{}", forgery.name);
     }
     assert!(
@@ -358,7 +358,7 @@ fn a_token_without_a_key_id_is_held_against_every_key() {
     assert!(world.verify_with(json!({ "kid": null }), json!({})).is_ok());
     let mallory = changed(&forgery::header(), json!({ "kid": null }));
     let forged = Forge::new().sign(&mallory, &forgery::claims(&world.terms));
-    assert_eq!(world.verify(&forged).err(), Some(Rejected::Signature));
+    assert_eq!(world.verify(&forged).err(), Some(TokenRejection::Signature));
 }
 
 #[test]
@@ -447,7 +447,7 @@ fn a_token_is_good_until_its_end_and_the_leeway() {
     assert!(token.verify(keys.iter(), &world.policy, until).is_ok());
     assert_eq!(
         token.verify(keys.iter(), &world.policy, until + Duration::from_millis(1)),
-        Err(Rejected::Expired)
+        Err(TokenRejection::Expired)
     );
 }
 
@@ -459,9 +459,12 @@ fn a_key_serves_only_its_own_algorithm_whoever_hands_it_over() {
     let other = world.keys.find(token.key_id(), Algorithm::Rs512).unwrap();
     assert_eq!(
         token.verify(other.iter(), &world.policy, at(NOW)),
-        Err(Rejected::Key)
+        Err(TokenRejection::Key)
     );
-    assert_eq!(token.verify([], &world.policy, at(NOW)), Err(Rejected::Key));
+    assert_eq!(
+        token.verify([], &world.policy, at(NOW)),
+        Err(TokenRejection::Key)
+    );
 }
 
 #[test]
@@ -482,7 +485,7 @@ fn a_key_id_that_is_none_is_refused_before_any_key_is_looked_for() {
         );
         assert_eq!(
             UnverifiedToken::parse(&token).err(),
-            Some(Rejected::Key),
+            Some(TokenRejection::Key),
             "{key_id}"
         );
     }
@@ -551,18 +554,22 @@ fn a_tenant_vouches_only_for_its_own() {
     for (tid, iss, expected) in [
         (TENANT, iss(TENANT), None),
         (second, iss(second), None),
-        (TENANT, iss(second), Some(Rejected::Issuer)),
-        (second, iss(TENANT), Some(Rejected::Issuer)),
-        (third, iss(third), Some(Rejected::Tenant)),
-        (third, iss(TENANT), Some(Rejected::Tenant)),
+        (TENANT, iss(second), Some(TokenRejection::Issuer)),
+        (second, iss(TENANT), Some(TokenRejection::Issuer)),
+        (third, iss(third), Some(TokenRejection::Tenant)),
+        (third, iss(TENANT), Some(TokenRejection::Tenant)),
         (
             TENANT,
             format!("https://sts.windows.net/{TENANT}/"),
-            Some(Rejected::Issuer),
+            Some(TokenRejection::Issuer),
         ),
-        (TENANT, iss("{tenantid}"), Some(Rejected::Issuer)),
-        (TENANT, iss("organizations"), Some(Rejected::Issuer)),
-        (TENANT, format!("{}/", iss(TENANT)), Some(Rejected::Issuer)),
+        (TENANT, iss("{tenantid}"), Some(TokenRejection::Issuer)),
+        (TENANT, iss("organizations"), Some(TokenRejection::Issuer)),
+        (
+            TENANT,
+            format!("{}/", iss(TENANT)),
+            Some(TokenRejection::Issuer),
+        ),
     ] {
         assert_eq!(
             world
@@ -575,7 +582,7 @@ fn a_tenant_vouches_only_for_its_own() {
     world.policy.issuer = Issuer::parse("https://login.microsoftonline.com/common").unwrap();
     assert_eq!(
         world.verify_with(json!({}), json!({})).err(),
-        Some(Rejected::Issuer)
+        Some(TokenRejection::Issuer)
     );
     let version_1 = format!("https://sts.windows.net/{second}/");
     assert!(
@@ -588,7 +595,7 @@ fn a_tenant_vouches_only_for_its_own() {
         world
             .verify_with(json!({}), json!({ "tid": second, "iss": version_1 }))
             .err(),
-        Some(Rejected::Issuer)
+        Some(TokenRejection::Issuer)
     );
 }
 
@@ -613,7 +620,7 @@ fn a_key_of_one_tenant_signs_for_no_other() {
         let refused = world.verify_with(json!({}), json!({})).err();
         assert_eq!(
             refused,
-            (!accepted).then_some(Rejected::Issuer),
+            (!accepted).then_some(TokenRejection::Issuer),
             "{setting} {key_issuer}"
         );
     }
@@ -642,16 +649,19 @@ fn a_header_that_does_not_hold_one_bearer_token_is_refused() {
     ] {
         assert_eq!(
             token([value.as_bytes()]),
-            Err(Rejected::Credentials),
+            Err(TokenRejection::Credentials),
             "{value:?}"
         );
     }
-    assert_eq!(token([&b"Bearer \xff"[..]]), Err(Rejected::Credentials));
+    assert_eq!(
+        token([&b"Bearer \xff"[..]]),
+        Err(TokenRejection::Credentials)
+    );
     assert_eq!(
         token([&b"Bearer a"[..], b"Bearer a"]),
-        Err(Rejected::Credentials)
+        Err(TokenRejection::Credentials)
     );
-    assert_eq!(token([long.as_bytes()]), Err(Rejected::TooLong));
+    assert_eq!(token([long.as_bytes()]), Err(TokenRejection::TooLong));
     assert_eq!(token([]), Ok(None));
     for value in ["Bearer a.b-_~+/=", "bearer a", "BEARER   a"] {
         assert!(
@@ -665,8 +675,9 @@ fn a_header_that_does_not_hold_one_bearer_token_is_refused() {
 
 #[test]
 fn each_reason_has_a_word_of_its_own() {
-    let words: std::collections::BTreeSet<_> = Rejected::ALL.map(Rejected::as_str).into();
-    assert_eq!(words.len(), Rejected::ALL.len());
+    let words: std::collections::BTreeSet<_> =
+        TokenRejection::ALL.map(TokenRejection::as_str).into();
+    assert_eq!(words.len(), TokenRejection::ALL.len());
     assert!(
         words
             .iter()

@@ -13,7 +13,7 @@ use super::*;
 
 const MESSAGE: &[u8] = b"header.payload";
 
-fn parse(keys: &[Value]) -> Result<KeySet, Unusable> {
+fn parse(keys: &[Value]) -> Result<KeySet, KeySetError> {
     KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
 }
 
@@ -102,7 +102,7 @@ fn each_kind_of_key_verifies_what_it_signed_and_nothing_else() {
     ] {
         assert_eq!(
             set.find(Some(kid), algorithm).err(),
-            Some(NoKey::OtherAlgorithm),
+            Some(KeySelectionError::OtherAlgorithm),
             "{kid}"
         );
     }
@@ -209,7 +209,7 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
     for ((name, bad), counted) in all {
         assert_eq!(
             parse(std::slice::from_ref(&bad)).err(),
-            Some(Unusable),
+            Some(KeySetError),
             "{name}"
         );
         let set = parse(&[bad, with(&good, "kid", json!("good"))]).unwrap();
@@ -343,7 +343,7 @@ fn a_key_that_says_its_algorithm_serves_no_other() {
     assert!(set.find(Some("r"), Algorithm::Rs256).is_ok());
     assert_eq!(
         set.find(Some("r"), Algorithm::Ps256).err(),
-        Some(NoKey::OtherAlgorithm)
+        Some(KeySelectionError::OtherAlgorithm)
     );
 }
 
@@ -363,13 +363,13 @@ fn without_a_name_every_key_of_the_algorithm_is_tried_and_at_most_eight() {
     for (keys, id, expected) in [
         (&all[..], Some("o"), Ok((1, true))),
         (&all, Some("x"), Ok((1, false))),
-        (&all, Some("P-256"), Err(NoKey::OtherAlgorithm)),
+        (&all, Some("P-256"), Err(KeySelectionError::OtherAlgorithm)),
         (&all, None, Ok((2, false))),
         (&all[..1], None, Ok((1, false))),
-        (&all[..1], Some("x"), Err(NoKey::UnknownId)),
+        (&all[..1], Some("x"), Err(KeySelectionError::UnknownId)),
         (&all[1..2], Some("x"), Ok((1, false))),
         (&all[1..2], None, Ok((1, false))),
-        (&all[2..], None, Err(NoKey::OtherAlgorithm)),
+        (&all[2..], None, Err(KeySelectionError::OtherAlgorithm)),
         (&vec![nameless.clone(); 20], None, Ok((8, false))),
         (&vec![nameless.clone(); 20], Some("x"), Ok((8, false))),
         (&vec![named.clone(); 20], None, Ok((8, false))),
@@ -419,7 +419,7 @@ fn documents_that_are_no_key_set_are_refused() {
     ] {
         assert_eq!(
             KeySet::parse(document.as_bytes()).err(),
-            Some(Unusable),
+            Some(KeySetError),
             "{document:.40}"
         );
     }
