@@ -156,10 +156,6 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// The slowest run of the fixed loop may take this much longer than the fastest of the same
-    /// round. A machine that is slower for all of a round is slower for all servers, and takes
-    /// nothing from the ratios.
-    pub const MAX_SPREAD: f64 = 0.10;
     /// The largest share of both cores that others may take during any one measurement.
     pub const MAX_OTHERS: f64 = 0.03;
 
@@ -205,9 +201,5 @@ impl Quiet {
     /// The largest share that others took.
     pub fn others(&self) -> f64 {
         self.others.iter().copied().fold(0.0, f64::max)
-    }
-
-    pub fn is_quiet(&self) -> bool {
-        self.spread() <= Self::MAX_SPREAD && self.others() <= Self::MAX_OTHERS
     }
 }

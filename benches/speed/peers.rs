@@ -19,6 +19,7 @@ pub struct Peer {
 
 pub const ROOMKEY: &str = "roomkey";
 pub const CEILING: &str = "warp, echo";
+pub const SIGN: &str = "warp, sign";
 pub const GO: &str = "Go";
 pub const FASTIFY: &str = "Fastify";
 pub const FASTAPI: &str = "FastAPI";
@@ -48,7 +49,7 @@ pub const PEERS: [Peer; 6] = [
         versions: warp,
     },
     Peer {
-        name: "warp, sign",
+        name: SIGN,
         program: "target/peers/x86_64-unknown-linux-gnu/release/sign",
         arguments: &[],
         folder: ".",

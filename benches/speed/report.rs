@@ -2,10 +2,13 @@
 
 mod callers;
 mod cold_start;
+mod picture;
 mod realtime;
+mod summary;
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use roomkey::clock::{Clock, SystemClock};
 use roomkey::domain::livekit::lifetime::Rfc3339;
@@ -55,6 +58,11 @@ const CPU: Column = Column {
     digits: 0,
     of: |turn| turn.cpu_ms,
 };
+const FIRST_TOKEN: Column = Column {
+    title: "start to first token, ms",
+    digits: 1,
+    of: |turn| turn.first_token_ms,
+};
 const COLUMNS: [Column; 6] = [
     REQUESTS,
     Column {
@@ -67,11 +75,7 @@ const COLUMNS: [Column; 6] = [
         digits: 2,
         of: |turn| turn.p99_ms,
     },
-    Column {
-        title: "start to first token, ms",
-        digits: 1,
-        of: |turn| turn.first_token_ms,
-    },
+    FIRST_TOKEN,
     RESIDENT,
     CPU,
 ];
@@ -127,6 +131,7 @@ impl Report {
         };
         let text = self.text();
         fs::write(file, &text).unwrap();
+        fs::write(Path::new(file).with_extension("svg"), self.picture()).unwrap();
         println!("\n{text}\nWritten to {file}.");
         if !is_full {
             println!("This was a trial; a full run, `make bench`, writes docs/benchmarks.md.");
@@ -134,17 +139,12 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let verdict = if self.quiet.is_quiet() {
-            "quiet enough"
-        } else {
-            "TOO BUSY TO BELIEVE"
-        };
         format!(
-            "# Benchmarks\n\nWritten by `make bench ROUNDS={rounds} SECONDS={seconds}` on {date}, on {cores} cores of {processor}, \
-             Linux {kernel}.\n\n\
-             The machine was **{verdict}**: a fixed loop took at most {spread:.1} % longer at one time of a round than at \
-             another (bound: {max_spread:.0} %), other programs and the hypervisor took at most {others:.1} % of both cores during any measurement \
-             (bound: {max_others:.0} %), and the load average before was {load_average}.\n\n\
+            "# Benchmarks\n\n{summary}\n\n\
+             ![Bars: tokens per second, CPU, memory and start of each server](benchmarks.svg)\n\n\
+             Written by `make bench ROUNDS={rounds} SECONDS={seconds}` on {date}, on {cores} cores of \
+             {processor}, Linux {kernel}.\n\n\
+             {steadiness}\n\n\
              ## Side by side\n\nMedians of {rounds} rounds of {seconds} s.\n\n{medians}\n\
              ## roomkey ÷ other\n\nEach number is the median of the ratios within a round; in brackets the lowest and the highest. \
              Above 1 is better for requests/s, below 1 for all else.\n\n{ratios}\n\
@@ -169,11 +169,8 @@ impl Report {
                 .split('-')
                 .next()
                 .unwrap(),
-            spread = self.quiet.spread() * 100.0,
-            max_spread = Quiet::MAX_SPREAD * 100.0,
-            others = self.quiet.others() * 100.0,
-            max_others = Quiet::MAX_OTHERS * 100.0,
-            load_average = self.load_average,
+            summary = self.summary(),
+            steadiness = self.steadiness(),
             medians = self.medians(),
             ratios = self.ratios(),
             callers = self.callers_table(),
