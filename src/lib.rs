@@ -17,3 +17,7 @@ pub mod process;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+
+#[cfg(test)]
+#[path = "../tests/log_capture.rs"]
+mod log_capture;

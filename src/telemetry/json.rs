@@ -112,39 +112,22 @@ impl Write for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use tracing::Level;
 
     use crate::config::LogFormat;
+    use crate::log_capture::LogCapture;
     use crate::telemetry::subscriber;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// The one line that `log` writes, without its time.
     fn line(log: impl FnOnce()) -> Value {
-        let written = Written::default();
-        let writer = written.clone();
+        let written = LogCapture::default();
         tracing::subscriber::with_default(
-            subscriber(Level::INFO, LogFormat::Json, move || writer.clone()),
+            subscriber(Level::INFO, LogFormat::Json, written.writer()),
             log,
         );
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         assert_eq!(text.matches('\n').count(), 1, "{text:?}");
         let mut line: Value = serde_json::from_str(&text).unwrap();
         let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();

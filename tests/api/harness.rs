@@ -1,7 +1,6 @@
 //! Starts roomkey in the test's own thread and holds every answer against the OpenAPI document.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +19,8 @@ use roomkey::http::{routes, server};
 use roomkey::telemetry;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+
+use crate::log_capture::LogCapture;
 
 /// What every test's clock says: 2023-11-14T22:13:20.123Z.
 pub const NOW: u64 = 1_700_000_000;
@@ -51,26 +52,11 @@ impl Entropy for Seeded {
     }
 }
 
-/// Log lines, kept for the test.
-#[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A running roomkey. It stops when this is dropped.
 pub struct TestApp {
     pub address: SocketAddr,
     client: reqwest::Client,
-    lines: Lines,
+    log: LogCapture,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<()>,
     _logging: tracing::subscriber::DefaultGuard,
@@ -135,10 +121,8 @@ impl Setup<'_> {
         let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
 
         // The guard covers this thread only, and a `tokio::test` runs everything on it.
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            telemetry::subscriber(config.log_level, LogFormat::Json, move || writer.clone());
+        let log = LogCapture::default();
+        let subscriber = telemetry::subscriber(config.log_level, LogFormat::Json, log.writer());
         let logging = tracing::subscriber::set_default(subscriber);
 
         let listener =
@@ -162,7 +146,7 @@ impl Setup<'_> {
         TestApp {
             address,
             client,
-            lines,
+            log,
             stop: Some(stop),
             serving,
             _logging: logging,
@@ -235,7 +219,7 @@ impl TestApp {
 
     /// All log lines so far.
     pub fn log(&self) -> String {
-        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+        self.log.text()
     }
 }
 

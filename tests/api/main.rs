@@ -25,6 +25,8 @@ mod honest_tokens;
 mod hostile_heads;
 mod issuer;
 mod limits;
+#[path = "../log_capture.rs"]
+mod log_capture;
 mod minting;
 mod order;
 mod realtime;

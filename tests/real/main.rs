@@ -16,6 +16,8 @@ mod fake_azure;
 mod fake_realtime;
 mod leaks;
 mod livekit_server;
+#[path = "../log_capture.rs"]
+mod log_capture;
 mod openid_provider;
 mod outages;
 mod peers;

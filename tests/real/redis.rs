@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ use roomkey::telemetry;
 use tokio::sync::Notify;
 use tracing::subscriber::DefaultGuard;
 
+use crate::log_capture::LogCapture;
 use crate::redis_server::RedisServer;
 
 /// Nothing comes back to such a budget while a test runs.
@@ -67,32 +68,10 @@ pub async fn back(counters: &Counters) {
 }
 
 /// The log lines of this thread, on which a `tokio::test` runs everything.
-pub fn lines() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Arc::default();
-    let sink = Arc::clone(&lines);
-    let writer = move || Sink(Arc::clone(&sink));
-    (
-        lines,
-        tracing::subscriber::set_default(telemetry::subscriber(
-            tracing::Level::INFO,
-            LogFormat::Json,
-            writer,
-        )),
-    )
-}
-
-pub fn text(lines: &Mutex<Vec<u8>>) -> String {
-    String::from_utf8(lines.lock().unwrap().clone()).unwrap()
+pub fn capture_log() -> (LogCapture, DefaultGuard) {
+    let log = LogCapture::default();
+    let subscriber = telemetry::subscriber(tracing::Level::INFO, LogFormat::Json, log.writer());
+    (log, tracing::subscriber::set_default(subscriber))
 }
 
 #[test]
@@ -225,7 +204,7 @@ async fn real_redis_makes_two_instances_share_one_limit_exactly() {
 
 #[tokio::test]
 async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_unlimited() {
-    let (lines, _logging) = lines();
+    let (log, _logging) = capture_log();
     let mut server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
     assert_eq!(admitted(&counters, &budget, "alice", 4).await, 4);
@@ -242,7 +221,7 @@ async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_u
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert!(counters.is_degraded());
     assert_eq!(counters.stood_in(), 60);
-    assert_eq!(text(&lines).matches("Redis").count(), 1, "{}", text(&lines));
+    assert_eq!(log.text().matches("Redis").count(), 1, "{}", log.text());
     server.restart();
     back(&counters).await;
     assert_eq!(admitted(&counters, &budget, "dave", 20).await, 10);
@@ -253,7 +232,7 @@ async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_u
             .len(),
         1
     );
-    let text = text(&lines);
+    let text = log.text();
     assert_eq!(
         (
             text.matches("\"WARN\"").count(),
@@ -375,7 +354,7 @@ async fn real_redis_with_nonsense_at_a_key_counts_from_a_full_budget() {
 
 #[tokio::test]
 async fn real_redis_with_another_password_is_stood_in_for_and_the_password_is_not_logged() {
-    let (lines, _logging) = lines();
+    let (log, _logging) = capture_log();
     let server = RedisServer::start();
     server.ask::<()>(&["CONFIG", "SET", "requirepass", "a-canary-of-a-password"]);
     let url = |password: &str| server.url().replace("://", &format!("://:{password}@"));
@@ -385,7 +364,7 @@ async fn real_redis_with_another_password_is_stood_in_for_and_the_password_is_no
     assert_eq!(admitted(&right, &budget, "alice", 20).await, 10);
     assert_eq!(admitted(&wrong, &budget, "alice", 20).await, 10);
     assert_eq!((right.is_degraded(), wrong.is_degraded()), (false, true));
-    let text = text(&lines);
+    let text = log.text();
     assert!(
         text.contains("credentials") && !text.contains("canary"),
         "{text}"
@@ -395,8 +374,8 @@ async fn real_redis_with_another_password_is_stood_in_for_and_the_password_is_no
 #[tokio::test]
 async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_said_once_and_taken_back_once()
  {
-    let (lines, _logging) = lines();
-    let said = |what: &str| text(&lines).matches(what).count();
+    let (log, _logging) = capture_log();
+    let said = |what: &str| log.text().matches(what).count();
     let server = RedisServer::start();
     server.ask::<()>(&["CONFIG", "SET", "requirepass", "a-canary-of-a-password"]);
     let url = |password: &str| server.url().replace("://", &format!("://:{password}@"));
@@ -446,7 +425,7 @@ async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_s
         "what Redis said before still counts"
     );
     assert_eq!((said("does not answer"), said("Redis answers")), (2, 1));
-    assert!(!text(&lines).contains("canary"));
+    assert!(!log.text().contains("canary"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roomkey::clock::Stopwatch;
 
-use crate::redis::{TEN, admitted, back, budget, caller, counters, lines, text};
+use crate::redis::{TEN, admitted, back, budget, caller, capture_log, counters};
 use crate::redis_server::RedisServer;
 
 /// Connections that the server has had so far, asked over one that stays.
@@ -56,7 +56,7 @@ async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_f
         .find(|name| elsewhere(slot(&format!("roomkey:token:{}", caller(name)))))
         .unwrap();
 
-    let (lines, _logging) = lines();
+    let (log, _logging) = capture_log();
     let (counters, budget, mut operator) =
         (counters(&server.url()), budget(TEN), server.connection());
     assert_eq!(admitted(&counters, &budget, &name, 20).await, 10);
@@ -70,7 +70,7 @@ async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_f
         );
         tokio::task::yield_now().await;
     }
-    let said = text(&lines);
+    let said = log.text();
     assert_eq!(
         (
             said.lines().count(),
@@ -95,7 +95,7 @@ async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_f
 
 #[tokio::test]
 async fn real_redis_that_is_lost_again_and_again_is_looked_for_less_often() {
-    let (lines, _logging) = lines();
+    let (log, _logging) = capture_log();
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget("1000000/24h"));
     assert_eq!(admitted(&counters, &budget, "alice", 1).await, 1);
@@ -112,7 +112,7 @@ async fn real_redis_that_is_lost_again_and_again_is_looked_for_less_often() {
             began.elapsed()
         );
     }
-    let said = text(&lines);
+    let said = log.text();
     assert_eq!(
         (
             said.lines().count(),
