@@ -45,3 +45,15 @@ impl Stopwatch {
         self.0 + elapsed
     }
 }
+
+/// A clock that stands still, for tests.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FixedClock(pub(crate) SystemTime);
+
+#[cfg(test)]
+impl Clock for FixedClock {
+    fn now(&self) -> SystemTime {
+        self.0
+    }
+}

@@ -44,3 +44,15 @@ impl dyn Entropy + '_ {
         Builder::from_random_bytes(self.bytes()).into_uuid()
     }
 }
+
+/// A source that repeats one byte, for tests.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FixedEntropy(pub(crate) u8);
+
+#[cfg(test)]
+impl Entropy for FixedEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(self.0);
+    }
+}

@@ -1,5 +1,5 @@
-//! The outside world: what roomkey asks of others, each with a deadline, a size limit and no
-//! redirects.
+//! Clients for the services that roomkey calls. Each call has a deadline and a size limit, and
+//! follows no redirect.
 
 pub mod client;
 pub mod entra;
@@ -8,7 +8,5 @@ pub mod key_vault;
 pub mod oidc_keys;
 pub mod realtime;
 pub mod refresher;
+mod response_body;
 pub mod slot;
-
-#[cfg(test)]
-pub(crate) mod log;

@@ -96,7 +96,7 @@ impl Oidc {
         token: &str,
         now: SystemTime,
     ) -> Result<Arc<Caller>, Unproven> {
-        self.keys.refreshed().await?;
+        self.keys.wait_for_refresh().await?;
         self.caller(token, now)
             .await
             .map_err(|unproven| match unproven {
@@ -146,7 +146,7 @@ impl From<KeyLookupError> for Unproven {
         match not_found {
             KeyLookupError::Rejected => Self::Rejected(TokenRejection::Key),
             KeyLookupError::UnknownKey => Self::UnknownKey(TokenRejection::Key),
-            KeyLookupError::NoKeys => Self::CannotTell,
+            KeyLookupError::KeysUnavailable => Self::CannotTell,
         }
     }
 }

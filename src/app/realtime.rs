@@ -12,10 +12,11 @@ use crate::domain::realtime::session::SessionPlan;
 use crate::domain::requests::provider::Provider;
 use crate::domain::settings::azure::Identity;
 use crate::entropy::Entropy;
-use crate::upstream::entra::{self, Entra, EntraToken};
+use crate::upstream::entra::{self, Entra, EntraTokenCache};
+use crate::upstream::realtime::SharedResources;
 use crate::upstream::realtime::client::SharedClient;
 use crate::upstream::realtime::credential::Credential;
-use crate::upstream::realtime::{MINTS_IN_FLIGHT, MintDeadlines, Shared};
+use crate::upstream::realtime::deadlines::{MAX_MINTS_IN_FLIGHT, MintDeadlines};
 pub use crate::upstream::realtime::{MintPermit, Minted, RealtimeUpstream};
 
 /// What the operator has configured.
@@ -30,7 +31,7 @@ pub struct Upstreams {
     azure_openai: Option<Arc<RealtimeUpstream>>,
     openai: Option<Arc<RealtimeUpstream>>,
     /// The token that opens Azure `OpenAI` where no key does.
-    entra: Option<EntraToken>,
+    entra: Option<EntraTokenCache>,
 }
 
 impl Upstreams {
@@ -52,18 +53,22 @@ impl Upstreams {
             let warming = Arc::clone(&client);
             tokio::spawn(async move { warming.client().await });
         }
-        let shared = Shared {
+        let shared = SharedResources {
             client,
-            permits: Arc::new(Semaphore::new(MINTS_IN_FLIGHT)),
+            permits: Arc::new(Semaphore::new(MAX_MINTS_IN_FLIGHT)),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
-            bounds: MintDeadlines::default(),
+            deadlines: MintDeadlines::default(),
         };
         let entra = azure_openai
             .as_ref()
             .filter(|azure| azure.api_key.is_none())
             .map(|_| {
-                EntraToken::fetched_from(Entra::new(identity, options.entra_scope), clock, entropy)
+                EntraTokenCache::fetched_from(
+                    Entra::new(identity, options.entra_scope),
+                    clock,
+                    entropy,
+                )
             });
         let azure_openai = azure_openai.map(|azure| {
             let credential = match &entra {

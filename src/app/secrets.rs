@@ -216,7 +216,7 @@ fn shared_counters(secret: SecretName, redis: Arc<Redis>) -> VaultSecret {
     let refresher = Arc::new(Refresher::new(COOLDOWN));
     let requested = Arc::clone(&refresher);
     let refused: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
-        requested.request();
+        requested.request_refresh();
     });
     VaultSecret::one(
         Part::new(REDIS_URL, redis_url::check)(secret),

@@ -1,4 +1,4 @@
-//! The one way to an HTTP client for upstreams: what holds for each of them is set here.
+//! Builds the HTTP clients for upstreams, with the options that all of them share.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use reqwest::{Client, ClientBuilder};
 
 use crate::entropy;
 
-/// A connection stands within this time.
+/// The time limit for opening a connection.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 
-/// No proxy from the environment, no redirect, no second try. Each upstream adds its own time
-/// limit.
+/// Returns the options of every client: no proxy from the environment, no redirect, no retry. Each
+/// upstream adds a time limit.
 ///
-/// `build` reads the system's certificates, which takes 30 ms: use [`build`] where others share the
-/// thread.
+/// `ClientBuilder::build` reads the system's certificates, which takes 30 ms. Use [`build`] on a
+/// thread that serves requests.
 pub fn builder() -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("roomkey/", env!("CARGO_PKG_VERSION")))
@@ -26,11 +26,11 @@ pub fn builder() -> ClientBuilder {
         .retry(reqwest::retry::never())
         .http1_only()
         .connect_timeout(CONNECT_DEADLINE)
-        .dns_resolver(Names)
+        .dns_resolver(LocalhostResolver)
 }
 
-/// Builds a client beside the threads that serve. `None`: the system has no certificates that it
-/// could trust.
+/// Builds a client on a thread for blocking work. Returns `None` if the system has no trusted
+/// certificates.
 pub async fn build(builder: ClientBuilder) -> Option<Client> {
     let build = move || {
         entropy::prepare_for_tls();
@@ -39,28 +39,30 @@ pub async fn build(builder: ClientBuilder) -> Option<Client> {
     tokio::task::spawn_blocking(build).await.ok()?.ok()
 }
 
-/// `localhost` and every name below it are this machine (RFC 6761 §6.3); not every system's
-/// resolver knows that. All others are the system's to resolve.
+/// Resolves `localhost` and every name below it to this machine (RFC 6761 §6.3), which not every
+/// system's resolver does. The system resolves all other names.
 #[derive(Debug, Clone, Copy)]
-struct Names;
+struct LocalhostResolver;
 
-impl Resolve for Names {
+impl Resolve for LocalhostResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            if is_local(name.as_str()) {
-                let here = [
+            if is_localhost(name.as_str()) {
+                let loopback = [
                     IpAddr::V4(Ipv4Addr::LOCALHOST),
                     IpAddr::V6(Ipv6Addr::LOCALHOST),
                 ];
-                return Ok(Box::new(here.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs);
+                return Ok(
+                    Box::new(loopback.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs,
+                );
             }
-            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let addresses: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
 
-fn is_local(name: &str) -> bool {
+fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.rsplit('.')
         .next()
@@ -74,14 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_at_and_below_localhost_are_this_machine() {
+    fn only_localhost_and_names_below_it_are_this_machine() {
         for name in [
             "localhost",
             "localhost.",
             "kv.vault.localhost",
             "a.LOCALHOST.",
         ] {
-            assert!(is_local(name), "{name}");
+            assert!(is_localhost(name), "{name}");
         }
         for name in [
             "",
@@ -91,16 +93,20 @@ mod tests {
             "127.0.0.1",
             "localhost..",
         ] {
-            assert!(!is_local(name), "{name}");
+            assert!(!is_localhost(name), "{name}");
         }
     }
 
     #[tokio::test]
-    async fn a_name_below_localhost_is_resolved_without_the_system() {
-        let found = Names
+    async fn a_name_below_localhost_resolves_to_loopback_addresses() {
+        let addresses = LocalhostResolver
             .resolve(Name::from_str("kv.vault.localhost").unwrap())
             .await
             .unwrap();
-        assert!(found.into_iter().all(|address| address.ip().is_loopback()));
+        assert!(
+            addresses
+                .into_iter()
+                .all(|address| address.ip().is_loopback())
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! Tokens of Entra ID for this process itself: by managed identity in Azure, by the developer's own
-//! sign-in elsewhere.
+//! Fetches Entra ID tokens for this process: with a managed identity in Azure, with the developer's
+//! own sign-in elsewhere.
 //!
 //! Source: <https://learn.microsoft.com/azure/app-service/overview-managed-identity>. The library's
-//! error texts may carry URLs and answers; they are dropped here.
+//! errors may contain URLs and responses, so only an [`EntraTokenError`] leaves this file.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,38 +26,38 @@ use crate::domain::settings::azure::Identity;
 use crate::domain::settings::secrets::DependencyState;
 use crate::entropy::Entropy;
 
-/// A token is there within this time. Off Azure the metadata address may not answer at all, and
-/// `az` takes seconds.
+/// The time limit for a token. Outside Azure the metadata address may not respond at all, and `az`
+/// takes seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The name under which an operator sees the token in readiness, log lines and metrics.
+/// The name of the token in the readiness response, log lines and metrics.
 pub const NAME: &str = "azure-openai-token";
 
-/// What opens an upstream until it expires.
+/// An access token and its expiry.
 #[derive(Debug)]
 pub struct BearerToken {
-    /// For the header `Authorization`.
+    /// The token for the header `Authorization`.
     pub token: SecretString,
-    /// From then on it opens nothing.
+    /// When it expires.
     pub expires_on: SystemTime,
 }
 
-/// Why there is no token. The word is for the log; what the other side said is not repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A reason why no token was fetched. It repeats nothing that Entra ID sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum EntraTokenError {
-    /// The HTTP client could not be set up, or the platform's kind of identity is not one that the
-    /// library knows.
+    /// The HTTP client could not be set up, or the library does not support the platform's kind of
+    /// identity.
     Client,
-    /// The identity endpoint answered, with a refusal: no such identity, or it may not have this
-    /// scope.
+    /// The identity endpoint refused: the identity does not exist, or may not have this scope.
     Refused,
-    /// No answer in time.
+    /// No response arrived in time.
     Timeout,
-    /// No identity here, no connection, or an answer that is none.
+    /// There is no identity, the connection failed, or the response is not usable.
     Failed,
 }
 
 impl EntraTokenError {
-    /// One fixed word.
+    /// Returns the value of the log field `cause`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl EntraTokenError {
 }
 
 impl From<Error> for EntraTokenError {
-    /// The library wraps what the endpoint answered.
+    /// Looks for a response of the endpoint among the causes.
     fn from(error: Error) -> Self {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(error) = next {
@@ -85,15 +85,15 @@ impl From<Error> for EntraTokenError {
     }
 }
 
-/// Asks for tokens; cheap to clone, and all clones share what they got.
+/// A credential of the Azure SDK. Clones share its cache of tokens.
 #[derive(Debug, Clone)]
 pub struct EntraCredential(Arc<dyn TokenCredential>);
 
 impl EntraCredential {
-    /// Asks nothing yet.
+    /// Creates a credential that has requested nothing yet.
     ///
     /// # Errors
-    /// [`EntraTokenError::Client`] where the platform's kind of identity is not one that the library knows.
+    /// [`EntraTokenError::Client`] if the library does not support the platform's kind of identity.
     pub fn new(identity: &Identity, client: &Client) -> Result<Self, EntraTokenError> {
         let inner: Arc<dyn TokenCredential> = match identity {
             Identity::Developer => {
@@ -111,8 +111,8 @@ impl EntraCredential {
         Ok(Self(inner))
     }
 
-    /// Begins to fetch a token that will be asked for soon, in a task of the Tokio runtime that
-    /// this is called in. A failure shows when the token is asked for.
+    /// Fetches a token into the cache of the credential, in a task of the current Tokio runtime. A
+    /// failure shows when the token is requested.
     pub(super) fn prefetch(&self, scope: String) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -120,14 +120,14 @@ impl EntraCredential {
         });
     }
 
-    /// For the vault's client library.
+    /// Returns the credential for the vault's client library.
     pub(super) fn for_library(&self) -> Arc<dyn TokenCredential> {
         Arc::new(Detached(Arc::clone(&self.0)))
     }
 }
 
-/// Our own client, and no second try: whoever asks has a rhythm of its own, and the library would
-/// wait as long as the other side likes.
+/// Returns options with our own HTTP client and without retries: the refresher retries, and the
+/// library would wait for as long as the response asks.
 pub(super) fn client_options(client: &Client) -> ClientOptions {
     ClientOptions {
         transport: Some(Transport::new(Arc::new(client.clone()))),
@@ -136,8 +136,8 @@ pub(super) fn client_options(client: &Client) -> ClientOptions {
     }
 }
 
-/// Asks in a task of its own, so that who stops waiting does not stop the asking: a slow token is
-/// there for the next one.
+/// A credential whose requests run to the end in a task, even if the caller stops waiting, so that
+/// a slow token is cached for the next caller.
 #[derive(Debug)]
 struct Detached(Arc<dyn TokenCredential>);
 
@@ -150,24 +150,26 @@ impl TokenCredential for Detached {
     ) -> azure_core::Result<AccessToken> {
         let inner = Arc::clone(&self.0);
         let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        let asking = tokio::spawn(async move {
+        let request = tokio::spawn(async move {
             let scopes: Vec<_> = scopes.iter().map(String::as_str).collect();
             tokio::time::timeout(DEADLINE, inner.get_token(&scopes, None)).await
         });
-        match asking.await {
+        match request.await {
             Ok(Ok(Ok(token))) => Ok(token),
             _ => Err(Error::with_message(ErrorKind::Credential, "no token")),
         }
     }
 }
 
-/// Where tokens can be had. One is Entra ID, one a test's.
+/// A source of tokens: Entra ID, or a fake in tests.
 pub trait Authority: Send {
-    /// Asks for a token.
-    fn ask(&mut self) -> impl Future<Output = Result<BearerToken, EntraTokenError>> + Send;
+    /// Requests a token.
+    fn request_token(
+        &mut self,
+    ) -> impl Future<Output = Result<BearerToken, EntraTokenError>> + Send;
 }
 
-/// Entra ID, asked for one scope.
+/// Requests Entra ID tokens for one scope.
 pub struct Entra {
     identity: Identity,
     scope: String,
@@ -175,7 +177,7 @@ pub struct Entra {
 }
 
 impl Entra {
-    /// Asks nothing yet.
+    /// Creates an authority that has sent nothing yet.
     #[must_use]
     pub fn new(identity: Identity, scope: String) -> Self {
         Self {
@@ -187,20 +189,20 @@ impl Entra {
 }
 
 impl Authority for Entra {
-    async fn ask(&mut self) -> Result<BearerToken, EntraTokenError> {
+    async fn request_token(&mut self) -> Result<BearerToken, EntraTokenError> {
         if self.client.is_none() {
             self.client = client::build(client::builder().timeout(DEADLINE)).await;
         }
-        // With a credential of its own: one that is kept answers from its memory until five minutes
-        // before the end.
+        // A new credential each time: the cache of an old one returns the same token until five
+        // minutes before its expiry.
         let EntraCredential(credential) = EntraCredential::new(
             &self.identity,
             self.client.as_ref().ok_or(EntraTokenError::Client)?,
         )?;
-        let asked =
+        let response =
             tokio::time::timeout(DEADLINE, credential.get_token(&[&self.scope], None)).await;
         let AccessToken { token, expires_on } =
-            asked.map_err(|_elapsed| EntraTokenError::Timeout)??;
+            response.map_err(|_elapsed| EntraTokenError::Timeout)??;
         Ok(BearerToken {
             token: token.secret().into(),
             expires_on: expires_on.into(),
@@ -208,18 +210,19 @@ impl Authority for Entra {
     }
 }
 
-/// The time between two tokens that requests ask for: an upstream may refuse the newest one too.
+/// The shortest time between two fetches that requests ask for: an upstream may refuse the newest
+/// token too.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// The Entra token that opens an upstream, and what operators may know of it.
-pub struct EntraToken {
-    /// The token that came last. A reader checks `expires_on`.
+/// Caches the Entra token for an upstream.
+pub struct EntraTokenCache {
+    /// The latest token. A reader checks `expires_on`.
     pub token: Arc<Slot<BearerToken>>,
     refresher: Arc<Refresher>,
 }
 
-impl EntraToken {
-    /// Begins to fetch tokens, in a task of the Tokio runtime that this is called in.
+impl EntraTokenCache {
+    /// Creates a cache and begins to fetch tokens, in a task of the current Tokio runtime.
     #[must_use]
     pub fn fetched_from(
         authority: impl Authority + 'static,
@@ -239,26 +242,27 @@ impl EntraToken {
         Self { token, refresher }
     }
 
-    /// Returns whether a token serves at this moment.
+    /// Returns whether a valid token is cached.
     #[must_use]
     pub fn state(&self, now: SystemTime) -> DependencyState {
-        let serves = self.token.value().is_some_and(|held| held.expires_on > now);
-        match (serves, self.refresher.status().is_failing) {
+        let is_valid = |token: Arc<BearerToken>| token.expires_on > now;
+        let has_valid_token = self.token.value().is_some_and(is_valid);
+        match (has_valid_token, self.refresher.status().is_failing) {
             (false, _) => DependencyState::Missing,
             (true, true) => DependencyState::Stale,
             (true, false) => DependencyState::Fresh,
         }
     }
 
-    /// Returns when the last token came.
+    /// Returns when the latest token was fetched.
     #[must_use]
     pub fn fetched_at(&self) -> Option<SystemTime> {
         self.refresher.status().fetched_at
     }
 }
 
-/// Fetches the next token when four fifths of the life of the present one have passed. Until the
-/// next one comes, and while Entra ID cannot be reached, the present one stays.
+/// Fetches a new token after four fifths of the lifetime of the current one. If that fails, the
+/// current one stays in use until it expires.
 struct TokenSource<A> {
     authority: A,
     token: Arc<Slot<BearerToken>>,
@@ -269,13 +273,13 @@ impl<A: Authority> RefreshSource for TokenSource<A> {
     type Error = EntraTokenError;
 
     async fn fetch(&mut self) -> Result<Duration, EntraTokenError> {
-        let bearer = self.authority.ask().await?;
-        let life = bearer
+        let bearer = self.authority.request_token().await?;
+        let lifetime = bearer
             .expires_on
             .duration_since(self.clock.now())
             .unwrap_or_default();
         self.token.put(bearer);
-        Ok(life / 5 * 4)
+        Ok(lifetime / 5 * 4)
     }
 
     fn log_failure(&self, error: EntraTokenError) {
@@ -297,76 +301,67 @@ impl<A: Authority> RefreshSource for TokenSource<A> {
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use tracing::Level;
+    use tracing::subscriber::with_default;
+
     use super::*;
-    use crate::upstream::log::Log;
+    use crate::clock::FixedClock;
+    use crate::config::LogFormat;
+    use crate::entropy::FixedEntropy;
+    use crate::log_capture::LogCapture;
+    use crate::telemetry::subscriber;
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    struct Epoch;
-
-    impl Clock for Epoch {
-        fn now(&self) -> SystemTime {
-            UNIX_EPOCH
-        }
-    }
-
-    struct Zeros;
-
-    impl Entropy for Zeros {
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.fill(0);
-        }
-    }
-
-    /// Answers in turn, and then never again.
+    /// Returns the given results one after the other, and then never responds.
     struct Scripted(std::vec::IntoIter<Result<BearerToken, EntraTokenError>>);
 
     impl Authority for Scripted {
-        async fn ask(&mut self) -> Result<BearerToken, EntraTokenError> {
+        async fn request_token(&mut self) -> Result<BearerToken, EntraTokenError> {
             match self.0.next() {
-                Some(answer) => answer,
+                Some(result) => result,
                 None => std::future::pending().await,
             }
         }
     }
 
-    fn token_that_lives(life: Duration) -> BearerToken {
+    fn token_valid_for(lifetime: Duration) -> BearerToken {
         BearerToken {
             token: "t".into(),
-            expires_on: UNIX_EPOCH + life,
+            expires_on: UNIX_EPOCH + lifetime,
         }
     }
 
-    fn fetched_from(answers: Vec<Result<BearerToken, EntraTokenError>>) -> EntraToken {
-        let clock: Arc<dyn Clock> = Arc::new(Epoch);
-        let entropy: Arc<dyn Entropy> = Arc::new(Zeros);
-        EntraToken::fetched_from(Scripted(answers.into_iter()), &clock, &entropy)
+    fn cache(results: Vec<Result<BearerToken, EntraTokenError>>) -> EntraTokenCache {
+        let clock: Arc<dyn Clock> = Arc::new(FixedClock(UNIX_EPOCH));
+        let entropy: Arc<dyn Entropy> = Arc::new(FixedEntropy(0));
+        EntraTokenCache::fetched_from(Scripted(results.into_iter()), &clock, &entropy)
     }
 
-    fn source(answers: Vec<Result<BearerToken, EntraTokenError>>) -> TokenSource<Scripted> {
-        let authority = Scripted(answers.into_iter());
+    fn source(results: Vec<Result<BearerToken, EntraTokenError>>) -> TokenSource<Scripted> {
+        let authority = Scripted(results.into_iter());
         TokenSource {
             authority,
             token: Arc::new(Slot::empty()),
-            clock: Arc::new(Epoch),
+            clock: Arc::new(FixedClock(UNIX_EPOCH)),
         }
     }
 
     #[tokio::test]
-    async fn the_next_token_is_fetched_after_four_fifths_of_the_life_of_the_present_one() {
-        let life = Duration::from_secs(1_000);
+    async fn the_next_token_is_fetched_after_four_fifths_of_the_lifetime() {
+        let lifetime = Duration::from_secs(1_000);
         let mut source = source(vec![
-            Ok(token_that_lives(life)),
-            Ok(token_that_lives(Duration::ZERO)),
+            Ok(token_valid_for(lifetime)),
+            Ok(token_valid_for(Duration::ZERO)),
         ]);
         assert_eq!(source.fetch().await, Ok(Duration::from_secs(800)));
         assert_eq!(source.fetch().await, Ok(Duration::ZERO));
     }
 
     #[tokio::test]
-    async fn the_first_token_is_waited_for_and_a_refused_one_is_replaced() {
-        let answers = vec![Ok(token_that_lives(HOUR)), Ok(token_that_lives(2 * HOUR))];
-        let entra = fetched_from(answers);
+    async fn readers_wait_for_the_first_token_and_a_refresh_replaces_a_refused_one() {
+        let results = vec![Ok(token_valid_for(HOUR)), Ok(token_valid_for(2 * HOUR))];
+        let entra = cache(results);
         let expires_on = |bearer: Option<Arc<BearerToken>>| bearer.map(|bearer| bearer.expires_on);
         assert_eq!(
             expires_on(entra.token.fetched_value().await),
@@ -375,20 +370,20 @@ mod tests {
         assert!(entra.token.refresher().unwrap().refresh().await.is_ok());
         assert_eq!(expires_on(entra.token.value()), Some(UNIX_EPOCH + 2 * HOUR));
         assert_eq!(
-            entra.token.refresher().unwrap().request(),
+            entra.token.refresher().unwrap().request_refresh(),
             None,
-            "at most one in 30 s"
+            "at most one fetch in 30 s"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_operator_sees_whether_there_is_a_token_and_since_when() {
-        let entra = fetched_from(vec![
+    async fn the_state_tells_whether_a_token_is_valid_and_when_it_was_fetched() {
+        let entra = cache(vec![
             Err(EntraTokenError::Timeout),
-            Ok(token_that_lives(HOUR)),
+            Ok(token_valid_for(HOUR)),
             Err(EntraTokenError::Refused),
         ]);
-        let seen = |seconds| {
+        let status = |seconds| {
             (
                 entra
                     .state(UNIX_EPOCH + Duration::from_secs(seconds))
@@ -396,26 +391,31 @@ mod tests {
                 entra.fetched_at(),
             )
         };
-        assert_eq!(seen(0), ("missing", None));
+        assert_eq!(status(0), ("missing", None));
         assert!(
             entra.token.fetched_value().await.is_none(),
-            "a failed first fetch is answered at once"
+            "readers do not wait after a failed first fetch"
         );
-        assert_eq!(seen(0), ("missing", None));
+        assert_eq!(status(0), ("missing", None));
         assert!(entra.token.refresher().unwrap().refresh().await.is_ok());
-        assert_eq!(seen(0), ("fresh", Some(UNIX_EPOCH)));
+        assert_eq!(status(0), ("fresh", Some(UNIX_EPOCH)));
         let refresher = entra.token.refresher().unwrap();
         while !refresher.status().is_failing {
             tokio::time::sleep(Duration::from_mins(1)).await;
         }
-        assert_eq!(seen(3_599), ("stale", Some(UNIX_EPOCH)));
-        assert_eq!(seen(3_600), ("missing", Some(UNIX_EPOCH)), "it has expired");
+        assert_eq!(status(3_599), ("stale", Some(UNIX_EPOCH)));
+        assert_eq!(
+            status(3_600),
+            ("missing", Some(UNIX_EPOCH)),
+            "it has expired"
+        );
     }
 
     #[test]
-    fn causes_are_logged_as_words_of_ours_under_the_name_of_the_token() {
-        let (source, log) = (source(Vec::new()), Log::default());
-        log.of(|| {
+    fn log_lines_have_the_cause_and_the_name_of_the_token() {
+        let (source, log) = (source(Vec::new()), LogCapture::default());
+        let subscriber = subscriber(Level::INFO, LogFormat::Json, log.writer());
+        with_default(subscriber, || {
             source.log_failure(EntraTokenError::Timeout);
             source.log_recovery();
         });
@@ -425,22 +425,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_said_in_a_word_of_ours() {
+    fn each_error_of_the_library_has_its_cause() {
         let status = 400_u16.into();
-        let answered = Error::from(ErrorKind::HttpResponse {
+        let response = Error::from(ErrorKind::HttpResponse {
             status,
             error_code: Some("canary".into()),
             raw_response: None,
         });
-        let wrapped = Error::with_error(ErrorKind::Credential, answered, "canary");
+        let wrapped = Error::with_error(ErrorKind::Credential, response, "canary");
         let absent = Error::with_message(ErrorKind::Credential, "canary");
-        for (cause, word) in [
+        for (error, cause) in [
             (wrapped.into(), "refused"),
             (absent.into(), "failed"),
             (EntraTokenError::Client, "client"),
             (EntraTokenError::Timeout, "timeout"),
         ] {
-            assert_eq!(EntraTokenError::as_str(cause), word);
+            assert_eq!(EntraTokenError::as_str(error), cause);
         }
     }
 }

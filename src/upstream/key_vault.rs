@@ -1,8 +1,7 @@
-//! Reads secrets from Key Vault (REST API 2025-07-01), one at a time and never for a request that
-//! waits.
+//! Reads secrets from Key Vault (REST API 2025-07-01).
 //!
-//! The library checks that the vault's challenge speaks for the vault's own host before it shows a
-//! token. Its errors carry answers and URLs; only a word of ours leaves this file.
+//! The library checks that the vault's challenge names the vault's own host before it sends a
+//! token. Its errors contain responses and URLs, so only a [`ReadError`] leaves this file.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,45 +15,46 @@ use super::entra::{EntraCredential, client_options};
 use crate::domain::settings::azure::{Identity, VaultUrl};
 use crate::domain::settings::secrets::SecretName;
 
-/// A value is there within this time, or the read has failed.
+/// The time limit for one read.
 pub const DEADLINE: Duration = Duration::from_secs(3);
 
-/// One version of a secret.
+/// A version of a secret.
 #[derive(Debug, Clone)]
 pub struct SecretVersion {
-    /// The value, not yet checked.
+    /// The unchecked value.
     pub value: SecretString,
-    /// Changes with each new value; not a secret.
+    /// The version's id, which changes with each new value. It is not a secret.
     pub version: String,
-    /// When it was written, by the vault's clock.
+    /// When the version was written, by the vault's clock.
     pub written_at: Option<SystemTime>,
 }
 
-/// Why there is no value. The word is for the log; what the other side said is not repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A reason why a secret could not be read. It repeats nothing that the vault sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum ReadError {
     /// The HTTP client could not be set up.
     Client,
-    /// Entra ID gives no token.
+    /// Entra ID returned no token.
     NoToken,
-    /// The vault has no secret of this name.
+    /// The vault has no secret with this name.
     Missing,
-    /// The identity may not read it, it is disabled, or the vault's firewall is closed.
+    /// The identity may not read it, it is disabled, or the vault's firewall refuses.
     Refused,
-    /// The vault is asked too often.
+    /// The vault limits the rate of requests (429).
     Throttled,
-    /// No connection, no trust in the certificate, or any other answer.
+    /// The connection failed, its certificate is not trusted, or the response is another error.
     Failed,
-    /// No answer in time.
+    /// No response arrived in time.
     Timeout,
-    /// The value cannot be this secret.
+    /// The value does not pass the check of this secret.
     Unusable,
-    /// Of a key and its secret only one is new.
+    /// Only one half of a pair has been replaced so far.
     HalfRotated,
 }
 
 impl ReadError {
-    /// One fixed word.
+    /// Returns the value of the log field `cause`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,16 +71,16 @@ impl ReadError {
     }
 }
 
-/// Where secrets can be read. One is Azure's, one a test's.
+/// A store of secrets: Key Vault, or a fake in tests.
 pub trait Vault: Send + Sync {
-    /// Reads the present version of a secret.
+    /// Reads the current version of a secret.
     fn read(
         &self,
         name: &SecretName,
     ) -> impl Future<Output = Result<SecretVersion, ReadError>> + Send;
 }
 
-/// A vault in Azure whose client is set up with the first read.
+/// A Key Vault whose client is set up by the first read.
 pub struct LazyKeyVault {
     url: VaultUrl,
     identity: Identity,
@@ -88,7 +88,7 @@ pub struct LazyKeyVault {
 }
 
 impl LazyKeyVault {
-    /// Creates a vault that is asked nothing yet.
+    /// Creates a vault that has sent nothing yet.
     #[must_use]
     pub fn new(url: VaultUrl, identity: Identity) -> Self {
         Self {
@@ -106,25 +106,25 @@ impl Vault for LazyKeyVault {
     }
 }
 
-/// A vault in Azure.
+/// A Key Vault and its client.
 struct KeyVault(SecretClient);
 
 impl KeyVault {
-    /// Sets up what it takes to ask; asks nothing yet.
+    /// Sets up the client.
     ///
     /// # Errors
     /// [`ReadError::Client`] or [`ReadError::NoToken`].
     async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, ReadError> {
-        // Without a time limit of its own: a token may take longer than a value, and both are
-        // bounded where they are awaited.
+        // The client has no time limit: a token may take longer than a secret, and both have a
+        // limit where they are awaited.
         let client = client::build(client::builder())
             .await
             .ok_or(ReadError::Client)?;
         let credential = EntraCredential::new(identity, &client).map_err(|_| ReadError::NoToken)?;
         if let Identity::Managed(_) = identity {
-            // While the vault is asked which token it wants, so that the first request need not
-            // wait for one after the other. The vault gets it only when its own answer names the
-            // scope.
+            // Fetches the token while the vault sends its challenge, so that the first read waits
+            // for the slower of the two only. The vault gets the token only if its challenge names
+            // this scope.
             credential.prefetch(url.token_scope());
         }
         let options = SecretClientOptions {
@@ -136,7 +136,7 @@ impl KeyVault {
             .map_err(|_| ReadError::Client)
     }
 
-    async fn ask(&self, name: &SecretName) -> azure_core::Result<SecretVersion> {
+    async fn fetch(&self, name: &SecretName) -> azure_core::Result<SecretVersion> {
         let secret = self.0.get_secret(name.as_str(), None).await?.into_model()?;
         let version = secret
             .resource_id()?
@@ -152,18 +152,17 @@ impl KeyVault {
             written_at,
         })
     }
-}
 
-impl KeyVault {
     async fn read(&self, name: &SecretName) -> Result<SecretVersion, ReadError> {
-        match tokio::time::timeout(DEADLINE, self.ask(name)).await {
-            Ok(asked) => asked.map_err(|error| unread(error.kind())),
+        match tokio::time::timeout(DEADLINE, self.fetch(name)).await {
+            Ok(secret) => secret.map_err(|error| classify(error.kind())),
             Err(_elapsed) => Err(ReadError::Timeout),
         }
     }
 }
 
-fn unread(kind: &ErrorKind) -> ReadError {
+/// Maps an error of the library to its reason.
+fn classify(kind: &ErrorKind) -> ReadError {
     match kind {
         ErrorKind::Credential => ReadError::NoToken,
         ErrorKind::HttpResponse { status, .. } => match u16::from(*status) {
@@ -183,24 +182,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_answer_of_a_vault_has_its_word() {
-        let answered = |status: u16| ErrorKind::HttpResponse {
+    fn each_response_of_a_vault_has_its_cause() {
+        let response = |status: u16| ErrorKind::HttpResponse {
             status: status.into(),
             error_code: Some("canary".into()),
             raw_response: None,
         };
-        for (kind, word) in [
-            (answered(401), "refused"),
-            (answered(403), "refused"),
-            (answered(404), "missing"),
-            (answered(429), "throttled"),
-            (answered(500), "failed"),
-            (answered(302), "failed"),
+        for (kind, cause) in [
+            (response(401), "refused"),
+            (response(403), "refused"),
+            (response(404), "missing"),
+            (response(429), "throttled"),
+            (response(500), "failed"),
+            (response(302), "failed"),
             (ErrorKind::Credential, "no_token"),
             (ErrorKind::Connection, "failed"),
             (ErrorKind::DataConversion, "failed"),
         ] {
-            assert_eq!(unread(&kind).as_str(), word, "{kind:?}");
+            assert_eq!(classify(&kind).as_str(), cause, "{kind:?}");
         }
     }
 }

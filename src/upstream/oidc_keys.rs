@@ -1,13 +1,12 @@
-//! The keys of the identity provider, held here between fetches.
+//! Caches the keys of the identity provider.
 //!
-//! One loop fetches: at the start, hourly, after a failure, and at most once a minute because a
-//! token names a key that is not among them. Everyone else only reads. Without keys nobody is let
-//! in.
+//! A background loop fetches them at the start, every hour, after a failure, and at most once a
+//! minute because a token names a key that is not cached. Without keys no caller is accepted.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::key_source::{FetchError, KeySource};
+use super::key_source::{KeyFetchError, KeySource};
 use super::refresher::{RefreshError, RefreshSource, RefreshStatus, Refresher};
 use super::slot::Slot;
 use crate::clock::Clock;
@@ -15,47 +14,58 @@ use crate::domain::callers::bearer::Issuer;
 use crate::domain::callers::key_set::{Algorithm, Candidates, KeySelectionError, KeySet};
 use crate::entropy::Entropy;
 
-/// Time between two fetches that nobody requested.
-const REFRESH: Duration = Duration::from_hours(1);
-/// Unknown keys cause one fetch in this time, whoever names them and however many.
-const UNKNOWN_KEY: Duration = Duration::from_mins(1);
-/// Keys serve this long after they were last fetched.
-const LAST_GOOD: Duration = Duration::from_hours(24);
+/// The time between two regular fetches.
+const REFRESH_INTERVAL: Duration = Duration::from_hours(1);
+/// The shortest time between two fetches that unknown keys cause, however many tokens name them.
+const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_mins(1);
+/// The time for which cached keys are used after they were last fetched.
+const MAX_AGE: Duration = Duration::from_hours(24);
 
-/// Why there is no key for a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A reason why no key was found for a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyLookupError {
-    /// There are keys, and the one that the token names is for another algorithm: it is not
-    /// accepted.
+    /// The key that the token names is for another algorithm; the token is not accepted.
+    #[error("the key is for another algorithm")]
     Rejected,
-    /// There are keys and the token's is not among them; newer ones may hold it.
+    /// The key is not cached; a newer key set may hold it.
+    #[error("the key is not known")]
     UnknownKey,
-    /// There are no keys, or they are being fetched and too many requests wait for that, so that
-    /// nobody can be let in or refused for good. The caller may try again.
-    NoKeys,
+    /// No keys are available, or too many requests already wait for a fetch. The token is neither
+    /// accepted nor refused; the caller may retry.
+    #[error("the keys are not available")]
+    KeysUnavailable,
 }
 
-/// The keys of one issuer.
+impl From<KeySelectionError> for KeyLookupError {
+    fn from(error: KeySelectionError) -> Self {
+        match error {
+            KeySelectionError::UnknownId => Self::UnknownKey,
+            KeySelectionError::OtherAlgorithm => Self::Rejected,
+        }
+    }
+}
+
+/// Holds the keys of one issuer.
 pub struct KeyCache {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     issuer: Issuer,
-    held: Arc<Slot<Held>>,
+    cached: Arc<Slot<CachedKeys>>,
     refresher: Arc<Refresher>,
 }
 
 #[derive(Clone)]
-struct Held {
+struct CachedKeys {
     keys: Arc<KeySet>,
     fetched_at: SystemTime,
-    /// When these keys came first; later fetches that brought the same change nothing.
+    /// When this key set was first fetched; later fetches of an equal set do not change it.
     since: SystemTime,
 }
 
-impl Held {
-    /// A clock that was moved back makes keys look younger, never older.
-    fn are_good(&self, now: SystemTime) -> bool {
-        now.duration_since(self.fetched_at).unwrap_or_default() <= LAST_GOOD
+impl CachedKeys {
+    /// Returns whether the keys are recent enough. A clock that is set back makes them look newer.
+    fn are_usable(&self, now: SystemTime) -> bool {
+        now.duration_since(self.fetched_at).unwrap_or_default() <= MAX_AGE
     }
 }
 
@@ -63,22 +73,22 @@ impl KeyCache {
     /// Creates a cache without keys; [`KeyCache::run`] fetches them.
     #[must_use]
     pub fn new(issuer: Issuer, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        let refresher = Arc::new(Refresher::new(UNKNOWN_KEY));
-        let held = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
+        let refresher = Arc::new(Refresher::new(UNKNOWN_KEY_COOLDOWN));
+        let cached = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
         Self {
             clock,
             entropy,
             issuer,
-            held,
+            cached,
             refresher,
         }
     }
 
-    /// Fetches for as long as it is polled: spawn it once.
+    /// Fetches for as long as it is polled. Spawn it once.
     pub async fn run(&self) {
         let source = KeySetSource {
             source: KeySource::new(self.issuer.clone()),
-            held: Arc::clone(&self.held),
+            cached: Arc::clone(&self.cached),
             clock: Arc::clone(&self.clock),
         };
         self.refresher
@@ -86,8 +96,7 @@ impl KeyCache {
             .await;
     }
 
-    /// Finds the keys that may have signed a token, among those that are held. Waits for the very
-    /// first fetch only.
+    /// Finds the cached keys that may have signed a token. Waits for the very first fetch only.
     ///
     /// # Errors
     /// [`KeyLookupError`].
@@ -97,102 +106,95 @@ impl KeyCache {
         algorithm: Algorithm,
         now: SystemTime,
     ) -> Result<Candidates, KeyLookupError> {
-        let held = self
-            .held
-            .fetched_value()
-            .await
-            .filter(|held| held.are_good(now));
-        held.ok_or(KeyLookupError::NoKeys)?
-            .keys
-            .find(key_id, algorithm)
-            .map_err(|none| match none {
-                KeySelectionError::UnknownId => KeyLookupError::UnknownKey,
-                KeySelectionError::OtherAlgorithm => KeyLookupError::Rejected,
-            })
+        let cached = self.cached.fetched_value().await;
+        let cached = cached
+            .filter(|cached| cached.are_usable(now))
+            .ok_or(KeyLookupError::KeysUnavailable)?;
+        Ok(cached.keys.find(key_id, algorithm)?)
     }
 
-    /// Waits for newer keys, in case a token's is among them: for the one fetch a minute that
-    /// unknown keys cause, together with whoever else waits for it.
+    /// Waits for the one fetch a minute that unknown keys cause, which may bring the key of a
+    /// token. All requests that wait share it.
     ///
     /// # Errors
-    /// [`KeyLookupError::NoKeys`] where too many requests wait already.
-    pub async fn refreshed(&self) -> Result<(), KeyLookupError> {
+    /// [`KeyLookupError::KeysUnavailable`] if too many requests already wait.
+    pub async fn wait_for_refresh(&self) -> Result<(), KeyLookupError> {
         match self.refresher.refresh().await {
             Ok(()) | Err(RefreshError::Cooldown | RefreshError::TooSlow) => Ok(()),
-            Err(RefreshError::TooManyWaiting) => Err(KeyLookupError::NoKeys),
+            Err(RefreshError::TooManyWaiting) => Err(KeyLookupError::KeysUnavailable),
         }
     }
 
-    /// Returns how many entries of the key set that is held could not be read.
+    /// Returns the number of entries in the cached key set that cannot be read.
     #[must_use]
     pub fn unreadable(&self) -> Option<usize> {
-        self.held.value().map(|held| held.keys.unreadable())
+        self.cached.value().map(|cached| cached.keys.unreadable())
     }
 
-    /// Returns when the keys that are held came.
+    /// Returns when the cached keys were last fetched.
     #[must_use]
     pub fn fetched_at(&self) -> Option<SystemTime> {
-        self.held.value().map(|held| held.fetched_at)
+        self.cached.value().map(|cached| cached.fetched_at)
     }
 
-    /// Returns since when the keys have been served that serve now; `None` where none do. For
-    /// readiness, and for whoever remembers what they proved.
+    /// Returns when the key set in use was first fetched, or `None` if none is usable. A cached
+    /// token check is valid only for the key set that it was made with.
     #[must_use]
     pub fn serving_since(&self, now: SystemTime) -> Option<SystemTime> {
-        self.good_keys(now).map(|held| held.since)
+        let cached = self.cached.value()?;
+        cached.are_usable(now).then_some(cached.since)
     }
 
-    /// Returns what is known of the fetches so far.
+    /// Returns the outcome of the fetches so far.
     #[must_use]
     pub fn status(&self) -> RefreshStatus {
         self.refresher.status()
     }
-
-    fn good_keys(&self, now: SystemTime) -> Option<Arc<Held>> {
-        self.held.value().filter(|held| held.are_good(now))
-    }
 }
 
-/// Fetches the key set and publishes it.
+/// Fetches the key set and publishes it in the cache.
 struct KeySetSource {
     source: KeySource,
-    held: Arc<Slot<Held>>,
+    cached: Arc<Slot<CachedKeys>>,
     clock: Arc<dyn Clock>,
 }
 
 impl RefreshSource for KeySetSource {
-    type Error = FetchError;
+    type Error = KeyFetchError;
 
-    async fn fetch(&mut self) -> Result<Duration, FetchError> {
+    async fn fetch(&mut self) -> Result<Duration, KeyFetchError> {
         let keys = self.source.fetch().await?;
         let fetched_at = self.clock.now();
-        let before = self.held.value().filter(|held| held.keys.is_same(&keys));
-        let since = before.map_or(fetched_at, |held| held.since);
-        self.held.put(Held {
+        let unchanged = self
+            .cached
+            .value()
+            .filter(|cached| cached.keys.is_same(&keys));
+        let since = unchanged.map_or(fetched_at, |cached| cached.since);
+        self.cached.put(CachedKeys {
             keys: Arc::new(keys),
             fetched_at,
             since,
         });
-        Ok(REFRESH)
+        Ok(REFRESH_INTERVAL)
     }
 
-    fn log_failure(&self, error: FetchError) {
+    fn log_failure(&self, error: KeyFetchError) {
         let cause = error.as_str();
-        if self.held.value().is_some() {
+        if self.cached.value().is_some() {
             tracing::warn!(
                 cause,
-                "the identity provider's keys cannot be fetched; the last good ones serve for 24 h"
+                "fetching the identity provider's keys failed; the last keys are used for 24 h"
             );
         } else {
             tracing::warn!(
                 cause,
-                "the identity provider's keys cannot be fetched; until they are, no signed-in caller gets in"
+                "fetching the identity provider's keys failed; signed-in callers get 503"
             );
         }
     }
 
     fn log_recovery(&self) {
-        tracing::info!("the identity provider's keys are back");
+        tracing::info!("the identity provider's keys were fetched again");
     }
 }
 

@@ -1,30 +1,35 @@
-//! Mints Realtime client secrets: one way for Azure OpenAI and OpenAI, which differ in the header
-//! that carries the key and in the address for the browser.
+//! Mints Realtime client secrets at Azure OpenAI and OpenAI, which differ only in the header of the
+//! credential and in the URL for the browser.
 //!
-//! A request waits for one answer and no longer than [`MintDeadlines::whole`], whatever happens. It is
-//! tried once more only where nothing was sent, the upstream itself said 5xx, or it refused a key
-//! of which there is a newer one: any other silence may have made a secret that nobody sees.
-//! Nothing that an upstream says leaves this file but the secret, its expiry and checked ids.
+//! A mint takes at most [`MintDeadlines::total`]. It is repeated once, and only if nothing was
+//! sent, if the upstream returned 5xx, or if the upstream refused a credential of which a newer one
+//! exists. After any other failure the first attempt may have made a secret that no one receives.
+//! Nothing that an upstream sends leaves this module except the secret, its expiry and checked ids.
 //!
-//! A mint runs in a task of its own, so that a caller who hangs up does not end it: only what the
-//! upstream does counts for the breaker.
+//! A mint runs in a task, so that it goes on when its caller hangs up: the breaker counts what the
+//! upstream does, and nothing else.
 
+mod attempt;
+mod breakers;
 pub mod client;
 pub mod credential;
-mod reading;
+pub mod deadlines;
+mod response;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::{Client, RequestBuilder, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use self::attempt::MintAttempt;
+use self::breakers::{ModelBreakers, OutcomeReport};
 use self::client::SharedClient;
 use self::credential::{Credential, CredentialHeader};
+use self::deadlines::MintDeadlines;
+use self::response::{AttemptError, Retry, require_success};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::limits::breaker::{Breaker, BreakerPermit, BreakerState, CallOutcome};
+use crate::domain::limits::breaker::{BreakerState, CallOutcome};
 use crate::domain::realtime::client_secret::ClientSecret;
 use crate::domain::realtime::endpoint::Endpoint;
 use crate::domain::realtime::mint::{MintError, MintRequest};
@@ -33,127 +38,75 @@ use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::domain::requests::provider::Provider;
 use crate::entropy::Entropy;
 
-/// At OpenAI an end user by whom abuse can be told apart. Azure does not document the header, so it
-/// is not sent there.
-const SAFETY_IDENTIFIER: &str = "OpenAI-Safety-Identifier";
-/// How long one mint may take.
-#[derive(Debug, Clone, Copy)]
-pub struct MintDeadlines {
-    /// From the begin to the secret, a second try included.
-    pub whole: Duration,
-    /// A second try comes after a random part of this ("full jitter"), so that callers who failed
-    /// together do not return together.
-    pub pause: Duration,
-    /// With less than this left a second try would only be cut off.
-    pub least: Duration,
-}
-
-impl Default for MintDeadlines {
-    fn default() -> Self {
-        Self {
-            whole: Duration::from_secs(3),
-            pause: Duration::from_millis(250),
-            least: Duration::from_millis(500),
-        }
-    }
-}
-
-/// Mints in flight at all upstreams together. Fewer than the edge serves requests, so that an
-/// upstream that hangs leaves seats for LiveKit's tokens.
-pub const MINTS_IN_FLIGHT: usize = 2_000;
-
-/// What all upstreams share.
+/// The resources that all Realtime upstreams share.
 #[derive(Clone)]
-pub struct Shared {
-    /// Connections.
+pub struct SharedResources {
+    /// The HTTP client and its connections.
     pub client: Arc<SharedClient>,
     /// One permit for each mint in flight.
     pub permits: Arc<Semaphore>,
-    /// For the breaker and for tokens that expire.
+    /// The clock of the breakers.
     pub clock: Arc<dyn Clock>,
-    /// For jitter.
+    /// The randomness for jitter.
     pub entropy: Arc<dyn Entropy>,
-    /// How long one mint may take.
-    pub bounds: MintDeadlines,
+    /// The time limits of a mint.
+    pub deadlines: MintDeadlines,
 }
 
-/// One upstream.
+/// A provider that mints Realtime client secrets.
 pub struct RealtimeUpstream {
     provider: Provider,
-    /// Where it is.
+    /// The URLs of the upstream.
     pub endpoint: Endpoint,
-    /// What opens it.
+    /// The credential that authenticates roomkey to the upstream.
     pub credential: Credential,
     plan: SessionPlan,
-    /// One for each model, so that a model that fails closes no other.
-    breakers: Mutex<HashMap<ModelOrVoice, Breaker>>,
-    shared: Shared,
+    breakers: Arc<ModelBreakers>,
+    shared: SharedResources,
 }
 
-/// What came of a mint.
+/// The outcome of a mint.
 #[derive(Debug)]
 pub struct Minted {
-    /// The secret.
+    /// The secret, or why there is none.
     pub outcome: Result<ClientSecret, MintError>,
-    /// By which the upstream's people find its last answer.
+    /// The upstream's id of the last request, for its support.
     pub upstream_id: Option<UpstreamId>,
-    /// How long the upstream took, both tries and the pause between them.
+    /// The time that the mint took, both attempts and the pause between them.
     pub duration: Duration,
 }
 
-/// Permission for one mint. It holds a place among the mints in flight and the breaker's permit,
-/// and gives both back where it is dropped unused.
+/// Permission for one mint. It holds one of the permits for mints in flight and the permit of the
+/// model's breaker, and returns both if it is dropped unused.
 pub struct MintPermit {
-    breaker_permit: BreakerReport,
-    place: OwnedSemaphorePermit,
-}
-
-/// One attempt that brought no secret.
-struct Failure {
-    error: MintError,
-    repeat: Repeat,
-}
-
-/// Whether an attempt may be repeated.
-enum Repeat {
-    Never,
-    /// Nothing was sent, or the upstream itself gave up on it.
-    AfterPause,
-    /// The upstream does not accept the credential; another one may be accepted.
-    WithOtherCredential,
-}
-
-impl From<MintError> for Failure {
-    fn from(error: MintError) -> Self {
-        Self {
-            error,
-            repeat: Repeat::Never,
-        }
-    }
+    upstream: Arc<RealtimeUpstream>,
+    report: OutcomeReport,
+    in_flight: OwnedSemaphorePermit,
 }
 
 impl RealtimeUpstream {
-    /// Creates an upstream that is asked nothing yet.
+    /// Creates an upstream to which nothing has been sent yet.
     #[must_use]
     pub fn new(
         provider: Provider,
         endpoint: Endpoint,
         credential: Credential,
         plan: SessionPlan,
-        shared: Shared,
+        shared: SharedResources,
     ) -> Self {
+        let breakers = Arc::new(ModelBreakers::new(provider, Arc::clone(&shared.clock)));
         Self {
             provider,
             endpoint,
             credential,
             plan,
-            breakers: Mutex::default(),
+            breakers,
             shared,
         }
     }
 
-    /// Takes all that a mint needs beside the upstream's answer, and asks nothing yet. Waits for
-    /// the first fetch of the credential.
+    /// Acquires permission for one mint and sends nothing yet. Waits for the first fetch of the
+    /// credential.
     ///
     /// # Errors
     /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
@@ -162,251 +115,146 @@ impl RealtimeUpstream {
         model: &ModelOrVoice,
         now: SystemTime,
     ) -> Result<MintPermit, MintError> {
-        self.credential
-            .header(self.provider, now)
-            .await
-            .ok_or(MintError::NoCredential)?;
-        // Before the breaker, which must not count what is no fault of the upstream's.
-        self.client().await?;
-        let places = Arc::clone(&self.shared.permits);
-        let place = places.try_acquire_owned().map_err(|_| MintError::Full)?;
-        let admitted_at = self.shared.clock.now();
-        let admitted = self
-            .breakers()
-            .entry(model.clone())
-            .or_default()
-            .admit(admitted_at);
-        let permit = admitted.map_err(|paused| MintError::Paused(paused.retry_after))?;
-        let (upstream, model) = (Arc::clone(self), model.clone());
+        self.credential_header(now).await?;
+        // The breaker comes last: it must not count what is no fault of the upstream.
+        self.shared.client.client().await?;
+        let permits = Arc::clone(&self.shared.permits);
+        let in_flight = permits.try_acquire_owned().map_err(|_| MintError::Full)?;
+        let report = self
+            .breakers
+            .admit(model)
+            .map_err(|open| MintError::Paused(open.retry_after))?;
         Ok(MintPermit {
-            breaker_permit: BreakerReport {
-                upstream,
-                model,
-                permit,
-                outcome: CallOutcome::Nothing,
-            },
-            place,
+            upstream: Arc::clone(self),
+            report,
+            in_flight,
         })
     }
 
     /// Returns the worst state of the breakers of all models.
     #[must_use]
     pub fn breaker_state(&self, now: SystemTime) -> BreakerState {
-        let breakers = self.breakers();
-        breakers
-            .values()
-            .map(|breaker| breaker.state(now))
-            .max()
-            .unwrap_or(BreakerState::Closed)
+        self.breakers.worst_state(now)
     }
 
-    /// Asks for the list of models, which costs nothing, and says what a mint would meet.
+    /// Requests the list of models, which costs nothing, to find out whether a mint could succeed.
     ///
     /// # Errors
-    /// As a mint has them.
+    /// The error that a mint would have.
     pub async fn probe(&self, now: SystemTime) -> Result<(), MintError> {
-        let answered = timeout(self.shared.bounds.whole, async {
-            let credential = self.credential.header(self.provider, now).await;
-            let credential = credential.ok_or(MintError::NoCredential)?;
-            let request = self.client().await?.get(self.endpoint.models_url());
-            let sent = authorized(request, &credential).send().await;
-            let response = sent.map_err(|error| reading::not_answered(&error).error)?;
-            if response.status().is_success() {
-                Ok(())
-            } else {
-                Err(reading::refusal(&response).error)
-            }
-        });
-        answered.await.unwrap_or(Err(MintError::Timeout))
+        let probe = async {
+            let credential = self.credential_header(now).await?;
+            let client = self.shared.client.client().await?;
+            let request = credential.add_to(client.get(self.endpoint.models_url()));
+            require_success(&request.send().await?)
+        };
+        match timeout(self.shared.deadlines.total, probe).await {
+            Ok(outcome) => outcome.map_err(|AttemptError { error, .. }| error),
+            Err(_elapsed) => Err(MintError::Timeout),
+        }
     }
 
     /// Mints with at most two attempts.
     async fn mint(
         &self,
-        ask: &MintRequest,
+        request: &MintRequest,
         stopwatch: &Stopwatch,
         id: &mut Option<UpstreamId>,
     ) -> Result<ClientSecret, MintError> {
-        let body = self.plan.mint_body(&ask.model, &ask.voice);
-        let client = self.client().await?;
-        let credential = self.credential.header(self.provider, ask.now).await;
-        let credential = credential.ok_or(MintError::NoCredential)?;
-        let failure = match self
-            .attempt(&client, ask, &credential, body.clone(), id)
-            .await
-        {
+        let client = self.shared.client.client().await?;
+        let credential = self.credential_header(request.now).await?;
+        let attempt = MintAttempt {
+            client: &client,
+            provider: self.provider,
+            endpoint: &self.endpoint,
+            request,
+            body: self.plan.mint_body(&request.model, &request.voice),
+        };
+        let failed = match attempt.send(&credential, id).await {
             Ok(secret) => return Ok(secret),
-            Err(failure) => failure,
+            Err(failed) => failed,
         };
-        let credential = match failure.repeat {
-            Repeat::Never => return Err(failure.error),
-            Repeat::AfterPause => {
-                let MintDeadlines {
-                    whole,
-                    pause,
-                    least,
-                } = self.shared.bounds;
-                let random = f64::from(u16::from_be_bytes(self.shared.entropy.bytes()));
-                let pause = pause.mul_f64(random / f64::from(u16::MAX));
-                if stopwatch.elapsed() + pause + least > whole {
-                    return Err(failure.error);
-                }
-                sleep(pause).await;
-                credential
-            }
-            Repeat::WithOtherCredential => {
-                let left = self.time_for_another_attempt(stopwatch);
-                let replacement = self
-                    .credential
-                    .replacement(&credential, self.provider, ask.now);
-                timeout(left, replacement)
+        let credential = match failed.retry {
+            Retry::Never => None,
+            Retry::AfterPause => self
+                .pause_before_retry(stopwatch)
+                .await
+                .then_some(credential),
+            Retry::WithNewCredential => {
+                self.newer_credential(&credential, request.now, stopwatch)
                     .await
-                    .ok()
-                    .flatten()
-                    .ok_or(failure.error)?
             }
         };
-        let repeated = self.attempt(&client, ask, &credential, body, id).await;
-        repeated.map_err(|failure| {
-            if matches!(failure.repeat, Repeat::WithOtherCredential) {
-                self.credential.request_another();
+        let credential = credential.ok_or(failed.error)?;
+        attempt.send(&credential, id).await.map_err(|failed| {
+            if matches!(failed.retry, Retry::WithNewCredential) {
+                self.credential.request_refresh();
             }
-            failure.error
+            failed.error
         })
     }
 
-    /// Returns how long the preparation of another attempt may take.
-    fn time_for_another_attempt(&self, stopwatch: &Stopwatch) -> Duration {
-        let MintDeadlines { whole, least, .. } = self.shared.bounds;
-        whole.saturating_sub(stopwatch.elapsed() + least)
+    /// Waits before the second attempt. Returns false at once if too little time is left for it.
+    async fn pause_before_retry(&self, stopwatch: &Stopwatch) -> bool {
+        let random = self.shared.entropy.bytes();
+        let deadlines = self.shared.deadlines;
+        let Some(pause) = deadlines.retry_pause(stopwatch.elapsed(), random) else {
+            return false;
+        };
+        sleep(pause).await;
+        true
     }
 
-    async fn attempt(
+    /// Returns another credential than the refused one, if there is one and enough time is left.
+    async fn newer_credential(
         &self,
-        client: &Client,
-        ask: &MintRequest,
-        credential: &CredentialHeader,
-        body: Vec<u8>,
-        id: &mut Option<UpstreamId>,
-    ) -> Result<ClientSecret, Failure> {
-        let mut request = authorized(client.post(self.endpoint.mint_url()), credential);
-        if self.provider == Provider::OpenAi {
-            request = request.header(SAFETY_IDENTIFIER, ask.caller.to_string());
-        }
-        let request = request
-            .header("Content-Type", "application/json")
-            .body(body);
-        let response = request
-            .send()
-            .await
-            .map_err(|error| reading::not_answered(&error))?;
-        *id = reading::upstream_id(&response);
-        // Not for 403: there the key is known, and a new one would not help.
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let error = MintError::CredentialsRejected;
-            return Err(Failure {
-                error,
-                repeat: Repeat::WithOtherCredential,
-            });
-        }
-        if !response.status().is_success() {
-            return Err(reading::refusal(&response));
-        }
-        let body = reading::body(response).await?;
-        let parsed = ClientSecret::parse(&body, ask.now);
-        parsed.map_err(|unusable| MintError::Failed(unusable.as_str()).into())
+        refused: &CredentialHeader,
+        now: SystemTime,
+        stopwatch: &Stopwatch,
+    ) -> Option<CredentialHeader> {
+        let deadlines = self.shared.deadlines;
+        let time_left = deadlines.time_to_prepare_retry(stopwatch.elapsed());
+        let newer = self.credential.newer_header(refused, self.provider, now);
+        timeout(time_left, newer).await.ok()?
     }
 
-    async fn client(&self) -> Result<Client, MintError> {
-        let client = self.shared.client.client().await;
-        client.ok_or(MintError::Failed("the HTTP client could not be set up"))
+    async fn credential_header(&self, now: SystemTime) -> Result<CredentialHeader, MintError> {
+        let header = self.credential.header(self.provider, now).await;
+        header.ok_or(MintError::NoCredential)
     }
-
-    fn breakers(&self) -> MutexGuard<'_, HashMap<ModelOrVoice, Breaker>> {
-        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn authorized(request: RequestBuilder, (name, value): &CredentialHeader) -> RequestBuilder {
-    request
-        .header(name, value)
-        .header("Accept", "application/json")
 }
 
 impl MintPermit {
-    /// Mints one secret. It goes on to its end when this is dropped, since the upstream is asked
-    /// and its answer counts for the breaker; only the secret is lost then.
-    pub async fn mint(self, ask: MintRequest) -> Minted {
-        let minting = tokio::spawn(async move {
+    /// Mints one secret. The mint goes on when the returned future is dropped, and its outcome
+    /// counts for the breaker; only the secret is lost.
+    pub async fn mint(self, request: MintRequest) -> Minted {
+        let mint = tokio::spawn(async move {
             let Self {
-                breaker_permit,
-                place: _place,
+                upstream,
+                report,
+                in_flight: _in_flight,
             } = self;
-            let upstream = Arc::clone(&breaker_permit.upstream);
             let stopwatch = Stopwatch::start();
             let mut upstream_id = None;
-            let minting = upstream.mint(&ask, &stopwatch, &mut upstream_id);
-            let minted = timeout(upstream.shared.bounds.whole, minting).await;
-            let outcome = minted.unwrap_or(Err(MintError::Timeout));
-            let finding = outcome
-                .as_ref()
-                .map_or_else(|error| error.finding(), |_| CallOutcome::Answered);
-            breaker_permit.report(finding);
+            let mint = upstream.mint(&request, &stopwatch, &mut upstream_id);
+            let outcome = timeout(upstream.shared.deadlines.total, mint)
+                .await
+                .unwrap_or(Err(MintError::Timeout));
+            report.report(match &outcome {
+                Ok(_) => CallOutcome::Answered,
+                Err(error) => error.finding(),
+            });
             Minted {
                 outcome,
                 upstream_id,
                 duration: stopwatch.elapsed(),
             }
         });
-        minting.await.unwrap_or(Minted {
+        mint.await.unwrap_or(Minted {
             outcome: Err(MintError::Failed("the mint ended in a panic")),
             upstream_id: None,
             duration: Duration::ZERO,
         })
-    }
-}
-
-/// Reports to the breaker when it is dropped, so that a permit that is not used does not keep the
-/// place of the one request that is let through while the breaker is half open.
-struct BreakerReport {
-    upstream: Arc<RealtimeUpstream>,
-    model: ModelOrVoice,
-    permit: BreakerPermit,
-    /// Nothing until the mint is over.
-    outcome: CallOutcome,
-}
-
-impl BreakerReport {
-    fn report(mut self, outcome: CallOutcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for BreakerReport {
-    fn drop(&mut self) {
-        let now = self.upstream.shared.clock.now();
-        let mut breakers = self.upstream.breakers();
-        let Some(breaker) = breakers.get_mut(&self.model) else {
-            return;
-        };
-        let before = breaker.state(now);
-        breaker.report(self.permit, self.outcome, now);
-        let after = breaker.state(now);
-        drop(breakers);
-        let (provider, model) = (self.upstream.provider.as_str(), self.model.as_str());
-        match (before, after) {
-            (BreakerState::Closed | BreakerState::HalfOpen, BreakerState::Open) => {
-                tracing::warn!(
-                    provider,
-                    model,
-                    "the provider does not answer for this model; it is not asked for 30 s"
-                );
-            }
-            (BreakerState::HalfOpen, BreakerState::Closed) => {
-                tracing::info!(provider, model, "the provider answers for this model again");
-            }
-            _ => {}
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A value that comes from outside and is replaced while requests read it.
+//! Holds a value that is fetched from outside and replaced while requests read it.
 
 use std::sync::Arc;
 
@@ -6,8 +6,7 @@ use arc_swap::ArcSwapOption;
 
 use super::refresher::Refresher;
 
-/// Holds the last good value. Reading takes no lock, so that a request never waits for whoever
-/// brings a new one.
+/// Holds the latest value. Reading takes no lock, so a request never waits for a writer.
 pub struct Slot<T> {
     value: ArcSwapOption<T>,
     refresher: Option<Arc<Refresher>>,
@@ -20,7 +19,7 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// Creates a slot without a value, which nothing fetches.
+    /// Creates a slot without a value and without a refresher.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -29,7 +28,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Creates a slot with a value that stays until it is replaced.
+    /// Creates a slot with a value and without a refresher.
     #[must_use]
     pub fn holding(value: T) -> Self {
         Self {
@@ -38,7 +37,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Creates a slot without a value, which a refresher's source fills.
+    /// Creates a slot without a value, which the source of a refresher fills.
     #[must_use]
     pub fn fetched_by(refresher: Arc<Refresher>) -> Self {
         Self {
@@ -47,32 +46,31 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Returns the present value. It stays whole for as long as the caller keeps it, whatever is
-    /// put meanwhile.
+    /// Returns the current value. The caller may keep it while the slot gets another one.
     #[must_use]
     pub fn value(&self) -> Option<Arc<T>> {
         self.value.load_full()
     }
 
-    /// Returns the present value, and waits for it where the first fetch has not finished yet.
+    /// Returns the current value, and waits for the first fetch if it has not finished yet.
     pub async fn fetched_value(&self) -> Option<Arc<T>> {
         let value = self.value();
         match &self.refresher {
             Some(refresher) if value.is_none() => {
-                refresher.first_fetch().await;
+                refresher.wait_for_first_fetch().await;
                 self.value()
             }
             _ => value,
         }
     }
 
-    /// Returns what fetches the value, if something does.
+    /// Returns the refresher that fetches the value, if there is one.
     #[must_use]
     pub fn refresher(&self) -> Option<&Refresher> {
         self.refresher.as_deref()
     }
 
-    /// Replaces the value; whoever reads from now on gets the new one.
+    /// Replaces the value.
     pub fn put(&self, value: T) {
         self.value.store(Some(Arc::new(value)));
     }
@@ -83,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_keeps_what_it_has_read() {
+    fn a_reader_keeps_the_value_that_it_has_read() {
         let slot = Slot::empty();
         assert_eq!(slot.value(), None);
         slot.put(1);
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slot_that_nothing_fetches_is_answered_at_once() {
+    async fn a_slot_without_a_refresher_answers_at_once() {
         assert_eq!(Slot::<u8>::empty().fetched_value().await, None);
         assert_eq!(Slot::holding(3).fetched_value().await.as_deref(), Some(&3));
     }

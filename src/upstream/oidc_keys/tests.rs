@@ -17,26 +17,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::FixedClock;
+use crate::entropy::FixedEntropy;
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 const MAX_BYTES: usize = crate::domain::callers::key_set::MAX_DOCUMENT_BYTES;
 const NOW: SystemTime = UNIX_EPOCH;
-
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> SystemTime {
-        NOW
-    }
-}
-
-struct Zeros;
-
-impl Entropy for Zeros {
-    fn fill(&self, bytes: &mut [u8]) {
-        bytes.fill(0);
-    }
-}
 
 /// A provider on a loopback address, with answers that a test may change.
 struct Provider {
@@ -186,7 +172,11 @@ struct Running {
 
 impl Running {
     fn start(issuer: Issuer) -> Self {
-        let cache = Arc::new(KeyCache::new(issuer, Arc::new(FixedClock), Arc::new(Zeros)));
+        let cache = Arc::new(KeyCache::new(
+            issuer,
+            Arc::new(FixedClock(NOW)),
+            Arc::new(FixedEntropy(0)),
+        ));
         let running = Arc::clone(&cache);
         Self {
             cache,
@@ -211,7 +201,7 @@ impl Running {
             .as_ref()
             .is_err_and(|none| *none == KeyLookupError::UnknownKey)
         {
-            self.cache.refreshed().await?;
+            self.cache.wait_for_refresh().await?;
             found = find().await;
         }
         found.map(drop)
@@ -282,7 +272,7 @@ async fn a_provider_that_hangs_keeps_no_more_requests_waiting_than_may_wait() {
     for _ in 0..1_000 {
         assert_eq!(
             soon(refused.next()).await,
-            Some(Err(KeyLookupError::NoKeys))
+            Some(Err(KeyLookupError::KeysUnavailable))
         );
     }
     assert_eq!(
@@ -353,7 +343,10 @@ async fn without_a_provider_nobody_gets_in_until_it_comes_back() {
     let address = provider.address;
     drop(provider);
     let running = Running::start(Issuer::parse(&format!("http://{address}")).unwrap());
-    assert_eq!(running.key("a", NOW).await, Err(KeyLookupError::NoKeys));
+    assert_eq!(
+        running.key("a", NOW).await,
+        Err(KeyLookupError::KeysUnavailable)
+    );
     assert_eq!(running.counts(), (0, 1));
     let provider = Provider::start_at(address).await;
     provider.publish(&["a"]);
@@ -377,7 +370,7 @@ async fn the_last_good_keys_serve_for_a_day_and_no_longer() {
     assert_eq!(running.key("a", day).await, Ok(()));
     assert_eq!(
         running.key("a", day + Duration::from_millis(1)).await,
-        Err(KeyLookupError::NoKeys)
+        Err(KeyLookupError::KeysUnavailable)
     );
     assert_eq!(
         running.cache.serving_since(day + Duration::from_millis(1)),
@@ -416,7 +409,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.clone(),
             "200 OK",
             &good,
-            FetchError::Status,
+            KeyFetchError::Status,
         ),
         (
             "a broken provider",
@@ -424,7 +417,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.clone(),
             "200 OK",
             &good,
-            FetchError::Status,
+            KeyFetchError::Status,
         ),
         (
             "a redirect",
@@ -432,7 +425,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             String::new(),
             "200 OK",
             &good,
-            FetchError::Status,
+            KeyFetchError::Status,
         ),
         (
             "another status of success",
@@ -440,7 +433,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.clone(),
             "200 OK",
             &good,
-            FetchError::Status,
+            KeyFetchError::Status,
         ),
         (
             "a web page",
@@ -448,7 +441,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             "<html>".into(),
             "200 OK",
             &good,
-            FetchError::Discovery,
+            KeyFetchError::Discovery,
         ),
         (
             "another issuer",
@@ -456,7 +449,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             discovery("https://evil.example", &keys),
             "200 OK",
             &good,
-            FetchError::Discovery,
+            KeyFetchError::Discovery,
         ),
         (
             "an issuer with a slash more",
@@ -464,7 +457,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             discovery(&format!("{here}/"), &keys),
             "200 OK",
             &good,
-            FetchError::Discovery,
+            KeyFetchError::Discovery,
         ),
         (
             "no keys named",
@@ -472,7 +465,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             json!({ "issuer": here }).to_string(),
             "200 OK",
             &good,
-            FetchError::Discovery,
+            KeyFetchError::Discovery,
         ),
         (
             "keys without TLS elsewhere",
@@ -480,7 +473,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             discovery(&here, "http://192.0.2.1/keys"),
             "200 OK",
             &good,
-            FetchError::Discovery,
+            KeyFetchError::Discovery,
         ),
         (
             "keys in a file",
@@ -488,7 +481,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             discovery(&here, "file:///etc/passwd"),
             "200 OK",
             &good,
-            FetchError::Discovery,
+            KeyFetchError::Discovery,
         ),
         (
             "an issuer named twice",
@@ -496,7 +489,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.replacen('{', r#"{"issuer":"x","#, 1),
             "200 OK",
             &good,
-            FetchError::Discovery,
+            KeyFetchError::Discovery,
         ),
         (
             "a large discovery",
@@ -504,7 +497,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             format!("{right}{}", " ".repeat(MAX_BYTES)),
             "200 OK",
             &good,
-            FetchError::TooLarge,
+            KeyFetchError::TooLarge,
         ),
         (
             "a large key set",
@@ -512,7 +505,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.clone(),
             "200 OK",
             &large,
-            FetchError::TooLarge,
+            KeyFetchError::TooLarge,
         ),
         (
             "no key set",
@@ -520,7 +513,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.clone(),
             "404 Not Found",
             &good,
-            FetchError::Status,
+            KeyFetchError::Status,
         ),
         (
             "a redirected key set",
@@ -528,7 +521,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.clone(),
             "307 Temporary Redirect\r\nLocation: /elsewhere",
             &good,
-            FetchError::Status,
+            KeyFetchError::Status,
         ),
         (
             "keys that are none",
@@ -536,7 +529,7 @@ async fn answers_that_cannot_be_trusted_bring_no_keys() {
             right.clone(),
             "200 OK",
             &right,
-            FetchError::KeySet,
+            KeyFetchError::KeySet,
         ),
     ] {
         provider.answer(DISCOVERY, status, &discovery);
@@ -571,7 +564,7 @@ async fn a_key_set_without_end_is_cut_off() {
         .insert("/keys", endless.into_bytes());
     assert_eq!(
         KeySource::new(provider.issuer()).fetch().await.err(),
-        Some(FetchError::TooLarge)
+        Some(KeyFetchError::TooLarge)
     );
 }
 
@@ -592,6 +585,6 @@ async fn a_provider_that_hangs_or_does_not_speak_tls_brings_no_keys() {
     let (hanging, secure, ()) = tokio::join!(hanging.fetch(), secure.fetch(), plain);
     assert_eq!(
         (hanging.err(), secure.err()),
-        (Some(FetchError::Timeout), Some(FetchError::Network))
+        (Some(KeyFetchError::Timeout), Some(KeyFetchError::Network))
     );
 }

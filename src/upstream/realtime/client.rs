@@ -1,31 +1,37 @@
-//! The HTTP client of all Realtime upstreams.
+//! The HTTP client that all Realtime upstreams share.
 
 use std::time::Duration;
 
 use reqwest::Client;
 use tokio::sync::OnceCell;
 
-use super::MINTS_IN_FLIGHT;
+use super::deadlines::MAX_MINTS_IN_FLIGHT;
+use crate::domain::realtime::mint::MintError;
 use crate::upstream::client;
 
-/// Shorter than what front ends of either vendor keep, so that few mints meet a connection that is
-/// being closed.
-const IDLE: Duration = Duration::from_secs(30);
+/// The time after which an idle connection is closed. Both vendors' front ends keep connections for
+/// longer, so few mints meet a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Set up with the first use: reading the system's certificates takes 30 ms, which a start has no
-/// time for.
+/// A client that is built by the first use: reading the system's certificates takes 30 ms, which
+/// would delay the start.
 #[derive(Default)]
 pub struct SharedClient(OnceCell<Client>);
 
 impl SharedClient {
-    /// The client; `None` where it cannot be set up.
-    pub async fn client(&self) -> Option<Client> {
+    /// Returns the client.
+    ///
+    /// # Errors
+    /// [`MintError::Failed`] if it cannot be set up.
+    pub async fn client(&self) -> Result<Client, MintError> {
         let set_up = async || {
             let builder = client::builder()
-                .pool_idle_timeout(IDLE)
-                .pool_max_idle_per_host(MINTS_IN_FLIGHT);
-            client::build(builder).await.ok_or(())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(MAX_MINTS_IN_FLIGHT);
+            client::build(builder)
+                .await
+                .ok_or(MintError::Failed("the HTTP client could not be set up"))
         };
-        self.0.get_or_try_init(set_up).await.ok().cloned()
+        self.0.get_or_try_init(set_up).await.cloned()
     }
 }

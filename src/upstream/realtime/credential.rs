@@ -1,10 +1,11 @@
-//! What opens an upstream: a key, or a token of Entra ID. Both are fetched in the background and
-//! may change at any moment.
+//! The credential of an upstream: an API key or an Entra token. Either is fetched in the background
+//! and may change at any moment.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::RequestBuilder;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -15,19 +16,32 @@ use crate::upstream::slot::Slot;
 
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
-/// What opens an upstream.
+/// The credential that authenticates roomkey to an upstream.
 pub enum Credential {
     /// A long-lived key.
     ApiKey(Arc<Slot<SecretString>>),
-    /// A token by managed identity.
+    /// An Entra token, obtained with a managed identity.
     Entra(Arc<Slot<BearerToken>>),
 }
 
 /// The header that carries a credential.
-pub(super) type CredentialHeader = (HeaderName, HeaderValue);
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CredentialHeader {
+    name: HeaderName,
+    value: HeaderValue,
+}
+
+impl CredentialHeader {
+    /// Adds the credential to a request for JSON.
+    pub(super) fn add_to(&self, request: RequestBuilder) -> RequestBuilder {
+        request
+            .header(&self.name, &self.value)
+            .header(ACCEPT, "application/json")
+    }
+}
 
 impl Credential {
-    /// Returns the word of diagnostics.
+    /// Returns the name of the kind of credential for diagnostics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -36,63 +50,64 @@ impl Credential {
         }
     }
 
-    /// Returns the header that carries it, and waits where its first fetch has not finished yet.
-    /// `None` where it is not there or has expired.
+    /// Returns the header, and waits for a fetch if the credential is missing or has expired.
+    /// Returns `None` if it then still is.
     pub(super) async fn header(
         &self,
         provider: Provider,
         now: SystemTime,
     ) -> Option<CredentialHeader> {
-        let present = self.present_header(provider, now);
-        let Some(refresher) = self.refresher().filter(|_| present.is_none()) else {
-            return present;
+        let current = self.current_header(provider, now);
+        let Some(refresher) = self.refresher().filter(|_| current.is_none()) else {
+            return current;
         };
         if self.is_missing() {
-            refresher.first_fetch().await;
+            refresher.wait_for_first_fetch().await;
         } else {
-            // It has expired: the clock of timers stands still while a machine is frozen.
+            // It has expired: timers do not run while the machine is suspended.
             let _ = refresher.refresh().await;
         }
-        self.present_header(provider, now)
+        self.current_header(provider, now)
     }
 
-    /// Requests another credential for the next mint.
-    pub(super) fn request_another(&self) {
+    /// Requests a newer credential for the next mint.
+    pub(super) fn request_refresh(&self) {
         if let Some(refresher) = self.refresher() {
-            refresher.request();
+            refresher.request_refresh();
         }
     }
 
-    /// Returns the header of another credential than the one that was refused, where the source of
-    /// the credential has one. At most one fetch in 30 s is caused by this.
-    pub(super) async fn replacement(
+    /// Returns the header of another credential than the refused one, if its source has one. This
+    /// causes at most one fetch in 30 s.
+    pub(super) async fn newer_header(
         &self,
         refused: &CredentialHeader,
         provider: Provider,
         now: SystemTime,
     ) -> Option<CredentialHeader> {
-        let other = || {
-            self.present_header(provider, now)
+        let newer = || {
+            self.current_header(provider, now)
                 .filter(|header| header != refused)
         };
-        if let Some(replaced_meanwhile) = other() {
-            return Some(replaced_meanwhile);
+        if let Some(header) = newer() {
+            return Some(header);
         }
         self.refresher()?.refresh().await.ok()?;
-        other()
+        newer()
     }
 
-    fn present_header(&self, provider: Provider, now: SystemTime) -> Option<CredentialHeader> {
-        match self {
+    fn current_header(&self, provider: Provider, now: SystemTime) -> Option<CredentialHeader> {
+        let (name, value) = match self {
             Self::ApiKey(slot) if provider == Provider::AzureOpenAi => {
-                Some((API_KEY, sensitive(slot.value()?.expose_secret())?))
+                (API_KEY, sensitive(slot.value()?.expose_secret())?)
             }
-            Self::ApiKey(slot) => Some((AUTHORIZATION, bearer(&*slot.value()?)?)),
+            Self::ApiKey(slot) => (AUTHORIZATION, bearer(&*slot.value()?)?),
             Self::Entra(slot) => {
                 let bearer_token = slot.value().filter(|bearer| bearer.expires_on > now)?;
-                Some((AUTHORIZATION, bearer(&bearer_token.token)?))
+                (AUTHORIZATION, bearer(&bearer_token.token)?)
             }
-        }
+        };
+        Some(CredentialHeader { name, value })
     }
 
     fn is_missing(&self) -> bool {
@@ -102,8 +117,8 @@ impl Credential {
         }
     }
 
-    /// Returns what can bring another credential: nothing where the operator has given the key with
-    /// the settings, for then only a restart brings another.
+    /// Returns the refresher. There is none for a key from the settings, which only a restart
+    /// replaces.
     fn refresher(&self) -> Option<&Refresher> {
         match self {
             Self::ApiKey(slot) => slot.refresher(),
@@ -114,7 +129,7 @@ impl Credential {
 
 fn bearer(token: &SecretString) -> Option<HeaderValue> {
     const SCHEME: &str = "Bearer ";
-    // Room for all of it, since a text that grows leaves copies behind.
+    // With full capacity, because a string that grows leaves copies in freed memory.
     let mut text = Zeroizing::new(String::with_capacity(
         SCHEME.len() + token.expose_secret().len(),
     ));
@@ -123,7 +138,7 @@ fn bearer(token: &SecretString) -> Option<HeaderValue> {
     sensitive(&text)
 }
 
-/// Marked, so that no library prints it.
+/// Makes a header value that libraries do not print.
 fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
@@ -137,7 +152,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_vendor_gets_its_header_and_no_debug_shows_it() {
+    async fn each_provider_gets_its_header_and_debug_does_not_show_it() {
         let key = || Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())));
         let token = BearerToken {
             token: "canary-token".into(),
@@ -161,7 +176,7 @@ mod tests {
         ] {
             let header = credential.header(provider, UNIX_EPOCH).await.unwrap();
             assert_eq!(
-                (header.0.as_str(), header.1.as_bytes()),
+                (header.name.as_str(), header.value.as_bytes()),
                 (name, value.as_bytes())
             );
             assert!(!format!("{header:?}").contains("canary"));
@@ -169,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_or_expired_or_no_header_is_no_credential() {
+    async fn a_missing_expired_or_malformed_credential_has_no_header() {
         let expired = BearerToken {
             token: "t".into(),
             expires_on: UNIX_EPOCH,

@@ -1,5 +1,5 @@
-//! Behaviour that only shows from inside: places among the mints in flight, the breakers, which
-//! credential is replaced, and tokens that expire.
+//! Tests the permits for mints in flight, the breakers, the replacement of credentials and tokens
+//! that expire, against an upstream on a loopback address.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,49 +12,37 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::FixedClock;
 use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::realtime::session::ModelOrVoice;
+use crate::entropy::FixedEntropy;
 use crate::upstream::entra::BearerToken;
 use crate::upstream::refresher::{RefreshSource, Refresher};
 use crate::upstream::slot::Slot;
 
-const NOW: u64 = 1_700_000_000;
+const NOW_SECONDS: u64 = 1_700_000_000;
 
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(NOW)
-    }
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(NOW_SECONDS)
 }
-
-/// The same byte for ever.
-struct Same(u8);
-
-impl Entropy for Same {
-    fn fill(&self, bytes: &mut [u8]) {
-        bytes.fill(self.0);
-    }
-}
-
-/// An upstream that answers each request with the same bytes, or with silence where there are none.
+/// An upstream that sends the same response to each request, or none if the response is empty.
 struct Peer {
     address: std::net::SocketAddr,
     asked: Arc<AtomicUsize>,
-    /// Each answer takes one.
+    /// Each response takes one permit.
     answers: Arc<Semaphore>,
     serving: JoinHandle<()>,
 }
 
 impl Peer {
     async fn start(answer: &str) -> Self {
-        let peer = Self::start_held(answer).await;
+        let peer = Self::start_paused(answer).await;
         peer.release();
         peer
     }
 
-    /// Answers after [`Peer::release`].
-    async fn start_held(answer: &str) -> Self {
+    /// Starts an upstream that responds only after [`Peer::release`].
+    async fn start_paused(answer: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<AtomicUsize> = Arc::default();
@@ -68,7 +56,7 @@ impl Peer {
                 let answering = Arc::clone(&answering);
                 tokio::spawn(async move {
                     let mut bytes = [0; 8_192];
-                    // Head and body leave in one piece, or in two of which the first counts.
+                    // Head and body arrive in one piece, or in two of which the first counts.
                     while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {
                         counting.fetch_add(1, Ordering::SeqCst);
                         if !answer.is_empty() {
@@ -99,20 +87,24 @@ impl Drop for Peer {
     }
 }
 
-fn shared(places: usize, entropy: u8, whole: Duration) -> Shared {
-    Shared {
+fn shared(permits: usize, entropy: u8, total: Duration) -> SharedResources {
+    SharedResources {
         client: Arc::default(),
-        permits: Arc::new(Semaphore::new(places)),
-        clock: Arc::new(FixedClock),
-        entropy: Arc::new(Same(entropy)),
-        bounds: MintDeadlines {
-            whole,
+        permits: Arc::new(Semaphore::new(permits)),
+        clock: Arc::new(FixedClock(now())),
+        entropy: Arc::new(FixedEntropy(entropy)),
+        deadlines: MintDeadlines {
+            total,
             ..MintDeadlines::default()
         },
     }
 }
 
-fn upstream(peer: &Peer, credential: Credential, shared: &Shared) -> Arc<RealtimeUpstream> {
+fn upstream(
+    peer: &Peer,
+    credential: Credential,
+    shared: &SharedResources,
+) -> Arc<RealtimeUpstream> {
     let endpoint = Endpoint::azure(&format!("http://{}", peer.address)).unwrap();
     Arc::new(RealtimeUpstream::new(
         Provider::AzureOpenAi,
@@ -140,28 +132,28 @@ async fn mint_with(
         ModelOrVoice::parse("v").unwrap(),
     );
     let caller = HashKey::new(&[7; 32]).hash("caller", b"c");
-    let permit = upstream.mint_permit(&model, FixedClock.now()).await?;
+    let permit = upstream.mint_permit(&model, now()).await?;
     permit
         .mint(MintRequest {
             model,
             voice,
             caller,
-            now: FixedClock.now(),
+            now: now(),
         })
         .await
         .outcome
 }
 
-/// Five failures of model `m` a minute ago: the next request for it decides.
-fn open_in_the_past(upstream: &RealtimeUpstream) {
-    let past = FixedClock.now() - Duration::from_mins(1);
-    let mut breakers = upstream.breakers();
+/// Opens the breaker of model `m` a minute ago, so that it is half open now.
+fn open_breaker_a_minute_ago(upstream: &RealtimeUpstream) {
+    let past = now() - Duration::from_mins(1);
+    let mut breakers = upstream.breakers.lock();
     let breaker = breakers
         .entry(ModelOrVoice::parse("m").unwrap())
         .or_default();
     for _ in 0..5 {
-        let admitted = breaker.admit(past).unwrap();
-        breaker.report(admitted, CallOutcome::Failed, past);
+        let permit = breaker.admit(past).unwrap();
+        breaker.report(permit, CallOutcome::Failed, past);
     }
 }
 
@@ -177,14 +169,14 @@ async fn until(condition: impl Fn() -> bool) {
     );
 }
 
-/// A key that a test's source brings: the next one with each fetch.
-struct Rotating {
+/// A source that publishes the next key with each fetch.
+struct RotatingKeys {
     keys: Vec<&'static str>,
     fetches: usize,
     slot: Arc<Slot<SecretString>>,
 }
 
-impl RefreshSource for Rotating {
+impl RefreshSource for RotatingKeys {
     type Error = ();
 
     async fn fetch(&mut self) -> Result<Duration, ()> {
@@ -199,17 +191,21 @@ impl RefreshSource for Rotating {
     fn log_recovery(&self) {}
 }
 
-/// The credential, and a count of the fetches that were made for it.
+/// Returns a credential whose key changes with each fetch, and its refresher.
 fn rotating(keys: &[&'static str]) -> (Credential, Arc<Refresher>) {
     let refresher = Arc::new(Refresher::new(Duration::from_secs(30)));
     let slot = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
-    let source = Rotating {
+    let source = RotatingKeys {
         keys: keys.to_vec(),
         fetches: 0,
         slot: Arc::clone(&slot),
     };
     let running = Arc::clone(&refresher);
-    tokio::spawn(async move { running.run(source, &FixedClock, &Same(0)).await });
+    tokio::spawn(async move {
+        running
+            .run(source, &FixedClock(now()), &FixedEntropy(0))
+            .await
+    });
     (Credential::ApiKey(slot), refresher)
 }
 
@@ -218,7 +214,7 @@ const GOOD: &str =
     "HTTP/1.1 200 OK\r\ncontent-length: 38\r\n\r\n{\"value\":\"ek\",\"expires_at\":1700000060}";
 
 #[tokio::test]
-async fn only_a_key_that_is_not_accepted_is_replaced_by_another_and_only_once() {
+async fn only_a_refused_key_is_replaced_by_another_one_and_only_once() {
     for (status, keys, asked, fetches) in [
         ("401 Unauthorized", &["a", "b", "c"][..], 2, 2),
         ("401 Unauthorized", &["a", "a"], 1, 2),
@@ -250,7 +246,7 @@ async fn only_a_key_that_is_not_accepted_is_replaced_by_another_and_only_once() 
 }
 
 #[tokio::test]
-async fn a_key_that_was_given_with_the_settings_is_not_replaced() {
+async fn a_key_from_the_settings_is_not_replaced() {
     let peer = Peer::start("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
     let refused = mint(&upstream(&peer, key(), &shared(1, 0, LONG))).await;
     assert_eq!(refused.unwrap_err(), MintError::CredentialsRejected);
@@ -258,20 +254,24 @@ async fn a_key_that_was_given_with_the_settings_is_not_replaced() {
 }
 
 #[tokio::test]
-async fn past_the_bound_on_mints_in_flight_nothing_is_asked() {
+async fn past_the_maximum_of_mints_in_flight_nothing_is_sent() {
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
     let upstream = upstream(&peer, key(), &shared);
-    let place = shared.permits.try_acquire().unwrap();
+    let permit = shared.permits.try_acquire().unwrap();
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::Full);
     assert_eq!(peer.asked.load(Ordering::SeqCst), 0);
-    drop(place);
+    drop(permit);
     assert!(mint(&upstream).await.is_ok());
-    assert_eq!(shared.permits.available_permits(), 1, "it is given back");
+    assert_eq!(
+        shared.permits.available_permits(),
+        1,
+        "the permit is returned"
+    );
 }
 
 #[tokio::test]
-async fn a_token_of_entra_serves_until_it_expires_and_a_new_one_without_a_restart() {
+async fn an_entra_token_is_used_until_it_expires_and_then_the_next_one() {
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
     let slot = Arc::new(Slot::empty());
@@ -281,33 +281,30 @@ async fn a_token_of_entra_serves_until_it_expires_and_a_new_one_without_a_restar
         token: "t".into(),
         expires_on: UNIX_EPOCH + Duration::from_secs(seconds),
     };
-    slot.put(until(NOW + 1));
+    slot.put(until(NOW_SECONDS + 1));
     assert!(mint(&upstream).await.is_ok());
-    slot.put(until(NOW));
+    slot.put(until(NOW_SECONDS));
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::NoCredential);
-    assert_eq!(
-        upstream.breaker_state(FixedClock.now()),
-        BreakerState::Closed
-    );
+    assert_eq!(upstream.breaker_state(now()), BreakerState::Closed);
 }
 
 #[tokio::test]
-async fn a_second_try_that_would_only_be_cut_off_is_not_begun() {
+async fn a_second_attempt_that_the_deadline_would_cut_off_is_not_made() {
     let failing = "HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n";
-    for (whole, asked) in [(LONG, 2), (Duration::from_millis(600), 1)] {
+    for (total, requests) in [(LONG, 2), (Duration::from_millis(600), 1)] {
         let peer = Peer::start(failing).await;
-        // The longest pause that there is: a quarter of a second.
-        let shared = shared(1, 255, whole);
+        // The longest pause, a quarter of a second.
+        let shared = shared(1, 255, total);
         assert_eq!(
             mint(&upstream(&peer, key(), &shared)).await.unwrap_err(),
             MintError::Failed("the upstream says 5xx")
         );
-        assert_eq!(peer.asked.load(Ordering::SeqCst), asked, "{whole:?}");
+        assert_eq!(peer.asked.load(Ordering::SeqCst), requests, "{total:?}");
     }
 }
 
 #[tokio::test]
-async fn where_nothing_could_be_sent_it_is_tried_again_and_then_given_up() {
+async fn after_two_failed_connections_the_mint_fails() {
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
     let upstream = upstream(&peer, key(), &shared);
@@ -318,44 +315,27 @@ async fn where_nothing_could_be_sent_it_is_tried_again_and_then_given_up() {
 }
 
 #[tokio::test]
-async fn a_permit_that_is_not_used_gives_back_its_place_and_lets_the_next_one_through() {
+async fn an_unused_permit_is_returned_and_admits_the_next_probe() {
     let peer = Peer::start(GOOD).await;
     let shared = shared(1, 0, LONG);
     let (upstream, model) = (
         upstream(&peer, key(), &shared),
         ModelOrVoice::parse("m").unwrap(),
     );
-    open_in_the_past(&upstream);
-    assert_eq!(
-        upstream.breaker_state(FixedClock.now()),
-        BreakerState::HalfOpen
-    );
+    open_breaker_a_minute_ago(&upstream);
+    assert_eq!(upstream.breaker_state(now()), BreakerState::HalfOpen);
     for _ in 0..3 {
-        let permit = upstream
-            .mint_permit(&model, FixedClock.now())
-            .await
-            .unwrap();
-        assert!(
-            upstream
-                .mint_permit(&model, FixedClock.now())
-                .await
-                .is_err()
-        );
+        let permit = upstream.mint_permit(&model, now()).await.unwrap();
+        assert!(upstream.mint_permit(&model, now()).await.is_err());
         drop(permit);
     }
-    assert_eq!(
-        upstream.breaker_state(FixedClock.now()),
-        BreakerState::HalfOpen
-    );
+    assert_eq!(upstream.breaker_state(now()), BreakerState::HalfOpen);
     assert!(mint(&upstream).await.is_ok());
-    assert_eq!(
-        upstream.breaker_state(FixedClock.now()),
-        BreakerState::Closed
-    );
+    assert_eq!(upstream.breaker_state(now()), BreakerState::Closed);
 }
 
 #[tokio::test]
-async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_the_end() {
+async fn a_mint_whose_caller_hangs_up_counts_by_what_the_upstream_answers() {
     for (answer, state) in [
         (
             "HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n",
@@ -363,7 +343,7 @@ async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_t
         ),
         (GOOD, BreakerState::Closed),
     ] {
-        let peer = Peer::start_held(answer).await;
+        let peer = Peer::start_paused(answer).await;
         let shared = shared(9, 0, LONG);
         let upstream = upstream(&peer, key(), &shared);
         for asked in 1..=5 {
@@ -377,18 +357,15 @@ async fn callers_who_hang_up_leave_the_breaker_to_what_the_upstream_answers_in_t
             4,
             "they are still in flight"
         );
-        assert_eq!(
-            upstream.breaker_state(FixedClock.now()),
-            BreakerState::Closed
-        );
+        assert_eq!(upstream.breaker_state(now()), BreakerState::Closed);
         peer.release();
         until(|| shared.permits.available_permits() == 9).await;
-        assert_eq!(upstream.breaker_state(FixedClock.now()), state, "{answer}");
+        assert_eq!(upstream.breaker_state(now()), state, "{answer}");
     }
 }
 
 #[tokio::test]
-async fn a_model_that_fails_closes_no_other() {
+async fn a_model_that_fails_does_not_block_another() {
     let peer = Peer::start("HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n").await;
     let upstream = upstream(&peer, key(), &shared(9, 0, LONG));
     for _ in 0..5 {
@@ -403,10 +380,10 @@ async fn a_model_that_fails_closes_no_other() {
     ));
     assert!(
         matches!(mint_with(&upstream, "m").await, Err(MintError::Failed(_))),
-        "it is asked"
+        "it is called"
     );
     assert_eq!(
-        upstream.breaker_state(FixedClock.now()),
+        upstream.breaker_state(now()),
         BreakerState::Open,
         "operators see the worst"
     );

@@ -35,7 +35,12 @@ async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is
     );
     let vault = Arc::new(Fake::default());
     let secret = Arc::clone(&secrets.in_vault[0]);
-    let mut source = VaultSource::new(secret, Arc::clone(&vault), REFRESH, Arc::new(Clock0));
+    let mut source = VaultSource::new(
+        secret,
+        Arc::clone(&vault),
+        REFRESH,
+        Arc::new(FixedClock(NOW)),
+    );
     for (value, is_usable) in [
         ("http://canary", false),
         ("redis://:changeme@127.0.0.1:1", false),
