@@ -1,8 +1,10 @@
-//! The rules: who may have which key, and what is in it. Nothing here does I/O, reads a clock or
-//! knows HTTP.
+//! The rules: which caller gets which credential, and what it contains.
+//!
+//! Nothing in this module does I/O, reads a clock or knows HTTP.
 
 pub mod audit;
 pub mod callers;
+pub mod digits;
 pub mod limits;
 pub mod livekit;
 pub mod realtime;

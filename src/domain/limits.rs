@@ -1,4 +1,4 @@
-//! Limits on calls: rate limits, the circuit breaker of an upstream, and backoff.
+//! Limits on calls: rate limits per caller, the circuit breaker of an upstream, and retry delays.
 
 pub mod backoff;
 pub mod breaker;

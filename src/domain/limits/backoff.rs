@@ -1,19 +1,21 @@
-//! The pause after a failed fetch: it grows with each failure in a row.
+//! The delay after a failed fetch, which grows with each failure in a row.
 
 use std::time::Duration;
 
-/// The longest time after the first failure; it doubles with each that follows.
+/// The longest delay after the first failure; it doubles with each further one.
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest time between two tries.
+/// The longest delay between two attempts.
 pub const LAST_RETRY: Duration = Duration::from_mins(1);
-/// How long to rest after so many failures in a row, one or more. A random byte takes off up to a
-/// quarter, so that instances which failed together do not return together.
+/// Returns the delay after `failures` failures in a row, one or more.
+///
+/// A random byte takes off up to a quarter (jitter), so that instances that failed together do not
+/// retry together.
 #[must_use]
 pub fn pause(failures: u32, random: u8) -> Duration {
-    let whole = FIRST_RETRY
+    let longest = FIRST_RETRY
         .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
         .min(LAST_RETRY);
-    whole.saturating_sub(whole / 4 * u32::from(random) / 255)
+    longest.saturating_sub(longest / 4 * u32::from(random) / 255)
 }
 
 #[cfg(test)]
@@ -25,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_tried_again_ever_less_often_and_instances_not_in_step() {
+    fn the_delay_doubles_up_to_a_minute_and_jitter_takes_off_up_to_a_quarter() {
         let seconds: Vec<_> = (0..9)
             .map(|failures| pause(failures, 0).as_secs())
             .collect();

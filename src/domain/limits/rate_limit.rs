@@ -1,49 +1,51 @@
-//! How often one caller may ask: the generic cell rate algorithm, as a pure function of what is
-//! stored and of the time.
+//! Rate limits per caller by the generic cell rate algorithm (GCRA), as a pure function of the
+//! stored state and of the time.
 //!
-//! One number is kept per caller, the theoretical arrival time (TAT): the moment at which the
-//! budget would be full again. Each admitted request moves it one spacing further. It admits a
-//! burst of the whole count and then one request per spacing, so that no window's edge ever lets a
-//! double burst through.
+//! One number is stored per caller, the theoretical arrival time (TAT): the moment at which the
+//! budget is full again. Each admitted request moves it forward by one spacing. This admits a burst
+//! of the whole count and then one request per spacing, and never a double burst at the edge of a
+//! window.
 //!
 //! # Source
 //! ITU-T I.371, annex A (GCRA, virtual scheduling).
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::domain::digits::parse_digits;
 use crate::domain::requests::fields::Requirement;
 
-/// Largest count. With the bounds below, every number stays exact in the 53 bits that a Lua script
+/// The largest count. With the bounds below, every number is exact in the 53 bits that a Lua script
 /// has for it.
 const MAX_COUNT: u32 = 1_000_000;
-/// Longest span, in seconds: one day.
+/// The longest span in seconds: one day.
 const MAX_SPAN_SECONDS: u64 = 86_400;
-/// Most requests a second on average: the spacing is rounded up to whole microseconds, which costs
-/// less than 1 % up to here.
+/// The largest average number of requests per second. The spacing is rounded up to whole
+/// microseconds, which costs less than 1 % up to this rate.
 const MAX_PER_SECOND: u64 = 10_000;
 
 /// A count per span, such as 100 per 15 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// 1 to 1,000,000.
+    /// The number of requests, 1 to 1,000,000.
     count: u32,
-    /// 1 to 86,400.
+    /// The span in seconds, 1 to 86,400.
     span_seconds: u64,
 }
 
 impl RateLimit {
-    /// Realtime client secrets, for one caller: 20 in 15 minutes.
+    /// The default limit of Realtime client secrets per caller: 20 in 15 minutes.
     pub const MINTS: Self = Self {
         count: 20,
         span_seconds: 900,
     };
-    /// Bearer tokens that are refused, from one address: 1,000 in 15 minutes.
+    /// The limit of rejected bearer tokens per address: 1,000 in 15 minutes.
     pub const REFUSED_BEARERS: Self = Self {
         count: 1_000,
         span_seconds: 900,
     };
-    /// Wrong operators' keys, from one address: 10 an hour.
+    /// The limit of wrong admin keys per address: 10 per hour.
     pub const WRONG_KEYS: Self = Self {
         count: 10,
         span_seconds: 3_600,
@@ -52,17 +54,19 @@ impl RateLimit {
     /// Reads a count, `/` and a span in `s`, `m` or `h`: `100/15m`.
     ///
     /// # Errors
-    /// The rule, for any other text, and for limits that cannot be kept exactly.
+    /// The requirement, for any other text and for limits that cannot be counted exactly.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         Self::read(text).ok_or_else(|| {
-            "must be off, or a count, '/' and a span, such as 100/15m: 1 to 1000000 in 1s to 24h, and at most 10000 a second".into()
+            "must be off, or a count, '/' and a span, such as 100/15m: 1 to 1000000 in 1s to 24h, \
+             and at most 10000 a second"
+                .into()
         })
     }
 
-    /// As [`RateLimit::parse`], where `off` stands for no limit.
+    /// Reads a limit like [`RateLimit::parse`], or `off` for no limit.
     ///
     /// # Errors
-    /// As [`RateLimit::parse`].
+    /// The requirement, as for [`RateLimit::parse`].
     pub fn parse_or_off(text: &str) -> Result<Option<Self>, Requirement> {
         if text == "off" {
             Ok(None)
@@ -74,16 +78,15 @@ impl RateLimit {
     fn read(text: &str) -> Option<Self> {
         let (count, span) = text.split_once('/')?;
         let unit = span.chars().next_back()?;
-        let number = whole(span.strip_suffix(unit)?)?;
+        let number: u64 = parse_without_leading_zeros(span.strip_suffix(unit)?)?;
         let seconds_per_unit = match unit {
             's' => 1,
             'm' => 60,
             'h' => 3_600,
             _ => return None,
         };
-        let count = u32::try_from(whole(count)?)
-            .ok()
-            .filter(|count| (1..=MAX_COUNT).contains(count))?;
+        let count =
+            parse_without_leading_zeros(count).filter(|count| (1..=MAX_COUNT).contains(count))?;
         let span_seconds = number
             .checked_mul(seconds_per_unit)
             .filter(|span| (1..=MAX_SPAN_SECONDS).contains(span))?;
@@ -93,13 +96,13 @@ impl RateLimit {
         })
     }
 
-    /// How many requests a full budget admits at once.
+    /// Returns the number of requests that a full budget admits at once.
     #[must_use]
     pub fn count(self) -> u32 {
         self.count
     }
 
-    /// In how many seconds an empty budget is full again.
+    /// Returns the number of seconds in which an empty budget fills up.
     #[must_use]
     pub fn span_seconds(self) -> u64 {
         self.span_seconds
@@ -107,7 +110,7 @@ impl RateLimit {
 }
 
 impl Default for RateLimit {
-    /// 100 in 15 minutes.
+    /// Returns 100 in 15 minutes.
     fn default() -> Self {
         Self {
             count: 100,
@@ -117,7 +120,7 @@ impl Default for RateLimit {
 }
 
 impl fmt::Display for RateLimit {
-    /// As [`RateLimit::parse`] reads it, in the largest unit that fits.
+    /// Writes the form that [`RateLimit::parse`] reads, in the largest unit that fits.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (span, unit) = match self.span_seconds {
             seconds if seconds % 3_600 == 0 => (seconds / 3_600, 'h'),
@@ -128,49 +131,65 @@ impl fmt::Display for RateLimit {
     }
 }
 
-/// Digits without a sign and without leading zeros.
-fn whole(text: &str) -> Option<u64> {
-    let digits =
-        text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    text.parse().ok().filter(|_| digits)
+fn parse_without_leading_zeros<N: FromStr>(text: &str) -> Option<N> {
+    parse_digits(text).filter(|_| text == "0" || !text.starts_with('0'))
 }
 
-/// One thing that is limited, with a count of its own for each caller.
+/// A named limit that each caller has a separate count of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Lower-case letters and `-`; stands in answers, in the keys of shared counters and as a label
-    /// of metrics.
+    /// The name in lower-case letters and `-`. It is part of responses, keys of shared counters and
+    /// metric labels.
     pub name: &'static str,
-    /// How much each caller has.
+    /// The limit of each caller.
     pub limit: RateLimit,
 }
 
-/// What a request takes from a budget.
+/// The number of requests that a decision takes from a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
-    /// Nothing: whether it would be admitted, and what is left.
+    /// Takes nothing; the decision only says whether a request would be admitted.
     Nothing,
-    /// One request.
+    /// Takes one request, if it is admitted.
     One,
 }
 
-/// What a budget says to one request. Its numbers are those after the request took its share.
+/// The decision of a budget about one request. Its numbers include that request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the request may go on.
+    /// True if the request is admitted.
     pub allowed: bool,
-    /// How many requests a full budget admits.
+    /// The number of requests that a full budget admits.
     pub limit: u32,
-    /// How many more it would admit now.
+    /// The number of further requests that it admits now.
     pub remaining: u32,
-    /// Until it admits one more than `remaining`: after a refusal, exactly how long to wait. Zero
-    /// while the budget is full.
+    /// The time until it admits one more than `remaining`: after a refusal, exactly the time to
+    /// wait. Zero while the budget is full.
     pub retry_after: Duration,
-    /// Until the budget is full again.
+    /// The time until the budget is full again.
     pub reset_after: Duration,
 }
 
-/// A [`RateLimit`] in whole microseconds, ready to decide.
+/// A [`RateLimit`] converted to whole microseconds, ready to decide.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::limits::rate_limit::{Cost, Gcra, RateLimit};
+/// use roomkey::domain::requests::fields::Requirement;
+///
+/// let limit = Gcra::from(RateLimit::parse("2/10s")?);
+/// let now_us = 1_800_000_000_000_000;
+/// let mut stored = None;
+/// for remaining in [1, 0] {
+///     let (decision, new) = limit.decide(stored, now_us, Cost::One);
+///     assert!(decision.allowed && decision.remaining == remaining);
+///     stored = new;
+/// }
+/// let (decision, _) = limit.decide(stored, now_us, Cost::One);
+/// assert!(!decision.allowed);
+/// assert_eq!(decision.retry_after.as_secs(), 5);
+/// # Ok::<(), Requirement>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gcra {
     count: u32,
@@ -189,23 +208,24 @@ impl From<RateLimit> for Gcra {
 }
 
 impl Gcra {
-    /// Microseconds between two requests at a steady pace.
+    /// Returns the microseconds between two requests at a steady rate.
     #[must_use]
     pub fn spacing_us(self) -> u64 {
         self.spacing_us
     }
 
-    /// Microseconds in which an empty budget fills.
+    /// Returns the microseconds in which an empty budget fills up.
     #[must_use]
     pub fn capacity_us(self) -> u64 {
         self.spacing_us * u64::from(self.count)
     }
 
-    /// Decides, and says which TAT to store where the stored one must change.
+    /// Decides about one request. Returns the decision, and the TAT to store if the stored one
+    /// changes.
     ///
-    /// Invariant: a TAT further ahead than a whole budget, which only a clock set back or a lowered
-    /// limit can leave behind, counts as a budget that has just run out, and is stored so: else its
-    /// caller would be locked out until the clock is there.
+    /// Invariant: a TAT further ahead than a whole budget, which only a clock that was set back or
+    /// a lowered limit can leave behind, counts as a budget that has just run out, and is stored as
+    /// such. Otherwise its caller would be locked out until the clock reaches it.
     #[must_use]
     pub fn decide(self, tat_us: Option<u64>, now_us: u64, cost: Cost) -> (Decision, Option<u64>) {
         let ahead_us = tat_us.unwrap_or(now_us).saturating_sub(now_us);
@@ -224,7 +244,8 @@ impl Gcra {
         )
     }
 
-    /// The whole decision, from whether it admits and how far the TAT is ahead afterwards.
+    /// Returns the full decision for a request that was admitted or not and after which the TAT is
+    /// `used_us` ahead.
     #[must_use]
     pub fn decision(self, allowed: bool, used_us: u64) -> Decision {
         let free_us = self.capacity_us().saturating_sub(used_us);
@@ -243,7 +264,7 @@ impl Gcra {
     }
 }
 
-/// Whole microseconds since 1970; a clock before that counts as 1970.
+/// Returns the whole microseconds since 1970. A clock before that counts as 1970.
 #[must_use]
 pub fn epoch_micros(now: SystemTime) -> u64 {
     u64::try_from(
@@ -260,7 +281,7 @@ mod tests {
 
     use super::*;
 
-    /// Some moment in 2025.
+    /// An arbitrary moment in 2025.
     const NOW: u64 = 1_750_000_000_000_000;
 
     fn gcra(text: &str) -> Gcra {
@@ -279,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_limit_is_refused() {
+    fn text_that_is_not_a_rate_limit_is_rejected() {
         for text in [
             "",
             "/",
@@ -330,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_a_count_and_a_span() {
+    fn a_rate_limit_is_a_count_and_a_span() {
         for (text, count, span_seconds) in [
             ("100/15m", 100, 900),
             ("1/1s", 1, 1),
@@ -382,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_takes_nothing() {
+    fn a_decision_of_no_cost_takes_nothing() {
         let gcra = gcra("2/10s");
         let full = Decision {
             allowed: true,
@@ -415,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_moments_that_a_clock_can_show_do_not_overflow() {
+    fn the_largest_times_do_not_overflow() {
         let gcra = gcra("1000000/24h");
         assert!(gcra.decide(None, u64::MAX, Cost::One).0.allowed);
         assert!(gcra.decide(Some(u64::MAX), u64::MAX, Cost::One).0.allowed);
@@ -437,9 +458,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_ever_admits_more_than_burst_and_rate_times_its_length(
+        fn no_window_admits_more_than_a_burst_and_its_share_of_the_rate(
             limit in rate_limits(),
-            gaps in prop::collection::vec(prop_oneof![Just(0), 0..1_000u64, 0..5_000_000u64, 0..100_000_000u64], 1..400),
+            gaps in prop::collection::vec(
+                prop_oneof![Just(0), 0..1_000u64, 0..5_000_000u64, 0..100_000_000u64],
+                1..400,
+            ),
         ) {
             let gcra = Gcra::from(limit);
             let (mut now, mut tat, mut admitted) = (NOW, None, Vec::new());
@@ -462,7 +486,7 @@ mod tests {
         }
 
         #[test]
-        fn retry_after_is_exact(gcra in limits(), ahead in 0..4_000_000_000u64) {
+        fn a_refused_request_is_admitted_exactly_after_retry_after(gcra in limits(), ahead in 0..4_000_000_000u64) {
             let tat = Some(NOW + ahead % (gcra.capacity_us() + 1));
             let (decision, _) = gcra.decide(tat, NOW, Cost::One);
             if !decision.allowed {
@@ -474,7 +498,7 @@ mod tests {
         }
 
         #[test]
-        fn remaining_is_what_the_same_moment_still_admits_and_one_more_comes_exactly_after_the_wait(
+        fn remaining_and_retry_after_are_exact(
             gcra in limits(),
             ahead in 0..4_000_000_000u64,
         ) {
@@ -488,7 +512,8 @@ mod tests {
             } else {
                 prop_assert_eq!(decision.remaining, gcra.count);
             }
-            prop_assert_eq!(later(u64::try_from(decision.reset_after.as_micros()).unwrap()), gcra.count);
+            let reset = u64::try_from(decision.reset_after.as_micros()).unwrap();
+            prop_assert_eq!(later(reset), gcra.count);
             let (mut stored, mut admitted) = (Some(tat), 0);
             while let (Decision { allowed: true, .. }, new) = gcra.decide(stored, NOW, Cost::One) {
                 (stored, admitted) = (new, admitted + 1);
@@ -497,7 +522,11 @@ mod tests {
         }
 
         #[test]
-        fn waiting_never_makes_it_worse(gcra in limits(), ahead in 0..4_000_000_000u64, wait in 0..4_000_000_000u64) {
+        fn waiting_never_reduces_what_is_left(
+            gcra in limits(),
+            ahead in 0..4_000_000_000u64,
+            wait in 0..4_000_000_000u64,
+        ) {
             let (early, _) = gcra.decide(Some(NOW + ahead), NOW, Cost::Nothing);
             let (late, _) = gcra.decide(Some(NOW + ahead), NOW + wait, Cost::Nothing);
             prop_assert!(late.remaining >= early.remaining && (late.allowed || !early.allowed));
@@ -505,7 +534,9 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_limit_that_prints_as_it_reads_or_is_refused(text in "\\PC{0,12}|[0-9]{0,8}/[0-9]{0,6}[smhx]?") {
+        fn every_accepted_text_is_read_again_from_its_printed_form(
+            text in "\\PC{0,12}|[0-9]{0,8}/[0-9]{0,6}[smhx]?",
+        ) {
             if let Ok(limit) = RateLimit::parse(&text) {
                 prop_assert_eq!(RateLimit::parse(&limit.to_string()), Ok(limit));
             }

@@ -73,7 +73,7 @@ impl MintError {
             | Self::Misconfigured
             | Self::RateLimited(_)
             | Self::Rejected => CallOutcome::Answered,
-            Self::NoCredential | Self::Full | Self::Paused(_) => CallOutcome::Nothing,
+            Self::NoCredential | Self::Full | Self::Paused(_) => CallOutcome::Unknown,
         }
     }
 }

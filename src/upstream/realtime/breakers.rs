@@ -43,7 +43,7 @@ impl ModelBreakers {
             breakers: Arc::clone(self),
             model: model.clone(),
             permit,
-            outcome: CallOutcome::Nothing,
+            outcome: CallOutcome::Unknown,
         })
     }
 
