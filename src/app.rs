@@ -221,7 +221,7 @@ impl App {
             .collect();
         let realtime: Vec<_> = Provider::REALTIME
             .into_iter()
-            .filter(|provider| config.limits.providers.has(*provider))
+            .filter(|provider| config.limits.providers.contains(*provider))
             .map(Provider::as_str)
             .collect();
         let known = LabelValues {

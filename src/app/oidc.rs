@@ -72,7 +72,7 @@ impl Oidc {
             .await
             .map_err(|unproven| match unproven {
                 Unproven::Rejected(_) | Unproven::UnknownKey(_)
-                    if bearer::is_of_azure_front_end(token) =>
+                    if bearer::is_platform_token(token) =>
                 {
                     TokenRejection::Platform.into()
                 }

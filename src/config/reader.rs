@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use super::Fault;
 use super::secret;
 use super::settings::{ROUTE_PREFIX, SETTINGS};
-use crate::domain::requests::fields::{Requirement, shown_name};
+use crate::domain::requests::fields::{Requirement, sanitize_name};
 use crate::domain::settings::secrets::{IN_QUOTES, UNRESOLVED};
 use crate::domain::settings::setting_text;
 
@@ -192,7 +192,7 @@ impl<'e> SettingsReader<'e> {
                 None => "is not a setting of this version; docs/settings.md lists them".to_owned(),
             };
             self.faults.push(Fault {
-                setting: shown_name(name),
+                setting: sanitize_name(name),
                 remedy: remedy.into(),
             });
         }

@@ -1,4 +1,4 @@
-//! The caller of a request: how a credential or an address becomes a caller, and what it may do.
+//! Callers: the credentials and addresses that identify one, and what each may do.
 
 pub mod admin_key;
 pub mod bearer;
@@ -7,3 +7,4 @@ pub mod caller_hash;
 pub mod client_address;
 pub mod easy_auth;
 pub mod key_set;
+mod subject;

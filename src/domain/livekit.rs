@@ -1,4 +1,4 @@
-//! LiveKit's access tokens: the requests for one, its names and lifetime, and its signature.
+//! LiveKit access tokens: the requests for one, its names and lifetime, and its signature.
 
 pub mod access_token;
 pub mod agents;

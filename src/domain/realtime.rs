@@ -1,4 +1,4 @@
-//! Realtime client secrets: the session that an upstream is asked for, and its answer.
+//! Realtime client secrets: the session that an upstream is asked for, and its response.
 
 pub mod client_secret;
 pub mod endpoint;

@@ -1,4 +1,4 @@
-//! Values of settings: addresses, secrets, and texts that can never be a value.
+//! Values of settings: addresses, secrets, and text that can never be a value.
 
 pub mod azure;
 pub mod network_host;

@@ -63,7 +63,7 @@ pub async fn authenticate_with_newer_keys<B>(
 }
 
 fn token<'r, B>(request: &Request<'r, B>) -> Result<&'r str, Stranger> {
-    bearer::token(values(request, &AUTHORIZATION))?.ok_or(Stranger::NoCredentials)
+    bearer::extract_token(values(request, &AUTHORIZATION))?.ok_or(Stranger::NoCredentials)
 }
 
 fn signed_in_by_azure<B>(
@@ -75,7 +75,7 @@ fn signed_in_by_azure<B>(
         id: values(request, &PRINCIPAL_ID),
         provider: values(request, &PRINCIPAL_PROVIDER),
     };
-    match easy_auth::caller(headers, &easy_auth.rules) {
+    match easy_auth::read_caller(headers, &easy_auth.rules) {
         Ok(None) => Err(Stranger::NoCredentials),
         Ok(Some(signed_in)) => {
             if !signed_in.has_claims {
@@ -83,7 +83,7 @@ fn signed_in_by_azure<B>(
             }
             Ok(Arc::new(signed_in.caller))
         }
-        Err(easy_auth::Unproven) => Err(Stranger::Rejected(UNPROVEN_PRINCIPAL)),
+        Err(easy_auth::PrincipalError) => Err(Stranger::Rejected(UNPROVEN_PRINCIPAL)),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Operators' keys: which of them, if any, a request presents.
+//! Admin keys, and the search for the one that a request presents.
 //!
-//! Only digests are kept, and digests are what is compared, each of them in constant time: how long
-//! an answer takes says neither how much of a key was right nor which of them it was.
+//! Only digests are kept, and each is compared in constant time: the response time reveals neither
+//! how much of a key was right nor which key it was.
 
 use std::fmt;
 
@@ -11,15 +11,28 @@ use data_encoding::HEXLOWER;
 
 use crate::domain::requests::fields::Requirement;
 
-/// Fewest characters of a key: 32 random ones of base64 hold 192 bits.
+/// The fewest characters of a key. 32 random characters of base64 have 192 bits.
 pub const MIN_CHARACTERS: usize = 32;
 
-/// Keeps the hash behind a [`KeyId`] apart from every other hash of the same key.
+/// The prefix that keeps the hash for a [`KeyId`] different from every other hash of the same key.
 const KEY_ID_PURPOSE: &[u8] = b"roomkey admin key id\0";
 
 type Digest = [u8; 32];
 
-/// The keys in force; several, so that a new one can be handed out before the old one ends.
+/// The active admin keys. There may be several, so that a new one can be handed out before the old
+/// one is removed.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::callers::admin_key::AdminKeys;
+/// use roomkey::domain::requests::fields::Requirement;
+///
+/// let keys = AdminKeys::parse("0f3b7c1d9e5a4b6c8d2e1f0a9b8c7d6e,6e7d8c9b0a1f2e3d4c5b6a7e8f9d0c1b")?;
+/// let id = keys.find(b"0f3b7c1d9e5a4b6c8d2e1f0a9b8c7d6e").expect("the first key");
+/// assert_eq!(id.to_string().len(), 8);
+/// assert_eq!(keys.find(b"a wrong key"), None);
+/// # Ok::<(), Requirement>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct AdminKeys(Vec<AdminKey>);
 
@@ -29,8 +42,7 @@ struct AdminKey {
     id: KeyId,
 }
 
-/// Names a key in a log without telling it: 32 bits of a hash. A key of random characters cannot be
-/// found by it.
+/// The id of a key in logs: 32 bits of a hash, which do not reveal a key of random characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; 4]);
 
@@ -38,13 +50,17 @@ impl AdminKeys {
     /// Reads keys separated by commas.
     ///
     /// # Errors
-    /// The rule, when one is short, holds a space or another character outside visible ASCII, or
-    /// stands there twice.
+    /// The requirement, if a key is short, contains a space or another character outside visible
+    /// ASCII, or is listed twice.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         let mut keys = Self::default();
         for key in text.split(',') {
             if key.len() < MIN_CHARACTERS || !key.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(format!("must be keys of {MIN_CHARACTERS} visible ASCII characters or more, separated by commas only").into());
+                return Err(format!(
+                    "must be keys of {MIN_CHARACTERS} visible ASCII characters or more, \
+                     separated by commas only"
+                )
+                .into());
             }
             if keys.find(key.as_bytes()).is_some() {
                 return Err("holds the same key twice".into());
@@ -58,7 +74,8 @@ impl AdminKeys {
         Ok(keys)
     }
 
-    /// Which key this is. Every key is compared, whatever came of those before it.
+    /// Returns the id of the presented key, or `None` if it is not one of the active keys. Every
+    /// key is compared, even after a match.
     #[must_use]
     pub fn find(&self, presented: &[u8]) -> Option<KeyId> {
         let presented = sha256(&[presented]);
@@ -71,7 +88,7 @@ impl AdminKeys {
         found
     }
 
-    /// The ids of all keys, in the order in which they were given.
+    /// Returns the ids of all keys, in the order of the setting.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
         self.0.iter().map(|key| key.id)
     }
@@ -85,14 +102,14 @@ impl KeyId {
 }
 
 impl fmt::Display for KeyId {
-    /// 8 lower-case hex digits.
+    /// Writes 8 lower-case hex digits.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
 impl fmt::Debug for AdminKeys {
-    /// The ids only: a digest of a weak key would help to guess it.
+    /// Writes the ids only: the digest of a weak key would help to guess it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_list().entries(self.ids()).finish()
     }
@@ -119,7 +136,7 @@ mod tests {
     const TWO: &str = "canary-two-0123456789-0123456789-and-longer";
 
     #[test]
-    fn keys_that_cannot_be_sent_or_guessed_too_soon_are_refused() {
+    fn keys_that_are_short_or_cannot_be_sent_are_rejected() {
         for text in [
             String::new(),
             ",".to_owned(),
@@ -136,13 +153,13 @@ mod tests {
             format!("{ONE}ä"),
             format!("{ONE},{TWO},{ONE}"),
         ] {
-            let rule = AdminKeys::parse(&text).map(|_| ()).unwrap_err();
-            assert!(!rule.contains("canary"), "{rule}");
+            let requirement = AdminKeys::parse(&text).map(drop).unwrap_err();
+            assert!(!requirement.contains("canary"), "{requirement}");
         }
     }
 
     #[test]
-    fn each_key_is_found_under_an_id_of_its_own() {
+    fn each_key_has_its_own_id() {
         let keys = AdminKeys::parse(&format!("{ONE},{TWO}")).unwrap();
         let ids: Vec<_> = keys.ids().collect();
         assert_eq!(
@@ -158,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nearly_a_key_is_none() {
+    fn a_key_that_differs_a_little_is_not_found() {
         let keys = AdminKeys::parse(&format!("{ONE},{TWO}")).unwrap();
         let megabyte = "x".repeat(1 << 20);
         let (both, upper) = (format!("{ONE},{TWO}"), ONE.to_uppercase());
@@ -185,7 +202,7 @@ mod tests {
         assert_eq!(
             AdminKeys::default().find(b""),
             None,
-            "without keys nobody is an operator"
+            "without keys nobody is admitted"
         );
     }
 
@@ -207,7 +224,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_the_keys_themselves_are_found(keys in prop::collection::btree_set("[!-+.-~-]{32,80}", 1..5), other in "[!-~]{0,80}") {
+        fn only_the_keys_themselves_are_found(
+            keys in prop::collection::btree_set("[!-+.-~-]{32,80}", 1..5),
+            other in "[!-~]{0,80}",
+        ) {
             let list = keys.iter().cloned().collect::<Vec<_>>();
             let read = AdminKeys::parse(&list.join(",")).unwrap();
             for (key, id) in list.iter().zip(read.ids()) {

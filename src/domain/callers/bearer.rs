@@ -1,140 +1,39 @@
 //! Bearer tokens (RFC 6750) that are signed JWTs (RFC 7515, RFC 7519): from the Authorization
-//! header to a [`Caller`].
+//! header to a [`Caller`](super::caller::Caller).
 //!
-//! Follows the advice of RFC 8725: an allow-list of algorithms, the type checked, keys chosen by
-//! `kid` among the provider's own, nothing in a token ever followed (`jku`, `x5u`, `jwk`, `x5c` are
-//! not looked at), and every claim that we rely on required. Time is a parameter; the keys come
+//! Follows the advice of RFC 8725: a list of allowed algorithms, a checked type, keys chosen by
+//! `kid` among the provider's own, and every claim that is relied on required. Nothing in a token
+//! is ever followed: `jku`, `x5u`, `jwk` and `x5c` are ignored. Time is a parameter; the keys come
 //! from [`super::key_set`].
 
 mod claims;
 mod header;
 mod issuer;
+mod policy;
+mod rejection;
 
 use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
 
 pub use self::issuer::Issuer;
-use super::caller::{Caller, CallerRules};
+pub use self::policy::{TokenPolicy, VerifiedCaller};
+pub use self::rejection::TokenRejection;
 use super::key_set::{Algorithm, VerifyingKey};
-use crate::domain::requests::json::{self, Json};
+use crate::domain::requests::json;
 
-/// Longest token in bytes. Entra writes up to 200 groups into one, about 12 KiB.
+/// The most bytes of a token. Entra writes up to 200 groups into one, about 12 KiB.
 pub const MAX_BYTES: usize = 16 * 1024;
-/// How `iss` of the tokens ends that Azure's own front ends write: Static Web Apps to its linked
-/// backend, and to a managed one.
-const ISSUERS_OF_AZURE: [&str; 2] = ["/.auth", ".scm.azurewebsites.net"];
-/// How far the clocks of provider and server may differ, in milliseconds.
-const LEEWAY_MILLIS: u64 = 60_000;
+/// The endings of `iss` in tokens that Azure's own front ends write: Static Web Apps to its linked
+/// backend and to a managed one.
+const PLATFORM_ISSUER_ENDINGS: [&str; 2] = ["/.auth", ".scm.azurewebsites.net"];
 
-/// Whose tokens for whom are accepted, and what their claims mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenPolicy {
-    /// Who vouches.
-    pub issuer: Issuer,
-    /// Tenants whose tokens are accepted (`tid`, in lower case); empty: the issuer alone decides.
-    pub tenants: Vec<String>,
-    /// One of these is in `aud`.
-    pub audiences: Vec<String>,
-    /// Identity, rooms, scope, role.
-    pub rules: CallerRules,
-}
-
-/// Why credentials were not accepted. The word is for log and metrics; a caller never learns it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenRejection {
-    /// More than one Authorization header, another scheme, or not exactly one token.
-    Credentials,
-    /// Longer than 16 KiB.
-    TooLong,
-    /// Not three parts of base64url, or the header is not a strict JSON object.
-    Form,
-    /// `alg` is missing or not on the list.
-    Algorithm,
-    /// `typ` says that this is not an access token.
-    Type,
-    /// `crit` or `b64`: the token wants something that we do not do.
-    Critical,
-    /// The key is not named properly, not known, or one for another algorithm.
-    Key,
-    /// The key did not make this signature.
-    Signature,
-    /// The payload is not a strict JSON object, or a claim that we need is missing or of another
-    /// type.
-    Claims,
-    /// `exp` has passed.
-    Expired,
-    /// `nbf` or `iat` lies ahead.
-    TooEarly,
-    /// Another `iss`.
-    Issuer,
-    /// `tid` is not on the list.
-    Tenant,
-    /// None of ours is in `aud`.
-    Audience,
-    /// A front end of Azure has put a token of its own in the place of the caller's.
-    Platform,
-}
-
-impl TokenRejection {
-    /// Every reason, so that each can be counted from the start.
-    pub const ALL: [Self; 15] = [
-        Self::Credentials,
-        Self::TooLong,
-        Self::Form,
-        Self::Algorithm,
-        Self::Type,
-        Self::Critical,
-        Self::Key,
-        Self::Signature,
-        Self::Claims,
-        Self::Expired,
-        Self::TooEarly,
-        Self::Issuer,
-        Self::Tenant,
-        Self::Audience,
-        Self::Platform,
-    ];
-
-    /// One fixed word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Credentials => "credentials",
-            Self::TooLong => "too_long",
-            Self::Form => "form",
-            Self::Algorithm => "algorithm",
-            Self::Type => "type",
-            Self::Critical => "critical",
-            Self::Key => "key",
-            Self::Signature => "signature",
-            Self::Claims => "claims",
-            Self::Expired => "expired",
-            Self::TooEarly => "too_early",
-            Self::Issuer => "issuer",
-            Self::Tenant => "tenant",
-            Self::Audience => "audience",
-            Self::Platform => "platform_token",
-        }
-    }
-}
-
-/// A caller whom a token vouches for, and until when.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedCaller {
-    /// Who asks.
-    pub caller: Caller,
-    /// The last moment at which the token is accepted, leeway included. Whoever remembers the
-    /// caller forgets it then.
-    pub good_until: SystemTime,
-}
-
-/// Takes the token out of the values of the Authorization header: scheme `Bearer` in any case,
-/// spaces, one token (RFC 6750 §2.1). `None` where there is no such header at all.
+/// Extracts the token from the values of the Authorization header: the scheme `Bearer` in any case,
+/// spaces, one token (RFC 6750 §2.1). Returns `None` if there is no such header.
 ///
 /// # Errors
 /// [`TokenRejection::Credentials`] or [`TokenRejection::TooLong`].
-pub fn token<'a>(
+pub fn extract_token<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Option<&'a str>, TokenRejection> {
     let mut values = values.into_iter();
@@ -150,30 +49,49 @@ pub fn token<'a>(
     if token.len() > MAX_BYTES {
         return Err(TokenRejection::TooLong);
     }
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-    if scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() && token.bytes().all(allowed) {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    if scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() && token.bytes().all(is_allowed) {
         Ok(Some(token))
     } else {
         Err(TokenRejection::Credentials)
     }
 }
 
-/// A token that anyone may have written. Only its algorithm and the name of its key may be
-/// believed, and only to find the key that [`UnverifiedToken::verify`] then holds it against.
+/// A token whose signature has not been verified: **anyone may have written it.**
+///
+/// Only its algorithm and its key id can be read, and only to find the keys for
+/// [`UnverifiedToken::verify`].
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::callers::bearer::{TokenRejection, UnverifiedToken, extract_token};
+/// use roomkey::domain::callers::key_set::Algorithm;
+///
+/// // {"alg":"RS256","kid":"k1"}
+/// let value = b"Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6ImsxIn0.e30.c2lnbmF0dXJl";
+/// let token = extract_token([&value[..]])?.expect("there is a header");
+/// let token = UnverifiedToken::parse(token)?;
+/// assert_eq!((token.algorithm(), token.key_id()), (Algorithm::Rs256, Some("k1")));
+///
+/// // {"alg":"none"}
+/// let unsigned = UnverifiedToken::parse("eyJhbGciOiJub25lIn0.e30.");
+/// assert_eq!(unsigned.err(), Some(TokenRejection::Algorithm));
+/// # Ok::<(), TokenRejection>(())
+/// ```
 pub struct UnverifiedToken<'a> {
     algorithm: Algorithm,
     key_id: Option<Box<str>>,
-    /// Header and payload with the dot between them: what is signed.
+    /// The header and the payload with the dot between them, which is what is signed.
     message: &'a str,
     payload: &'a str,
     signature: &'a str,
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Reads the form and the header; the payload stays unread.
+    /// Splits the token and reads its header, but not its payload.
     ///
     /// # Errors
-    /// [`TokenRejection`], for what no key could make good.
+    /// [`TokenRejection`] if no key could make the token acceptable.
     pub fn parse(token: &'a str) -> Result<Self, TokenRejection> {
         if token.len() > MAX_BYTES {
             return Err(TokenRejection::TooLong);
@@ -183,7 +101,7 @@ impl<'a> UnverifiedToken<'a> {
             .split_once('.')
             .filter(|(_, payload)| !payload.contains('.'))
             .ok_or(TokenRejection::Form)?;
-        let header = header::read(&decoded(header)?)?;
+        let header = header::read(&decode(header)?)?;
         Ok(Self {
             algorithm: header.algorithm,
             key_id: header.key_id,
@@ -193,31 +111,31 @@ impl<'a> UnverifiedToken<'a> {
         })
     }
 
-    /// The algorithm that the token says it is signed with.
+    /// Returns the algorithm that the header names.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The key that it says it is signed with.
+    /// Returns the key id that the header names.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
 
-    /// Checks the signature, and only then reads the claims and holds them against the policy. Of
-    /// several keys the one counts that made the signature.
+    /// Verifies the signature with one of the keys, and only then reads the claims and checks them
+    /// against the policy.
     ///
     /// # Errors
-    /// [`TokenRejection`], for whatever is wrong first; [`TokenRejection::Signature`] where none of the keys
-    /// made the signature.
+    /// [`TokenRejection`] for the first check that fails; [`TokenRejection::Signature`] if none of
+    /// the keys made the signature.
     pub fn verify<'k>(
         &self,
         keys: impl IntoIterator<Item = &'k VerifyingKey>,
         policy: &TokenPolicy,
         now: SystemTime,
     ) -> Result<VerifiedCaller, TokenRejection> {
-        let signature = decoded(self.signature)?;
+        let signature = decode(self.signature)?;
         let mut keys = keys
             .into_iter()
             .filter(|key| key.algorithm() == self.algorithm)
@@ -232,33 +150,32 @@ impl<'a> UnverifiedToken<'a> {
             .decode(self.payload.as_bytes())
             .map_err(|_| TokenRejection::Claims)?;
         let claims = json::parse_members(&payload).map_err(|_| TokenRejection::Claims)?;
-        claims::read(&claims, key.issuer(), policy, now)
+        claims::verify(&claims, key.issuer(), policy, now)
     }
 }
 
-/// Whether a token, which anyone may have written, says that a front end of Azure issued it. Only
-/// for the choice of the reason under which a token is refused: nothing is proven by it.
+/// Reports whether an unverified token names a front end of Azure as its issuer.
+///
+/// It may only be used to choose the reason for a rejection: nothing about the token is proven.
 #[must_use]
-pub fn is_of_azure_front_end(token: &str) -> bool {
-    let claims = || {
-        let payload = token
-            .split('.')
-            .nth(1)
-            .filter(|_| token.len() <= MAX_BYTES)?;
-        BASE64URL_NOPAD.decode(payload.as_bytes()).ok()
-    };
-    let is_of_azure = |issuer: &str| {
-        ISSUERS_OF_AZURE
-            .iter()
-            .any(|end| issuer.trim_end_matches('/').ends_with(end))
-    };
-    claims().is_some_and(|claims| {
-        let claims = json::parse_members(&claims).unwrap_or_default();
-        matches!(claims.get("iss"), Some(Json::Text(issuer)) if is_of_azure(issuer))
+pub fn is_platform_token(token: &str) -> bool {
+    let payload = token
+        .split('.')
+        .nth(1)
+        .filter(|_| token.len() <= MAX_BYTES)
+        .and_then(|payload| BASE64URL_NOPAD.decode(payload.as_bytes()).ok());
+    payload.is_some_and(|payload| {
+        let claims = json::parse_members(&payload).unwrap_or_default();
+        json::text(&claims, "iss").is_some_and(|issuer| {
+            let issuer = issuer.trim_end_matches('/');
+            PLATFORM_ISSUER_ENDINGS
+                .iter()
+                .any(|ending| issuer.ends_with(ending))
+        })
     })
 }
 
-fn decoded(part: &str) -> Result<Vec<u8>, TokenRejection> {
+fn decode(part: &str) -> Result<Vec<u8>, TokenRejection> {
     BASE64URL_NOPAD
         .decode(part.as_bytes())
         .map_err(|_| TokenRejection::Form)

@@ -1,8 +1,8 @@
-//! Who asks, and what that caller may do: the identity, the rooms, the operator's role.
+//! Callers and their permissions: the identity, the rooms, the admin role.
 //!
-//! A [`Caller`] exists only where a token or the platform vouched for one, or where the operator
-//! lets anyone ask. Its name is personal data: it is hashed with a key before it reaches a log or a
-//! counter, and `Debug` does not show it.
+//! A [`Caller`] exists only if a token or the platform identified it, or if the operator allows
+//! anonymous callers. Its name is personal data: it is hashed with a key before it reaches a log or
+//! a counter, and `Debug` does not show it.
 
 use std::fmt;
 
@@ -10,151 +10,160 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
 
-/// Beginnings of identities that roomkey (`u-`, `guest-`) and LiveKit (agents, egress, callers by
-/// telephone) give out themselves; no claim may bring one.
-const RESERVED: [&str; 5] = ["u-", "guest-", "agent-", "EG_", "sip_"];
+/// The prefixes of identities that roomkey (`u-`, `guest-`) and LiveKit (agents, egress, telephone
+/// callers) assign themselves. A claim's value must not have one.
+const RESERVED_PREFIXES: [&str; 5] = ["u-", "guest-", "agent-", "EG_", "sip_"];
 
-/// What the operator wants of signed-in callers, however they signed in.
+/// The operator's rules for signed-in callers, however they signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerRules {
-    /// A scope or role without which no token is issued.
+    /// The scope or role that is required for a token.
     pub required_scope: Option<String>,
-    /// The role that opens the operator routes.
+    /// The role that gives access to the operator routes.
     pub admin_role: String,
     /// The claim whose value is the identity.
     pub identity_claim: String,
-    /// The claim that lists the rooms; without it a caller may enter any.
+    /// The claim that lists the rooms. Without it a caller may enter any room.
     pub rooms_claim: Option<String>,
     /// One more claim that lists roles, by its name or its dotted path.
     pub roles_claim: Option<String>,
 }
 
-/// What is known of a caller once a token or the platform vouched for it.
+/// The verified claims about a caller.
 pub(super) struct CallerClaims<'a> {
-    /// Who vouches.
+    /// The issuer of the claims.
     pub issuer: &'a str,
-    /// Who the caller is, to that issuer.
+    /// The id of the caller at that issuer.
     pub subject: &'a str,
-    /// The value of the identity claim, where it may be shown as it is: only while one issuer and
-    /// tenant are accepted, since two could give the same value to different people.
+    /// The value of the identity claim, if it may be used unchanged: only if one issuer and tenant
+    /// are accepted, since two could give the same value to different people.
     pub identity: Option<&'a str>,
-    /// The texts of the rooms claim; `None` where it is missing or of another type.
+    /// The texts of the rooms claim. `None` if it is missing or has another type.
     pub rooms: Option<Vec<&'a str>>,
-    /// Scopes, one word each.
+    /// The scopes, one word each.
     pub scopes: Vec<&'a str>,
-    /// Roles.
+    /// The roles.
     pub roles: Vec<&'a str>,
 }
 
-/// Who asks.
+/// The sender of a request, signed in or anonymous.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caller {
     name: Box<[u8]>,
-    /// `None`: anyone may ask.
-    rights: Option<Rights>,
+    /// `None` for an anonymous caller, who may do everything.
+    permissions: Option<CallerPermissions>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-struct Rights {
+struct CallerPermissions {
     identity: ParticipantIdentity,
-    /// `None`: any room.
+    /// The rooms and room prefixes. `None` means any room.
     rooms: Option<Box<[Box<str>]>>,
     has_scope: bool,
     is_admin: bool,
 }
 
-/// A caller who is known may not do this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The reason why an identified caller is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
     /// The required scope or role is missing.
+    #[error("the caller lacks the required scope or role")]
     Scope,
-    /// The identity belongs to someone else.
+    /// The requested identity is not the caller's.
+    #[error("the identity is not the caller's")]
     Identity,
     /// The room is not one of the caller's.
+    #[error("the room is not one of the caller's")]
     Room,
 }
 
 impl Caller {
-    /// A caller whom nobody vouches for, where the operator lets anyone ask. `name` stands for the
-    /// client's address.
+    /// Creates an anonymous caller, for an operator who allows them. `name` stands for the client's
+    /// address.
     #[must_use]
     pub fn anonymous(name: Vec<u8>) -> Self {
         Self {
             name: name.into(),
-            rights: None,
+            permissions: None,
         }
     }
 
-    /// A caller whom an issuer vouches for.
-    pub(super) fn signed_in(facts: &CallerClaims<'_>, rules: &CallerRules) -> Self {
-        let has = |wanted: &str, words: &[&str]| words.contains(&wanted);
-        let rights = Rights {
-            identity: identity(facts),
+    /// Creates a signed-in caller from verified claims.
+    pub(super) fn signed_in(claims: &CallerClaims<'_>, rules: &CallerRules) -> Self {
+        let has_role = |role: &str| claims.roles.contains(&role);
+        let has_scope = |scope: &str| claims.scopes.contains(&scope) || has_role(scope);
+        let permissions = CallerPermissions {
+            identity: choose_identity(claims),
             rooms: rules.rooms_claim.as_ref().map(|_| {
-                facts
+                claims
                     .rooms
                     .iter()
                     .flatten()
-                    .filter(|listed| admits_any(listed))
+                    .filter(|listed| matches_any_room(listed))
                     .map(|listed| (*listed).into())
                     .collect()
             }),
-            has_scope: rules
-                .required_scope
-                .as_ref()
-                .is_none_or(|scope| has(scope, &facts.scopes) || has(scope, &facts.roles)),
-            is_admin: has(&rules.admin_role, &facts.roles),
+            has_scope: rules.required_scope.as_deref().is_none_or(has_scope),
+            is_admin: has_role(&rules.admin_role),
         };
         Self {
-            name: named(facts).into(),
-            rights: Some(rights),
+            name: unique_name(claims).into(),
+            permissions: Some(permissions),
         }
     }
 
-    /// Names this caller and no other: issuer, 0x00 and subject, or what an anonymous one was made
-    /// with. Meant for a keyed hash; never for a log or a store.
+    /// Returns the unique name of this caller: issuer, 0x00 and subject, or the name that an
+    /// anonymous one was created with. It is meant for a keyed hash, never for a log or a store.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.name
     }
 
-    /// Whether the operator routes are open to the caller.
+    /// Reports whether the caller may use the operator routes.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        self.rights.as_ref().is_some_and(|rights| rights.is_admin)
+        self.permissions
+            .as_ref()
+            .is_some_and(|permissions| permissions.is_admin)
     }
 
-    /// Decides over one request, and says under which identity it goes on: a signed-in caller's
-    /// own, an anonymous one's wish. A request without a room is for callers who may enter some
-    /// room, whichever: to list none is how an operator shuts a caller out.
+    /// Authorizes one request, and returns the identity for it: a signed-in caller's own, or the
+    /// one that an anonymous caller requested.
+    ///
+    /// A request without a room is allowed if the caller may enter at least one room: a claim that
+    /// lists none is how an operator locks a caller out.
     ///
     /// # Errors
     /// The first that applies of [`Forbidden::Scope`], [`Forbidden::Identity`] and
     /// [`Forbidden::Room`].
     pub fn authorize(
         &self,
-        wanted: Option<ParticipantIdentity>,
+        requested: Option<ParticipantIdentity>,
         room: Option<&RoomName>,
     ) -> Result<Option<ParticipantIdentity>, Forbidden> {
-        let Some(rights) = &self.rights else {
-            return Ok(wanted);
+        let Some(permissions) = &self.permissions else {
+            return Ok(requested);
         };
-        if !rights.has_scope {
+        if !permissions.has_scope {
             return Err(Forbidden::Scope);
         }
-        if wanted.is_some_and(|wanted| wanted != rights.identity) {
+        if requested.is_some_and(|requested| requested != permissions.identity) {
             return Err(Forbidden::Identity);
         }
-        if !room.map_or_else(|| rights.has_room(), |room| rights.admits(room)) {
+        let may_enter = match room {
+            Some(room) => permissions.may_enter(room),
+            None => permissions.may_enter_some_room(),
+        };
+        if !may_enter {
             return Err(Forbidden::Room);
         }
-        Ok(Some(rights.identity.clone()))
+        Ok(Some(permissions.identity.clone()))
     }
 }
 
 impl fmt::Debug for Caller {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.rights.is_some() {
+        formatter.write_str(if self.permissions.is_some() {
             "Caller(signed in)"
         } else {
             "Caller(anonymous)"
@@ -162,10 +171,11 @@ impl fmt::Debug for Caller {
     }
 }
 
-impl Rights {
-    /// A listed `name` is that room, `prefix*` every room that begins so, `*` every room. A star
-    /// elsewhere stands for itself, and no room name holds one.
-    fn admits(&self, room: &RoomName) -> bool {
+impl CallerPermissions {
+    /// Reports whether the caller may enter a room. A listed `name` is that room, `prefix*` every
+    /// room with that prefix, `*` every room. A star elsewhere has no meaning, and no room name
+    /// contains one.
+    fn may_enter(&self, room: &RoomName) -> bool {
         let matches = |listed: &str| match listed.strip_suffix('*') {
             Some(prefix) => room.as_str().starts_with(prefix),
             None => room.as_str() == listed,
@@ -175,31 +185,39 @@ impl Rights {
             .is_none_or(|rooms| rooms.iter().any(|listed| matches(listed)))
     }
 
-    fn has_room(&self) -> bool {
+    fn may_enter_some_room(&self) -> bool {
         self.rooms.as_ref().is_none_or(|rooms| !rooms.is_empty())
     }
 }
 
-/// Whether what a claim lists is, or begins, the name of a room.
-fn admits_any(listed: &str) -> bool {
+/// Reports whether an entry of the rooms claim can match a room at all.
+fn matches_any_room(listed: &str) -> bool {
     listed == "*" || RoomName::parse(listed.strip_suffix('*').unwrap_or(listed)).is_ok()
 }
 
-/// Invariant: two callers never share an identity, as long as the issuer never gives the identity
-/// claim's value twice, which holds for `sub`. A shown value comes from the one accepted issuer; a
-/// derived one is the digest of issuer and subject, and no shown value can look like it.
-fn identity(facts: &CallerClaims<'_>) -> ParticipantIdentity {
-    let shown = facts
+/// Returns the identity: the claim's value if it is acceptable, otherwise a hash.
+///
+/// Invariant: two callers never share an identity, as long as the issuer never gives the same value
+/// of the identity claim twice, which holds for `sub`. An unchanged value comes from the only
+/// accepted issuer; a derived one is the digest of issuer and subject, and its prefix is reserved.
+fn choose_identity(claims: &CallerClaims<'_>) -> ParticipantIdentity {
+    let is_reserved = |value: &str| {
+        RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| value.starts_with(prefix))
+    };
+    claims
         .identity
-        .filter(|value| !RESERVED.iter().any(|reserved| value.starts_with(reserved)));
-    shown
+        .filter(|value| !is_reserved(value))
         .and_then(|value| ParticipantIdentity::parse(value).ok())
-        .unwrap_or_else(|| ParticipantIdentity::derived(digest(&SHA256, &named(facts)).as_ref()))
+        .unwrap_or_else(|| {
+            ParticipantIdentity::derived(digest(&SHA256, &unique_name(claims)).as_ref())
+        })
 }
 
-/// Unambiguous, because an issuer is an address and holds no 0x00.
-fn named(facts: &CallerClaims<'_>) -> Vec<u8> {
-    [facts.issuer.as_bytes(), &[0], facts.subject.as_bytes()].concat()
+/// Returns issuer, 0x00 and subject. It is unambiguous because an issuer contains no 0x00.
+fn unique_name(claims: &CallerClaims<'_>) -> Vec<u8> {
+    [claims.issuer.as_bytes(), &[0], claims.subject.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -220,7 +238,7 @@ mod tests {
         }
     }
 
-    fn facts(subject: &str) -> CallerClaims<'_> {
+    fn claims(subject: &str) -> CallerClaims<'_> {
         CallerClaims {
             issuer: ISSUER,
             subject,
@@ -235,8 +253,8 @@ mod tests {
         RoomName::parse(name).unwrap()
     }
 
-    fn identity_of(facts: &CallerClaims<'_>) -> String {
-        Caller::signed_in(facts, &rules())
+    fn identity_of(claims: &CallerClaims<'_>) -> String {
+        Caller::signed_in(claims, &rules())
             .authorize(None, None)
             .unwrap()
             .unwrap()
@@ -245,8 +263,8 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_of_another_is_refused() {
-        let alice = Caller::signed_in(&facts("alice"), &rules());
+    fn another_callers_identity_is_forbidden() {
+        let alice = Caller::signed_in(&claims("alice"), &rules());
         let wanted = |text| alice.authorize(Some(ParticipantIdentity::parse(text).unwrap()), None);
         for other in ["bob", "Alice", "alice-", "guest-aaaaaaaaaaaa"] {
             assert_eq!(wanted(other), Err(Forbidden::Identity), "{other}");
@@ -255,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_that_could_pass_for_an_identity_of_ours_is_hashed() {
+    fn a_subject_that_is_reserved_or_not_a_name_is_hashed() {
         for subject in [
             "u-",
             "u-aaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -274,7 +292,7 @@ mod tests {
             "a b",
             "a\n",
         ] {
-            let identity = identity_of(&facts(subject));
+            let identity = identity_of(&claims(subject));
             assert_eq!((identity.len(), &identity[..2]), (28, "u-"), "{subject}");
             assert_ne!(identity, subject);
         }
@@ -286,34 +304,34 @@ mod tests {
             "1b671a64-40d5-491e-99b0-da01ff1f3341",
             &"a".repeat(128),
         ] {
-            assert_eq!(identity_of(&facts(subject)), subject);
+            assert_eq!(identity_of(&claims(subject)), subject);
         }
     }
 
     #[test]
     fn the_hashed_form_is_base32_of_half_a_sha_256() {
-        // Worked out apart from this code: printf 'https://id.example\0auth0|1' | sha256sum | cut
-        // -c1-32 | xxd -r -p | base32
+        // Computed independently: printf 'https://id.example\0auth0|1' | sha256sum | cut -c1-32 |
+        // xxd -r -p | base32
         assert_eq!(
-            identity_of(&facts("auth0|1")),
+            identity_of(&claims("auth0|1")),
             "u-v6wjsduh6vgkxnienwynept664"
         );
         assert_eq!(
             identity_of(&CallerClaims {
                 identity: None,
-                ..facts("auth0|1")
+                ..claims("auth0|1")
             }),
-            identity_of(&facts("auth0|1"))
+            identity_of(&claims("auth0|1"))
         );
     }
 
     #[test]
-    fn issuer_and_subject_cannot_be_shifted_into_each_other() {
+    fn issuer_and_subject_are_separated_unambiguously() {
         let name = |issuer, subject| {
             Caller::signed_in(
                 &CallerClaims {
                     issuer,
-                    ..facts(subject)
+                    ..claims(subject)
                 },
                 &rules(),
             )
@@ -328,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_closed_where_the_claim_is_missing() {
+    fn without_the_rooms_claim_every_room_is_forbidden() {
         let rules = CallerRules {
             rooms_claim: Some("rooms".into()),
             ..rules()
@@ -354,7 +372,7 @@ mod tests {
             let caller = Caller::signed_in(
                 &CallerClaims {
                     rooms: rooms.clone(),
-                    ..facts("alice")
+                    ..claims("alice")
                 },
                 &rules,
             );
@@ -365,14 +383,14 @@ mod tests {
             );
         }
         assert!(
-            Caller::signed_in(&facts("alice"), &super::tests::rules())
+            Caller::signed_in(&claims("alice"), &super::tests::rules())
                 .authorize(None, Some(&room("any")))
                 .is_ok()
         );
     }
 
     #[test]
-    fn who_may_enter_no_room_may_not_leave_it_out_either() {
+    fn a_caller_without_any_room_is_forbidden_to_omit_the_room() {
         let rules = CallerRules {
             rooms_claim: Some("rooms".into()),
             ..rules()
@@ -391,7 +409,7 @@ mod tests {
             let caller = Caller::signed_in(
                 &CallerClaims {
                     rooms: rooms.clone(),
-                    ..facts("alice")
+                    ..claims("alice")
                 },
                 &rules,
             );
@@ -402,7 +420,7 @@ mod tests {
             );
         }
         assert!(
-            Caller::signed_in(&facts("alice"), &super::tests::rules())
+            Caller::signed_in(&claims("alice"), &super::tests::rules())
                 .authorize(None, None)
                 .is_ok()
         );
@@ -425,7 +443,7 @@ mod tests {
                 &CallerClaims {
                     scopes: scopes.clone(),
                     roles: roles.clone(),
-                    ..facts("alice")
+                    ..claims("alice")
                 },
                 &rules,
             );
@@ -439,18 +457,18 @@ mod tests {
     }
 
     #[test]
-    fn refusals_come_in_the_order_scope_identity_room() {
+    fn scope_is_checked_before_identity_and_identity_before_room() {
         let bob = || Some(ParticipantIdentity::parse("bob").unwrap());
         let rules = CallerRules {
             rooms_claim: Some("rooms".into()),
             required_scope: Some("s".into()),
             ..rules()
         };
-        let without_scope = Caller::signed_in(&facts("alice"), &rules);
+        let without_scope = Caller::signed_in(&claims("alice"), &rules);
         let with_scope = Caller::signed_in(
             &CallerClaims {
                 scopes: vec!["s"],
-                ..facts("alice")
+                ..claims("alice")
             },
             &rules,
         );
@@ -469,13 +487,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_role_makes_an_operator() {
+    fn only_the_admin_role_makes_an_admin() {
         let admin = |scopes, roles| {
             Caller::signed_in(
                 &CallerClaims {
                     scopes,
                     roles,
-                    ..facts("alice")
+                    ..claims("alice")
                 },
                 &rules(),
             )
@@ -488,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn an_anonymous_caller_goes_by_any_name_into_any_room() {
+    fn an_anonymous_caller_may_use_any_identity_and_room() {
         let caller = Caller::anonymous(vec![127, 0, 0, 1]);
         let wanted = ParticipantIdentity::parse("bob").unwrap();
         assert_eq!(
@@ -503,7 +521,7 @@ mod tests {
     fn a_caller_can_be_printed_without_personal_data() {
         let printed = format!(
             "{:?} {:?}",
-            Caller::signed_in(&facts("canary"), &rules()),
+            Caller::signed_in(&claims("canary"), &rules()),
             Caller::anonymous(b"canary".to_vec())
         );
         assert!(
@@ -514,9 +532,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_subjects_never_share_an_identity(one in "\\PC{1,40}", other in "(u-|guest-)?[a-z2-7]{1,26}") {
+        fn two_subjects_never_share_an_identity(
+            one in "\\PC{1,40}",
+            other in "(u-|guest-)?[a-z2-7]{1,26}",
+        ) {
             prop_assume!(one != other);
-            prop_assert_ne!(identity_of(&facts(&one)), identity_of(&facts(&other)));
+            prop_assert_ne!(identity_of(&claims(&one)), identity_of(&claims(&other)));
         }
     }
 }

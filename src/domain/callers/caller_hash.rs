@@ -1,4 +1,4 @@
-//! Who asks, as counters, logs and safety identifiers may know it: a keyed hash that leads back to
+//! Callers as counters, logs and safety identifiers know them: by a keyed hash, which identifies
 //! nobody without the key.
 //!
 //! # Source
@@ -10,20 +10,30 @@ use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The key of all hashed callers. Instances that share counters share it.
+/// The key that all callers are hashed with. Instances that share counters share it.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::callers::caller_hash::HashKey;
+///
+/// let key = HashKey::new(b"a-throw-away-hash-key-of-32-bytes");
+/// let hash = key.hash("token", b"https://id.example\0alice");
+/// assert_eq!(hash.to_string().len(), 32);
+/// assert_ne!(hash, key.hash("log", b"https://id.example\0alice"));
+/// ```
 pub struct HashKey(hmac::Key);
 
 impl HashKey {
-    /// Takes a secret of the operator's, 32 bytes or more, or as many random ones.
+    /// Creates the key from a secret of the operator's or from random bytes, 32 bytes or more.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The hash of a name for one purpose; hashes for different purposes cannot be matched with
-    /// each other.
+    /// Hashes a name for one purpose. Hashes for different purposes cannot be matched with each
+    /// other.
     ///
-    /// `purpose` is a word of ours without a zero byte, which makes what is hashed unambiguous.
+    /// `purpose` must not contain a zero byte, so that the hashed text is unambiguous.
     #[must_use]
     pub fn hash(&self, purpose: &'static str, name: &[u8]) -> CallerHash {
         let mut context = hmac::Context::with_key(&self.0);
@@ -51,7 +61,7 @@ impl fmt::Debug for HashKey {
     }
 }
 
-/// A caller whom nobody can name: 16 bytes, shown as 32 hex digits, safe to write down.
+/// The keyed hash of a caller: 16 bytes, shown as 32 hex digits and safe to log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallerHash([u8; 16]);
 
@@ -79,7 +89,7 @@ mod tests {
 
     /// Computed with Python: `hmac.new(key, b"token\0" + name, "sha256").hexdigest()[:32]`.
     #[test]
-    fn the_hash_is_the_published_one() {
+    fn the_hash_is_that_of_another_implementation() {
         assert_eq!(
             HashKey::new(KEY).hash("token", b"alice").to_string(),
             "ec7a5de3f26041f41917d7e2a9314242"

@@ -1,46 +1,66 @@
-//! Where an anonymous caller asks from: the address that budgets count by, and whose word on it is
-//! taken.
+//! The address of an anonymous caller, by which budgets are counted, and the proxies that are
+//! trusted to report it.
 //!
-//! An IPv6 customer is handed a /64 or more (RFC 6177), so single addresses of it are free to take
-//! and count as one.
+//! An IPv6 customer gets a /64 or more (RFC 6177) and can use any address in it, so the whole /64
+//! counts as one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::domain::digits::parse_digits;
 use crate::domain::requests::fields::Requirement;
 
 /// An IPv4 address, or the first 64 bits of an IPv6 address.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::callers::client_address::{ClientAddress, TrustedProxies};
+/// use roomkey::domain::requests::fields::Requirement;
+///
+/// let trusted = TrustedProxies::parse("10.0.0.0/8")?;
+/// // The client wrote the first address itself; the proxy appended the second.
+/// let forwarded_for = [&b"1.1.1.1, 203.0.113.9"[..]];
+/// let peer = [10, 0, 0, 1].into();
+/// assert_eq!(
+///     ClientAddress::from_forwarded_for(forwarded_for, peer, &trusted),
+///     ClientAddress::V4([203, 0, 113, 9])
+/// );
+/// # Ok::<(), Requirement>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientAddress {
-    /// The whole address.
+    /// The whole IPv4 address.
     V4([u8; 4]),
-    /// The /64.
+    /// The /64 of an IPv6 address.
     V6([u8; 8]),
 }
 
 impl ClientAddress {
-    /// The address in the `CLIENT-IP` header that Azure's front end writes: `ip:port`, `[ip]:port`,
-    /// or without a port.
+    /// Reads the `CLIENT-IP` header that Azure's front end writes: `ip:port`, `[ip]:port`, or
+    /// without a port.
     #[must_use]
     pub fn from_client_ip(value: &[u8]) -> Option<Self> {
-        address(value).map(Self::from)
+        parse_address(value).map(Self::from)
     }
 
-    /// The last but one address in `X-Forwarded-For`: behind Static Web Apps the visitor's, since
-    /// Azure's front end adds the one from which Static Web Apps asks. `None` where there are
-    /// fewer, or it is none.
+    /// Returns the last address but one of `X-Forwarded-For`, or `None` if there are fewer or it is
+    /// not an address.
+    ///
+    /// Behind Static Web Apps it is the visitor's: Azure's front end appends the address of Static
+    /// Web Apps.
     #[must_use]
     pub fn before_last_proxy<'v, V>(values: V) -> Option<Self>
     where
         V: IntoIterator<Item = &'v [u8], IntoIter: DoubleEndedIterator>,
     {
-        address(elements_from_the_right(values).nth(1)?).map(Self::from)
+        parse_address(elements_from_the_right(values).nth(1)?).map(Self::from)
     }
 
-    /// The last address in `X-Forwarded-For` that is no trusted proxy's. Only a trusted peer's word
-    /// counts, and none of it once it holds, right of that address, something that is not an
-    /// address: then it is the peer's own address.
+    /// Returns the last address of `X-Forwarded-For` that is not a trusted proxy's.
+    ///
+    /// The header counts only if the peer is trusted and every element to the right of that address
+    /// is an address. Otherwise the peer's own address is returned.
     #[must_use]
     pub fn from_forwarded_for<'v, V>(values: V, peer: IpAddr, trusted: &TrustedProxies) -> Self
     where
@@ -49,7 +69,7 @@ impl ClientAddress {
         if !trusted.contains(peer) {
             return peer.into();
         }
-        let mut addresses = elements_from_the_right(values).map(address);
+        let mut addresses = elements_from_the_right(values).map(parse_address);
         addresses
             .find(|address| address.is_none_or(|ip| !trusted.contains(ip)))
             .flatten()
@@ -57,7 +77,7 @@ impl ClientAddress {
             .into()
     }
 
-    /// Four bytes or eight, so that no IPv4 address is taken for an IPv6 one.
+    /// Returns four bytes or eight, so that an IPv4 address never equals an IPv6 one.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -76,64 +96,64 @@ impl From<IpAddr> for ClientAddress {
     }
 }
 
-/// Proxies of the operator's own, by address range.
+/// The address ranges of proxies that are trusted to report the client's address.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Reads addresses and ranges, separated by commas: `10.0.0.0/8,::1`.
+    /// Reads addresses and ranges separated by commas: `10.0.0.0/8,::1`.
     ///
     /// # Errors
-    /// The rule, for anything else, and for a range that trusts everyone.
+    /// The requirement, for any other text and for a range that contains every address.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         let ranges: Option<Vec<_>> = text
             .split(',')
-            .map(|range| Self::range(range.trim()))
+            .map(|range| parse_range(range.trim()))
             .collect();
         ranges.map(Self).ok_or_else(|| {
-            "must be IP addresses or ranges, such as 10.0.0.0/8 or ::1, separated by commas; a range begins at its first address and is not \
-             /0"
-            .into()
+            "must be IP addresses or ranges, such as 10.0.0.0/8 or ::1, separated by commas; a \
+             range begins at its first address and is not /0"
+                .into()
         })
     }
 
-    fn range(text: &str) -> Option<IpNet> {
-        let range = text
-            .parse()
-            .or_else(|_| text.parse().map(|ip: IpAddr| IpNet::from(ip)))
-            .ok()?;
-        let range = match range {
-            // Peers are compared in their IPv4 form, so a range that is written in the mapped form
-            // is brought to it.
-            IpNet::V6(v6) => match (
-                v6.network().to_ipv4_mapped(),
-                v6.prefix_len().checked_sub(96),
-            ) {
-                (Some(_), Some(length)) => Ipv4Net::new(v6.addr().to_ipv4_mapped()?, length)
-                    .ok()?
-                    .into(),
-                _ => range,
-            },
-            IpNet::V4(_) => range,
-        };
-        (range.prefix_len() > 0 && range.addr() == range.network()).then_some(range)
-    }
-
-    /// Whether the address is a trusted proxy's.
+    /// Reports whether an address is that of a trusted proxy.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.0.iter().any(|range| range.contains(&ip))
     }
 
-    /// Whether there is none.
+    /// Reports whether no proxy is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// The elements of a list that may stand in several headers, the last one first.
+fn parse_range(text: &str) -> Option<IpNet> {
+    let range = text
+        .parse()
+        .or_else(|_| text.parse().map(|ip: IpAddr| IpNet::from(ip)))
+        .ok()?;
+    let range = match range {
+        // Peers are compared in their IPv4 form, so a range in the mapped form is converted to it.
+        IpNet::V6(v6) => match (
+            v6.network().to_ipv4_mapped(),
+            v6.prefix_len().checked_sub(96),
+        ) {
+            (Some(_), Some(length)) => Ipv4Net::new(v6.addr().to_ipv4_mapped()?, length)
+                .ok()?
+                .into(),
+            _ => range,
+        },
+        IpNet::V4(_) => range,
+    };
+    (range.prefix_len() > 0 && range.addr() == range.network()).then_some(range)
+}
+
+/// Returns the elements of a comma-separated list that may span several headers, the last one
+/// first.
 fn elements_from_the_right<'v, V>(values: V) -> impl Iterator<Item = &'v [u8]>
 where
     V: IntoIterator<Item = &'v [u8], IntoIter: DoubleEndedIterator>,
@@ -145,9 +165,9 @@ where
         .map(<[u8]>::trim_ascii)
 }
 
-/// An address with or without a port. No zone, no leading zeros, no names.
-fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?;
+/// Reads an address with or without a port. Zones, leading zeros and names are rejected.
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?;
     if let Some(bracketed) = text.strip_prefix('[') {
         let (ip, rest) = bracketed.split_once(']')?;
         let ip = ip.parse::<Ipv6Addr>().ok()?;
@@ -163,9 +183,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 }
 
 fn is_port(text: &str) -> bool {
-    (1..=5).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_digit())
-        && text.parse::<u16>().is_ok()
+    text.len() <= 5 && parse_digits::<u16>(text).is_some()
 }
 
 #[cfg(test)]
@@ -178,24 +196,24 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn bucket(text: &str) -> ClientAddress {
+    fn address(text: &str) -> ClientAddress {
         ip(text).into()
     }
 
     #[test]
-    fn an_ipv4_address_counts_alone_and_an_ipv6_address_by_its_64_bits() {
-        assert_eq!(bucket("192.0.2.7").as_bytes(), [192, 0, 2, 7]);
-        assert_ne!(bucket("192.0.2.7"), bucket("192.0.2.8"));
+    fn an_ipv6_address_counts_by_its_first_64_bits() {
+        assert_eq!(address("192.0.2.7").as_bytes(), [192, 0, 2, 7]);
+        assert_ne!(address("192.0.2.7"), address("192.0.2.8"));
         assert_eq!(
-            bucket("2001:db8:1:2::1").as_bytes(),
+            address("2001:db8:1:2::1").as_bytes(),
             [0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2]
         );
         assert_eq!(
-            bucket("2001:db8:1:2::1"),
-            bucket("2001:db8:1:2:ffff:ffff:ffff:ffff")
+            address("2001:db8:1:2::1"),
+            address("2001:db8:1:2:ffff:ffff:ffff:ffff")
         );
-        assert_ne!(bucket("2001:db8:1:2::1"), bucket("2001:db8:1:3::1"));
-        assert_eq!(bucket("::ffff:192.0.2.7"), bucket("192.0.2.7"));
+        assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
+        assert_eq!(address("::ffff:192.0.2.7"), address("192.0.2.7"));
     }
 
     #[test]
@@ -213,7 +231,7 @@ mod tests {
         ] {
             assert_eq!(
                 ClientAddress::from_client_ip(text.as_bytes()),
-                Some(bucket(expected)),
+                Some(address(expected)),
                 "{text}"
             );
         }
@@ -256,20 +274,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxys_word_counts_and_only_up_to_the_first_stranger() {
+    fn forwarded_for_counts_only_behind_trusted_proxies() {
         let trusted = TrustedProxies::parse("10.0.0.0/8, 2001:db8:9::/48,192.0.2.1").unwrap();
         for (peer, values, expected, why) in [
             (
                 "198.51.100.1",
                 &["203.0.113.9"][..],
                 "198.51.100.1",
-                "the peer is a stranger",
+                "the peer is not trusted",
             ),
             (
                 "10.0.0.1",
                 &["203.0.113.9"],
                 "203.0.113.9",
-                "the proxy names its client",
+                "the proxy reports its client",
             ),
             (
                 "::ffff:10.0.0.1",
@@ -287,7 +305,7 @@ mod tests {
                 "10.0.0.1",
                 &["1.1.1.1, 203.0.113.9"],
                 "203.0.113.9",
-                "what the client claimed stands left of what the proxy saw",
+                "the client's own value is left of the proxy's",
             ),
             (
                 "10.0.0.1",
@@ -311,7 +329,7 @@ mod tests {
                 "10.0.0.1",
                 &["garbage, 203.0.113.9"],
                 "203.0.113.9",
-                "garbage of the client's own",
+                "garbage from the client",
             ),
             (
                 "10.0.0.1",
@@ -323,7 +341,7 @@ mod tests {
                 "10.0.0.1",
                 &["203.0.113.9, garbage, 10.0.0.2"],
                 "10.0.0.1",
-                "garbage from a proxy behind",
+                "garbage left of a trusted proxy",
             ),
             (
                 "10.0.0.1",
@@ -354,14 +372,14 @@ mod tests {
             let values = values.iter().map(|value| value.as_bytes());
             assert_eq!(
                 ClientAddress::from_forwarded_for(values, ip(peer), &trusted),
-                bucket(expected),
+                address(expected),
                 "{why}"
             );
         }
     }
 
     #[test]
-    fn behind_static_web_apps_the_last_but_one_address_is_the_visitors() {
+    fn behind_static_web_apps_the_last_address_but_one_is_the_visitors() {
         for (values, expected) in [
             (&["203.0.113.9:4711, 20.1.2.3:5"][..], Some("203.0.113.9")),
             (&["203.0.113.9:4711", "20.1.2.3:5"], Some("203.0.113.9")),
@@ -382,24 +400,24 @@ mod tests {
             let values = values.iter().map(|value| value.as_bytes());
             assert_eq!(
                 ClientAddress::before_last_proxy(values),
-                expected.map(bucket),
+                expected.map(address),
                 "{expected:?}"
             );
         }
     }
 
     #[test]
-    fn without_trusted_proxies_the_header_is_nothing() {
+    fn without_trusted_proxies_the_header_is_ignored() {
         let none = TrustedProxies::default();
         assert!(none.is_empty());
         assert_eq!(
             ClientAddress::from_forwarded_for([&b"203.0.113.9"[..]], ip("127.0.0.1"), &none),
-            bucket("127.0.0.1")
+            address("127.0.0.1")
         );
     }
 
     #[test]
-    fn a_range_of_proxies_is_exact() {
+    fn proxy_ranges_are_exact() {
         let contains = |ranges: &str, address: &str| {
             TrustedProxies::parse(ranges).unwrap().contains(ip(address))
         };
@@ -435,19 +453,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_a_client_sends_changes_what_the_proxy_saw(
-            claims in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
+        fn values_that_a_client_sends_never_change_its_address(
+            sent in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
             client in any::<[u8; 4]>().prop_map(IpAddr::from),
         ) {
             let trusted = TrustedProxies::parse("10.0.0.0/8").unwrap();
             prop_assume!(!trusted.contains(client));
-            let seen = client.to_string();
-            let values = claims.iter().map(Vec::as_slice).chain([seen.as_bytes()]);
-            prop_assert_eq!(ClientAddress::from_forwarded_for(values, ip("10.0.0.1"), &trusted), client.into());
+            let reported = client.to_string();
+            let values = sent.iter().map(Vec::as_slice).chain([reported.as_bytes()]);
+            let counted = ClientAddress::from_forwarded_for(values, ip("10.0.0.1"), &trusted);
+            prop_assert_eq!(counted, client.into());
         }
 
         #[test]
-        fn every_address_is_read_back(address in any::<[u8; 16]>().prop_map(Ipv6Addr::from), port in any::<u16>()) {
+        fn every_written_address_is_read_back(
+            address in any::<[u8; 16]>().prop_map(Ipv6Addr::from),
+            port in any::<u16>(),
+        ) {
             let expected = ClientAddress::from(IpAddr::V6(address));
             for text in [address.to_string(), format!("[{address}]"), format!("[{address}]:{port}")] {
                 prop_assert_eq!(ClientAddress::from_client_ip(text.as_bytes()), Some(expected));

@@ -1,15 +1,17 @@
-//! Azure's built-in sign-in ("Easy Auth"): the headers in which the platform says who asks.
+//! Azure's built-in authentication ("Easy Auth"): the headers in which the platform names the
+//! caller.
 //!
-//! Anyone can write these headers. They prove something only where the platform takes forged ones
-//! away, so whoever calls this has checked the operator's setting and the platform's own marker
-//! first. The principal has one of two shapes, told apart by their members: App Service's, with
-//! claims, and the one of Static Web Apps in front of a linked backend, without. Sources:
-//! <https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities>,
+//! Anyone can write these headers. They prove something only where the platform removes forged
+//! ones, so the code that calls [`read_caller`] must check the operator's setting and the
+//! platform's own marker first. The principal has one of two shapes, which differ in their members:
+//! App Service's, with claims, and that of Static Web Apps in front of a linked backend, without.
+//! Sources: <https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities>,
 //! <https://learn.microsoft.com/azure/static-web-apps/user-information>
 
 use data_encoding::BASE64;
 
 use super::caller::{Caller, CallerClaims, CallerRules};
+use super::subject::is_subject;
 use crate::domain::requests::json::{self, Json, Object};
 
 /// The header with the principal, in lower case.
@@ -18,25 +20,25 @@ pub const PRINCIPAL_HEADER: &str = "x-ms-client-principal";
 pub const ID_HEADER: &str = "x-ms-client-principal-id";
 /// The header with the name of the identity provider, in lower case.
 pub const PROVIDER_HEADER: &str = "x-ms-client-principal-idp";
-/// The provider's name where Static Web Apps signed the caller in, or let an anonymous one pass.
+/// The provider name of callers whom Static Web Apps signed in, or let pass as anonymous.
 pub const STATIC_WEB_APPS: &str = "azureStaticWebApps";
-/// Longest value in bytes; users with hundreds of groups stay below it.
+/// The most bytes of the principal header. Users with hundreds of groups stay below it.
 const MAX_BYTES: usize = 24 * 1024;
-/// Longest name of a provider in bytes; the platform's own are `aad`, `google`, `github` and the
-/// like.
+/// The most bytes of a provider's name. The platform's own names are `aad`, `google`, `github` and
+/// the like.
 const MAX_PROVIDER_BYTES: usize = 64;
-/// Longest subject in bytes (`OpenID` Connect Core 1.0 §2).
-const MAX_SUBJECT_BYTES: usize = 255;
 
-/// The members of the principal of App Service.
-const OF_APP_SERVICE: [&str; 4] = ["auth_typ", "claims", "name_typ", "role_typ"];
-/// The members of the principal of Static Web Apps.
-const OF_STATIC_WEB_APPS: [&str; 4] = ["identityProvider", "userId", "userDetails", "userRoles"];
-/// The built-in roles of Static Web Apps: everyone has the first, whoever is signed in the second.
+/// The members of App Service's principal.
+const APP_SERVICE_MEMBERS: [&str; 4] = ["auth_typ", "claims", "name_typ", "role_typ"];
+/// The members of Static Web Apps' principal.
+const STATIC_WEB_APPS_MEMBERS: [&str; 4] =
+    ["identityProvider", "userId", "userDetails", "userRoles"];
+/// The built-in roles of Static Web Apps: every caller has the first, every signed-in caller the
+/// second.
 const BUILT_IN_ROLES: [&str; 2] = ["anonymous", "authenticated"];
 
-/// The platform renames some claims: the name in a token, and what stands in the header for it.
-const RENAMED: [(&str, &str); 4] = [
+/// The claims that the platform renames: the name in a token, and the name in the header.
+const RENAMED_CLAIMS: [(&str, &str); 4] = [
     (
         "sub",
         "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier",
@@ -52,46 +54,75 @@ const RENAMED: [(&str, &str); 4] = [
     ),
 ];
 
-/// The headers do not name one caller. What was wrong is not told apart: it is the platform's own,
-/// or an attack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unproven;
+/// The error for headers that do not identify one caller.
+///
+/// The causes are not distinguished: such headers are a fault of the platform or an attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the platform's headers do not identify one caller")]
+pub struct PrincipalError;
 
 /// The values of the platform's headers, each as often as it was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct EasyAuthHeaders<V> {
-    /// Of [`PRINCIPAL_HEADER`].
+    /// The values of [`PRINCIPAL_HEADER`].
     pub principal: V,
-    /// Of [`ID_HEADER`].
+    /// The values of [`ID_HEADER`].
     pub id: V,
-    /// Of [`PROVIDER_HEADER`].
+    /// The values of [`PROVIDER_HEADER`].
     pub provider: V,
 }
 
-/// Who signed in, and through what.
+/// A caller whom the platform signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedIn {
+pub struct EasyAuthCaller {
     /// The caller.
     pub caller: Caller,
-    /// Whether the principal came with the claims of the caller's token. Static Web Apps keeps them
-    /// to itself, so that settings which name a claim find none.
+    /// True if the principal contains the claims of the caller's token. Static Web Apps does not
+    /// pass them on, so settings that name a claim find none.
     pub has_claims: bool,
 }
 
-/// Reads the headers. `None` where there is no principal: nobody is signed in.
+/// Reads the caller from the platform's headers. Returns `None` if there is no principal: nobody is
+/// signed in.
 ///
-/// The caller is `sub` of the issuer `easy-auth:` and the platform's name for the provider; behind
-/// Static Web Apps it is `userId` of `easy-auth:azureStaticWebApps:` and its name for the provider.
-/// The identity is always the hashed form, since the app may have several providers and two could
-/// give the same value to different people.
+/// The caller's name is `sub` of the issuer `easy-auth:` and the platform's name for the provider;
+/// behind Static Web Apps it is `userId` of `easy-auth:azureStaticWebApps:` and the provider. The
+/// identity is always the hashed form, since the app may have several providers and two of them
+/// could give the same value to different people.
 ///
 /// # Errors
-/// [`Unproven`] for more than one principal, more than 24 KiB, and anything else than the platform
-/// writes.
-pub fn caller<'a, V>(
+/// [`PrincipalError`] for more than one principal, for more than 24 KiB, and for anything that the
+/// platform would not write.
+///
+/// # Examples
+/// ```
+/// use data_encoding::BASE64;
+/// use roomkey::domain::callers::caller::CallerRules;
+/// use roomkey::domain::callers::easy_auth::{EasyAuthHeaders, PrincipalError, read_caller};
+///
+/// let rules = CallerRules {
+///     required_scope: None,
+///     admin_role: "Roomkey.Admin".into(),
+///     identity_claim: "sub".into(),
+///     rooms_claim: None,
+///     roles_claim: None,
+/// };
+/// let principal = BASE64.encode(
+///     br#"{ "auth_typ": "aad", "claims": [{ "typ": "sub", "val": "alice" }] }"#,
+/// );
+/// let headers = EasyAuthHeaders {
+///     principal: vec![principal.as_bytes()],
+///     id: vec![],
+///     provider: vec![],
+/// };
+/// let signed_in = read_caller(headers, &rules)?.expect("there is a principal");
+/// assert_eq!(signed_in.caller.name(), b"easy-auth:aad\0alice");
+/// # Ok::<(), PrincipalError>(())
+/// ```
+pub fn read_caller<'a, V>(
     headers: EasyAuthHeaders<V>,
     rules: &CallerRules,
-) -> Result<Option<SignedIn>, Unproven>
+) -> Result<Option<EasyAuthCaller>, PrincipalError>
 where
     V: IntoIterator<Item = &'a [u8]>,
 {
@@ -100,57 +131,65 @@ where
         return Ok(None);
     };
     if values.next().is_some() || value.len() > MAX_BYTES {
-        return Err(Unproven);
+        return Err(PrincipalError);
     }
-    let document = BASE64.decode(value).map_err(|_| Unproven)?;
-    let principal = json::parse_members(&document).map_err(|_| Unproven)?;
-    let holds = |members: [&str; 4]| members.iter().any(|member| principal.contains_key(*member));
-    let caller = match (holds(OF_APP_SERVICE), holds(OF_STATIC_WEB_APPS)) {
-        (true, false) => of_app_service(&principal, &document, rules),
+    let document = BASE64.decode(value).map_err(|_| PrincipalError)?;
+    let principal = json::parse_members(&document).map_err(|_| PrincipalError)?;
+    let has_any = |members: [&str; 4]| members.iter().any(|name| principal.contains_key(*name));
+    let is_app_service = has_any(APP_SERVICE_MEMBERS);
+    let caller = match (is_app_service, has_any(STATIC_WEB_APPS_MEMBERS)) {
+        (true, false) => read_app_service(&principal, &document, rules),
         (false, true) => {
-            of_static_web_apps(&principal, only(headers.id), only(headers.provider), rules)
+            let (id, provider) = (only_value(headers.id), only_value(headers.provider));
+            read_static_web_apps(&principal, id, provider, rules)
         }
         (true, true) | (false, false) => None,
     };
-    caller
-        .map(|caller| {
-            Some(SignedIn {
-                caller,
-                has_claims: holds(OF_APP_SERVICE),
-            })
-        })
-        .ok_or(Unproven)
+    let caller = caller.ok_or(PrincipalError)?;
+    Ok(Some(EasyAuthCaller {
+        caller,
+        has_claims: is_app_service,
+    }))
 }
 
-fn of_app_service(principal: &Object<'_>, document: &[u8], rules: &CallerRules) -> Option<Caller> {
-    let provider = text(principal, "auth_typ").filter(|provider| is_provider(provider))?;
-    let listed = json::parse_items(document, "claims").ok()?;
-    let claims: Vec<_> = listed.iter().flatten().filter_map(Claim::read).collect();
-    let of_roles = |claim: &&Claim<'_>| {
-        claim.is("roles")
-            || [text(principal, "role_typ"), rules.roles_claim.as_deref()]
-                .contains(&Some(claim.typ))
-    };
+fn read_app_service(
+    principal: &Object<'_>,
+    document: &[u8],
+    rules: &CallerRules,
+) -> Option<Caller> {
+    let provider = json::text(principal, "auth_typ").filter(|name| is_provider(name))?;
+    let items = json::parse_items(document, "claims").ok()?;
+    let claims: Vec<_> = items
+        .iter()
+        .flatten()
+        .filter_map(PlatformClaim::read)
+        .collect();
     let values = |name: &str| -> Vec<_> {
         claims
             .iter()
-            .filter(|claim| claim.is(name))
+            .filter(|claim| claim.has_name(name))
             .filter_map(|claim| claim.value)
             .collect()
     };
-    // A claim that stands there twice, or with something else than a text, names nobody.
-    let mut subjects = claims.iter().filter(|claim| claim.is("sub"));
+    let role_claims = [
+        json::text(principal, "role_typ"),
+        rules.roles_claim.as_deref(),
+    ];
+    let is_role = |claim: &&PlatformClaim<'_>| {
+        claim.has_name("roles") || role_claims.contains(&Some(claim.typ))
+    };
+    // A subject that occurs twice or is not text identifies nobody.
+    let mut subjects = claims.iter().filter(|claim| claim.has_name("sub"));
     let subject = subjects
         .next()
         .filter(|_| subjects.next().is_none())?
         .value
         .filter(|subject| is_subject(subject))?;
-    let rooms = rules.rooms_claim.as_ref().map(|claim| values(claim));
-    let facts = CallerClaims {
+    let caller_claims = CallerClaims {
         issuer: &format!("easy-auth:{provider}"),
         subject,
         identity: None,
-        rooms,
+        rooms: rules.rooms_claim.as_ref().map(|claim| values(claim)),
         scopes: ["scp", "scope"]
             .iter()
             .flat_map(|claim| values(claim))
@@ -158,36 +197,35 @@ fn of_app_service(principal: &Object<'_>, document: &[u8], rules: &CallerRules) 
             .collect(),
         roles: claims
             .iter()
-            .filter(of_roles)
+            .filter(is_role)
             .filter_map(|claim| claim.value)
             .collect(),
     };
-    Some(Caller::signed_in(&facts, rules))
+    Some(Caller::signed_in(&caller_claims, rules))
 }
 
-/// The principal alone proves nothing here: the platform's two other headers must say the same, and
-/// the role that the caller is signed in.
-fn of_static_web_apps(
+/// Reads a principal of Static Web Apps. The principal alone proves nothing: the platform's two
+/// other headers must agree with it, and it must have the role of signed-in callers.
+fn read_static_web_apps(
     principal: &Object<'_>,
     id: Option<&[u8]>,
     front_end: Option<&[u8]>,
     rules: &CallerRules,
 ) -> Option<Caller> {
-    let provider = text(principal, "identityProvider").filter(|provider| is_provider(provider))?;
-    let subject = text(principal, "userId")
+    let provider = json::text(principal, "identityProvider").filter(|name| is_provider(name))?;
+    let subject = json::text(principal, "userId")
         .filter(|subject| is_subject(subject) && *subject != "anonymous")?;
-    let Json::Array(listed) = principal.get("userRoles")? else {
+    let Json::Array(items) = principal.get("userRoles")? else {
         return None;
     };
-    let user_roles: Vec<_> = listed.iter().filter_map(as_text).collect();
-    let is_signed_in = user_roles.contains(&"authenticated");
-    if !is_signed_in
-        || id != Some(subject.as_bytes())
-        || front_end != Some(STATIC_WEB_APPS.as_bytes())
-    {
+    let user_roles: Vec<_> = items.iter().filter_map(Json::as_str).collect();
+    let is_signed_in = user_roles.contains(&"authenticated")
+        && id == Some(subject.as_bytes())
+        && front_end == Some(STATIC_WEB_APPS.as_bytes());
+    if !is_signed_in {
         return None;
     }
-    let facts = CallerClaims {
+    let caller_claims = CallerClaims {
         issuer: &format!("easy-auth:{STATIC_WEB_APPS}:{provider}"),
         subject,
         identity: None,
@@ -198,35 +236,35 @@ fn of_static_web_apps(
             .filter(|role| !BUILT_IN_ROLES.contains(role))
             .collect(),
     };
-    Some(Caller::signed_in(&facts, rules))
+    Some(Caller::signed_in(&caller_claims, rules))
 }
 
-/// The one value of a header that is sent once.
-fn only<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+/// Returns the value of a header that was sent exactly once.
+fn only_value<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let mut values = values.into_iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// One claim; several with the same type make a list.
-struct Claim<'a> {
+/// One claim of App Service's principal. Several claims of the same type form a list.
+struct PlatformClaim<'a> {
     typ: &'a str,
-    /// `None` for something else than a text.
+    /// The value, or `None` if it is not text.
     value: Option<&'a str>,
 }
 
-impl<'a> Claim<'a> {
-    /// `None` for a claim without a name or without a value, which says nothing.
+impl<'a> PlatformClaim<'a> {
+    /// Reads a claim. Returns `None` for one without a type or a value, which has no meaning.
     fn read(claim: &'a Object<'_>) -> Option<Self> {
         let value = claim.get("val").filter(|value| **value != Json::Null)?;
         Some(Self {
-            typ: text(claim, "typ")?,
-            value: as_text(value),
+            typ: json::text(claim, "typ")?,
+            value: value.as_str(),
         })
     }
 
-    /// Whether this is the claim of that name in a token, renamed or not.
-    fn is(&self, name: &str) -> bool {
-        self.typ == name || RENAMED.contains(&(name, self.typ))
+    /// Reports whether a token has this claim under `name`, renamed or not.
+    fn has_name(&self, name: &str) -> bool {
+        self.typ == name || RENAMED_CLAIMS.contains(&(name, self.typ))
     }
 }
 
@@ -235,21 +273,6 @@ fn is_provider(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-fn is_subject(text: &str) -> bool {
-    (1..=MAX_SUBJECT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
-fn text<'a>(object: &'a Object<'_>, member: &str) -> Option<&'a str> {
-    object.get(member).and_then(as_text)
-}
-
-fn as_text<'a>(value: &'a Json<'_>) -> Option<&'a str> {
-    match value {
-        Json::Text(text) => Some(text),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -283,26 +306,31 @@ mod tests {
         json!({ "auth_typ": "aad", "claims": claims, "name_typ": "name", "role_typ": "roles" })
     }
 
-    fn read(principal: &Value, rules: &CallerRules) -> Result<Caller, Unproven> {
+    fn read(principal: &Value, rules: &CallerRules) -> Result<Caller, PrincipalError> {
         let value = BASE64.encode(principal.to_string().as_bytes());
-        of_principal([value.as_bytes()], rules).map(Option::unwrap)
+        read_principal([value.as_bytes()], rules).map(Option::unwrap)
     }
 
-    /// As App Service sends it, without the headers that only Static Web Apps needs.
-    fn of_principal<'a>(
+    /// Reads a principal without the headers that only Static Web Apps needs.
+    fn read_principal<'a>(
         values: impl IntoIterator<Item = &'a [u8]>,
         rules: &CallerRules,
-    ) -> Result<Option<Caller>, Unproven> {
+    ) -> Result<Option<Caller>, PrincipalError> {
         let headers = EasyAuthHeaders {
             principal: values.into_iter().collect::<Vec<_>>(),
             id: Vec::new(),
             provider: Vec::new(),
         };
-        caller(headers, rules).map(|signed_in| signed_in.map(|signed_in| signed_in.caller))
+        read_caller(headers, rules).map(|signed_in| signed_in.map(|signed_in| signed_in.caller))
     }
 
     fn swa() -> Value {
-        json!({ "identityProvider": "github", "userId": "0a1b", "userDetails": "alice", "userRoles": ["anonymous", "authenticated", "rooms.join"] })
+        json!({
+            "identityProvider": "github",
+            "userId": "0a1b",
+            "userDetails": "alice",
+            "userRoles": ["anonymous", "authenticated", "rooms.join"],
+        })
     }
 
     fn behind_swa(
@@ -310,7 +338,7 @@ mod tests {
         ids: &[&str],
         providers: &[&str],
         rules: &CallerRules,
-    ) -> Result<Option<SignedIn>, Unproven> {
+    ) -> Result<Option<EasyAuthCaller>, PrincipalError> {
         let value = BASE64.encode(principal.to_string().as_bytes());
         let bytes = |value: &&str| value.to_string().into_bytes();
         let (ids, providers): (Vec<_>, Vec<_>) = (
@@ -322,7 +350,7 @@ mod tests {
             id: ids.iter().map(Vec::as_slice).collect(),
             provider: providers.iter().map(Vec::as_slice).collect(),
         };
-        caller(headers, rules)
+        read_caller(headers, rules)
     }
 
     fn with(member: &str, value: Value) -> Value {
@@ -332,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_the_platform_would_not_write_is_refused() {
+    fn a_header_that_the_platform_would_not_write_is_rejected() {
         for principal in [
             json!({}),
             principal(&[]),
@@ -358,7 +386,11 @@ mod tests {
             with("userId", json!("alice")),
             with("userRoles", json!(["authenticated"])),
         ] {
-            assert_eq!(read(&principal, &rules()), Err(Unproven), "{principal}");
+            assert_eq!(
+                read(&principal, &rules()),
+                Err(PrincipalError),
+                "{principal}"
+            );
         }
         let good = BASE64.encode(principal(&[(NAME, "alice")]).to_string().as_bytes());
         let large = BASE64.encode(with("x", json!("x".repeat(18_500))).to_string().as_bytes());
@@ -376,23 +408,23 @@ mod tests {
             &twice,
         ] {
             assert_eq!(
-                of_principal([value.as_bytes()], &rules()),
-                Err(Unproven),
+                read_principal([value.as_bytes()], &rules()),
+                Err(PrincipalError),
                 "{value:.20}"
             );
         }
         assert_eq!(
-            of_principal([good.as_bytes(), good.as_bytes()], &rules()),
-            Err(Unproven)
+            read_principal([good.as_bytes(), good.as_bytes()], &rules()),
+            Err(PrincipalError)
         );
-        assert_eq!(of_principal([], &rules()), Ok(None));
-        assert!(of_principal([good.as_bytes()], &rules()).is_ok_and(|caller| caller.is_some()));
+        assert_eq!(read_principal([], &rules()), Ok(None));
+        assert!(read_principal([good.as_bytes()], &rules()).is_ok_and(|caller| caller.is_some()));
     }
 
     #[test]
-    fn a_claim_that_says_nothing_spoils_no_other() {
+    fn a_meaningless_claim_does_not_affect_the_others() {
         let large = "x".repeat(17_800);
-        for odd in [
+        for meaningless in [
             r#"{"typ":"name","val":null}"#,
             r#"{"typ":"name"}"#,
             r#"{"val":"x"}"#,
@@ -406,21 +438,22 @@ mod tests {
             &format!(r#"{{"typ":"groups","val":"{large}"}}"#),
         ] {
             let principal = format!(
-                r#"{{"auth_typ":"aad","name_typ":null,"claims":[{odd},{{"typ":"{NAME}","val":"alice"}},{{"typ":"roles","val":"Roomkey.Admin"}}]}}"#
+                r#"{{"auth_typ":"aad","name_typ":null,"claims":[{meaningless},
+                    {{"typ":"{NAME}","val":"alice"}},{{"typ":"roles","val":"Roomkey.Admin"}}]}}"#
             );
             let value = BASE64.encode(principal.as_bytes());
-            let caller = of_principal([value.as_bytes()], &rules())
-                .unwrap_or_else(|_| panic!("{odd:.60}"))
+            let caller = read_principal([value.as_bytes()], &rules())
+                .unwrap_or_else(|_| panic!("{meaningless:.60}"))
                 .unwrap();
             assert!(
                 caller.is_admin() && caller.name() == b"easy-auth:aad\0alice",
-                "{odd:.60}"
+                "{meaningless:.60}"
             );
         }
     }
 
     #[test]
-    fn static_web_apps_names_a_caller_by_three_headers_that_agree() {
+    fn static_web_apps_identifies_a_caller_by_three_headers_that_agree() {
         let front_end = ["azureStaticWebApps"];
         let with = |member: &str, value: Value| {
             let mut principal = swa();
@@ -483,7 +516,7 @@ mod tests {
         ] {
             assert_eq!(
                 behind_swa(&principal, ids, providers, &rules()),
-                Err(Unproven),
+                Err(PrincipalError),
                 "{principal} {ids:?} {providers:?}"
             );
         }
@@ -493,9 +526,9 @@ mod tests {
             provider: vec![&b"azureStaticWebApps"[..]],
         };
         assert_eq!(
-            caller(absent, &rules()),
+            read_caller(absent, &rules()),
             Ok(None),
-            "the id alone is no user"
+            "the id alone identifies nobody"
         );
         let signed_in = behind_swa(&swa(), &["0a1b"], &front_end, &rules())
             .unwrap()
@@ -517,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn the_roles_of_static_web_apps_are_those_that_are_not_built_in() {
+    fn the_built_in_roles_of_static_web_apps_do_not_count() {
         let strict = |role: &str| CallerRules {
             required_scope: Some(role.into()),
             ..rules()
@@ -549,7 +582,7 @@ mod tests {
         assert_eq!(
             caller.authorize(None, None),
             Err(Forbidden::Room),
-            "there is no claim that could list one"
+            "no claim can list a room"
         );
     }
 
@@ -609,7 +642,11 @@ mod tests {
             .unwrap()
             .is_admin()
         );
-        let renamed = json!({ "auth_typ": "x", "role_typ": "r", "claims": [{ "typ": "sub", "val": "a" }, { "typ": "r", "val": "Roomkey.Admin" }] });
+        let renamed = json!({
+            "auth_typ": "x",
+            "role_typ": "r",
+            "claims": [{ "typ": "sub", "val": "a" }, { "typ": "r", "val": "Roomkey.Admin" }],
+        });
         assert!(read(&renamed, &rules()).unwrap().is_admin());
 
         let strict = CallerRules {
@@ -647,9 +684,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..256)) {
-            prop_assert_ne!(of_principal([&value[..]], &rules()), Ok(None));
-            drop(of_principal([BASE64.encode(&value).as_bytes()], &rules()));
+        fn arbitrary_bytes_never_panic(value in prop::collection::vec(any::<u8>(), 0..256)) {
+            prop_assert_ne!(read_principal([&value[..]], &rules()), Ok(None));
+            drop(read_principal([BASE64.encode(&value).as_bytes()], &rules()));
         }
     }
 }

@@ -208,15 +208,15 @@ fn snake_case<'a>(members: BTreeMap<Cow<'a, str>, Json<'a>>) -> Option<BTreeMap<
 
 fn is_default(value: &Json<'_>) -> bool {
     match value {
-        Json::Null | Json::Bool(false) | Json::Whole(0) => true,
+        Json::Null | Json::Bool(false) | Json::Unsigned(0) => true,
         Json::Text(text) => text.is_empty(),
         Json::Array(items) => items.is_empty(),
         Json::Bool(true)
-        | Json::Whole(_)
-        | Json::Fraction(_)
-        | Json::OtherNumber
+        | Json::Unsigned(_)
+        | Json::Float(_)
+        | Json::Negative
         | Json::Object(_)
-        | Json::Unreadable => false,
+        | Json::Invalid => false,
     }
 }
 

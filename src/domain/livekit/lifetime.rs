@@ -62,7 +62,7 @@ impl Lifetime {
     /// The rule, when it is not a whole number from 60 to the ceiling.
     pub fn parse(value: &Json<'_>, ceiling: MaxLifetime) -> Result<Self, Requirement> {
         match value {
-            Json::Whole(seconds)
+            Json::Unsigned(seconds)
                 if (u64::from(MIN_SECONDS)..=u64::from(ceiling.0)).contains(seconds) =>
             {
                 Ok(Self(u32::try_from(*seconds).unwrap_or(ceiling.0)))
@@ -170,12 +170,12 @@ mod tests {
     fn lifetimes_outside_the_bounds_or_not_whole_are_refused() {
         let other = Json::Text("3600".into());
         for value in [
-            Json::Whole(0),
-            Json::Whole(59),
-            Json::Whole(86_401),
-            Json::Whole(u64::MAX),
-            Json::OtherNumber,
-            Json::Fraction(60.0),
+            Json::Unsigned(0),
+            Json::Unsigned(59),
+            Json::Unsigned(86_401),
+            Json::Unsigned(u64::MAX),
+            Json::Negative,
+            Json::Float(60.0),
             Json::Bool(true),
             other,
         ] {
@@ -184,13 +184,14 @@ mod tests {
                 "{value:?}"
             );
         }
-        assert!(Lifetime::parse(&Json::Whole(121), MaxLifetime(120)).is_err());
+        assert!(Lifetime::parse(&Json::Unsigned(121), MaxLifetime(120)).is_err());
     }
 
     #[test]
     fn lifetimes_at_the_bounds_are_exact() {
         for seconds in [60, 61, 3_600, 86_400] {
-            let lifetime = Lifetime::parse(&Json::Whole(seconds), MaxLifetime::default()).unwrap();
+            let lifetime =
+                Lifetime::parse(&Json::Unsigned(seconds), MaxLifetime::default()).unwrap();
             let validity =
                 Validity::starting_at(instant(1_000) + Duration::from_millis(999), lifetime);
             assert_eq!(

@@ -118,7 +118,7 @@ impl TokenRequest {
         });
         match provider {
             Ok(provider @ (Provider::AzureOpenAi | Provider::OpenAi)) => {
-                fields.refuse_others();
+                fields.reject_unknown();
                 RealtimeRequest::finish(
                     fields,
                     provider,
@@ -131,7 +131,7 @@ impl TokenRequest {
             }
             Ok(Provider::LiveKit) => {
                 let room_name = fields.required("roomName", room_name);
-                fields.refuse_others();
+                fields.reject_unknown();
                 fields.finish(|| {
                     Ok(Self::LiveKit(LiveKitRequest {
                         room_name: room_name?,
@@ -144,7 +144,7 @@ impl TokenRequest {
             }
             // Nor may any field be missing.
             Err(noted) => {
-                fields.refuse_others();
+                fields.reject_unknown();
                 fields.finish(|| Err(noted))
             }
         }
@@ -154,8 +154,10 @@ impl TokenRequest {
 fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, ErrorRecorded> {
     match fields.text("provider", |text| providers.parse(text))? {
         Some(provider) => Ok(provider),
-        None if providers.has(providers.default_provider()) => Ok(providers.default_provider()),
-        None => Err(fields.note("provider", "is required by this service")),
+        None if providers.contains(providers.default_provider()) => {
+            Ok(providers.default_provider())
+        }
+        None => Err(fields.record("provider", "is required by this service")),
     }
 }
 

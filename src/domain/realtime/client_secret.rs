@@ -81,7 +81,7 @@ impl ClientSecret {
             }
             _ => return Err(ClientSecretError::Secret),
         };
-        let Some(&Json::Whole(expires_at)) = members.get("expires_at") else {
+        let Some(&Json::Unsigned(expires_at)) = members.get("expires_at") else {
             return Err(ClientSecretError::Expiry);
         };
         // Beyond any date that can be written down it is absurd too; checked first, because adding

@@ -38,7 +38,7 @@ impl RealtimeRequest {
     ) -> Result<Self, BodyError> {
         let mut fields = Fields::read(body)?;
         let voice = fields.text("voice", |text| choices.voice(text));
-        fields.refuse_others();
+        fields.reject_unknown();
         Self::finish(
             fields,
             provider,

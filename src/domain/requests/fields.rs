@@ -1,41 +1,79 @@
-//! From a checked JSON object to typed fields, with every field error reported at once.
+//! Typed fields from a checked JSON object, with every field error reported at once.
 //!
-//! A parser takes its fields by name, each take either yields a value or notes an error, and
-//! [`Fields::finish`] builds the request only when nothing was noted. Messages never hold what the
-//! client sent.
+//! A parser takes its fields by name. Each take either returns a value or records an error, and
+//! [`Fields::finish`] builds the request only if no error was recorded. Messages never contain what
+//! the client sent.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use serde::Serialize;
 
 use super::json::{self, Json, Malformed, Object};
 
-/// At most this many errors are listed, so that a small request cannot ask for a large answer.
+/// The most errors that one response lists, so that a small request cannot produce a large
+/// response.
 pub const MAX_LISTED_ERRORS: usize = 20;
 
-/// The name of an unknown field is shown cut to this many characters.
+/// The most characters of an unknown field's name that are shown.
 const MAX_SHOWN_NAME: usize = 40;
 
 /// One field that is wrong, unknown or missing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// The field's name; an error inside a nested value names the field of the request that holds
-    /// it.
+    /// The field's name. An error inside a nested value names the field that contains it.
     pub field: Cow<'static, str>,
-    /// What it must be, without a word of what it was.
-    pub message: Cow<'static, str>,
+    /// The requirement that the field does not meet.
+    pub message: Requirement,
 }
 
-/// Why a request was refused before any rule looked at it.
-#[derive(Debug, PartialEq, Eq)]
+/// The rule that a value does not follow, worded to stand after the value's name: "must be text".
+///
+/// It never contains the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(transparent)]
+#[error("{0}")]
+pub struct Requirement(Cow<'static, str>);
+
+impl From<&'static str> for Requirement {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Requirement {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Deref for Requirement {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The reason why a request body is refused before any rule of access applies.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Not one strict JSON object.
+    /// The body is not one strict JSON object.
+    #[error("the body is not one strict JSON object")]
     Malformed,
     /// These fields are not valid; at most 20 are listed.
+    #[error("{} of the fields are not valid", .0.len())]
     Invalid(Vec<FieldError>),
 }
 
+impl From<Malformed> for BodyError {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
 impl BodyError {
-    /// One field is not valid.
+    /// Returns an error for one field.
     #[must_use]
     pub fn field(field: &'static str, message: &'static str) -> Self {
         Self::Invalid(vec![FieldError {
@@ -45,21 +83,38 @@ impl BodyError {
     }
 }
 
-impl From<Malformed> for BodyError {
-    fn from(Malformed: Malformed) -> Self {
-        Self::Malformed
-    }
-}
-
-/// Proof that an error was noted. Only this file can make one, so `?` inside [`Fields::finish`]
-/// cannot lose an error.
+/// The proof that [`Fields`] recorded an error. Only this file can create one, so a `?` inside
+/// [`Fields::finish`] cannot lose an error.
 #[derive(Debug)]
 pub struct ErrorRecorded(());
 
-/// What a field must be.
-pub type Requirement = Cow<'static, str>;
-
 /// The fields of one object that no parser has taken yet, and the errors so far.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::livekit::access_token::Role;
+/// use roomkey::domain::livekit::names::RoomName;
+/// use roomkey::domain::requests::fields::{BodyError, Fields};
+///
+/// let mut fields = Fields::read(br#"{ "room": "a b", "role": "admin", "size": 1 }"#)?;
+/// let room = fields.text("room", RoomName::parse);
+/// let role = fields.text("role", Role::parse);
+/// fields.reject_unknown();
+///
+/// let Err(BodyError::Invalid(errors)) = fields.finish(|| Ok((room?, role?))) else {
+///     panic!("three fields are wrong")
+/// };
+/// let errors: Vec<_> = errors.iter().map(|e| format!("{} {}", e.field, e.message)).collect();
+/// assert_eq!(
+///     errors,
+///     [
+///         "room must be 1 to 128 letters, digits, '-' or '_'",
+///         "role must be speaker or listener",
+///         "size is not a field of this request",
+///     ]
+/// );
+/// # Ok::<(), BodyError>(())
+/// ```
 #[derive(Debug)]
 pub struct Fields<'a> {
     object: Object<'a>,
@@ -68,10 +123,10 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a body; an empty one counts as `{}`. `null` is a value, and no field accepts it.
+    /// Reads a body. An empty one counts as `{}`, and no field accepts `null`.
     ///
     /// # Errors
-    /// [`Malformed`] when the body is not one strict JSON object.
+    /// [`Malformed`] if the body is not one strict JSON object.
     pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
         let object = if body.is_empty() {
             Object::new()
@@ -85,18 +140,18 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Reads as the JSON mapping of Protocol Buffers does: `null` stands for an absent field, and a
-    /// field may have the camel-case form of its name. It may not have both.
+    /// Applies the JSON mapping of Protocol Buffers: `null` counts as an absent field, and a field
+    /// may have the camel-case form of its name, but not both forms together.
     #[must_use]
     pub fn with_protobuf_mapping(mut self) -> Self {
         self.is_protobuf = true;
         self
     }
 
-    /// Takes a text field that may be absent.
+    /// Takes an optional text field.
     ///
     /// # Errors
-    /// [`ErrorRecorded`] when it is not text or breaks the rule.
+    /// [`ErrorRecorded`] if it is not text or does not meet the requirement of `parse`.
     pub fn text<T>(
         &mut self,
         field: &'static str,
@@ -108,10 +163,10 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Takes a field of any kind that may be absent.
+    /// Takes an optional field of any kind.
     ///
     /// # Errors
-    /// [`ErrorRecorded`] when it breaks the rule.
+    /// [`ErrorRecorded`] if it does not meet the requirement of `parse`.
     pub fn value<T>(
         &mut self,
         field: &'static str,
@@ -122,35 +177,32 @@ impl<'a> Fields<'a> {
             && let Some(value) = self.object.remove(camel_case(field).as_str())
             && found.replace(value).is_some()
         {
-            return Err(self.note(
-                field,
-                "must not stand there twice, in snake case and in camel case",
-            ));
+            return Err(self.record(field, "must not be sent in snake case and in camel case"));
         }
         match found {
             None => Ok(None),
             Some(Json::Null) if self.is_protobuf => Ok(None),
-            Some(Json::Null) => Err(self.note(field, "must not be null; leave it out instead")),
+            Some(Json::Null) => Err(self.record(field, "must not be null; leave it out instead")),
             Some(value) => parse(value)
                 .map(Some)
-                .map_err(|rule| self.note(field, rule)),
+                .map_err(|requirement| self.record(field, requirement)),
         }
     }
 
-    /// Turns an absent field into an error.
+    /// Records an error if a field is absent.
     ///
     /// # Errors
-    /// [`ErrorRecorded`] when it is absent or was wrong.
+    /// [`ErrorRecorded`] if the field is absent or was wrong.
     pub fn required<T>(
         &mut self,
         field: &'static str,
         taken: Result<Option<T>, ErrorRecorded>,
     ) -> Result<T, ErrorRecorded> {
-        taken?.ok_or_else(|| self.note(field, "is required"))
+        taken?.ok_or_else(|| self.record(field, "is required"))
     }
 
-    /// Notes an error about a field.
-    pub fn note(
+    /// Records an error about a field.
+    pub fn record(
         &mut self,
         field: impl Into<Cow<'static, str>>,
         message: impl Into<Requirement>,
@@ -162,17 +214,18 @@ impl<'a> Fields<'a> {
         ErrorRecorded(())
     }
 
-    /// Refuses every field that was not taken, so that a typo never silently becomes a default.
-    pub fn refuse_others(&mut self) {
+    /// Records an error for each field that was not taken, so that a typo never silently becomes a
+    /// default.
+    pub fn reject_unknown(&mut self) {
         for name in std::mem::take(&mut self.object).into_keys() {
-            self.note(shown_name(&name), "is not a field of this request");
+            self.record(sanitize_name(&name), "is not a field of this request");
         }
     }
 
-    /// Builds the request if nothing was noted. Fields that were not taken are ignored.
+    /// Builds the request if no error was recorded. Fields that were not taken are ignored.
     ///
     /// # Errors
-    /// All errors noted so far, or the one that `build` meets.
+    /// [`BodyError::Invalid`] with the recorded errors, including one that `build` returns.
     pub fn finish<T>(
         self,
         build: impl FnOnce() -> Result<T, ErrorRecorded>,
@@ -186,11 +239,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The members of an object, or the rule that it must be one.
+/// Returns the members of an object.
 ///
 /// # Errors
-/// The rule, for any other kind of value.
-pub fn object(value: Json<'_>) -> Result<BTreeMap<Cow<'_, str>, Json<'_>>, Requirement> {
+/// The requirement that it must be an object, for any other kind of value.
+pub fn object(value: Json<'_>) -> Result<Object<'_>, Requirement> {
     match value {
         Json::Object(members) => Ok(members),
         _ => Err("must be an object".into()),
@@ -211,7 +264,7 @@ fn camel_case(name: &str) -> String {
     camel
 }
 
-/// Returns a proto field's name for either of its two forms in JSON.
+/// Returns the proto field's name for either of its two JSON forms.
 #[must_use]
 pub fn proto_name(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
@@ -224,11 +277,11 @@ pub fn proto_name(name: &str) -> String {
     snake
 }
 
-/// An unknown name made safe to repeat: at most 40 characters, each outside `[A-Za-z0-9_.-]` shown
-/// as `_`.
+/// Makes an unknown name safe to repeat: at most 40 characters, with `_` for each character that
+/// is not in `[A-Za-z0-9_.-]`.
 #[must_use]
-pub fn shown_name(name: &str) -> String {
-    let shown: String = name
+pub fn sanitize_name(name: &str) -> String {
+    let sanitized: String = name
         .chars()
         .take(MAX_SHOWN_NAME)
         .map(|c| {
@@ -239,10 +292,10 @@ pub fn shown_name(name: &str) -> String {
             }
         })
         .collect();
-    if shown.is_empty() {
+    if sanitized.is_empty() {
         "_".to_owned()
     } else {
-        shown
+        sanitized
     }
 }
 
@@ -272,13 +325,13 @@ mod tests {
         let c = fields.text("c", word);
         let d = fields.text("d", word);
         let d = fields.required("d", d);
-        fields.refuse_others();
+        fields.reject_unknown();
         let Err(BodyError::Invalid(errors)) = fields.finish(|| Ok((a?, b?, c?, d?))) else {
             panic!("accepted")
         };
         let errors: Vec<_> = errors
             .iter()
-            .map(|error| (error.field.as_ref(), error.message.as_ref()))
+            .map(|error| (error.field.as_ref(), &*error.message))
             .collect();
         assert_eq!(
             errors,
@@ -294,17 +347,17 @@ mod tests {
     }
 
     #[test]
-    fn null_counts_as_absent_only_where_asked_for() {
+    fn null_counts_as_absent_only_with_the_protobuf_mapping() {
         let mut fields = read(r#"{"a":null}"#).with_protobuf_mapping();
         let a = fields.text("a", word);
         assert_eq!(fields.finish(|| a), Ok(None));
     }
 
     #[test]
-    fn camel_case_is_read_only_where_asked_for() {
+    fn camel_case_is_read_only_with_the_protobuf_mapping() {
         let taken = |mut fields: Fields<'_>| {
             let taken = fields.text("a_b", word);
-            fields.refuse_others();
+            fields.reject_unknown();
             fields.finish(|| taken)
         };
         assert_eq!(
@@ -333,12 +386,12 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_typos_gets_a_short_answer() {
+    fn a_body_of_many_typos_gets_a_short_list_of_errors() {
         let body =
             serde_json::Value::Object((0..2_000).map(|n| (n.to_string(), n.into())).collect())
                 .to_string();
         let mut fields = read(&body);
-        fields.refuse_others();
+        fields.reject_unknown();
         let Err(BodyError::Invalid(errors)) = fields.finish(|| Ok(())) else {
             panic!("accepted")
         };
@@ -347,10 +400,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_shown_name_is_always_safe(name in any::<String>()) {
-            let shown = shown_name(&name);
-            prop_assert!((1..=40).contains(&shown.len()));
-            prop_assert!(shown.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)));
+        fn a_sanitized_name_is_always_safe(name in any::<String>()) {
+            let sanitized = sanitize_name(&name);
+            prop_assert!((1..=40).contains(&sanitized.len()));
+            prop_assert!(sanitized.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)));
         }
     }
 }

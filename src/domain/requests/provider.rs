@@ -1,30 +1,30 @@
-//! Who can be asked for a key, and whom this service can ask.
+//! The providers of credentials, and those of them that this service is configured for.
 
 use super::fields::Requirement;
 
-/// A service that gives keys to browsers.
+/// A service whose credentials browsers get from roomkey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
-    /// A LiveKit server; its access tokens are signed here.
+    /// A LiveKit server. Its access tokens are signed here.
     #[serde(rename = "livekit")]
     LiveKit,
-    /// Azure OpenAI; its Realtime client secrets are minted there.
+    /// Azure OpenAI. Its Realtime client secrets are minted there.
     #[serde(rename = "azure-openai")]
     AzureOpenAi,
-    /// OpenAI itself; likewise.
+    /// OpenAI itself. Its Realtime client secrets are minted there.
     #[serde(rename = "openai")]
     OpenAi,
 }
 
 impl Provider {
-    /// All of them, whether this service has them or not.
+    /// Every provider, configured or not.
     pub const ALL: [Self; 3] = [Self::LiveKit, Self::AzureOpenAi, Self::OpenAi];
-    /// Those that mint Realtime client secrets, in the order in which one is chosen for a client
-    /// that names none.
+    /// The providers that mint Realtime client secrets, in the order in which one is chosen for a
+    /// request that names none.
     pub const REALTIME: [Self; 2] = [Self::AzureOpenAi, Self::OpenAi];
 
-    /// The name, as it stands in requests, settings, log lines and metrics.
+    /// Returns the name that requests, settings, log lines and metrics use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Provider {
     }
 }
 
-/// The providers that are configured, and the one of a request that names none.
+/// The configured providers, and the default for a request that names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Providers {
     configured: Vec<Provider>,
@@ -43,53 +43,54 @@ pub struct Providers {
 }
 
 impl Providers {
-    /// The default is the operator's wish, else the only one configured, else `livekit`.
+    /// Creates the list. The default is the operator's choice, else the only one configured, else
+    /// `livekit`.
     #[must_use]
-    pub fn new(configured: Vec<Provider>, wish: Option<Provider>) -> Self {
+    pub fn new(configured: Vec<Provider>, chosen_default: Option<Provider>) -> Self {
         let only = if let [only] = configured.as_slice() {
             Some(*only)
         } else {
             None
         };
         Self {
-            default: wish.or(only).unwrap_or(Provider::LiveKit),
+            default: chosen_default.or(only).unwrap_or(Provider::LiveKit),
             configured,
         }
     }
 
-    /// Whether the provider is configured.
+    /// Reports whether the provider is configured.
     #[must_use]
-    pub fn has(&self, provider: Provider) -> bool {
+    pub fn contains(&self, provider: Provider) -> bool {
         self.configured.contains(&provider)
     }
 
-    /// All that are configured.
+    /// Returns the configured providers.
     #[must_use]
     pub fn configured(&self) -> &[Provider] {
         &self.configured
     }
 
-    /// The provider of a request that names none. It need not be configured, in which case such a
-    /// request lacks its `provider`.
+    /// Returns the provider for a request that names none. If it is not configured, such a request
+    /// is refused: `provider` is required.
     #[must_use]
     pub fn default_provider(&self) -> Provider {
         self.default
     }
 
-    /// The provider for a client that knows only Realtime: the default if it is one, else the first
-    /// that is configured.
+    /// Returns the provider for a client that knows only Realtime: the default if it is a Realtime
+    /// provider, else the first one that is configured.
     #[must_use]
     pub fn realtime(&self) -> Option<Provider> {
         [self.default]
             .into_iter()
             .chain(Provider::REALTIME)
-            .find(|provider| Provider::REALTIME.contains(provider) && self.has(*provider))
+            .find(|provider| Provider::REALTIME.contains(provider) && self.contains(*provider))
     }
 
-    /// Reads a provider's name as it stands in requests and settings.
+    /// Reads a provider's name as requests and settings spell it.
     ///
     /// # Errors
-    /// The rule, when this service has no such provider.
+    /// The requirement, if no provider of that name is configured.
     pub fn parse(&self, text: &str) -> Result<Provider, Requirement> {
         self.configured
             .iter()
@@ -111,7 +112,7 @@ impl Providers {
 }
 
 impl Default for Providers {
-    /// LiveKit alone.
+    /// Returns LiveKit alone.
     fn default() -> Self {
         Self::new(vec![Provider::LiveKit], None)
     }
@@ -123,20 +124,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_configured_provider_can_be_named_and_the_rule_lists_those() {
+    fn a_provider_that_is_not_configured_is_rejected_with_the_list_of_those_that_are() {
         let providers = Providers::new(vec![LiveKit, OpenAi], None);
         assert_eq!(providers.parse("openai"), Ok(OpenAi));
         for text in ["azure-openai", "OpenAI", "", "livekit "] {
             assert_eq!(
-                providers.parse(text).unwrap_err(),
+                &*providers.parse(text).unwrap_err(),
                 "must be a provider that this service has: livekit, openai"
             );
         }
     }
 
     #[test]
-    fn the_default_is_the_wish_or_the_only_one_or_livekit() {
-        for (configured, wish, default, realtime) in [
+    fn the_default_is_the_chosen_one_or_the_only_one_or_livekit() {
+        for (configured, chosen, default, realtime) in [
             (vec![LiveKit], None, LiveKit, None),
             (vec![OpenAi], None, OpenAi, Some(OpenAi)),
             (vec![AzureOpenAi, OpenAi], None, LiveKit, Some(AzureOpenAi)),
@@ -160,7 +161,7 @@ mod tests {
                 Some(OpenAi),
             ),
         ] {
-            let providers = Providers::new(configured, wish);
+            let providers = Providers::new(configured, chosen);
             assert_eq!(
                 (providers.default_provider(), providers.realtime()),
                 (default, realtime),
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_read_as_the_provider_that_has_it() {
+    fn every_provider_is_parsed_from_its_own_name() {
         let providers = Providers::new(Provider::ALL.to_vec(), None);
         for provider in Provider::ALL {
             assert_eq!(providers.parse(provider.as_str()), Ok(provider));

@@ -1,8 +1,11 @@
-//! Which hosts of a URL are this machine, and which belong to a private network.
+//! Addresses in settings: which hosts are this machine or on a private network, and which URLs are
+//! acceptable.
 
-use url::{Host, ParseError};
+use std::net::Ipv4Addr;
 
-/// Last labels of names that no public resolver answers for: RFC 6761, RFC 6762, RFC 8375, ICANN's
+use url::{Host, ParseError, Url};
+
+/// The last labels of names that no public resolver answers: RFC 6761, RFC 6762, RFC 8375, ICANN's
 /// `internal`, and those that home routers and Kubernetes use.
 const PRIVATE_ENDINGS: [&str; 10] = [
     "corp",
@@ -17,8 +20,8 @@ const PRIVATE_ENDINGS: [&str; 10] = [
     "svc",
 ];
 
-/// Returns whether the host is this machine. Names at or below `localhost` are loopback by RFC 6761
-/// §6.3.
+/// Reports whether a host is this machine. Names at or below `localhost` are loopback names by RFC
+/// 6761 §6.3.
 #[must_use]
 pub fn is_loopback(host: &Host<&str>) -> bool {
     match host {
@@ -30,9 +33,9 @@ pub fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// Returns whether the host is this machine or on a network that the public Internet does not
-/// route: private and link-local addresses, and names without a dot (a container's) or with an
-/// ending for private use.
+/// Reports whether a host is this machine or on a network that the public Internet does not route:
+/// private and link-local addresses, and names without a dot (a container's) or with an ending for
+/// private use.
 #[must_use]
 pub fn is_private(host: &Host<&str>) -> bool {
     if is_loopback(host) {
@@ -54,8 +57,29 @@ pub fn is_private(host: &Host<&str>) -> bool {
     }
 }
 
-/// Returns what is wrong with a text that the URL parser refuses and that must be an `https://`
-/// address.
+/// Reports whether a secret may be sent to a URL: its scheme is `https`, or `http` to this machine.
+#[must_use]
+pub fn is_https_or_loopback(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => url.has_host(),
+        "http" => url.host().is_some_and(|host| is_loopback(&host)),
+        _ => false,
+    }
+}
+
+/// Reports whether a URL contains a user or a password.
+#[must_use]
+pub fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// Reports whether a URL contains a query or a fragment.
+#[must_use]
+pub fn has_query_or_fragment(url: &Url) -> bool {
+    url.query().is_some() || url.fragment().is_some()
+}
+
+/// Describes why a text that must be an `https://` address cannot be parsed.
 #[must_use]
 pub fn describe_parse_error(text: &str, error: ParseError) -> &'static str {
     match error {
@@ -71,8 +95,9 @@ pub fn describe_parse_error(text: &str, error: ParseError) -> &'static str {
     }
 }
 
-/// RFC 1918, RFC 3927, and the shared space of RFC 6598, which private overlay networks use.
-fn is_private_v4(ip: std::net::Ipv4Addr) -> bool {
+/// Reports whether an address is in a range of RFC 1918 or RFC 3927, or in the shared space of RFC
+/// 6598, which private overlay networks use.
+fn is_private_v4(ip: Ipv4Addr) -> bool {
     let [first, second, ..] = ip.octets();
     ip.is_private() || ip.is_link_local() || (first == 100 && (64..128).contains(&second))
 }
@@ -95,6 +120,27 @@ mod tests {
             Host::Ipv6(ip) => Host::Ipv6(*ip),
         };
         (is_loopback(&host), is_private(&host))
+    }
+
+    #[test]
+    fn plain_http_is_only_accepted_to_this_machine() {
+        for (text, accepted) in [
+            ("https://id.example.com", true),
+            ("http://localhost:8080", true),
+            ("http://id.localhost", true),
+            ("http://127.0.0.1", true),
+            ("http://[::1]:1", true),
+            ("http://[::ffff:127.0.0.1]", true),
+            ("http://id.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://10.0.0.1", false),
+            ("ws://localhost", false),
+            ("redis://localhost", false),
+            ("file:///etc/passwd", false),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!(is_https_or_loopback(&url), accepted, "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Secrets: the names they may have in Key Vault, and values that cannot be one, wherever they come
-//! from.
+//! Secrets: their names in Key Vault, and checks for values that cannot be a secret, wherever they
+//! come from.
 
 use std::fmt;
 
@@ -11,31 +11,33 @@ use crate::domain::callers::admin_key::{AdminKeys, MIN_CHARACTERS};
 use crate::domain::livekit::participant_name::is_invisible;
 use crate::domain::requests::fields::Requirement;
 
-/// HS256 wants a key as long as its hash (RFC 7518 §3.2), and LiveKit's server complains below
-/// that.
+/// The fewest bytes of a LiveKit API secret. HS256 needs a key as long as its hash (RFC 7518 §3.2),
+/// and LiveKit's server warns about shorter ones.
 pub const MIN_LIVEKIT_SECRET_BYTES: usize = 32;
-/// Vendors' API keys are 32 characters and more; what is far shorter was cut off on the way.
+/// The fewest bytes of a vendor's API key. Real ones have 32 characters or more; a much shorter one
+/// was truncated.
 const MIN_API_KEY_BYTES: usize = 16;
 
-/// A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
+/// The fewest bytes of the hash key. A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
 const MIN_HASH_KEY_BYTES: usize = 32;
 
-/// What a value in quotes is told, wherever it stands.
+/// The requirement for a value in quotes.
 pub const IN_QUOTES: &str = "is in quotes; write the value alone";
-/// The same for a reference to Key Vault or App Configuration.
-pub const UNRESOLVED: &str = "is a Key Vault or App Configuration reference that the platform could not resolve; see the app's \
-                              identity and its role, or the name of the secret";
+/// The requirement for an unresolved reference to Key Vault or App Configuration.
+pub const UNRESOLVED: &str = "is a Key Vault or App Configuration reference that the platform \
+                              could not resolve; see the app's identity and its role, or the \
+                              name of the secret";
 
-/// The name of a secret in Key Vault. It is safe in the path of a URL, which the vault's client
+/// The name of a secret in Key Vault. It is safe in the path of a URL, which Key Vault's client
 /// library does not escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretName(String);
 
 impl SecretName {
-    /// Reads a name: 1 to 127 letters, digits or `-`, Key Vault's own rule.
+    /// Reads a name: 1 to 127 letters, digits or `-`, as Key Vault itself requires.
     ///
     /// # Errors
-    /// The rule, for any other text.
+    /// The requirement, for any other text.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         if (1..=127).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -46,7 +48,7 @@ impl SecretName {
         }
     }
 
-    /// The name as the vault has it.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -59,42 +61,42 @@ impl fmt::Display for SecretName {
     }
 }
 
-/// Where a secret's value is.
+/// The place of a secret's value.
 #[derive(Debug, Clone)]
 pub enum SecretSource {
-    /// The operator has given it with the settings.
+    /// The value itself, given with the settings.
     Given(SecretString),
-    /// It stands in Key Vault and may change there.
+    /// The name of a secret in Key Vault, whose value may change there.
     InVault(SecretName),
 }
 
-/// Where a key and its secret are, which change together. Never in two places: who changes one
-/// could not change the other at the same time.
+/// The place of an API key and its secret, which change together. They are never in two places:
+/// nobody could change both at the same time.
 #[derive(Debug, Clone)]
 pub enum PairSource {
-    /// The operator has given the key and the secret with the settings.
+    /// The key and the secret themselves, given with the settings.
     Given(SecretString, SecretString),
-    /// The key and the secret stand in Key Vault.
+    /// The names of the key and the secret in Key Vault.
     InVault(SecretName, SecretName),
 }
 
-/// What is known of something that comes from outside.
+/// The state of a value that comes from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DependencyState {
-    /// It was there when it was last asked for.
+    /// The last fetch succeeded.
     Fresh,
-    /// It could not be had lately, and what it gave before still serves.
+    /// The last fetch failed, but an earlier value is still in use.
     Stale,
-    /// Nothing of it serves.
+    /// There is no usable value.
     Missing,
 }
 
 impl DependencyState {
-    /// All states.
+    /// Every state.
     pub const ALL: [Self; 3] = [Self::Fresh, Self::Stale, Self::Missing];
 
-    /// The word, as it stands in answers and metrics.
+    /// Returns the name that responses and metrics use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -105,29 +107,29 @@ impl DependencyState {
     }
 }
 
-/// What a value must be to be a certain secret.
+/// A check whether a value can be a certain secret.
 pub type SecretCheck = fn(&SecretString) -> Result<(), Requirement>;
 
-/// Checks the name of a LiveKit API key.
+/// Checks a LiveKit API key.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The requirement that it does not meet.
 pub fn livekit_key(value: &SecretString) -> Result<(), Requirement> {
     check(value, 1)
 }
 
-/// Checks the secret of a LiveKit API key.
+/// Checks a LiveKit API secret.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The requirement that it does not meet.
 pub fn livekit_secret(value: &SecretString) -> Result<(), Requirement> {
     check(value, MIN_LIVEKIT_SECRET_BYTES)
 }
 
-/// Checks a vendor's API key, which travels in a header.
+/// Checks a vendor's API key, which is sent in a header.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The requirement that it does not meet.
 pub fn api_key(value: &SecretString) -> Result<(), Requirement> {
     let scheme = value.expose_secret().split(' ').next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") || scheme.ends_with(':') {
@@ -142,18 +144,18 @@ pub fn api_key(value: &SecretString) -> Result<(), Requirement> {
     }
 }
 
-/// Checks the key under which callers are hashed.
+/// Checks the key that callers are hashed with.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The requirement that it does not meet.
 pub fn hash_key(value: &SecretString) -> Result<(), Requirement> {
     check(value, MIN_HASH_KEY_BYTES)
 }
 
-/// Reads the operators' keys.
+/// Reads the admin keys.
 ///
 /// # Errors
-/// The rule that one of them, or their list, breaks.
+/// The requirement that one of them, or their list, does not meet.
 pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Requirement> {
     if setting_text::is_in_quotes(value.expose_secret()) {
         return Err(IN_QUOTES.into());
@@ -164,10 +166,10 @@ pub fn admin_keys(value: &SecretString) -> Result<AdminKeys, Requirement> {
     AdminKeys::parse(value.expose_secret())
 }
 
-/// Says why a value cannot be a secret of an operator's.
+/// Checks that a value can be a secret of at least `min_bytes` bytes.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The requirement that it does not meet.
 pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Requirement> {
     let value = value.expose_secret();
     if setting_text::is_unresolved_reference(value) {
@@ -188,8 +190,7 @@ pub fn check(value: &SecretString, min_bytes: usize) -> Result<(), Requirement> 
     if value.len() < min_bytes {
         return Err(format!("is too short; it must have {min_bytes} bytes or more").into());
     }
-    // A line break at the end is what a paste leaves behind; a key that has one signs what nobody
-    // accepts.
+    // Pasting often leaves a line break at the end, and a key with one makes invalid signatures.
     if value.trim() != value || value.contains(char::is_control) {
         return Err("has white space around it or a control character in it".into());
     }
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_a_secret_is_refused() {
+    fn values_that_cannot_be_a_secret_are_rejected() {
         let repeated = "x".repeat(64);
         for value in [
             "",
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invisible_character_is_refused_in_every_secret() {
+    fn an_invisible_character_is_rejected_in_every_secret() {
         for value in [
             "\u{feff}canary-secret-of-at-least-32-bytes",
             "canary-secret-of-at-least-32-bytes\u{200b}",
@@ -243,17 +244,18 @@ mod tests {
         ] {
             let admin: SecretCheck = |value| admin_keys(value).map(drop);
             for check in [livekit_key, livekit_secret, api_key, hash_key, admin] {
-                let rule = check(&value.into()).unwrap_err();
+                let requirement = check(&value.into()).unwrap_err();
                 assert!(
-                    rule.contains("an invisible character") && !rule.contains("canary"),
-                    "{value:?}: {rule}"
+                    requirement.contains("an invisible character")
+                        && !requirement.contains("canary"),
+                    "{value:?}: {requirement}"
                 );
             }
         }
     }
 
     #[test]
-    fn an_api_key_fits_into_a_header() {
+    fn an_api_key_that_does_not_fit_into_a_header_is_rejected() {
         for value in [
             "",
             "sk-short",
@@ -269,7 +271,7 @@ mod tests {
             "api-key: sk-canary-0123456789",
         ] {
             assert_eq!(
-                api_key(&value.into()).unwrap_err(),
+                &*api_key(&value.into()).unwrap_err(),
                 "is a whole header; write the key alone"
             );
         }
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn operators_keys_are_refused_one_and_all() {
+    fn one_bad_admin_key_rejects_the_whole_list() {
         let good = "canary-admin-key-0123456789-0123";
         for value in [
             "",
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_name_cannot_lead_to_another_place() {
+    fn a_secret_name_that_could_change_the_url_is_rejected() {
         let long = "a".repeat(128);
         for name in [
             "",

@@ -1,10 +1,10 @@
-//! Who issues the tokens: an address (`OpenID` Connect Discovery 1.0 §4), and what Entra ID makes
-//! of it.
+//! The accepted issuer: an address (`OpenID` Connect Discovery 1.0 §4), and the special rules of
+//! Entra ID.
 //!
 //! | setting | `iss` of its tokens |
 //! |---|---|
-//! | any provider's issuer, one tenant's at Entra or External ID too | the same text |
-//! | `https://login.microsoftonline.com/{tenant}` | `https://sts.windows.net/{tid}/` (Entra, version 1) |
+//! | the issuer of any provider, including one tenant of Entra or External ID | the same text |
+//! | `https://login.microsoftonline.com/{tenant}` | `https://sts.windows.net/{tid}/` (version 1) |
 //! | `https://login.microsoftonline.com/organizations/v2.0` | `https://login.microsoftonline.com/{tid}/v2.0` for each tenant |
 //!
 //! Source: <https://learn.microsoft.com/entra/identity-platform/access-tokens>
@@ -15,10 +15,10 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::domain::requests::fields::Requirement;
-use crate::domain::settings::network_host::is_loopback;
+use crate::domain::settings::network_host::{has_credentials, is_https_or_loopback};
 
-/// Entra's hosts, public and sovereign, each with what its version 1 tokens begin with.
-const ENTRA: [(&str, &str); 3] = [
+/// Entra's hosts, public and sovereign, each with the beginning of its version 1 issuers.
+const ENTRA_HOSTS: [(&str, &str); 3] = [
     ("login.microsoftonline.com", "https://sts.windows.net/"),
     ("login.microsoftonline.us", "https://sts.windows.net/"),
     (
@@ -26,144 +26,148 @@ const ENTRA: [(&str, &str); 3] = [
         "https://sts.chinacloudapi.cn/",
     ),
 ];
-/// The only version of Entra's endpoints that an issuer of version 2 names.
+/// The last path segment of Entra's version 2 issuers.
 const VERSION_2: &str = "v2.0";
-/// Stand in Entra's addresses for the tenant, and mean any of a kind.
+/// The path segments that Entra accepts in place of a tenant and that mean any tenant of a kind.
 const ANY_TENANT: [&str; 3] = ["common", "organizations", "consumers"];
-/// What Entra's discovery document has in the place of the tenant where any may sign in.
-const PLACEHOLDER: &str = "{tenantid}";
+/// The placeholder for the tenant in Entra's discovery documents for many tenants.
+const TENANT_PLACEHOLDER: &str = "{tenantid}";
+/// An example of a tenant id for error messages.
+const EXAMPLE_TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
 /// The one issuer that an operator accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
     configured: String,
-    accepted: Accepted,
-    /// Where the discovery document is, if not below the issuer.
-    discovery: Option<String>,
+    accepted: AcceptedIssuer,
+    /// The address of the discovery document, if it is not below the issuer.
+    discovery_url: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Accepted {
+enum AcceptedIssuer {
+    /// Exactly this text.
     Exactly(String),
-    /// What stands before and after the tenant.
+    /// The text before and after the tenant.
     PerTenant(String, &'static str),
 }
 
 impl Issuer {
-    /// Reads the address, in its normal form since it is compared as text.
+    /// Reads the address. It must be in its normal form, since it is compared as text.
     ///
     /// # Errors
-    /// The rule, when it is not `https://…` (`http://…` on a loopback address), holds user, query
-    /// or fragment, or can be in no token.
+    /// The requirement, if it is not `https://…` (`http://…` on a loopback address), contains a
+    /// user, a query or a fragment, or cannot be in any token.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         if text.contains("/.well-known/") {
-            return Err("is the address of a document; write what stands before /.well-known/ (the document's own address belongs in \
-                        ROOMKEY_OIDC_DISCOVERY_URL)"
-                .into());
+            return Err(
+                "is the address of a document; write what stands before /.well-known/ (the \
+                 document's own address belongs in ROOMKEY_OIDC_DISCOVERY_URL)"
+                    .into(),
+            );
         }
-        let rule = || {
+        let requirement = || {
             Requirement::from(
-                "must be an address like https://id.example.com/path, or http:// on a loopback address",
+                "must be an address like https://id.example.com/path, or http:// on a loopback \
+                 address",
             )
         };
         let url = Url::parse(text)
             .ok()
             .filter(|url| is_fetchable(url) && url.query().is_none())
-            .ok_or_else(rule)?;
-        // `https://id.example` and `https://id.example/` are one address and two issuers: the text
-        // as it stands counts.
+            .ok_or_else(requirement)?;
+        // `https://id.example` and `https://id.example/` are one address but two issuers, so the
+        // text is kept unchanged.
         let normal = url.as_str();
         if normal != text && normal.strip_suffix('/') != Some(text) {
-            return Err(rule());
+            return Err(requirement());
         }
         Ok(Self {
             configured: text.to_owned(),
-            accepted: accepted(&url, text)?,
-            discovery: None,
+            accepted: accepted_issuer(&url, text)?,
+            discovery_url: None,
         })
     }
 
-    /// The same issuer, whose discovery document is at this address, as with Azure AD B2C, which
-    /// has the policy in the query.
+    /// Sets the address of the discovery document, for providers that keep it elsewhere. Azure AD
+    /// B2C, for one, has the policy in the query.
     ///
     /// # Errors
-    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a
-    /// fragment.
+    /// The requirement, as for [`Issuer::discovery_address`].
     pub fn with_discovery_at(self, address: &str) -> Result<Self, Requirement> {
         Ok(Self {
-            discovery: Some(Self::discovery_address(address)?),
+            discovery_url: Some(Self::discovery_address(address)?),
             ..self
         })
     }
 
-    /// Reads the address of a discovery document, whoever the issuer is.
+    /// Reads the address of a discovery document, independent of the issuer.
     ///
     /// # Errors
-    /// The rule, when it is not `https://…` (`http://…` on a loopback address) or holds a user or a
-    /// fragment.
+    /// The requirement, if it is not `https://…` (`http://…` on a loopback address) or contains a
+    /// user or a fragment.
     pub fn discovery_address(text: &str) -> Result<String, Requirement> {
         let url = Url::parse(text).ok().filter(is_fetchable);
         url.map(String::from).ok_or_else(|| {
-            "must be an address like https://id.example.com/.well-known/openid-configuration, or http:// on a loopback address".into()
+            "must be an address like https://id.example.com/.well-known/openid-configuration, or \
+             http:// on a loopback address"
+                .into()
         })
     }
 
-    /// Whether tokens of several tenants come from here, so that the operator must list them.
+    /// Reports whether tokens of several tenants come from this issuer, so that the operator must
+    /// list the tenants.
     #[must_use]
     pub fn has_many_tenants(&self) -> bool {
-        matches!(self.accepted, Accepted::PerTenant(..))
+        matches!(self.accepted, AcceptedIssuer::PerTenant(..))
     }
 
-    /// Where the discovery document lies.
+    /// Returns the address of the discovery document.
     #[must_use]
     pub fn discovery_url(&self) -> String {
-        let below = || {
-            format!(
-                "{}/.well-known/openid-configuration",
-                self.configured.trim_end_matches('/')
-            )
-        };
-        self.discovery.clone().unwrap_or_else(below)
+        self.discovery_url.clone().unwrap_or_else(|| {
+            let issuer = self.configured.trim_end_matches('/');
+            format!("{issuer}/.well-known/openid-configuration")
+        })
     }
 
-    /// What `issuer` in the discovery document must be.
+    /// Returns the `issuer` that the discovery document must name.
     #[must_use]
     pub fn published(&self) -> Cow<'_, str> {
         match &self.accepted {
-            Accepted::Exactly(issuer) => issuer.into(),
-            Accepted::PerTenant(before, after) => format!("{before}{PLACEHOLDER}{after}").into(),
+            AcceptedIssuer::Exactly(issuer) => issuer.into(),
+            AcceptedIssuer::PerTenant(before, after) => {
+                format!("{before}{TENANT_PLACEHOLDER}{after}").into()
+            }
         }
     }
 
-    /// Whether the provider's keys may lie at this address: as safe as that of the discovery
-    /// document. Any host, since large providers have their keys on another.
+    /// Reports whether the provider's keys may be fetched from an address: it must be as secure as
+    /// that of the discovery document. The host may differ, as it does for large providers.
     #[must_use]
     pub fn may_have_keys_at(&self, address: &str) -> bool {
-        let secure = self
-            .discovery
-            .as_ref()
-            .unwrap_or(&self.configured)
-            .starts_with("https:");
+        let discovery = self.discovery_url.as_ref().unwrap_or(&self.configured);
+        let must_be_https = discovery.starts_with("https:");
         Url::parse(address)
-            .is_ok_and(|url| is_fetchable(&url) && (url.scheme() == "https" || !secure))
+            .is_ok_and(|url| is_fetchable(&url) && (url.scheme() == "https" || !must_be_https))
     }
 
-    /// Whether a token may have this `iss`. `tenant` is one that the operator listed.
+    /// Reports whether a token may have this `iss`. `tenant` is one that the operator listed.
     pub(super) fn accepts(&self, issuer: &str, tenant: Option<&str>) -> bool {
         match (&self.accepted, tenant) {
-            (Accepted::Exactly(accepted), _) => issuer == accepted,
-            (Accepted::PerTenant(before, after), Some(tenant)) => {
+            (AcceptedIssuer::Exactly(accepted), _) => issuer == accepted,
+            (AcceptedIssuer::PerTenant(before, after), Some(tenant)) => {
                 issuer
                     .strip_prefix(before.as_str())
                     .and_then(|rest| rest.strip_suffix(after))
                     == Some(tenant)
             }
-            (Accepted::PerTenant(..), None) => false,
+            (AcceptedIssuer::PerTenant(..), None) => false,
         }
     }
 
-    /// Whether a key that belongs to `key_issuer` may sign for this `iss`: Entra's sets for many
-    /// tenants also hold keys of single ones. Source:
+    /// Reports whether a key that is assigned to `key_issuer` may sign for this `iss`: Entra's key
+    /// sets for many tenants also contain keys of single ones. Source:
     /// <https://learn.microsoft.com/entra/identity-platform/access-tokens>, "validate the signing
     /// key issuer".
     pub(super) fn key_may_sign_for(
@@ -174,39 +178,26 @@ impl Issuer {
     ) -> bool {
         match (key_issuer, tenant) {
             (Some(key_issuer), Some(tenant)) if self.has_many_tenants() => {
-                key_issuer.replace(PLACEHOLDER, tenant) == issuer
+                key_issuer.replace(TENANT_PLACEHOLDER, tenant) == issuer
             }
             _ => true,
         }
     }
 }
 
+/// Reports whether a document may be fetched from a URL.
 fn is_fetchable(url: &Url) -> bool {
-    let Some(host) = url.host() else { return false };
-    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    plain && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&host)))
+    is_https_or_loopback(url) && !has_credentials(url) && url.fragment().is_none()
 }
 
-/// Returns what `iss` may be.
+/// Returns the values of `iss` that follow from the setting.
 ///
 /// # Errors
-/// The rule, where the address is one of Entra's and no token of Entra's can follow from it.
-fn accepted(url: &Url, text: &str) -> Result<Accepted, Requirement> {
-    let exactly = || Accepted::Exactly(text.to_owned());
-    let of_version_1 = ENTRA.into_iter().find_map(|(_, version_1)| {
-        text.strip_prefix(version_1)
-            .map(|tenant| (version_1, tenant))
-    });
-    if let Some((version_1, tenant)) = of_version_1
-        && !tenant.strip_suffix('/').is_some_and(is_tenant_id)
-    {
-        return Err(format!(
-            "must hold the tenant's id in lower case and a slash at its end; write it like \
-             {version_1}11111111-2222-3333-4444-555555555555/"
-        )
-        .into());
-    }
-    let Some((host, version_1)) = ENTRA
+/// The requirement, if the address is one of Entra's and no token of Entra's can follow from it.
+fn accepted_issuer(url: &Url, text: &str) -> Result<AcceptedIssuer, Requirement> {
+    check_version_1_issuer(text)?;
+    let exactly = || AcceptedIssuer::Exactly(text.to_owned());
+    let Some((host, version_1)) = ENTRA_HOSTS
         .into_iter()
         .find(|(host, _)| url.host_str() == Some(host))
     else {
@@ -219,25 +210,47 @@ fn accepted(url: &Url, text: &str) -> Result<Accepted, Requirement> {
     let is_any_tenant = ANY_TENANT.contains(&tenant);
     if !is_any_tenant && !is_tenant_id(tenant) {
         return Err(format!(
-            "must hold the tenant's id in lower case (or organizations, common or consumers) behind the host; write it like \
-             https://{host}/11111111-2222-3333-4444-555555555555/{VERSION_2}"
+            "must hold the tenant's id in lower case (or organizations, common or consumers) \
+             behind the host; write it like https://{host}/{EXAMPLE_TENANT}/{VERSION_2}"
         )
         .into());
     }
     match rest {
-        Some(VERSION_2) if is_any_tenant => Ok(Accepted::PerTenant(format!("https://{host}/"), "/v2.0")),
+        Some(VERSION_2) if is_any_tenant => Ok(AcceptedIssuer::PerTenant(
+            format!("https://{host}/"),
+            "/v2.0",
+        )),
         Some(VERSION_2) => Ok(exactly()),
-        None | Some("") if is_any_tenant => Ok(Accepted::PerTenant(version_1.to_owned(), "/")),
-        None | Some("") => Ok(Accepted::Exactly(format!("{version_1}{tenant}/"))),
+        None | Some("") if is_any_tenant => {
+            Ok(AcceptedIssuer::PerTenant(version_1.to_owned(), "/"))
+        }
+        None | Some("") => Ok(AcceptedIssuer::Exactly(format!("{version_1}{tenant}/"))),
         Some(_) => Err(format!(
-            "must end with /{VERSION_2} without a slash at its end, or with the tenant for tokens of version 1; write it like \
-             https://{host}/11111111-2222-3333-4444-555555555555/{VERSION_2}"
+            "must end with /{VERSION_2} without a slash at its end, or with the tenant for tokens \
+             of version 1; write it like https://{host}/{EXAMPLE_TENANT}/{VERSION_2}"
         )
         .into()),
     }
 }
 
-/// Whether this is a tenant's id as Entra writes it into tokens, which are compared as text.
+/// Checks an issuer of Entra's version 1, which ends with the tenant's id and a slash.
+fn check_version_1_issuer(text: &str) -> Result<(), Requirement> {
+    for (_, version_1) in ENTRA_HOSTS {
+        if let Some(tenant) = text.strip_prefix(version_1)
+            && !tenant.strip_suffix('/').is_some_and(is_tenant_id)
+        {
+            return Err(format!(
+                "must hold the tenant's id in lower case and a slash at its end; write it like \
+                 {version_1}{EXAMPLE_TENANT}/"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Reports whether a text is a tenant's id as Entra writes it into tokens, which are compared as
+/// text.
 fn is_tenant_id(text: &str) -> bool {
     Uuid::try_parse(text).is_ok_and(|id| id.hyphenated().to_string() == text)
 }
@@ -249,7 +262,7 @@ mod tests {
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
     #[test]
-    fn addresses_that_cannot_be_an_issuer_are_refused() {
+    fn addresses_that_cannot_be_an_issuer_are_rejected() {
         for text in [
             "",
             "id.example.com",
@@ -274,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_that_no_token_can_have_is_refused_with_a_hint() {
+    fn an_issuer_that_no_token_can_have_is_rejected_with_a_hint() {
         let upper = TENANT.replace("1111", "AAAA");
         for (text, hint) in [
             (
@@ -346,13 +359,13 @@ mod tests {
                 "the tenant's id in lower case",
             ),
         ] {
-            let rule = Issuer::parse(text).unwrap_err();
-            assert!(rule.contains(hint), "{text}: {rule}");
+            let requirement = Issuer::parse(text).unwrap_err();
+            assert!(requirement.contains(hint), "{text}: {requirement}");
         }
     }
 
     #[test]
-    fn each_setting_has_its_issuer() {
+    fn each_setting_determines_the_published_issuer() {
         let v2 = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
         let v1 = format!("https://sts.windows.net/{TENANT}/");
         let external = format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0");
@@ -406,7 +419,8 @@ mod tests {
                 false,
             ),
         ] {
-            let issuer = Issuer::parse(setting).unwrap_or_else(|rule| panic!("{setting}: {rule}"));
+            let issuer = Issuer::parse(setting)
+                .unwrap_or_else(|requirement| panic!("{setting}: {requirement}"));
             assert_eq!(
                 (issuer.published().as_ref(), issuer.has_many_tenants()),
                 (published, many),
@@ -416,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_discovery_document_lies_below_the_issuer() {
+    fn the_discovery_document_is_below_the_issuer_by_default() {
         let url = |text| Issuer::parse(text).unwrap().discovery_url();
         assert_eq!(
             url("https://id.example.com/a/"),
@@ -462,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_never_taken_over_a_weaker_connection_than_the_issuers() {
+    fn keys_are_never_fetched_over_a_weaker_connection_than_the_issuers() {
         let secure = Issuer::parse("https://id.example.com").unwrap();
         let local = Issuer::parse("http://127.0.0.1:1").unwrap();
         for (address, at_secure, at_local) in [

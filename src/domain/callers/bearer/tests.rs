@@ -1,12 +1,13 @@
-//! Good tokens, and every forgery of the corpus.
+//! Tests of bearer tokens: valid ones, and every forgery of the corpus.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::callers::caller::Forbidden;
+use crate::domain::callers::caller::{CallerRules, Forbidden};
 use crate::domain::callers::key_set::KeySet;
 use crate::domain::livekit::names::RoomName;
 
@@ -18,15 +19,15 @@ use forgery::{Forge, Terms, changed};
 const NOW: i64 = 1_700_000_000;
 const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
 
-/// One provider, what is accepted of it, and what it publishes.
-struct World {
+/// An identity provider with its keys, and the policy that accepts its tokens.
+struct TestProvider {
     forge: Forge,
     terms: Terms,
     policy: TokenPolicy,
     keys: KeySet,
 }
 
-impl World {
+impl TestProvider {
     fn new() -> Self {
         let (forge, issuer) = (
             Forge::new(),
@@ -58,10 +59,10 @@ impl World {
         }
     }
 
-    /// The whole way of a header's value.
+    /// Verifies a token from the header to the claims.
     fn verify(&self, token: &str) -> Result<VerifiedCaller, TokenRejection> {
         let value = format!("Bearer {token}");
-        let token = UnverifiedToken::parse(super::token([value.as_bytes()])?.unwrap())?;
+        let token = UnverifiedToken::parse(extract_token([value.as_bytes()])?.unwrap())?;
         let keys = self
             .keys
             .find(token.key_id(), token.algorithm())
@@ -93,41 +94,47 @@ fn at(seconds: i64) -> SystemTime {
 }
 
 #[test]
-fn every_forgery_of_the_corpus_is_refused_for_its_own_reason() {
-    let world = World::new();
-    let forgeries = world.forge.forgeries(&world.terms);
+fn every_forgery_of_the_corpus_is_rejected_for_its_own_reason() {
+    let provider = TestProvider::new();
+    let forgeries = provider.forge.forgeries(&provider.terms);
     assert!(forgeries.len() >= 100, "{}", forgeries.len());
     for forgery in &forgeries {
         println!("{:<55} {}", forgery.name, forgery.reason);
-        let refused = world.verify(&forgery.token).map_err(TokenRejection::as_str);
+        let refused = provider
+            .verify(&forgery.token)
+            .map_err(TokenRejection::as_str);
         assert_eq!(refused.err(), Some(forgery.reason), "{}", forgery.name);
     }
     assert!(
-        world.verify(&world.forge.good(&world.terms)).is_ok(),
-        "what is broken by one thing is good without it"
+        provider
+            .verify(&provider.forge.good(&provider.terms))
+            .is_ok(),
+        "the token that the forgeries are made from is valid"
     );
 }
 
 #[test]
-fn each_changed_byte_of_a_good_token_is_noticed() {
-    let world = World::new();
-    let good = world.forge.good(&world.terms);
+fn a_valid_token_with_one_changed_byte_is_rejected() {
+    let provider = TestProvider::new();
+    let good = provider.forge.good(&provider.terms);
     for at in 0..good.len() {
         let mut token = good.clone().into_bytes();
         token[at] = if token[at] == b'x' { b'y' } else { b'x' };
         assert!(
-            world.verify(&String::from_utf8(token).unwrap()).is_err(),
+            provider.verify(&String::from_utf8(token).unwrap()).is_err(),
             "byte {at}"
         );
     }
 }
 
 #[test]
-fn what_may_differ_among_good_tokens_is_accepted() {
-    let world = World::new();
+fn harmless_differences_between_valid_tokens_are_accepted() {
+    let provider = TestProvider::new();
     for typ in [json!(null), json!("JWT")] {
         assert!(
-            world.verify_with(json!({ "typ": typ }), json!({})).is_ok(),
+            provider
+                .verify_with(json!({ "typ": typ }), json!({}))
+                .is_ok(),
             "{typ}"
         );
     }
@@ -140,7 +147,9 @@ fn what_may_differ_among_good_tokens_is_accepted() {
         "Application/JWT",
     ] {
         assert!(
-            world.verify_with(json!({ "typ": typ }), json!({})).is_ok(),
+            provider
+                .verify_with(json!({ "typ": typ }), json!({}))
+                .is_ok(),
             "{typ}"
         );
     }
@@ -149,7 +158,7 @@ fn what_may_differ_among_good_tokens_is_accepted() {
         json!({ "x5t": "abc", "cty": "x", "unknown": [1] }),
     ] {
         assert!(
-            world.verify_with(header.clone(), json!({})).is_ok(),
+            provider.verify_with(header.clone(), json!({})).is_ok(),
             "{header}"
         );
     }
@@ -172,7 +181,7 @@ fn what_may_differ_among_good_tokens_is_accepted() {
         json!({ "scope": null, "scp": ["a", "rooms.join"] }),
         json!({ "scope": null, "roles": ["rooms.join"] }),
     ] {
-        let verified = world
+        let verified = provider
             .verify_with(json!({}), claims.clone())
             .unwrap_or_else(|rejected| panic!("{claims} {rejected:?}"));
         assert!(verified.caller.authorize(None, None).is_ok(), "{claims}");
@@ -180,10 +189,10 @@ fn what_may_differ_among_good_tokens_is_accepted() {
 }
 
 #[test]
-fn a_claim_that_nobody_needs_spoils_no_token() {
-    let world = World::new();
-    let claims = forgery::claims(&world.terms).to_string();
-    for odd in [
+fn an_invalid_claim_that_is_not_needed_is_ignored() {
+    let provider = TestProvider::new();
+    let claims = forgery::claims(&provider.terms).to_string();
+    for invalid in [
         r#"{"a":1,"a":2}"#,
         r#""\ud83d""#,
         "1e999",
@@ -191,46 +200,48 @@ fn a_claim_that_nobody_needs_spoils_no_token() {
         r#"[{"x":"\udc00"}]"#,
         &format!("{}{}", "[".repeat(300), "]".repeat(300)),
     ] {
-        let payload = claims.replacen('{', &format!(r#"{{"odd":{odd},"#), 1);
-        let verified = world.verify(
-            &world
+        let payload = claims.replacen('{', &format!(r#"{{"invalid":{invalid},"#), 1);
+        let verified = provider.verify(
+            &provider
                 .forge
                 .sign_text(&forgery::header().to_string(), &payload),
         );
-        assert!(verified.is_ok(), "{odd:.20} {verified:?}");
-        let header = forgery::header()
-            .to_string()
-            .replacen('{', &format!(r#"{{"odd":{odd},"#), 1);
+        assert!(verified.is_ok(), "{invalid:.20} {verified:?}");
+        let header =
+            forgery::header()
+                .to_string()
+                .replacen('{', &format!(r#"{{"invalid":{invalid},"#), 1);
         assert!(
-            world
-                .verify(&world.forge.sign_text(&header, &claims))
+            provider
+                .verify(&provider.forge.sign_text(&header, &claims))
                 .is_ok(),
-            "{odd:.20} in the header"
+            "{invalid:.20} in the header"
         );
         // The same in a claim that is needed.
         for needed in ["exp", "iss", "aud", "sub", "tid", "nbf"] {
-            let mut without = forgery::claims(&world.terms);
+            let mut without = forgery::claims(&provider.terms);
             without.as_object_mut().unwrap().remove(needed);
-            let payload = without
-                .to_string()
-                .replacen('{', &format!(r#"{{"{needed}":{odd},"#), 1);
+            let payload =
+                without
+                    .to_string()
+                    .replacen('{', &format!(r#"{{"{needed}":{invalid},"#), 1);
             assert!(
-                world
+                provider
                     .verify(
-                        &world
+                        &provider
                             .forge
                             .sign_text(&forgery::header().to_string(), &payload)
                     )
                     .is_err(),
-                "{needed} {odd:.20}"
+                "{needed} {invalid:.20}"
             );
         }
     }
 }
 
 #[test]
-fn roles_may_be_in_one_more_claim_by_name_or_path() {
-    let mut world = World::new();
+fn roles_are_also_read_from_a_configured_claim_by_name_or_path() {
+    let mut provider = TestProvider::new();
     for (path, claims, has_role) in [
         (
             "realm_access.roles",
@@ -321,30 +332,30 @@ fn roles_may_be_in_one_more_claim_by_name_or_path() {
             true,
         ),
     ] {
-        world.policy.rules.roles_claim = Some(path.into());
+        provider.policy.rules.roles_claim = Some(path.into());
         let mut all = json!({ "scope": null });
         all.as_object_mut()
             .unwrap()
             .extend(claims.as_object().unwrap().clone());
-        let caller = world.verify_with(json!({}), all).unwrap().caller;
+        let caller = provider.verify_with(json!({}), all).unwrap().caller;
         assert_eq!(
             caller.authorize(None, None).is_ok(),
             has_role,
             "{path} {claims}"
         );
     }
-    world.policy.rules.roles_claim = Some("realm_access.roles".into());
+    provider.policy.rules.roles_claim = Some("realm_access.roles".into());
     let admin = json!({ "realm_access": { "roles": ["Roomkey.Admin"] } });
     assert!(
-        world
+        provider
             .verify_with(json!({}), admin.clone())
             .unwrap()
             .caller
             .is_admin()
     );
-    world.policy.rules.roles_claim = None;
+    provider.policy.rules.roles_claim = None;
     assert!(
-        !world
+        !provider
             .verify_with(json!({}), admin)
             .unwrap()
             .caller
@@ -353,19 +364,26 @@ fn roles_may_be_in_one_more_claim_by_name_or_path() {
 }
 
 #[test]
-fn a_token_without_a_key_id_is_held_against_every_key() {
-    let world = World::new();
-    assert!(world.verify_with(json!({ "kid": null }), json!({})).is_ok());
+fn a_token_without_a_key_id_is_checked_against_every_key() {
+    let provider = TestProvider::new();
+    assert!(
+        provider
+            .verify_with(json!({ "kid": null }), json!({}))
+            .is_ok()
+    );
     let mallory = changed(&forgery::header(), json!({ "kid": null }));
-    let forged = Forge::new().sign(&mallory, &forgery::claims(&world.terms));
-    assert_eq!(world.verify(&forged).err(), Some(TokenRejection::Signature));
+    let forged = Forge::new().sign(&mallory, &forgery::claims(&provider.terms));
+    assert_eq!(
+        provider.verify(&forged).err(),
+        Some(TokenRejection::Signature)
+    );
 }
 
 #[test]
-fn a_token_of_azures_front_ends_is_told_by_its_issuer() {
-    let of = |issuer: Value| {
-        is_of_azure_front_end(
-            &World::new()
+fn a_token_of_azures_front_ends_is_recognized_by_its_issuer() {
+    let has_platform_issuer = |issuer: Value| {
+        is_platform_token(
+            &TestProvider::new()
                 .forge
                 .sign(&forgery::header(), &json!({ "iss": issuer })),
         )
@@ -375,7 +393,7 @@ fn a_token_of_azures_front_ends_is_told_by_its_issuer() {
         "https://x/.auth/",
         "https://0a1b.scm.azurewebsites.net",
     ] {
-        assert!(of(json!(issuer)), "{issuer}");
+        assert!(has_platform_issuer(json!(issuer)), "{issuer}");
     }
     for issuer in [
         json!("https://id.example.com"),
@@ -385,16 +403,16 @@ fn a_token_of_azures_front_ends_is_told_by_its_issuer() {
         json!(5),
         json!(""),
     ] {
-        assert!(!of(issuer.clone()), "{issuer}");
+        assert!(!has_platform_issuer(issuer.clone()), "{issuer}");
     }
     for token in ["", ".", "a.b.c", "a..c", &"a.".repeat(9_000)] {
-        assert!(!is_of_azure_front_end(token), "{token:.20}");
+        assert!(!is_platform_token(token), "{token:.20}");
     }
 }
 
 #[test]
-fn a_token_without_the_scope_is_known_but_may_do_nothing() {
-    let world = World::new();
+fn a_caller_without_the_scope_is_identified_but_forbidden() {
+    let provider = TestProvider::new();
     for scope in [
         json!(null),
         json!("openid"),
@@ -404,7 +422,7 @@ fn a_token_without_the_scope_is_known_but_may_do_nothing() {
         json!(5),
         json!(["rooms.join", 5]),
     ] {
-        let caller = world
+        let caller = provider
             .verify_with(json!({}), json!({ "scope": scope }))
             .unwrap()
             .caller;
@@ -415,7 +433,7 @@ fn a_token_without_the_scope_is_known_but_may_do_nothing() {
         );
     }
     let admin = |roles| {
-        world
+        provider
             .verify_with(json!({}), json!({ "roles": roles }))
             .unwrap()
             .caller
@@ -431,45 +449,55 @@ fn a_token_without_the_scope_is_known_but_may_do_nothing() {
 }
 
 #[test]
-fn a_token_is_good_until_its_end_and_the_leeway() {
-    let world = World::new();
-    let verified = world
+fn a_token_is_valid_until_exp_plus_leeway() {
+    let provider = TestProvider::new();
+    let verified = provider
         .verify_with(json!({}), json!({ "exp": NOW + 5 }))
         .unwrap();
     assert_eq!(verified.good_until, at(NOW + 65));
-    let token = world.forge.good(&world.terms);
+    let token = provider.forge.good(&provider.terms);
     let token = UnverifiedToken::parse(&token).unwrap();
-    let keys = world.keys.find(token.key_id(), token.algorithm()).unwrap();
+    let keys = provider
+        .keys
+        .find(token.key_id(), token.algorithm())
+        .unwrap();
     let until = token
-        .verify(keys.iter(), &world.policy, at(NOW))
+        .verify(keys.iter(), &provider.policy, at(NOW))
         .unwrap()
         .good_until;
-    assert!(token.verify(keys.iter(), &world.policy, until).is_ok());
+    assert!(token.verify(keys.iter(), &provider.policy, until).is_ok());
     assert_eq!(
-        token.verify(keys.iter(), &world.policy, until + Duration::from_millis(1)),
+        token.verify(
+            keys.iter(),
+            &provider.policy,
+            until + Duration::from_millis(1)
+        ),
         Err(TokenRejection::Expired)
     );
 }
 
 #[test]
-fn a_key_serves_only_its_own_algorithm_whoever_hands_it_over() {
-    let world = World::new();
-    let token = world.forge.good(&world.terms);
+fn a_key_for_another_algorithm_is_never_used() {
+    let provider = TestProvider::new();
+    let token = provider.forge.good(&provider.terms);
     let token = UnverifiedToken::parse(&token).unwrap();
-    let other = world.keys.find(token.key_id(), Algorithm::Rs512).unwrap();
+    let other = provider
+        .keys
+        .find(token.key_id(), Algorithm::Rs512)
+        .unwrap();
     assert_eq!(
-        token.verify(other.iter(), &world.policy, at(NOW)),
+        token.verify(other.iter(), &provider.policy, at(NOW)),
         Err(TokenRejection::Key)
     );
     assert_eq!(
-        token.verify([], &world.policy, at(NOW)),
+        token.verify([], &provider.policy, at(NOW)),
         Err(TokenRejection::Key)
     );
 }
 
 #[test]
-fn a_key_id_that_is_none_is_refused_before_any_key_is_looked_for() {
-    let world = World::new();
+fn a_malformed_key_id_is_rejected_before_any_key_is_searched() {
+    let provider = TestProvider::new();
     for key_id in [
         json!(""),
         json!(1),
@@ -479,7 +507,7 @@ fn a_key_id_that_is_none_is_refused_before_any_key_is_looked_for() {
         json!("k\u{e9}"),
         json!("k".repeat(257)),
     ] {
-        let token = world.forge.sign(
+        let token = provider.forge.sign(
             &changed(&forgery::header(), json!({ "kid": key_id })),
             &json!({}),
         );
@@ -492,31 +520,33 @@ fn a_key_id_that_is_none_is_refused_before_any_key_is_looked_for() {
 }
 
 #[test]
-fn the_identity_follows_the_claim_only_while_there_is_one_tenant() {
-    let mut world = World::new();
-    assert_eq!(world.identity(json!({})), "alice");
+fn the_identity_follows_the_claim_only_with_a_single_tenant() {
+    let mut provider = TestProvider::new();
+    assert_eq!(provider.identity(json!({})), "alice");
     for reserved in ["guest-1", "agent-1", "EG_1", "sip_1"] {
         assert!(
-            world.identity(json!({ "sub": reserved })).starts_with("u-"),
+            provider
+                .identity(json!({ "sub": reserved }))
+                .starts_with("u-"),
             "{reserved}"
         );
     }
-    world.policy.rules.identity_claim = "oid".into();
-    assert_eq!(world.identity(json!({ "oid": "object-1" })), "object-1");
-    let hashed = world.identity(json!({ "oid": null }));
+    provider.policy.rules.identity_claim = "oid".into();
+    assert_eq!(provider.identity(json!({ "oid": "object-1" })), "object-1");
+    let hashed = provider.identity(json!({ "oid": null }));
     assert_eq!((hashed.len(), &hashed[..2]), (28, "u-"));
-    assert_eq!(world.identity(json!({ "oid": 5 })), hashed);
-    world
+    assert_eq!(provider.identity(json!({ "oid": 5 })), hashed);
+    provider
         .policy
         .tenants
         .push("22222222-2222-3333-4444-555555555555".into());
-    assert_eq!(world.identity(json!({ "oid": "object-1" })), hashed);
+    assert_eq!(provider.identity(json!({ "oid": "object-1" })), hashed);
 }
 
 #[test]
-fn rooms_come_from_their_claim_alone() {
-    let mut world = World::new();
-    world.policy.rules.rooms_claim = Some("rooms".into());
+fn rooms_come_only_from_the_rooms_claim() {
+    let mut provider = TestProvider::new();
+    provider.policy.rules.rooms_claim = Some("rooms".into());
     let room = RoomName::parse("team-1").unwrap();
     for (rooms, admitted) in [
         (json!(null), false),
@@ -530,7 +560,7 @@ fn rooms_come_from_their_claim_alone() {
         (json!("team-1"), true),
         (json!(["x", "team-*"]), true),
     ] {
-        let caller = world
+        let caller = provider
             .verify_with(json!({}), json!({ "rooms": rooms }))
             .unwrap()
             .caller;
@@ -543,11 +573,11 @@ fn rooms_come_from_their_claim_alone() {
 }
 
 #[test]
-fn a_tenant_vouches_only_for_its_own() {
-    let mut world = World::new();
+fn an_issuer_is_only_accepted_for_its_own_tenant() {
+    let mut provider = TestProvider::new();
     let second = "22222222-2222-3333-4444-555555555555";
-    world.policy.tenants.push(second.into());
-    world.policy.issuer =
+    provider.policy.tenants.push(second.into());
+    provider.policy.issuer =
         Issuer::parse("https://login.microsoftonline.com/organizations/v2.0").unwrap();
     let iss = |tenant| format!("https://login.microsoftonline.com/{tenant}/v2.0");
     let third = "33333333-2222-3333-4444-555555555555";
@@ -572,27 +602,27 @@ fn a_tenant_vouches_only_for_its_own() {
         ),
     ] {
         assert_eq!(
-            world
+            provider
                 .verify_with(json!({}), json!({ "tid": tid, "iss": iss }))
                 .err(),
             expected,
             "{tid} {iss}"
         );
     }
-    world.policy.issuer = Issuer::parse("https://login.microsoftonline.com/common").unwrap();
+    provider.policy.issuer = Issuer::parse("https://login.microsoftonline.com/common").unwrap();
     assert_eq!(
-        world.verify_with(json!({}), json!({})).err(),
+        provider.verify_with(json!({}), json!({})).err(),
         Some(TokenRejection::Issuer)
     );
     let version_1 = format!("https://sts.windows.net/{second}/");
     assert!(
-        world
+        provider
             .verify_with(json!({}), json!({ "tid": second, "iss": version_1 }))
             .is_ok()
     );
-    world.policy.tenants.clear();
+    provider.policy.tenants.clear();
     assert_eq!(
-        world
+        provider
             .verify_with(json!({}), json!({ "tid": second, "iss": version_1 }))
             .err(),
         Some(TokenRejection::Issuer)
@@ -600,8 +630,8 @@ fn a_tenant_vouches_only_for_its_own() {
 }
 
 #[test]
-fn a_key_of_one_tenant_signs_for_no_other() {
-    let mut world = World::new();
+fn a_key_of_one_tenant_is_not_accepted_for_another() {
+    let mut provider = TestProvider::new();
     let iss = |tenant| format!("https://login.microsoftonline.com/{tenant}/v2.0");
     let other = "22222222-2222-3333-4444-555555555555";
     for (setting, key_issuer, accepted) in [
@@ -610,14 +640,14 @@ fn a_key_of_one_tenant_signs_for_no_other() {
         ("organizations", json!(iss(TENANT)), true),
         ("organizations", json!(iss("{tenantid}")), true),
         ("organizations", json!(null), true),
-        // Elsewhere the member means nothing.
+        // The member has no meaning for other issuers.
         (TENANT, json!("x"), true),
     ] {
-        let mut keys = world.forge.key_set();
+        let mut keys = provider.forge.key_set();
         keys["keys"][0]["issuer"] = key_issuer.clone();
-        world.keys = KeySet::parse(keys.to_string().as_bytes()).unwrap();
-        world.policy.issuer = Issuer::parse(&iss(setting)).unwrap();
-        let refused = world.verify_with(json!({}), json!({})).err();
+        provider.keys = KeySet::parse(keys.to_string().as_bytes()).unwrap();
+        provider.policy.issuer = Issuer::parse(&iss(setting)).unwrap();
+        let refused = provider.verify_with(json!({}), json!({})).err();
         assert_eq!(
             refused,
             (!accepted).then_some(TokenRejection::Issuer),
@@ -627,10 +657,10 @@ fn a_key_of_one_tenant_signs_for_no_other() {
 }
 
 #[test]
-fn a_header_that_does_not_hold_one_bearer_token_is_refused() {
+fn a_header_without_exactly_one_bearer_token_is_rejected() {
     let long = format!("Bearer {}", "a".repeat(MAX_BYTES + 1));
     assert!(
-        token([&long.as_bytes()[..long.len() - 1]]).is_ok_and(|token| token.is_some()),
+        extract_token([&long.as_bytes()[..long.len() - 1]]).is_ok_and(|token| token.is_some()),
         "16 KiB without the scheme"
     );
     for value in [
@@ -648,24 +678,27 @@ fn a_header_that_does_not_hold_one_bearer_token_is_refused() {
         "a.b.c",
     ] {
         assert_eq!(
-            token([value.as_bytes()]),
+            extract_token([value.as_bytes()]),
             Err(TokenRejection::Credentials),
             "{value:?}"
         );
     }
     assert_eq!(
-        token([&b"Bearer \xff"[..]]),
+        extract_token([&b"Bearer \xff"[..]]),
         Err(TokenRejection::Credentials)
     );
     assert_eq!(
-        token([&b"Bearer a"[..], b"Bearer a"]),
+        extract_token([&b"Bearer a"[..], b"Bearer a"]),
         Err(TokenRejection::Credentials)
     );
-    assert_eq!(token([long.as_bytes()]), Err(TokenRejection::TooLong));
-    assert_eq!(token([]), Ok(None));
+    assert_eq!(
+        extract_token([long.as_bytes()]),
+        Err(TokenRejection::TooLong)
+    );
+    assert_eq!(extract_token([]), Ok(None));
     for value in ["Bearer a.b-_~+/=", "bearer a", "BEARER   a"] {
         assert!(
-            token([value.as_bytes()])
+            extract_token([value.as_bytes()])
                 .unwrap()
                 .is_some_and(|token| token.starts_with('a')),
             "{value}"
@@ -674,28 +707,32 @@ fn a_header_that_does_not_hold_one_bearer_token_is_refused() {
 }
 
 #[test]
-fn each_reason_has_a_word_of_its_own() {
-    let words: std::collections::BTreeSet<_> =
-        TokenRejection::ALL.map(TokenRejection::as_str).into();
-    assert_eq!(words.len(), TokenRejection::ALL.len());
+fn each_rejection_has_a_distinct_label() {
+    let labels: BTreeSet<_> = TokenRejection::ALL.map(TokenRejection::as_str).into();
+    assert_eq!(labels.len(), TokenRejection::ALL.len());
     assert!(
-        words
+        labels
             .iter()
-            .all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+            .all(|label| label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     );
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..256)) {
-        if let Ok(Some(token)) = token([&value[..]]) {
+    fn arbitrary_bytes_never_panic(value in prop::collection::vec(any::<u8>(), 0..256)) {
+        if let Ok(Some(token)) = extract_token([&value[..]]) {
             prop_assert!(token.is_ascii() && !token.is_empty());
             drop(UnverifiedToken::parse(token));
         }
     }
 
     #[test]
-    fn any_header_is_survived(header in "\\{(\"(alg|typ|kid|crit|b64|x)\":(\"(RS256|JWT|\\PC{0,9})\"|[0-9]{1,3}|\\[\\]|null),?){0,5}\\}") {
+    fn arbitrary_headers_never_panic(
+        header in concat!(
+            "\\{(\"(alg|typ|kid|crit|b64|x)\":",
+            "(\"(RS256|JWT|\\PC{0,9})\"|[0-9]{1,3}|\\[\\]|null),?){0,5}\\}"
+        ),
+    ) {
         if let Ok(header) = header::read(header.as_bytes()) {
             prop_assert!(header.key_id.is_none_or(|id| !id.is_empty()));
         }

@@ -1,4 +1,6 @@
-//! Key sets as providers publish them, and as an attacker or a mistake might.
+//! Tests of key sets: those that providers publish, hostile ones and broken ones.
+
+use std::slice;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
@@ -6,6 +8,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
     EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RsaEncoding,
 };
+use data_encoding::BASE64URL_NOPAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -24,7 +27,12 @@ fn b64(bytes: &[u8]) -> String {
 fn rsa_jwk(key: &RsaKeyPair) -> Value {
     let key = key.public_key();
     let (n, e) = (key.modulus(), key.exponent());
-    json!({ "kty": "RSA", "kid": "r", "n": b64(n.big_endian_without_leading_zero()), "e": b64(e.big_endian_without_leading_zero()) })
+    json!({
+        "kty": "RSA",
+        "kid": "r",
+        "n": b64(n.big_endian_without_leading_zero()),
+        "e": b64(e.big_endian_without_leading_zero()),
+    })
 }
 
 fn elliptic(algorithm: &'static EcdsaSigningAlgorithm, curve: &str) -> (EcdsaKeyPair, Value) {
@@ -109,7 +117,7 @@ fn each_kind_of_key_verifies_what_it_signed_and_nothing_else() {
 }
 
 #[test]
-fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_counted() {
+fn unusable_entries_are_skipped_and_broken_ones_are_counted() {
     let (_, good) = edwards();
     let (_, p256) = elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256");
     let rsa = rsa_jwk(&RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
@@ -121,7 +129,7 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
         .as_object_mut()
         .unwrap()
         .retain(|member, _| member != "n" && member != "e");
-    let not_for_us = [
+    let not_applicable = [
         (
             "symmetric",
             json!({ "kty": "oct", "kid": "x", "k": b64(&[7; 32]), "alg": "HS256" }),
@@ -138,7 +146,7 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
         ),
         ("no operations", with(&rsa, "key_ops", json!([]))),
         (
-            "an algorithm of encryption",
+            "an encryption algorithm",
             with(&rsa, "alg", json!("RSA-OAEP")),
         ),
         ("a symmetric algorithm", with(&rsa, "alg", json!("HS256"))),
@@ -202,13 +210,13 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
         ("not an object", json!("key")),
         ("nothing", json!(null)),
     ];
-    let all = not_for_us
+    let all = not_applicable
         .into_iter()
         .map(|bad| (bad, 0))
         .chain(unreadable.into_iter().map(|bad| (bad, 1)));
     for ((name, bad), counted) in all {
         assert_eq!(
-            parse(std::slice::from_ref(&bad)).err(),
+            parse(slice::from_ref(&bad)).err(),
             Some(KeySetError),
             "{name}"
         );
@@ -217,12 +225,12 @@ fn keys_that_must_not_verify_are_skipped_and_those_that_should_and_cannot_are_co
             set.find(Some("good"), Algorithm::EdDsa).is_ok(),
             "{name} locks out others"
         );
-        assert_eq!(set.unreadable(), counted, "{name}");
+        assert_eq!(set.unreadable_entries(), counted, "{name}");
     }
 }
 
 #[test]
-fn what_real_libraries_write_a_little_otherwise_is_read() {
+fn harmless_deviations_of_real_libraries_are_accepted() {
     let random = SystemRandom::new();
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let mut signature = vec![0; 256];
@@ -276,7 +284,7 @@ fn what_real_libraries_write_a_little_otherwise_is_read() {
             ),
         ),
         (
-            "members of others",
+            "unrelated members",
             with(&with(&jwk, "x5c", json!(["MIIB"])), "exp", json!(1e300)),
         ),
         (
@@ -285,10 +293,11 @@ fn what_real_libraries_write_a_little_otherwise_is_read() {
         ),
         ("a purpose", with(&jwk, "use", json!("sig"))),
     ] {
-        let set = parse(std::slice::from_ref(&key)).unwrap_or_else(|_| panic!("{name}"));
+        let set = parse(slice::from_ref(&key)).unwrap_or_else(|_| panic!("{name}"));
         let found = set.find(Some("r"), Algorithm::Rs512).unwrap();
         assert!(
-            found.iter().all(|key| key.verifies(MESSAGE, &signature)) && set.unreadable() == 0,
+            found.iter().all(|key| key.verifies(MESSAGE, &signature))
+                && set.unreadable_entries() == 0,
             "{name}"
         );
     }
@@ -305,7 +314,7 @@ fn what_real_libraries_write_a_little_otherwise_is_read() {
     let signature = key.sign(&random, MESSAGE).unwrap();
     for x in [&x[..], &x[1..], &[&[0], &x[..]].concat()] {
         jwk["x"] = json!(b64(x));
-        let found = parse(std::slice::from_ref(&jwk))
+        let found = parse(slice::from_ref(&jwk))
             .unwrap()
             .find(Some("P-256"), Algorithm::Es256)
             .unwrap();
@@ -320,24 +329,24 @@ fn what_real_libraries_write_a_little_otherwise_is_read() {
 }
 
 #[test]
-fn one_entry_that_is_no_strict_json_costs_only_itself() {
+fn an_entry_that_is_not_strict_json_does_not_affect_the_others() {
     let (_, good) = edwards();
-    for odd in [
+    for invalid in [
         r#"{"kid":"a","kid":"b"}"#,
         r#"{"kid":"\ud800","kty":"RSA"}"#,
         r#"{"kty":"RSA","n":1e999}"#,
         "[[]]",
         "5",
     ] {
-        let document = format!(r#"{{"keys":[{odd},{good}],"x":{{"y":1,"y":2}}}}"#);
-        let set = KeySet::parse(document.as_bytes()).unwrap_or_else(|_| panic!("{odd}"));
-        assert!(set.find(Some("o"), Algorithm::EdDsa).is_ok(), "{odd}");
-        assert_eq!(set.unreadable(), 1, "{odd}");
+        let document = format!(r#"{{"keys":[{invalid},{good}],"x":{{"y":1,"y":2}}}}"#);
+        let set = KeySet::parse(document.as_bytes()).unwrap_or_else(|_| panic!("{invalid}"));
+        assert!(set.find(Some("o"), Algorithm::EdDsa).is_ok(), "{invalid}");
+        assert_eq!(set.unreadable_entries(), 1, "{invalid}");
     }
 }
 
 #[test]
-fn a_key_that_says_its_algorithm_serves_no_other() {
+fn a_key_that_names_its_algorithm_is_used_with_no_other() {
     let jwk = rsa_jwk(&RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
     let set = parse(&[with(&jwk, "alg", json!("RS256"))]).unwrap();
     assert!(set.find(Some("r"), Algorithm::Rs256).is_ok());
@@ -348,10 +357,10 @@ fn a_key_that_says_its_algorithm_serves_no_other() {
 }
 
 #[test]
-fn without_a_name_every_key_of_the_algorithm_is_tried_and_at_most_eight() {
+fn without_a_key_id_at_most_eight_keys_of_the_algorithm_are_tried() {
     let (_, named) = edwards();
-    let (_, mut nameless) = edwards();
-    nameless.as_object_mut().unwrap().remove("kid");
+    let (_, mut unnamed) = edwards();
+    unnamed.as_object_mut().unwrap().remove("kid");
     let (_, elliptic) = elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256");
     let found = |keys: &[Value], id: Option<&str>, algorithm| {
         parse(keys)
@@ -359,7 +368,7 @@ fn without_a_name_every_key_of_the_algorithm_is_tried_and_at_most_eight() {
             .find(id, algorithm)
             .map(|found| (found.iter().count(), found.are_named))
     };
-    let all = [named.clone(), nameless.clone(), elliptic.clone()];
+    let all = [named.clone(), unnamed.clone(), elliptic.clone()];
     for (keys, id, expected) in [
         (&all[..], Some("o"), Ok((1, true))),
         (&all, Some("x"), Ok((1, false))),
@@ -370,8 +379,8 @@ fn without_a_name_every_key_of_the_algorithm_is_tried_and_at_most_eight() {
         (&all[1..2], Some("x"), Ok((1, false))),
         (&all[1..2], None, Ok((1, false))),
         (&all[2..], None, Err(KeySelectionError::OtherAlgorithm)),
-        (&vec![nameless.clone(); 20], None, Ok((8, false))),
-        (&vec![nameless.clone(); 20], Some("x"), Ok((8, false))),
+        (&vec![unnamed.clone(); 20], None, Ok((8, false))),
+        (&vec![unnamed.clone(); 20], Some("x"), Ok((8, false))),
         (&vec![named.clone(); 20], None, Ok((8, false))),
         (&vec![named; 20], Some("o"), Ok((8, true))),
     ] {
@@ -385,7 +394,7 @@ fn without_a_name_every_key_of_the_algorithm_is_tried_and_at_most_eight() {
 }
 
 #[test]
-fn of_several_keys_with_one_name_each_is_tried() {
+fn every_key_with_the_same_id_is_tried() {
     let ((first, first_jwk), (second, second_jwk)) = (edwards(), edwards());
     let (_, elliptic) = elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256");
     let set = parse(&[first_jwk, second_jwk, with(&elliptic, "kid", json!("o"))]).unwrap();
@@ -403,7 +412,7 @@ fn of_several_keys_with_one_name_each_is_tried() {
 }
 
 #[test]
-fn documents_that_are_no_key_set_are_refused() {
+fn documents_that_are_not_a_key_set_are_rejected() {
     let (_, key) = edwards();
     let large = json!({ "keys": [key], "x": "x".repeat(MAX_DOCUMENT_BYTES) }).to_string();
     for document in [
@@ -423,17 +432,20 @@ fn documents_that_are_no_key_set_are_refused() {
             "{document:.40}"
         );
     }
-    assert_eq!(parse(&vec![key.clone(); 100]).unwrap().unreadable(), 0);
+    assert_eq!(
+        parse(&vec![key.clone(); 100]).unwrap().unreadable_entries(),
+        0
+    );
     let many = parse(&[vec![json!({}); 200], vec![key; 130]].concat()).unwrap();
     assert_eq!(
-        (many.entries.len(), many.unreadable()),
+        (many.entries.len(), many.unreadable_entries()),
         (100, 230),
-        "what is too much is skipped"
+        "entries past the limit are skipped"
     );
 }
 
 #[test]
-fn only_registered_names_of_the_list_are_algorithms() {
+fn only_the_listed_registered_names_are_algorithms() {
     for name in [
         "", "none", "None", "HS256", "HS384", "HS512", "RS1", "rs256", "RS256 ", "ES512", "ES256K",
         "EdDSA\0", "ed25519", "Ed448", "RSA-OAEP", "dir",
@@ -458,7 +470,12 @@ fn only_registered_names_of_the_list_are_algorithms() {
 
 proptest! {
     #[test]
-    fn any_members_are_survived(kty in "(RSA|EC|OKP)", a in "[A-Za-z0-9_-]{0,90}", b in "[A-Za-z0-9_-]{0,90}", crv in "(P-256|P-384|Ed25519)") {
+    fn arbitrary_members_never_panic(
+        kty in "(RSA|EC|OKP)",
+        a in "[A-Za-z0-9_-]{0,90}",
+        b in "[A-Za-z0-9_-]{0,90}",
+        crv in "(P-256|P-384|Ed25519)",
+    ) {
         drop(parse(&[json!({ "kty": kty, "crv": crv, "n": a, "e": b, "x": a, "y": b })]));
     }
 }
