@@ -16,6 +16,7 @@ mod host;
 mod metrics;
 pub mod openapi;
 mod origin;
+mod problem;
 pub mod rate_limit_headers;
 mod realtime;
 mod record;

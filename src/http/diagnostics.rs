@@ -146,7 +146,7 @@ fn check<T>(outcome: &Result<T, ApiError>, latency: Duration) -> Check {
     Check {
         result: error.map_or("ok", |error| error.kind().code),
         latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
-        detail: error.map(ApiError::detail),
+        detail: error.map(ToString::to_string),
         remediation: error.and_then(ApiError::remediation),
     }
 }

@@ -20,6 +20,7 @@ use super::cors;
 use super::edge::Edge;
 use super::error::ApiError;
 use super::head::HeadRefusal;
+use super::problem;
 use super::rate_limit_headers;
 use super::record::{ABANDONED, Record};
 use super::reply::Reply;
@@ -69,7 +70,7 @@ pub(super) fn filter(
             tracing::error!(%request_id, "warp rejected a request");
             async move {
                 Ok::<_, Infallible>(complete(
-                    ApiError::Internal("warp rejected a request").into_reply(request_id),
+                    problem::reply(&ApiError::Internal("warp rejected a request"), request_id),
                     request_id,
                 ))
             }
@@ -81,7 +82,7 @@ fn panicked(connection: &Connection, headers: &HeaderMap) -> Reply {
     app.metrics.panicked();
     let request_id = request::request_id(headers, &*app.entropy);
     let mut reply = complete(
-        ApiError::Internal(A_PANIC).into_reply(request_id),
+        problem::reply(&ApiError::Internal(A_PANIC), request_id),
         request_id,
     );
     cors::add_headers(&app.cors, headers, reply.headers_mut());
@@ -124,14 +125,14 @@ async fn answer(
             bounded(connection, route, request).await
         }
         (None, Target::Options(path)) => Ok(cors::options(&app.cors, path, headers)),
-        (None, Target::WrongMethod(path)) => Err(ApiError::MethodNotAllowed { path }),
+        (None, Target::WrongMethod(path)) => Err(ApiError::MethodNotAllowed(routes::allow(path))),
         (None, Target::Nothing) => Err(ApiError::NotFound),
     };
     let (code, cause) = outcome.as_ref().err().map_or((None, None), |error| {
         (Some(error.kind().code), error.cause())
     });
     let mut reply = complete(
-        outcome.unwrap_or_else(|error| error.into_reply(request_id)),
+        outcome.unwrap_or_else(|error| problem::reply(&error, request_id)),
         request_id,
     );
     if let Some((budget, decision, now)) = &account.record.limit {

@@ -45,6 +45,10 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// Longest request body in bytes, which bounds the memory that one request can hold; the largest
+/// sensible request is about a tenth of it.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
 /// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is
 /// served within a millisecond.
 const LONG_HEADS: usize = 512;

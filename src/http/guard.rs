@@ -103,7 +103,7 @@ pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<Syst
         return by_key(app, request, now).await.map(|()| now);
     }
     if matches!(app.callers, Callers::Anonymous) {
-        return Err(ApiError::Unauthenticated(None));
+        return Err(ApiError::MissingCredentials);
     }
     let (caller, _) = recognized(app, request, now).await?;
     if caller.is_admin() {
@@ -181,7 +181,7 @@ async fn by_key<B>(
     allowed(app, request.record, budget, decision, now)?;
     let Some(id) = found else {
         app.metrics.auth_rejected(WRONG_ADMIN_KEY);
-        return Err(ApiError::Unauthenticated(Some(WRONG_ADMIN_KEY)));
+        return Err(ApiError::Unauthenticated(WRONG_ADMIN_KEY));
     };
     request.record.actor = Some(Actor::AdminKey(id));
     request.record.limit = None;
@@ -199,7 +199,7 @@ async fn refused<B>(
     now: SystemTime,
 ) -> ApiError {
     match stranger {
-        Stranger::NoCredentials => ApiError::Unauthenticated(None),
+        Stranger::NoCredentials => ApiError::MissingCredentials,
         Stranger::CannotTell => ApiError::AuthUnavailable,
         Stranger::Rejected(reason) | Stranger::UnknownKey(reason) => {
             app.metrics.auth_rejected(reason);
@@ -212,7 +212,7 @@ async fn refused<B>(
                 app.metrics.rate_limited(budget.name);
                 request.record.unlogged_budget = Some(budget.name);
             }
-            ApiError::Unauthenticated(Some(reason))
+            ApiError::Unauthenticated(reason)
         }
     }
 }

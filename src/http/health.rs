@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use http::header::RETRY_AFTER;
+use http::header::{HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
 use super::edge::Edge;
-use super::error::{ApiError, RETRY_AFTER_SECONDS};
+use super::error::ApiError;
 use super::reply::{self, Reply};
 use crate::app::oidc::Oidc;
 use crate::app::secrets::SecretStatus;
@@ -89,7 +89,9 @@ pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
         },
     )?;
     if code == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        reply
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     Ok(reply)
 }

@@ -8,14 +8,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, Heade
 use uuid::Uuid;
 use warp::Buf;
 
+use super::edge::MAX_BODY_BYTES;
 use super::error::ApiError;
 use super::guard::Admission;
 use super::record::Record;
 use crate::entropy::Entropy;
-
-/// Largest body in bytes, the one bound of what a request may make us hold; the largest sensible
-/// request has about a tenth of it.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Set by the Functions host. In forwarding mode a value that the client sent stands before it.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");

@@ -1,133 +1,301 @@
-//! What is the same for all errors of one code.
+//! The table of errors: one row for each code, and nothing about an error anywhere else except
+//! its variant of `ApiError` and what that variant carries.
 
 use http::StatusCode;
 
-use super::{Kind, upstream};
-
-pub(super) const fn kind(
-    code: &'static str,
-    status: StatusCode,
-    title: &'static str,
-    remedy: &'static str,
-) -> Kind {
-    Kind {
-        code,
-        status,
-        title,
-        remedy,
-    }
+/// One row of the table: everything that all errors of one code share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorKind {
+    /// The code, which never changes, for programs.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Whether the same request may succeed a little later.
+    pub retryable: bool,
+    /// One sentence for a person.
+    pub title: &'static str,
+    /// When the error occurs and what to do about it, for `docs/errors.md`.
+    pub remedy: &'static str,
+    /// The action that an operator can take, for the response.
+    pub remediation: Option<&'static str>,
+    /// The value of `WWW-Authenticate` (RFC 6750 §3).
+    pub challenge: Option<&'static str>,
+    /// The value of `Retry-After` in seconds, where it is the same for all errors of this code.
+    pub retry_after: Option<u64>,
+    /// Whether the connection closes, because the rest of the request was not read.
+    pub closes_connection: bool,
 }
 
-pub(super) const MALFORMED_JSON: Kind = kind(
-    "malformed_json",
-    StatusCode::BAD_REQUEST,
-    "The body is not JSON.",
-    "Send one JSON object in UTF-8: no key twice, no comments, nothing after it.",
-);
-pub(super) const INVALID_REQUEST: Kind = kind(
-    "invalid_request",
-    StatusCode::BAD_REQUEST,
-    "The request is not valid.",
-    "`errors` names each field and what it must be; at most 20 are listed.",
-);
-pub(super) const NOT_FOUND: Kind = kind(
-    "not_found",
-    StatusCode::NOT_FOUND,
-    "There is no such route.",
-    "Compare the path: a double slash or an encoded slash makes another one. Case and one slash at the end do not matter.",
-);
-pub(super) const METHOD_NOT_ALLOWED: Kind = kind(
-    "method_not_allowed",
-    StatusCode::METHOD_NOT_ALLOWED,
-    "This route does not have this method.",
-    "The header `Allow` lists those it has.",
-);
-pub(super) const MISDIRECTED: Kind = kind(
-    "misdirected_request",
-    StatusCode::MISDIRECTED_REQUEST,
-    "The request is for another machine.",
-    "On a loopback address only names of this machine are served (`localhost`, 127.0.0.1), so that no web page can reach the service under a \
-     name of its own. Operators: where a reverse proxy calls with its public name, set ROOMKEY_TRUSTED_PROXIES.",
-);
-/// What an operator can do about it, for the body of the answer.
-pub(super) const MISDIRECTED_REMEDIATION: &str = "Ask for localhost or 127.0.0.1. Behind a reverse proxy on this machine, set ROOMKEY_TRUSTED_PROXIES to the proxy's address.";
-pub(super) const UNAUTHENTICATED: Kind = kind(
-    "unauthenticated",
-    StatusCode::UNAUTHORIZED,
-    "Credentials are needed, or those sent are not accepted.",
-    "Send one `Authorization: Bearer` header with a fresh access token for this service, or as an operator `X-Admin-API-Key`. All causes \
-     look alike; the operator's log and metrics tell them apart.",
-);
-pub(super) const ORIGIN_FORBIDDEN: Kind = kind(
-    "origin_forbidden",
-    StatusCode::FORBIDDEN,
-    "This web page may not ask.",
-    "Call from a page of the site itself. Operators: with `easy-auth` other pages must be listed under `cors.allowedOrigins` in \
-     host.json, since a browser would send the sign-in's cookie for any page.",
-);
-pub(super) const AUTH_UNAVAILABLE: Kind = kind(
-    "auth_unavailable",
-    StatusCode::SERVICE_UNAVAILABLE,
-    "Credentials cannot be checked at present.",
-    "Try again after `Retry-After`. Operators: the identity provider's keys could not be fetched; see docs/operations.md.",
-);
-pub(super) const RATE_LIMITED: Kind = kind(
-    "rate_limited",
-    StatusCode::TOO_MANY_REQUESTS,
-    "Too many requests.",
-    "Wait for as long as `Retry-After` says. The `RateLimit` headers of a limited route's answers tell how much is left.",
-);
-pub(super) const INSUFFICIENT_SCOPE: Kind = kind(
-    "insufficient_scope",
-    StatusCode::FORBIDDEN,
-    "A scope or role is missing.",
-    "Ask for an access token with the scope or role that this service requires; operator routes want the operators' role.",
-);
-pub(super) const IDENTITY_MISMATCH: Kind = kind(
-    "identity_mismatch",
-    StatusCode::FORBIDDEN,
-    "This identity is not yours.",
-    "Leave the identity out: it follows from who you are.",
-);
-pub(super) const ROOM_FORBIDDEN: Kind = kind(
-    "room_forbidden",
-    StatusCode::FORBIDDEN,
-    "This room is not open to you.",
-    "Ask for a room that you may enter.",
-);
-pub(super) const PAYLOAD_TOO_LARGE: Kind = kind(
-    "payload_too_large",
-    StatusCode::PAYLOAD_TOO_LARGE,
-    "The body is too large.",
-    "Send at most 16 KiB. The connection closes.",
-);
-pub(super) const UNSUPPORTED_MEDIA_TYPE: Kind = kind(
-    "unsupported_media_type",
-    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    "The body is not declared as JSON.",
-    "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`.",
-);
-pub(super) const REQUEST_TIMEOUT: Kind = kind(
-    "request_timeout",
-    StatusCode::REQUEST_TIMEOUT,
-    "The request took too long.",
-    "Send all of it within 10 s. The connection closes.",
-);
-pub(super) const OVERLOADED: Kind = kind(
-    "overloaded",
-    StatusCode::SERVICE_UNAVAILABLE,
-    "The service is full.",
-    "Wait for as long as `Retry-After` says, then try again.",
-);
-pub(super) const INTERNAL: Kind = kind(
-    "internal",
-    StatusCode::INTERNAL_SERVER_ERROR,
-    "Something went wrong here.",
-    "A fault of ours. The log line with the same request id has the cause.",
-);
+/// The value of each field that a row leaves out.
+const DEFAULTS: ErrorKind = ErrorKind {
+    code: "",
+    status: StatusCode::INTERNAL_SERVER_ERROR,
+    retryable: false,
+    title: "",
+    remedy: "",
+    remediation: None,
+    challenge: None,
+    retry_after: None,
+    closes_connection: false,
+};
 
-/// All kinds, in the order of refusal.
-pub const KINDS: [&Kind; 25] = [
+pub(super) const MISDIRECTED: ErrorKind = ErrorKind {
+    code: "misdirected_request",
+    status: StatusCode::MISDIRECTED_REQUEST,
+    title: "The request is for another host.",
+    remedy: "On a loopback address only requests for a name of this machine are served \
+             (`localhost`, 127.0.0.1), so that no web page can reach the service under a host \
+             name of its own. Operators: where a reverse proxy calls with its public name, set \
+             ROOMKEY_TRUSTED_PROXIES.",
+    remediation: Some(
+        "Call localhost or 127.0.0.1. Behind a reverse proxy on this machine, set \
+         ROOMKEY_TRUSTED_PROXIES to the proxy's address.",
+    ),
+    ..DEFAULTS
+};
+
+pub(super) const NOT_FOUND: ErrorKind = ErrorKind {
+    code: "not_found",
+    status: StatusCode::NOT_FOUND,
+    title: "The resource was not found.",
+    remedy: "Compare the path: a double slash or an encoded slash makes another path. Case and \
+             one slash at the end do not matter.",
+    ..DEFAULTS
+};
+
+pub(super) const METHOD_NOT_ALLOWED: ErrorKind = ErrorKind {
+    code: "method_not_allowed",
+    status: StatusCode::METHOD_NOT_ALLOWED,
+    title: "The method is not allowed for this path.",
+    remedy: "Use one of the methods in the `Allow` header.",
+    ..DEFAULTS
+};
+
+pub(super) const OVERLOADED: ErrorKind = ErrorKind {
+    code: "overloaded",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    retryable: true,
+    title: "The service is at capacity.",
+    remedy: "Wait for the time in `Retry-After`, then try again.",
+    // Requests are short, so capacity is free again at once.
+    retry_after: Some(1),
+    ..DEFAULTS
+};
+
+pub(super) const ORIGIN_FORBIDDEN: ErrorKind = ErrorKind {
+    code: "origin_forbidden",
+    status: StatusCode::FORBIDDEN,
+    title: "Requests from this web page are not allowed.",
+    remedy: "Call from a page of the site itself. Operators: with `easy-auth` other pages must be \
+             listed under `cors.allowedOrigins` in host.json, since a browser would send the \
+             sign-in's cookie for any page.",
+    remediation: Some("Add the page's origin to cors.allowedOrigins in host.json."),
+    ..DEFAULTS
+};
+
+pub(super) const UNAUTHENTICATED: ErrorKind = ErrorKind {
+    code: "unauthenticated",
+    status: StatusCode::UNAUTHORIZED,
+    title: "The credentials are missing or not valid.",
+    remedy: "Send one `Authorization: Bearer` header with a fresh access token for this service, \
+             or as an operator `X-Admin-API-Key`. All causes look alike; the operator's log and \
+             metrics tell them apart.",
+    challenge: Some(r#"Bearer realm="roomkey", error="invalid_token""#),
+    ..DEFAULTS
+};
+
+/// A request without credentials is not told an error (RFC 6750 §3.1).
+pub(super) const MISSING_CREDENTIALS: ErrorKind = ErrorKind {
+    challenge: Some(r#"Bearer realm="roomkey""#),
+    ..UNAUTHENTICATED
+};
+
+pub(super) const AUTH_UNAVAILABLE: ErrorKind = ErrorKind {
+    code: "auth_unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    retryable: true,
+    title: "Credentials cannot be checked at the moment.",
+    remedy: "Try again after `Retry-After`. Operators: the identity provider's keys could not be \
+             fetched; see docs/operations.md.",
+    retry_after: Some(5),
+    ..DEFAULTS
+};
+
+/// `Retry-After` comes from the budget, with the other headers of the rate limit.
+pub(super) const RATE_LIMITED: ErrorKind = ErrorKind {
+    code: "rate_limited",
+    status: StatusCode::TOO_MANY_REQUESTS,
+    retryable: true,
+    title: "Too many requests.",
+    remedy: "Wait for the time in `Retry-After`. The `RateLimit` headers in the responses of a \
+             limited route tell how much is left.",
+    ..DEFAULTS
+};
+
+pub(super) const UNSUPPORTED_MEDIA_TYPE: ErrorKind = ErrorKind {
+    code: "unsupported_media_type",
+    status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    title: "The request body is not declared as JSON.",
+    remedy: "Send `Content-Type: application/json`, in UTF-8 and without `Content-Encoding`.",
+    ..DEFAULTS
+};
+
+pub(super) const PAYLOAD_TOO_LARGE: ErrorKind = ErrorKind {
+    code: "payload_too_large",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    title: "The request body is too large.",
+    remedy: "Send at most 16 KiB. The connection closes.",
+    closes_connection: true,
+    ..DEFAULTS
+};
+
+pub(super) const REQUEST_TIMEOUT: ErrorKind = ErrorKind {
+    code: "request_timeout",
+    status: StatusCode::REQUEST_TIMEOUT,
+    title: "The request took too long.",
+    remedy: "Send the whole request within 10 s. The connection closes.",
+    closes_connection: true,
+    ..DEFAULTS
+};
+
+pub(super) const MALFORMED_JSON: ErrorKind = ErrorKind {
+    code: "malformed_json",
+    status: StatusCode::BAD_REQUEST,
+    title: "The request body is not valid JSON.",
+    remedy: "Send one JSON object in UTF-8, without duplicate keys, comments or trailing bytes.",
+    ..DEFAULTS
+};
+
+pub(super) const INVALID_REQUEST: ErrorKind = ErrorKind {
+    code: "invalid_request",
+    status: StatusCode::BAD_REQUEST,
+    title: "The request is not valid.",
+    remedy: "`errors` names each field and what it must be; at most 20 are listed.",
+    ..DEFAULTS
+};
+
+pub(super) const INSUFFICIENT_SCOPE: ErrorKind = ErrorKind {
+    code: "insufficient_scope",
+    status: StatusCode::FORBIDDEN,
+    title: "A required scope or role is missing.",
+    remedy: "Request an access token with the scope or role that this service requires; operator \
+             routes require the operators' role.",
+    challenge: Some(r#"Bearer realm="roomkey", error="insufficient_scope""#),
+    ..DEFAULTS
+};
+
+pub(super) const IDENTITY_MISMATCH: ErrorKind = ErrorKind {
+    code: "identity_mismatch",
+    status: StatusCode::FORBIDDEN,
+    title: "The requested identity is not the caller's.",
+    remedy: "Leave the identity out: it is derived from the caller's credentials.",
+    ..DEFAULTS
+};
+
+pub(super) const ROOM_FORBIDDEN: ErrorKind = ErrorKind {
+    code: "room_forbidden",
+    status: StatusCode::FORBIDDEN,
+    title: "The caller may not join this room.",
+    remedy: "Request a room that the caller may join.",
+    ..DEFAULTS
+};
+
+pub(super) const SECRET_UNAVAILABLE: ErrorKind = ErrorKind {
+    code: "secret_unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    retryable: true,
+    title: "A required secret is not available yet.",
+    remedy: "Try again after `Retry-After`. Operators: `GET /api/health/ready` names the missing \
+             secret; see docs/operations.md.",
+    remediation: Some(
+        "Put the secret into Key Vault under the name that the settings give, and let the app's \
+         identity read it (role Key Vault Secrets User).",
+    ),
+    retry_after: Some(5),
+    ..DEFAULTS
+};
+
+/// `Retry-After` comes from the upstream or its breaker.
+pub(super) const UPSTREAM_UNAVAILABLE: ErrorKind = ErrorKind {
+    code: "upstream_unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    retryable: true,
+    title: "The provider cannot be reached.",
+    remedy: "Wait for the time in `Retry-After`. Operators: see `roomkey_breaker_state` and \
+             `GET /api/diagnostics/realtime`.",
+    ..DEFAULTS
+};
+
+/// `Retry-After` comes from the upstream.
+pub(super) const UPSTREAM_RATE_LIMITED: ErrorKind = ErrorKind {
+    code: "upstream_rate_limited",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    retryable: true,
+    title: "The provider's rate limit is reached.",
+    remedy: "Wait for the time in `Retry-After`. Operators: the quota at the provider is used up, \
+             for a while or for good.",
+    ..DEFAULTS
+};
+
+pub(super) const UPSTREAM_CREDENTIALS_REJECTED: ErrorKind = ErrorKind {
+    code: "upstream_credentials_rejected",
+    status: StatusCode::BAD_GATEWAY,
+    title: "The provider rejected this service's credentials.",
+    remedy: "A caller cannot change this. Operators: renew the key, or give the managed identity \
+             the role Cognitive Services OpenAI User on the resource (it takes effect after about \
+             five minutes); a firewall of the resource gives the same response.",
+    ..DEFAULTS
+};
+
+pub(super) const UPSTREAM_MISCONFIGURED: ErrorKind = ErrorKind {
+    code: "upstream_misconfigured",
+    status: StatusCode::BAD_GATEWAY,
+    title: "The provider does not have the configured deployment or model.",
+    remedy: "A caller cannot change this. Operators: compare AZURE_OPENAI_ENDPOINT and \
+             AZURE_OPENAI_DEPLOYMENT, or OPENAI_BASE_URL and ROOMKEY_OPENAI_MODEL, with what \
+             exists there; a new deployment takes about five minutes.",
+    ..DEFAULTS
+};
+
+pub(super) const UPSTREAM_REJECTED: ErrorKind = ErrorKind {
+    code: "upstream_rejected",
+    status: StatusCode::BAD_GATEWAY,
+    title: "The provider rejected the request.",
+    remedy: "Try another `voice` or `model`, if one was chosen. Operators: \
+             ROOMKEY_REALTIME_SESSION may contain something that this provider or model does not \
+             accept.",
+    ..DEFAULTS
+};
+
+pub(super) const UPSTREAM_ERROR: ErrorKind = ErrorKind {
+    code: "upstream_error",
+    status: StatusCode::BAD_GATEWAY,
+    retryable: true,
+    title: "The provider returned an unusable response.",
+    remedy: "Try again. Operators: the log line with the same request id has the cause.",
+    ..DEFAULTS
+};
+
+pub(super) const UPSTREAM_TIMEOUT: ErrorKind = ErrorKind {
+    code: "upstream_timeout",
+    status: StatusCode::GATEWAY_TIMEOUT,
+    retryable: true,
+    title: "The provider did not respond in time.",
+    remedy: "Try again. Operators: `roomkey_upstream_duration_seconds` shows how long the \
+             provider takes.",
+    ..DEFAULTS
+};
+
+pub(super) const INTERNAL: ErrorKind = ErrorKind {
+    code: "internal",
+    status: StatusCode::INTERNAL_SERVER_ERROR,
+    title: "An internal error occurred.",
+    remedy: "A fault of this service. The log line with the same request id has the cause.",
+    ..DEFAULTS
+};
+
+/// The row of each code, in the order of refusal.
+pub const ERROR_KINDS: &[&ErrorKind] = &[
     &MISDIRECTED,
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
@@ -144,13 +312,13 @@ pub const KINDS: [&Kind; 25] = [
     &INSUFFICIENT_SCOPE,
     &IDENTITY_MISMATCH,
     &ROOM_FORBIDDEN,
-    &upstream::SECRET_UNAVAILABLE,
-    &upstream::UNAVAILABLE,
-    &upstream::RATE_LIMITED,
-    &upstream::CREDENTIALS_REJECTED,
-    &upstream::MISCONFIGURED,
-    &upstream::REJECTED,
-    &upstream::ERROR,
-    &upstream::TIMEOUT,
+    &SECRET_UNAVAILABLE,
+    &UPSTREAM_UNAVAILABLE,
+    &UPSTREAM_RATE_LIMITED,
+    &UPSTREAM_CREDENTIALS_REJECTED,
+    &UPSTREAM_MISCONFIGURED,
+    &UPSTREAM_REJECTED,
+    &UPSTREAM_ERROR,
+    &UPSTREAM_TIMEOUT,
     &INTERNAL,
 ];

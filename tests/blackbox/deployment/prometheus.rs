@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use regex::Regex;
 use roomkey::clock::Stopwatch;
-use roomkey::http::error::KINDS;
+use roomkey::http::error::ERROR_KINDS;
 use roomkey::metrics::catalogue::{METRICS, Metric, MetricKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,7 +64,7 @@ fn checked(place: &str, expression: &str) -> BTreeSet<&'static str> {
             assert!(exists, "{place}: {} has no label {label}", metric.name);
             let is_code = label == "code" && !value.is_empty();
             assert!(
-                !is_code || KINDS.iter().any(|kind| kind.code == value),
+                !is_code || ERROR_KINDS.iter().any(|kind| kind.code == value),
                 "{place}: there is no code {value}"
             );
         }

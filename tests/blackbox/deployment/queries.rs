@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use regex::Regex;
-use roomkey::http::error::KINDS;
+use roomkey::http::error::ERROR_KINDS;
 use serde_json::{Value, json};
 
 use super::snapshots::Snapshot;
@@ -116,7 +116,7 @@ fn queries_name_only_codes_causes_and_messages_that_roomkey_writes() {
     for code in literals("code") {
         // A prefix stands for all codes that begin with it.
         assert!(
-            KINDS
+            ERROR_KINDS
                 .iter()
                 .any(|kind| kind.code == code
                     || (code.ends_with('_') && kind.code.starts_with(&code))),
