@@ -1,7 +1,7 @@
-//! What outlasts a request: how much of each budget every caller has used, in memory or shared
-//! through Redis, and which tokens were checked before.
+//! State that outlives a request: the counters of rate limits, in memory or shared through Redis, and
+//! the bearer tokens that were verified before.
 //!
-//! What leaves the process is a keyed hash and a number; nothing there names a caller.
+//! Only keyed hashes and numbers leave the process; they identify no caller.
 
 pub mod counters;
 mod memory;

@@ -81,7 +81,7 @@ impl Oidc {
         let caller = Arc::new(verified.caller);
         if let Some(keys_of) = keys_of {
             self.verified
-                .remember(digest, keys_of, &caller, verified.good_until);
+                .insert(digest, keys_of, &caller, verified.good_until);
         }
         Ok(caller)
     }

@@ -1,6 +1,4 @@
-//! How much of a budget each caller has used, wherever that is kept.
-//!
-//! A second budget is one more [`Budget`]; its callers have counts of their own.
+//! Counts the requests of each caller against each [`Budget`], in memory or in Redis.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,49 +6,48 @@ use std::time::SystemTime;
 use secrecy::SecretString;
 
 use super::memory::Memory;
-use super::redis::{Redis, UnusableAddress};
+use super::redis::{InvalidRedisUrl, Redis};
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Decision};
 
 /// The counters of all budgets.
 pub enum Counters {
-    /// Of this process alone.
+    /// Counters of this process alone.
     Memory(Memory),
-    /// Shared with other instances.
+    /// Counters that other instances share.
     Redis(Arc<Redis>),
 }
 
 impl Counters {
-    /// Counters of this process alone.
+    /// Creates counters of this process alone.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::Memory(Memory::new())
     }
 
-    /// Counters that all instances with the same Redis and the same hash key share. Must be called
-    /// inside a Tokio runtime; does not wait for Redis.
+    /// Creates counters that all instances with the same Redis and the same hash key share. Must be
+    /// called in a Tokio runtime; does not wait for Redis.
     ///
     /// # Errors
-    /// [`UnusableAddress`] when the URL is not one of a Redis server.
-    pub fn shared(url: SecretString) -> Result<Self, UnusableAddress> {
+    /// [`InvalidRedisUrl`] if the URL is not one of a Redis server.
+    pub fn shared(url: SecretString) -> Result<Self, InvalidRedisUrl> {
         Ok(Self::Redis(Arc::new(Redis::new(url)?)))
     }
 
-    /// Takes one request from the caller's budget, if it admits one. `now` counts where the
-    /// counters are this process's own.
+    /// Takes one request from the caller's budget, if the budget admits it. `now` is used by
+    /// counters in memory; Redis uses its own clock.
     pub async fn take(&self, budget: &Budget, caller: CallerHash, now: SystemTime) -> Decision {
         self.decide(budget, caller, now, Cost::One).await
     }
 
-    /// What [`Counters::take`] would say, without taking.
+    /// Returns the decision that [`Counters::take`] would make, without taking anything.
     pub async fn peek(&self, budget: &Budget, caller: CallerHash, now: SystemTime) -> Decision {
         self.decide(budget, caller, now, Cost::Nothing).await
     }
 
-    /// Decides as [`Counters::take`] or [`Counters::peek`] would, by the counts of this process
-    /// first and then by the shared ones, so that no more requests are ever admitted here than the
-    /// budget has, not even in the moment in which Redis stops to answer. A Redis that was emptied
-    /// does not refill the budget here. For what must not be guessed.
+    /// Decides by the counters of this process first, and then by the shared ones. This instance
+    /// thus never admits more requests than the budget has, even while Redis fails or after it was
+    /// emptied. It protects secrets that could be guessed.
     pub async fn decide_local_first(
         &self,
         budget: &Budget,
@@ -77,7 +74,7 @@ impl Counters {
         }
     }
 
-    /// Whether shared counters are out of reach, so that each instance limits on its own for now.
+    /// Returns whether the shared counters cannot be reached, so that limits are per instance.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         match self {
@@ -86,12 +83,12 @@ impl Counters {
         }
     }
 
-    /// How many decisions were made here although they should have been shared.
+    /// Returns the number of decisions that were made locally because Redis did not respond.
     #[must_use]
-    pub fn stood_in(&self) -> u64 {
+    pub fn local_decisions(&self) -> u64 {
         match self {
             Self::Memory(_) => 0,
-            Self::Redis(redis) => redis.stood_in(),
+            Self::Redis(redis) => redis.local_decisions(),
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Counters of one process, of bounded size: each budget has a memory of its own.
+//! Counters in memory, with a cache of bounded size for each budget.
 //!
-//! When one is full, the callers of that budget who were not seen for longest are forgotten. That
-//! gives them a full budget again and never takes one away, so that no flood of addresses locks
-//! anybody out; a flooder gains nothing, who had as many budgets as addresses before; and nobody is
-//! forgotten in another budget.
+//! A full cache evicts the callers of its budget that were not seen for the longest time, and they
+//! have a full budget again. A flood of addresses thus locks no caller out, gains nothing (each
+//! address had a budget before), and does not affect the other budgets.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -13,26 +12,26 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Decision, Gcra, epoch_micros};
 
-/// Callers to remember in each budget: 100,000 busy ones and room for an uneven spread over the
-/// shards. A full memory takes about 11 MB, the four of today about 50 MB, and as many as there may
-/// be less than 100 MB.
+/// The number of callers in the cache of each budget: 100,000 busy ones, and room for an uneven
+/// distribution over the shards. A full cache takes about 11 MB, the four budgets of today about
+/// 50 MB, and the maximum of nine caches less than 100 MB.
 const CAPACITY: usize = 1 << 17;
-/// Budgets with a memory of their own, twice as many as there are; those beyond would share one.
+/// The number of budgets with a cache of their own, twice as many as exist; others share one.
 const MAX_BUDGETS: usize = 8;
 
 /// The theoretical arrival time of each caller in one budget, in microseconds since 1970.
 type Callers = Cache<CallerHash, u64>;
 
-/// How much of each budget every caller has used.
+/// Counters of this process.
 pub struct Memory {
     capacity: usize,
-    /// Filled from the front, each by the first request that counts in its budget.
+    /// Filled from the front; the first request of a budget creates its cache.
     budgets: Box<[OnceLock<(&'static str, Callers)>; MAX_BUDGETS]>,
-    rest: OnceLock<Callers>,
+    overflow: OnceLock<Callers>,
 }
 
 impl Memory {
-    /// Remembers nobody yet.
+    /// Creates counters without any caller.
     #[must_use]
     pub fn new() -> Self {
         Self::with_capacity(CAPACITY)
@@ -42,11 +41,11 @@ impl Memory {
         Self {
             capacity,
             budgets: Box::new([const { OnceLock::new() }; MAX_BUDGETS]),
-            rest: OnceLock::new(),
+            overflow: OnceLock::new(),
         }
     }
 
-    /// Decides and counts in one step; two requests of one caller never read the same number.
+    /// Decides and counts in one atomic step.
     pub fn decide(
         &self,
         budget: &Budget,
@@ -61,9 +60,9 @@ impl Memory {
         })
     }
 
-    /// Takes over what shared counters said: the budget is full again after `reset_after`, or later
-    /// where more is known here.
-    pub fn learn(
+    /// Records the usage that shared counters reported: the budget is full again after
+    /// `reset_after`. A higher usage that is already recorded stays.
+    pub fn record_shared_usage(
         &self,
         budget: &Budget,
         caller: CallerHash,
@@ -71,7 +70,7 @@ impl Memory {
         reset_after: Duration,
     ) {
         if reset_after.is_zero() {
-            return; // a full budget is what stands for nothing known
+            return; // A caller without an entry has a full budget.
         }
         let tat_us = epoch_micros(now)
             .saturating_add(u64::try_from(reset_after.as_micros()).unwrap_or(u64::MAX));
@@ -80,17 +79,17 @@ impl Memory {
         });
     }
 
-    /// The memory of one budget.
+    /// Returns the cache of one budget.
     fn callers(&self, budget: &'static str) -> &Callers {
         let of_budget = self.budgets.iter().find_map(|slot| {
             let (name, callers) = slot.get_or_init(|| (budget, Cache::new(self.capacity)));
             (*name == budget).then_some(callers)
         });
-        of_budget.unwrap_or_else(|| self.rest.get_or_init(|| Cache::new(self.capacity)))
+        of_budget.unwrap_or_else(|| self.overflow.get_or_init(|| Cache::new(self.capacity)))
     }
 }
 
-/// Replaces what is stored while nobody else can read it.
+/// Changes the entry of a caller while it is locked.
 fn update<T>(
     callers: &Callers,
     caller: CallerHash,
@@ -106,13 +105,12 @@ fn update<T>(
         EntryResult::Vacant(place) => {
             let (outcome, new) = change(None);
             if let Some(new) = new {
-                // Fails only when someone else wrote this key in between, and all others wait for
-                // this place.
+                // Fails only if another thread wrote this key meanwhile, but they wait for the lock.
                 let _ = place.insert(new);
             }
             outcome
         }
-        // These answer other actions than the one above and a limit on waiting, which there is not.
+        // These belong to other actions and to a time limit, which are not used here.
         EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => {
             change(None).0
         }
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn each_caller_has_each_budget_to_itself() {
+    fn each_caller_has_a_budget_of_each_kind() {
         let memory = Memory::new();
         let (token, mint) = (budget("token", "2/1h"), budget("mint", "1/1h"));
         let take = |budget, number| {
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_is_free_and_leaves_nothing_behind() {
+    fn a_peek_costs_nothing_and_adds_no_entry() {
         let (memory, budget) = (Memory::new(), budget("token", "1/1h"));
         for _ in 0..3 {
             assert!(
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_is_lost_between_threads() {
+    fn requests_of_several_threads_are_all_counted() {
         let (memory, budget) = (Memory::new(), budget("token", "1000/24h"));
         for number in 0..20 {
             let admitted = AtomicU32::new(0);
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_callers_is_bounded_and_locks_nobody_out() {
+    fn a_flood_of_callers_is_bounded_and_locks_no_caller_out() {
         let (memory, budget) = (Memory::with_capacity(1_000), budget("token", "2/24h"));
         for number in 0..50_000 {
             assert!(
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_against_one_budget_makes_no_other_forget() {
+    fn a_flood_against_one_budget_evicts_no_entry_of_another() {
         const NAMES: [&str; MAX_BUDGETS] =
             ["token", "realtime", "wrong-key", "d", "e", "f", "g", "h"];
         let memory = Memory::with_capacity(1_000);
@@ -268,25 +266,25 @@ mod tests {
             let one_too_many = memory.callers(name);
             assert!(
                 std::ptr::eq(one_too_many, memory.callers("refused-bearer")),
-                "what is beyond shares one"
+                "further budgets share one cache"
             );
         }
     }
 
     #[test]
-    fn what_shared_counters_said_holds_here_too_and_never_loosens() {
+    fn shared_usage_is_recorded_and_never_lowers_the_local_usage() {
         let (memory, budget) = (Memory::new(), budget("token", "10/100s"));
-        memory.learn(&budget, caller(1), now(), Duration::ZERO);
+        memory.record_shared_usage(&budget, caller(1), now(), Duration::ZERO);
         assert!(memory.callers("token").is_empty());
-        memory.learn(&budget, caller(1), now(), Duration::from_secs(100));
+        memory.record_shared_usage(&budget, caller(1), now(), Duration::from_secs(100));
         let refused = memory.decide(&budget, caller(1), now(), Cost::One);
         assert_eq!(
             (refused.allowed, refused.retry_after),
             (false, Duration::from_secs(10))
         );
-        memory.learn(&budget, caller(1), now(), Duration::from_secs(10));
+        memory.record_shared_usage(&budget, caller(1), now(), Duration::from_secs(10));
         assert!(!memory.decide(&budget, caller(1), now(), Cost::One).allowed);
-        memory.learn(&budget, caller(2), now(), Duration::from_secs(40));
+        memory.record_shared_usage(&budget, caller(2), now(), Duration::from_secs(40));
         assert_eq!(
             memory
                 .decide(&budget, caller(2), now(), Cost::One)

@@ -1,9 +1,9 @@
-//! Bearer tokens whose signature was checked before, so that the next request with one costs a hash
-//! instead of a signature check.
+//! Caches bearer tokens that were verified, so that the next request with the same token costs a
+//! hash instead of a signature check.
 //!
-//! Kept by the digest of the whole token, so that no token stands here. Only what was accepted is
-//! remembered; an entry ends with its token, and all end when the provider's keys change, so that
-//! no key that was taken back is believed any longer.
+//! The cache is keyed by the digest of the whole token and holds no token. It holds accepted tokens
+//! only. An entry ends when its token expires, and all entries end when the provider's keys change,
+//! so that no revoked key is trusted.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,15 +13,15 @@ use quick_cache::sync::Cache;
 
 use crate::domain::callers::caller::Caller;
 
-/// Tokens that are remembered; past it one that was not seen lately goes.
+/// The number of tokens in the cache; a full one evicts a token that was not seen lately.
 const CAPACITY: usize = 10_000;
 
-/// Stands for a token, and says nothing of it.
+/// The SHA-256 digest of a whole token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    /// SHA-256 of the whole token.
+    /// Computes the digest of a token.
     #[must_use]
     pub fn of(token: &str) -> Self {
         let mut bytes = [0; 32];
@@ -33,50 +33,50 @@ impl TokenDigest {
     }
 }
 
-/// Remembers callers by their tokens.
+/// A cache of callers by their verified tokens.
 pub struct VerifiedTokens(Cache<TokenDigest, Entry>);
 
 #[derive(Clone)]
 struct Entry {
     caller: Arc<Caller>,
-    good_until: SystemTime,
-    keys_of: SystemTime,
+    accepted_until: SystemTime,
+    keys_since: SystemTime,
 }
 
 impl VerifiedTokens {
-    /// Remembers nobody yet.
+    /// Creates an empty cache.
     #[must_use]
     pub fn new() -> Self {
         Self(Cache::new(CAPACITY))
     }
 
-    /// The caller that a token was good for, if it still is and `keys_of`, the moment at which the
-    /// serving keys came, is still the one from when it was checked.
+    /// Returns the caller of a verified token, if the token has not expired and the key set is still
+    /// the one that verified it. `keys_since` is when the current key set was first fetched.
     #[must_use]
     pub fn caller(
         &self,
         digest: &TokenDigest,
-        keys_of: SystemTime,
+        keys_since: SystemTime,
         now: SystemTime,
     ) -> Option<Arc<Caller>> {
         let entry = self.0.get(digest)?;
-        (entry.keys_of == keys_of && now <= entry.good_until).then_some(entry.caller)
+        (entry.keys_since == keys_since && now <= entry.accepted_until).then_some(entry.caller)
     }
 
-    /// Remembers a token that was just checked with the keys that came at `keys_of`.
-    pub fn remember(
+    /// Adds a token that was verified with the key set of `keys_since`.
+    pub fn insert(
         &self,
         digest: TokenDigest,
-        keys_of: SystemTime,
+        keys_since: SystemTime,
         caller: &Arc<Caller>,
-        good_until: SystemTime,
+        accepted_until: SystemTime,
     ) {
         self.0.insert(
             digest,
             Entry {
                 caller: Arc::clone(caller),
-                good_until,
-                keys_of,
+                accepted_until,
+                keys_since,
             },
         );
     }
@@ -98,9 +98,9 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn remembered() -> VerifiedTokens {
+    fn cached() -> VerifiedTokens {
         let tokens = VerifiedTokens::new();
-        tokens.remember(
+        tokens.insert(
             TokenDigest::of("a.b.c"),
             at(0),
             &Arc::new(Caller::anonymous(b"alice".to_vec())),
@@ -110,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn another_token_is_not_known() {
+    fn another_token_is_not_found() {
         for token in ["", "a.b.d", "a.b.c ", "A.b.c"] {
             assert!(
-                remembered()
+                cached()
                     .caller(&TokenDigest::of(token), at(0), at(1))
                     .is_none(),
                 "{token:?}"
             );
         }
         assert_eq!(
-            remembered()
+            cached()
                 .caller(&TokenDigest::of("a.b.c"), at(0), at(1))
                 .unwrap()
                 .name(),
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_forgotten_when_it_ends() {
+    fn an_entry_ends_when_its_token_expires() {
         assert!(
-            remembered()
+            cached()
                 .caller(&TokenDigest::of("a.b.c"), at(0), at(100))
                 .is_some()
         );
         assert!(
-            remembered()
+            cached()
                 .caller(
                     &TokenDigest::of("a.b.c"),
                     at(0),
@@ -147,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn new_keys_end_what_older_ones_proved() {
+    fn new_keys_end_all_entries() {
         assert!(
-            remembered()
+            cached()
                 .caller(&TokenDigest::of("a.b.c"), at(60), at(61))
                 .is_none()
         );
@@ -157,9 +157,9 @@ mod tests {
 
     #[test]
     fn a_flood_of_tokens_stays_bounded() {
-        let tokens = remembered();
+        let tokens = cached();
         for n in 0..3 * CAPACITY {
-            tokens.remember(
+            tokens.insert(
                 TokenDigest::of(&n.to_string()),
                 at(0),
                 &Arc::new(Caller::anonymous(Vec::new())),

@@ -176,7 +176,7 @@ async fn real_redis_makes_two_instances_share_one_limit_exactly() {
         .into_iter()
         .sum();
     assert_eq!(
-        (one.stood_in(), other.stood_in()),
+        (one.local_decisions(), other.local_decisions()),
         (0, 0),
         "this machine was too busy for a word from Redis"
     );
@@ -220,12 +220,12 @@ async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_u
     assert_eq!(admitted(&counters, &budget, "carol", 20).await, 0);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert!(counters.is_degraded());
-    assert_eq!(counters.stood_in(), 60);
+    assert_eq!(counters.local_decisions(), 60);
     assert_eq!(log.text().matches("Redis").count(), 1, "{}", log.text());
     server.restart();
     back(&counters).await;
     assert_eq!(admitted(&counters, &budget, "dave", 20).await, 10);
-    assert_eq!(counters.stood_in(), 60);
+    assert_eq!(counters.local_decisions(), 60);
     assert_eq!(
         server
             .ask::<Vec<String>>(&["KEYS", "roomkey:token:*"])
@@ -287,7 +287,7 @@ async fn real_redis_without_the_script_is_given_it_again() {
     assert_eq!(admitted(&counters, &budget, "alice", 3).await, 3);
     server.ask::<()>(&["SCRIPT", "FLUSH"]);
     assert_eq!(admitted(&counters, &budget, "alice", 20).await, 7);
-    assert_eq!(counters.stood_in(), 0);
+    assert_eq!(counters.local_decisions(), 0);
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn real_redis_that_closed_an_idle_connection_is_asked_again_at_once() {
     assert_eq!(admitted(&counters, &budget, "alice", 3).await, 3);
     server.ask::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     assert_eq!(admitted(&counters, &budget, "alice", 20).await, 7);
-    assert_eq!(counters.stood_in(), 0);
+    assert_eq!(counters.local_decisions(), 0);
 }
 
 #[tokio::test]
@@ -308,7 +308,10 @@ async fn fault_53_real_redis_with_a_key_of_another_type_counts_from_a_full_budge
     server.ask::<()>(&["RPUSH", &format!("roomkey:token:{}", caller("alice")), "x"]);
     assert_eq!(admitted(&counters, &budget, "alice", 20).await, 10);
     assert_eq!(admitted(&counters, &budget, "bob", 20).await, 10);
-    assert_eq!((counters.is_degraded(), counters.stood_in()), (false, 0));
+    assert_eq!(
+        (counters.is_degraded(), counters.local_decisions()),
+        (false, 0)
+    );
 }
 
 #[tokio::test]
@@ -349,11 +352,11 @@ async fn real_redis_with_nonsense_at_a_key_counts_from_a_full_budget() {
         server.ask::<i64>(&["TTL", &format!("roomkey:token:{}", caller("alice"))]) > 0,
         "it would never end"
     );
-    assert_eq!(counters.stood_in(), 0);
+    assert_eq!(counters.local_decisions(), 0);
 }
 
 #[tokio::test]
-async fn real_redis_with_another_password_is_stood_in_for_and_the_password_is_not_logged() {
+async fn real_redis_with_another_password_uses_local_counters_and_the_password_is_not_logged() {
     let (log, _logging) = capture_log();
     let server = RedisServer::start();
     server.ask::<()>(&["CONFIG", "SET", "requirepass", "a-canary-of-a-password"]);
@@ -502,9 +505,9 @@ async fn real_redis_by_tls_in_a_process_of_its_own() {
     if word == "trusted" {
         admitted(&counters, &budget, "alice", 1).await;
         back(&counters).await;
-        let before = counters.stood_in();
+        let before = counters.local_decisions();
         assert_eq!(admitted(&counters, &budget, "bob", 20).await, 10);
-        assert_eq!(counters.stood_in(), before);
+        assert_eq!(counters.local_decisions(), before);
     } else {
         assert_eq!(admitted(&counters, &budget, "alice", 20).await, 10);
         let began = Stopwatch::start();

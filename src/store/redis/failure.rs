@@ -1,51 +1,52 @@
-//! Why Redis gave no answer, and what an operator does about it, in our own words: what a server
-//! says may quote what it was sent.
+//! The reasons why a call to Redis fails. An error text of a server may quote what it was sent, so it
+//! is never logged.
 
 use redis::{ErrorKind, RedisError};
 
-/// Why there was no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A reason why a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum RedisFailure {
-    /// No answer in time.
-    Late,
-    /// No connection, or it broke.
+    /// No response arrived in time.
+    Timeout,
+    /// The connection could not be opened, or broke.
     Connection,
     /// The password is wrong or missing, or the user may not do this.
     Credentials,
-    /// A server of a cluster, which has some keys only.
+    /// The server is part of a cluster and has some of the keys only.
     Cluster,
-    /// A replica, which takes no writes.
+    /// The server is a replica, which accepts no writes.
     Replica,
-    /// A replica without its primary.
-    Orphaned,
-    /// It has just been started.
+    /// The server is a replica that lost its primary.
+    ReplicaWithoutPrimary,
+    /// The server has just started and loads its data.
     Loading,
-    /// No memory is left.
+    /// The server has no memory left.
     Full,
-    /// It cannot write to its disk, and refuses to be written to.
+    /// The server cannot save to its disk and accepts no writes.
     Disk,
-    /// It wants replicas that it does not have.
+    /// The server has too few replicas and accepts no writes.
     Replicas,
-    /// Another script runs.
+    /// Another script blocks the server.
     Busy,
-    /// It takes no connections from other machines.
+    /// The server accepts no connections from other machines.
     Protected,
-    /// It does not know scripts, or not this one's commands.
+    /// The server does not support scripts, or a command of this one.
     Script,
-    /// Its answer is none of a Redis.
-    Nonsense,
+    /// The response is not one of a Redis server.
+    InvalidResponse,
 }
 
 impl RedisFailure {
-    /// Every cause.
+    /// All failures.
     #[cfg(test)]
     pub const ALL: [Self; 14] = [
-        Self::Late,
+        Self::Timeout,
         Self::Connection,
         Self::Credentials,
         Self::Cluster,
         Self::Replica,
-        Self::Orphaned,
+        Self::ReplicaWithoutPrimary,
         Self::Loading,
         Self::Full,
         Self::Disk,
@@ -53,18 +54,18 @@ impl RedisFailure {
         Self::Busy,
         Self::Protected,
         Self::Script,
-        Self::Nonsense,
+        Self::InvalidResponse,
     ];
 
-    /// Reads an error by its kind and the code at its beginning.
-    pub fn of(error: &RedisError) -> Self {
+    /// Classifies an error by its kind and the code at its beginning.
+    pub fn classify(error: &RedisError) -> Self {
         match (error.kind(), error.code()) {
             (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
                 Self::Credentials
             }
             (_, Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" | "TRYAGAIN")) => Self::Cluster,
             (_, Some("READONLY")) => Self::Replica,
-            (_, Some("MASTERDOWN")) => Self::Orphaned,
+            (_, Some("MASTERDOWN")) => Self::ReplicaWithoutPrimary,
             (_, Some("LOADING")) => Self::Loading,
             (_, Some("OOM")) => Self::Full,
             (_, Some("MISCONF")) => Self::Disk,
@@ -73,23 +74,22 @@ impl RedisFailure {
             (_, Some("DENIED")) => Self::Protected,
             (ErrorKind::Io, _) => Self::Connection,
             (ErrorKind::Server(_) | ErrorKind::Extension, _) => Self::Script,
-            _ => Self::Nonsense,
+            _ => Self::InvalidResponse,
         }
     }
 
-    /// Returns one fixed sentence: what is wrong, and where it is in the operator's hands, what to
-    /// do.
+    /// Returns the value of the log field `cause`: what is wrong, and what an operator can do.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Late => "it took too long",
+            Self::Timeout => "it took too long",
             Self::Connection => "the connection failed",
             Self::Credentials => "it refused the credentials",
             Self::Cluster => {
-                "it is a cluster, whose servers have some keys only: use a Redis without cluster mode (Azure Managed Redis: the \
-                 cluster policy Enterprise)"
+                "it is a cluster, whose servers have some keys only: use a Redis without cluster mode \
+                 (Azure Managed Redis: the cluster policy Enterprise)"
             }
             Self::Replica => "it is a read-only replica: name the primary in ROOMKEY_REDIS_URL",
-            Self::Orphaned => "it is a replica that has lost its primary",
+            Self::ReplicaWithoutPrimary => "it is a replica that has lost its primary",
             Self::Loading => "it is still loading its data",
             Self::Full => {
                 "its memory is full: raise maxmemory, or set a maxmemory-policy that evicts"
@@ -101,7 +101,7 @@ impl RedisFailure {
             Self::Busy => "a script of somebody else blocks it",
             Self::Protected => "it runs in protected mode: set a password for it",
             Self::Script => "it refused the script",
-            Self::Nonsense => "its answer made no sense",
+            Self::InvalidResponse => "its answer made no sense",
         }
     }
 }
@@ -112,8 +112,8 @@ mod tests {
 
     use super::*;
 
-    /// What the client makes of an error that a server writes.
-    fn answered(line: &str) -> RedisError {
+    /// Parses an error as a server sends it.
+    fn server_error(line: &str) -> RedisError {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
         match value.and_then(Value::extract_error) {
             Err(error) => error,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_of_a_server_has_its_cause() {
+    fn each_error_of_a_server_has_its_failure() {
         for (line, cause) in [
             ("MOVED 3999 10.0.0.7:6381", RedisFailure::Cluster),
             ("ASK 3999 10.0.0.7:6381", RedisFailure::Cluster),
@@ -141,7 +141,7 @@ mod tests {
             ),
             (
                 "MASTERDOWN Link with MASTER is down",
-                RedisFailure::Orphaned,
+                RedisFailure::ReplicaWithoutPrimary,
             ),
             (
                 "LOADING Redis is loading the dataset in memory",
@@ -178,12 +178,12 @@ mod tests {
             ("EXECABORT x", RedisFailure::Script),
             ("CANARY x", RedisFailure::Script),
         ] {
-            assert_eq!(RedisFailure::of(&answered(line)), cause, "{line}");
+            assert_eq!(RedisFailure::classify(&server_error(line)), cause, "{line}");
         }
     }
 
     #[test]
-    fn no_two_causes_read_alike() {
+    fn each_failure_has_a_text_of_its_own() {
         let texts: std::collections::BTreeSet<_> =
             RedisFailure::ALL.map(RedisFailure::as_str).into();
         assert_eq!(texts.len(), RedisFailure::ALL.len());
