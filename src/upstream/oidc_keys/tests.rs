@@ -1,5 +1,5 @@
-//! The key cache against a small real server: what it asks, how often, and what it makes of bad
-//! answers.
+//! Tests the key cache against a small real server: what it requests, how often, and how it handles
+//! bad responses.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,13 +24,13 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 const MAX_BYTES: usize = crate::domain::callers::key_set::MAX_DOCUMENT_BYTES;
 const NOW: SystemTime = UNIX_EPOCH;
 
-/// A provider on a loopback address, with answers that a test may change.
+/// A provider on a loopback address, with responses that a test may change.
 struct Provider {
     address: SocketAddr,
-    answers: Arc<Mutex<HashMap<&'static str, Vec<u8>>>>,
-    /// Paths in the order in which they were asked for.
-    asked: watch::Sender<Vec<String>>,
-    /// An answer takes one permit; none left: the provider hangs.
+    responses: Arc<Mutex<HashMap<&'static str, Vec<u8>>>>,
+    /// The requested paths in order.
+    requested: watch::Sender<Vec<String>>,
+    /// Each response takes one permit; without one the provider hangs.
     permits: Arc<Semaphore>,
     serving: JoinHandle<()>,
 }
@@ -43,18 +43,18 @@ impl Provider {
     async fn start_at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let answers: Arc<Mutex<HashMap<&str, Vec<u8>>>> = Arc::default();
-        let asked = watch::Sender::default();
+        let responses: Arc<Mutex<HashMap<&str, Vec<u8>>>> = Arc::default();
+        let requested = watch::Sender::default();
         let permits = Arc::new(Semaphore::new(1_000));
         let shared = (
-            Arc::clone(&answers),
-            watch::Sender::clone(&asked),
+            Arc::clone(&responses),
+            watch::Sender::clone(&requested),
             Arc::clone(&permits),
         );
         let serving = tokio::spawn(async move {
             loop {
                 let (mut connection, _) = listener.accept().await.unwrap();
-                let (answers, asked, permits) = shared.clone();
+                let (responses, requested, permits) = shared.clone();
                 tokio::spawn(async move {
                     let (mut head, mut buffer) = (Vec::new(), [0; 1024]);
                     while !head.ends_with(b"\r\n\r\n") {
@@ -70,27 +70,28 @@ impl Provider {
                         .nth(1)
                         .unwrap()
                         .to_owned();
-                    asked.send_modify(|asked: &mut Vec<String>| asked.push(path.clone()));
+                    requested
+                        .send_modify(|requested: &mut Vec<String>| requested.push(path.clone()));
                     permits.acquire().await.unwrap().forget();
-                    let missing = || answer("404 Not Found", "");
-                    let answer = answers
+                    let missing = || response("404 Not Found", "");
+                    let response = responses
                         .lock()
                         .unwrap()
                         .get(path.as_str())
                         .cloned()
                         .unwrap_or_else(missing);
-                    let _ = connection.write_all(&answer).await;
+                    let _ = connection.write_all(&response).await;
                 });
             }
         });
         let provider = Self {
             address,
-            answers,
-            asked,
+            responses,
+            requested,
             permits,
             serving,
         };
-        provider.answer(DISCOVERY, "200 OK", &provider.discovery().to_string());
+        provider.response(DISCOVERY, "200 OK", &provider.discovery().to_string());
         provider
     }
 
@@ -102,24 +103,24 @@ impl Provider {
         json!({ "issuer": format!("http://{}", self.address), "jwks_uri": format!("http://{}/keys", self.address) })
     }
 
-    fn answer(&self, path: &'static str, status: &str, body: &str) {
-        self.answers
+    fn response(&self, path: &'static str, status: &str, body: &str) {
+        self.responses
             .lock()
             .unwrap()
-            .insert(path, answer(status, body));
+            .insert(path, response(status, body));
     }
 
     fn publish(&self, key_ids: &[&str]) {
-        self.answer("/keys", "200 OK", &key_set(key_ids));
+        self.response("/keys", "200 OK", &key_set(key_ids));
     }
 
-    fn asked_for(&self, path: &str) -> usize {
-        times(&self.asked.borrow(), path)
+    fn count_requests(&self, path: &str) -> usize {
+        times(&self.requested.borrow(), path)
     }
 
-    async fn is_asked_for(&self, path: &str, often: usize) {
-        let mut asked = self.asked.subscribe();
-        soon(asked.wait_for(|asked| times(asked, path) >= often))
+    async fn wait_for_requests(&self, path: &str, often: usize) {
+        let mut requested = self.requested.subscribe();
+        soon(requested.wait_for(|requested| times(requested, path) >= often))
             .await
             .unwrap();
     }
@@ -135,18 +136,21 @@ impl Drop for Provider {
     }
 }
 
-/// A test that waits for what never happens fails; it does not hang.
+/// Fails the test after 10 s, so that it does not hang.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future)
         .await
         .expect("it never happened")
 }
 
-fn times(asked: &[String], path: &str) -> usize {
-    asked.iter().filter(|asked| *asked == path).count()
+fn times(requested: &[String], path: &str) -> usize {
+    requested
+        .iter()
+        .filter(|requested| *requested == path)
+        .count()
 }
 
-fn answer(status: &str, body: &str) -> Vec<u8> {
+fn response(status: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
@@ -193,7 +197,7 @@ impl Running {
         soon(fetched).await;
     }
 
-    /// As a token is checked: with the keys at hand, and if need be with newer ones.
+    /// Looks up a key as the check of a token does: among the cached keys, then among newer ones.
     async fn key(&self, key_id: &str, now: SystemTime) -> Result<(), KeyLookupError> {
         let find = || self.cache.find(Some(key_id), Algorithm::EdDsa, now);
         let mut found = find().await;
@@ -219,7 +223,7 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn the_first_caller_waits_for_the_first_fetch() {
+async fn the_first_request_waits_for_the_first_fetch() {
     let provider = Provider::start().await;
     provider.publish(&["a"]);
     let running = provider.cache();
@@ -228,7 +232,7 @@ async fn the_first_caller_waits_for_the_first_fetch() {
         (None, None)
     );
     assert_eq!(running.key("a", NOW).await, Ok(()));
-    assert_eq!(*provider.asked.borrow(), [DISCOVERY, "/keys"]);
+    assert_eq!(*provider.requested.borrow(), [DISCOVERY, "/keys"]);
     assert_eq!(
         (running.cache.fetched_at(), running.cache.serving_since(NOW)),
         (Some(NOW), Some(NOW))
@@ -252,7 +256,7 @@ async fn a_thousand_unknown_keys_cause_one_fetch() {
                 .all(|refused| *refused == Err(KeyLookupError::UnknownKey))
         );
         assert_eq!(
-            provider.asked_for("/keys"),
+            provider.count_requests("/keys"),
             2,
             "the next one follows after a minute"
         );
@@ -261,7 +265,7 @@ async fn a_thousand_unknown_keys_cause_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_keeps_no_more_requests_waiting_than_may_wait() {
+async fn a_provider_that_hangs_keeps_a_bounded_number_of_requests_waiting() {
     let provider = Provider::start().await;
     provider.publish(&["a"]);
     let running = provider.cache();
@@ -283,7 +287,7 @@ async fn a_provider_that_hangs_keeps_no_more_requests_waiting_than_may_wait() {
 }
 
 #[tokio::test]
-async fn all_who_bring_a_new_key_share_the_fetch_that_finds_it() {
+async fn requests_with_a_new_key_share_the_fetch_that_finds_it() {
     let provider = Provider::start().await;
     provider.publish(&["old"]);
     let running = provider.cache();
@@ -292,25 +296,25 @@ async fn all_who_bring_a_new_key_share_the_fetch_that_finds_it() {
     let found = futures_util::future::join_all((0..50).map(|_| running.key("new", NOW))).await;
     assert!(found.iter().all(Result::is_ok), "{found:?}");
     assert_eq!(running.key("old", NOW).await, Ok(()));
-    assert_eq!(provider.asked_for("/keys"), 2);
+    assert_eq!(provider.count_requests("/keys"), 2);
 }
 
 #[tokio::test]
-async fn a_key_that_is_asked_for_during_the_first_fetch_is_fetched_once_more() {
+async fn a_key_that_is_looked_up_during_the_first_fetch_causes_another_one() {
     let provider = Provider::start().await;
     provider.publish(&["old"]);
     provider.permits.forget_permits(1_000);
     let running = provider.cache();
     let (found, ()) = tokio::join!(running.key("new", NOW), async {
-        provider.is_asked_for(DISCOVERY, 1).await;
-        // The fetch that is under way ends with the old set; only the next one finds the new key.
+        provider.wait_for_requests(DISCOVERY, 1).await;
+        // The running fetch ends with the old set; only the next one finds the new key.
         provider.permits.add_permits(2);
-        provider.is_asked_for(DISCOVERY, 2).await;
+        provider.wait_for_requests(DISCOVERY, 2).await;
         provider.publish(&["new"]);
         provider.permits.add_permits(1_000);
     });
     assert_eq!(found, Ok(()));
-    assert_eq!(provider.asked_for("/keys"), 2);
+    assert_eq!(provider.count_requests("/keys"), 2);
 }
 
 #[tokio::test]
@@ -338,7 +342,7 @@ async fn a_key_for_another_algorithm_causes_no_fetch() {
 }
 
 #[tokio::test]
-async fn without_a_provider_nobody_gets_in_until_it_comes_back() {
+async fn while_the_provider_is_down_no_caller_is_accepted() {
     let provider = Provider::start().await;
     let address = provider.address;
     drop(provider);
@@ -355,7 +359,7 @@ async fn without_a_provider_nobody_gets_in_until_it_comes_back() {
 }
 
 #[tokio::test]
-async fn the_last_good_keys_serve_for_a_day_and_no_longer() {
+async fn the_last_keys_are_used_for_a_day_and_no_longer() {
     let provider = Provider::start().await;
     provider.publish(&["a"]);
     let running = provider.cache();
@@ -379,12 +383,12 @@ async fn the_last_good_keys_serve_for_a_day_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_bad_answer_does_not_take_good_keys_away() {
+async fn a_bad_response_does_not_replace_good_keys() {
     let provider = Provider::start().await;
     provider.publish(&["a"]);
     let running = provider.cache();
     running.fetched(1).await;
-    provider.answer("/keys", "200 OK", r#"{"keys":[]}"#);
+    provider.response("/keys", "200 OK", r#"{"keys":[]}"#);
     assert_eq!(running.key("b", NOW).await, Err(KeyLookupError::UnknownKey));
     assert_eq!(
         (running.counts(), running.key("a", NOW).await),
@@ -392,173 +396,81 @@ async fn a_bad_answer_does_not_take_good_keys_away() {
     );
 }
 
+fn discovery_of(issuer: &str, keys_url: &str) -> String {
+    json!({ "issuer": issuer, "jwks_uri": keys_url }).to_string()
+}
+
 #[tokio::test]
-async fn answers_that_cannot_be_trusted_bring_no_keys() {
+async fn untrusted_discovery_documents_are_rejected() {
+    use KeyFetchError::{Discovery, Status, TooLarge};
     let provider = Provider::start().await;
+    provider.publish(&["a"]);
     let here = format!("http://{}", provider.address);
-    let good = key_set(&["a"]);
-    let large = format!("{good}{}", " ".repeat(MAX_BYTES));
-    let discovery =
-        |issuer: &str, keys_at: &str| json!({ "issuer": issuer, "jwks_uri": keys_at }).to_string();
     let keys = format!("{here}/keys");
-    let right = discovery(&here, &keys);
-    for (name, status, discovery, keys_status, keys, error) in [
-        (
-            "no discovery",
-            "404 Not Found",
-            right.clone(),
-            "200 OK",
-            &good,
-            KeyFetchError::Status,
-        ),
-        (
-            "a broken provider",
-            "500 Internal Server Error",
-            right.clone(),
-            "200 OK",
-            &good,
-            KeyFetchError::Status,
-        ),
-        (
-            "a redirect",
-            "302 Found\r\nLocation: /elsewhere",
-            String::new(),
-            "200 OK",
-            &good,
-            KeyFetchError::Status,
-        ),
-        (
-            "another status of success",
-            "206 Partial Content",
-            right.clone(),
-            "200 OK",
-            &good,
-            KeyFetchError::Status,
-        ),
-        (
-            "a web page",
-            "200 OK",
-            "<html>".into(),
-            "200 OK",
-            &good,
-            KeyFetchError::Discovery,
-        ),
-        (
-            "another issuer",
-            "200 OK",
-            discovery("https://evil.example", &keys),
-            "200 OK",
-            &good,
-            KeyFetchError::Discovery,
-        ),
-        (
-            "an issuer with a slash more",
-            "200 OK",
-            discovery(&format!("{here}/"), &keys),
-            "200 OK",
-            &good,
-            KeyFetchError::Discovery,
-        ),
-        (
-            "no keys named",
-            "200 OK",
-            json!({ "issuer": here }).to_string(),
-            "200 OK",
-            &good,
-            KeyFetchError::Discovery,
-        ),
-        (
-            "keys without TLS elsewhere",
-            "200 OK",
-            discovery(&here, "http://192.0.2.1/keys"),
-            "200 OK",
-            &good,
-            KeyFetchError::Discovery,
-        ),
-        (
-            "keys in a file",
-            "200 OK",
-            discovery(&here, "file:///etc/passwd"),
-            "200 OK",
-            &good,
-            KeyFetchError::Discovery,
-        ),
-        (
-            "an issuer named twice",
-            "200 OK",
-            right.replacen('{', r#"{"issuer":"x","#, 1),
-            "200 OK",
-            &good,
-            KeyFetchError::Discovery,
-        ),
-        (
-            "a large discovery",
-            "200 OK",
-            format!("{right}{}", " ".repeat(MAX_BYTES)),
-            "200 OK",
-            &good,
-            KeyFetchError::TooLarge,
-        ),
-        (
-            "a large key set",
-            "200 OK",
-            right.clone(),
-            "200 OK",
-            &large,
-            KeyFetchError::TooLarge,
-        ),
-        (
-            "no key set",
-            "200 OK",
-            right.clone(),
-            "404 Not Found",
-            &good,
-            KeyFetchError::Status,
-        ),
-        (
-            "a redirected key set",
-            "200 OK",
-            right.clone(),
-            "307 Temporary Redirect\r\nLocation: /elsewhere",
-            &good,
-            KeyFetchError::Status,
-        ),
-        (
-            "keys that are none",
-            "200 OK",
-            right.clone(),
-            "200 OK",
-            &right,
-            KeyFetchError::KeySet,
-        ),
+    let good = discovery_of(&here, &keys);
+    let other_issuer = discovery_of("https://evil.example", &keys);
+    let extra_slash = discovery_of(&format!("{here}/"), &keys);
+    let no_keys = json!({ "issuer": here }).to_string();
+    let keys_without_tls = discovery_of(&here, "http://192.0.2.1/keys");
+    let keys_in_a_file = discovery_of(&here, "file:///etc/passwd");
+    let two_issuers = good.replacen('{', r#"{"issuer":"x","#, 1);
+    let too_large = format!("{good}{}", " ".repeat(MAX_BYTES));
+    for (status, document, error) in [
+        ("404 Not Found", good.as_str(), Status),
+        ("500 Internal Server Error", &good, Status),
+        ("302 Found\r\nLocation: /elsewhere", "", Status),
+        ("206 Partial Content", &good, Status),
+        ("200 OK", "<html>", Discovery),
+        ("200 OK", &other_issuer, Discovery),
+        ("200 OK", &extra_slash, Discovery),
+        ("200 OK", &no_keys, Discovery),
+        ("200 OK", &keys_without_tls, Discovery),
+        ("200 OK", &keys_in_a_file, Discovery),
+        ("200 OK", &two_issuers, Discovery),
+        ("200 OK", &too_large, TooLarge),
     ] {
-        provider.answer(DISCOVERY, status, &discovery);
-        provider.answer("/keys", keys_status, keys);
-        assert_eq!(
-            KeySource::new(provider.issuer()).fetch().await.err(),
-            Some(error),
-            "{name}"
-        );
+        provider.response(DISCOVERY, status, document);
+        let fetched = KeySource::new(provider.issuer()).fetch().await;
+        assert_eq!(fetched.err(), Some(error), "{status}: {document:.80}");
     }
-    assert_eq!(
-        provider.asked_for("/elsewhere"),
-        0,
-        "no redirect is followed"
-    );
-    provider.answer(DISCOVERY, "200 OK", &right);
+    let followed = provider.count_requests("/elsewhere");
+    assert_eq!(followed, 0, "no redirect is followed");
+    provider.response(DISCOVERY, "200 OK", &good);
+    assert!(KeySource::new(provider.issuer()).fetch().await.is_ok());
+}
+
+#[tokio::test]
+async fn untrusted_key_sets_are_rejected() {
+    use KeyFetchError::{Status, TooLarge};
+    let provider = Provider::start().await;
+    let good = key_set(&["a"]);
+    let too_large = format!("{good}{}", " ".repeat(MAX_BYTES));
+    let redirect = "307 Temporary Redirect\r\nLocation: /elsewhere";
+    for (status, document, error) in [
+        ("404 Not Found", good.as_str(), Status),
+        (redirect, &good, Status),
+        ("200 OK", &too_large, TooLarge),
+        ("200 OK", r#"{"issuer":"x"}"#, KeyFetchError::KeySet),
+    ] {
+        provider.response("/keys", status, document);
+        let fetched = KeySource::new(provider.issuer()).fetch().await;
+        assert_eq!(fetched.err(), Some(error), "{status}: {document:.80}");
+    }
+    let followed = provider.count_requests("/elsewhere");
+    assert_eq!(followed, 0, "no redirect is followed");
     provider.publish(&["a"]);
     assert!(KeySource::new(provider.issuer()).fetch().await.is_ok());
 }
 
 #[tokio::test]
-async fn a_key_set_without_end_is_cut_off() {
+async fn an_endless_key_set_is_cut_off() {
     let provider = Provider::start().await;
     let endless = format!(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}",
         format!("4000\r\n{}\r\n", " ".repeat(0x4000)).repeat(17)
     );
     provider
-        .answers
+        .responses
         .lock()
         .unwrap()
         .insert("/keys", endless.into_bytes());
@@ -569,7 +481,7 @@ async fn a_key_set_without_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_or_does_not_speak_tls_brings_no_keys() {
+async fn a_provider_that_hangs_or_does_not_speak_tls_is_an_error() {
     let provider = Provider::start().await;
     provider.permits.forget_permits(1_000);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -577,7 +489,7 @@ async fn a_provider_that_hangs_or_does_not_speak_tls_brings_no_keys() {
     let plain = async {
         let (mut connection, _) = listener.accept().await.unwrap();
         connection
-            .write_all(&answer("400 Bad Request", ""))
+            .write_all(&response("400 Bad Request", ""))
             .await
             .unwrap();
     };

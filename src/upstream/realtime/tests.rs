@@ -28,9 +28,9 @@ fn now() -> SystemTime {
 /// An upstream that sends the same response to each request, or none if the response is empty.
 struct Peer {
     address: std::net::SocketAddr,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     /// Each response takes one permit.
-    answers: Arc<Semaphore>,
+    responses: Arc<Semaphore>,
     serving: JoinHandle<()>,
 }
 
@@ -45,10 +45,13 @@ impl Peer {
     async fn start_paused(answer: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked: Arc<AtomicUsize> = Arc::default();
-        let answers = Arc::new(Semaphore::new(0));
-        let (counting, answering, answer) =
-            (Arc::clone(&asked), Arc::clone(&answers), answer.to_owned());
+        let requests: Arc<AtomicUsize> = Arc::default();
+        let responses = Arc::new(Semaphore::new(0));
+        let (counting, answering, answer) = (
+            Arc::clone(&requests),
+            Arc::clone(&responses),
+            answer.to_owned(),
+        );
         let serving = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -70,14 +73,14 @@ impl Peer {
         });
         Self {
             address,
-            asked,
-            answers,
+            requests,
+            responses,
             serving,
         }
     }
 
     fn release(&self) {
-        self.answers.add_permits(1_000);
+        self.responses.add_permits(1_000);
     }
 }
 
@@ -204,7 +207,7 @@ fn rotating(keys: &[&'static str]) -> (Credential, Arc<Refresher>) {
     tokio::spawn(async move {
         running
             .run(source, &FixedClock(now()), &FixedEntropy(0))
-            .await
+            .await;
     });
     (Credential::ApiKey(slot), refresher)
 }
@@ -215,7 +218,7 @@ const GOOD: &str =
 
 #[tokio::test]
 async fn only_a_refused_key_is_replaced_by_another_one_and_only_once() {
-    for (status, keys, asked, fetches) in [
+    for (status, keys, requests, fetches) in [
         ("401 Unauthorized", &["a", "b", "c"][..], 2, 2),
         ("401 Unauthorized", &["a", "a"], 1, 2),
         ("401 Unauthorized", &["a"], 1, 2),
@@ -232,8 +235,8 @@ async fn only_a_refused_key_is_replaced_by_another_one_and_only_once() {
                 .is_err()
         );
         assert_eq!(
-            peer.asked.load(Ordering::SeqCst),
-            asked,
+            peer.requests.load(Ordering::SeqCst),
+            requests,
             "{status}, {keys:?}"
         );
         let status_after = refresher.status();
@@ -250,7 +253,7 @@ async fn a_key_from_the_settings_is_not_replaced() {
     let peer = Peer::start("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
     let refused = mint(&upstream(&peer, key(), &shared(1, 0, LONG))).await;
     assert_eq!(refused.unwrap_err(), MintError::CredentialsRejected);
-    assert_eq!(peer.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(peer.requests.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -260,7 +263,7 @@ async fn past_the_maximum_of_mints_in_flight_nothing_is_sent() {
     let upstream = upstream(&peer, key(), &shared);
     let permit = shared.permits.try_acquire().unwrap();
     assert_eq!(mint(&upstream).await.unwrap_err(), MintError::Full);
-    assert_eq!(peer.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(peer.requests.load(Ordering::SeqCst), 0);
     drop(permit);
     assert!(mint(&upstream).await.is_ok());
     assert_eq!(
@@ -299,7 +302,7 @@ async fn a_second_attempt_that_the_deadline_would_cut_off_is_not_made() {
             mint(&upstream(&peer, key(), &shared)).await.unwrap_err(),
             MintError::Failed("the upstream says 5xx")
         );
-        assert_eq!(peer.asked.load(Ordering::SeqCst), requests, "{total:?}");
+        assert_eq!(peer.requests.load(Ordering::SeqCst), requests, "{total:?}");
     }
 }
 
@@ -335,7 +338,7 @@ async fn an_unused_permit_is_returned_and_admits_the_next_probe() {
 }
 
 #[tokio::test]
-async fn a_mint_whose_caller_hangs_up_counts_by_what_the_upstream_answers() {
+async fn a_mint_whose_caller_hangs_up_counts_by_the_response() {
     for (answer, state) in [
         (
             "HTTP/1.1 500 Error\r\ncontent-length: 0\r\n\r\n",
@@ -346,10 +349,10 @@ async fn a_mint_whose_caller_hangs_up_counts_by_what_the_upstream_answers() {
         let peer = Peer::start_paused(answer).await;
         let shared = shared(9, 0, LONG);
         let upstream = upstream(&peer, key(), &shared);
-        for asked in 1..=5 {
+        for requests in 1..=5 {
             tokio::select! {
                 outcome = mint(&upstream) => panic!("{outcome:?}"),
-                () = until(|| peer.asked.load(Ordering::SeqCst) >= asked) => {}
+                () = until(|| peer.requests.load(Ordering::SeqCst) >= requests) => {}
             }
         }
         assert_eq!(
