@@ -11,3 +11,4 @@ pub mod realtime;
 pub mod requests;
 pub mod settings;
 pub mod trace_context;
+pub mod vault;

@@ -128,7 +128,9 @@ impl KeyCache {
     /// Returns the number of entries in the cached key set that cannot be read.
     #[must_use]
     pub fn unreadable(&self) -> Option<usize> {
-        self.cached.value().map(|cached| cached.keys.unreadable_entries())
+        self.cached
+            .value()
+            .map(|cached| cached.keys.unreadable_entries())
     }
 
     /// Returns when the cached keys were last fetched.

@@ -36,16 +36,30 @@ impl HashKey {
     /// `purpose` must not contain a zero byte, so that the hashed text is unambiguous.
     #[must_use]
     pub fn hash(&self, purpose: &'static str, name: &[u8]) -> CallerHash {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(purpose.as_bytes());
-        context.update(&[0]);
-        context.update(name);
-        let tag = context.sign();
+        CallerHash(self.tag(purpose, name))
+    }
+
+    /// Returns what is behind [`HashKey::hash`], for what is no caller.
+    pub(in crate::domain) fn tag(&self, purpose: &'static str, name: &[u8]) -> [u8; 16] {
+        let tag = self.sign(purpose, name);
         let mut hash = [0; 16];
         hash.iter_mut()
             .zip(tag.as_ref())
             .for_each(|(to, from)| *to = *from);
-        CallerHash(hash)
+        hash
+    }
+
+    /// Derives a key of its own for one purpose, under which whole HMACs are made.
+    pub(in crate::domain) fn derive(&self, purpose: &'static str) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, self.sign(purpose, b"").as_ref())
+    }
+
+    fn sign(&self, purpose: &'static str, name: &[u8]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(purpose.as_bytes());
+        context.update(&[0]);
+        context.update(name);
+        context.sign()
     }
 }
 
