@@ -3,6 +3,7 @@
 //! Nothing in this module does I/O, reads a clock or knows HTTP.
 
 pub mod audit;
+pub mod audit_log;
 pub mod callers;
 pub mod digits;
 pub mod limits;
