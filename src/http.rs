@@ -22,6 +22,7 @@ mod realtime;
 mod record;
 mod reply;
 mod request;
+mod request_log;
 pub mod routes;
 pub mod server;
 mod token;

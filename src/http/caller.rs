@@ -34,9 +34,9 @@ pub enum Stranger {
 }
 
 /// Finds out who asks.
-pub async fn authenticate<B>(
+pub async fn authenticate(
     app: &App,
-    request: &Request<'_, B>,
+    request: &Request<'_>,
     now: SystemTime,
 ) -> Result<Arc<Caller>, Stranger> {
     match &app.callers {
@@ -51,9 +51,9 @@ pub async fn authenticate<B>(
 
 /// Finds out who asks where [`authenticate`] said [`Stranger::UnknownKey`], by newer keys, for
 /// which it waits.
-pub async fn authenticate_with_newer_keys<B>(
+pub async fn authenticate_with_newer_keys(
     app: &App,
-    request: &Request<'_, B>,
+    request: &Request<'_>,
     now: SystemTime,
 ) -> Result<Arc<Caller>, Stranger> {
     match &app.callers {
@@ -62,13 +62,13 @@ pub async fn authenticate_with_newer_keys<B>(
     }
 }
 
-fn token<'r, B>(request: &Request<'r, B>) -> Result<&'r str, Stranger> {
+fn token<'r>(request: &Request<'r>) -> Result<&'r str, Stranger> {
     bearer::extract_token(values(request, &AUTHORIZATION))?.ok_or(Stranger::NoCredentials)
 }
 
-fn signed_in_by_azure<B>(
+fn signed_in_by_azure(
     easy_auth: &EasyAuth,
-    request: &Request<'_, B>,
+    request: &Request<'_>,
 ) -> Result<Arc<Caller>, Stranger> {
     let headers = easy_auth::EasyAuthHeaders {
         principal: values(request, &PRINCIPAL),
@@ -88,7 +88,7 @@ fn signed_in_by_azure<B>(
 }
 
 /// Where a request comes from, as budgets count it.
-pub fn address<B>(app: &App, request: &Request<'_, B>) -> ClientAddress {
+pub fn address(app: &App, request: &Request<'_>) -> ClientAddress {
     match &app.proxies {
         Proxies::Azure { signs_in } if comes_from_the_host(request) => {
             let visitor = || ClientAddress::before_last_proxy(values(request, &FORWARDED_FOR));
@@ -116,21 +116,21 @@ pub fn address<B>(app: &App, request: &Request<'_, B>) -> ClientAddress {
 
 /// Whether Static Web Apps handed the request on: it says so of anonymous callers too. Without the
 /// built-in sign-in anyone could say so.
-fn comes_through_static_web_apps<B>(request: &Request<'_, B>) -> bool {
+fn comes_through_static_web_apps(request: &Request<'_>) -> bool {
     let mut providers = values(request, &PRINCIPAL_PROVIDER);
     providers.next() == Some(easy_auth::STATIC_WEB_APPS.as_bytes()) && providers.next().is_none()
 }
 
 /// In Azure the Functions host calls from this machine. Whoever comes from elsewhere has gone
 /// around it, and around the front end that writes the platform's headers.
-fn comes_from_the_host<B>(request: &Request<'_, B>) -> bool {
+fn comes_from_the_host(request: &Request<'_>) -> bool {
     request.peer.to_canonical().is_loopback()
 }
 
-fn values<'r, B>(
-    request: &Request<'r, B>,
+fn values<'r>(
+    request: &Request<'r>,
     name: &HeaderName,
-) -> impl DoubleEndedIterator<Item = &'r [u8]> + use<'r, B> {
+) -> impl DoubleEndedIterator<Item = &'r [u8]> + use<'r> {
     request
         .headers
         .get_all(name)
@@ -190,9 +190,11 @@ mod tests {
         let (mut record, peer) = (Record::default(), peer.parse::<IpAddr>().unwrap());
         let request = Request {
             headers: &headers,
-            body: &mut (),
+            query: None,
             peer,
+            is_stopping: false,
             record: &mut record,
+            body: &mut futures_util::stream::empty(),
         };
         (
             authenticate(&app, &request, SystemClock.now())

@@ -343,7 +343,7 @@ impl AsyncWrite for PacedStream {
             let mut buffer = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.lingered += buffer.filled().len()
+                    self.lingered += buffer.filled().len();
                 }
                 Poll::Ready(_) => break,
                 Poll::Pending => {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::guard;
 use super::reply::{self, Reply};
-use super::request::{BodyStream, Request};
+use super::request::Request;
 use crate::app::App;
 use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::livekit::access_token::{AccessToken, JoinGrant, Role};
@@ -25,12 +25,9 @@ struct Answer<'a> {
 }
 
 /// Signs a LiveKit token for a speaker. Without LiveKit there is no such route.
-pub async fn issue(
-    app: &App,
-    mut request: Request<'_, impl BodyStream>,
-) -> Result<Reply, ApiError> {
+pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let server_url = app.server_url.as_deref().ok_or(ApiError::NotFound)?;
-    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
+    let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     let wanted = ConnectionRequest::parse(&body, &app.limits)?;
     let room_name = match wanted.room_name {

@@ -12,7 +12,6 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 
 use super::reply::{self, Reply};
-use super::routes;
 use crate::config::host_json::Cors;
 use crate::config::origins::Origins;
 
@@ -26,10 +25,10 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Answers `OPTIONS`: a preflight from an allowed page gets what the page may send, one from
 /// elsewhere gets nothing of it, and a plain `OPTIONS` gets `Allow`.
-pub fn options(cors: &Cors, path: &'static str, headers: &HeaderMap) -> Reply {
+pub fn options(cors: &Cors, allow: &str, headers: &HeaderMap) -> Reply {
     let mut reply = reply::empty(StatusCode::NO_CONTENT);
     let answer = reply.headers_mut();
-    let allow = HeaderValue::try_from(routes::allow(path)).ok();
+    let allow = HeaderValue::try_from(allow).ok();
     if !(headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)) {
         answer.extend(allow.map(|methods| (ALLOW, methods)));
     } else if allowed_origin(cors, headers).is_some() {

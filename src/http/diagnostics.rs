@@ -53,8 +53,8 @@ struct Check {
 }
 
 /// Asks each provider for its models.
-pub async fn probe<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
-    let now = guard::operator(app, &mut request).await?;
+pub async fn probe(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
+    let now = guard::admit_operator(app, &mut request).await?.now;
     let lines = app
         .upstreams
         .all()
@@ -69,8 +69,8 @@ pub async fn probe<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, A
 
 /// The same, and mints once. All providers at once: one after the other could take longer than a
 /// request may.
-pub async fn probe_and_mint<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
-    let now = guard::operator(app, &mut request).await?;
+pub async fn probe_and_mint(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
+    let now = guard::admit_operator(app, &mut request).await?.now;
     request.record.action = Some((Action::DiagnoseRealtime, now));
     request.record.mints = true;
     let lines = app.upstreams.all().map(async |(provider, upstream)| {

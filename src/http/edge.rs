@@ -2,7 +2,7 @@
 //! that whoever is within it does not notice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -61,17 +61,17 @@ pub struct Edge {
     /// The bounds in force.
     pub bounds: ConnectionLimits,
     /// Connections that are served.
-    pub connections: Seats,
+    pub connections: Semaphore,
     /// Connections past those, which are told so.
-    pub refusals: Seats,
+    pub refusals: Semaphore,
     /// Requests that are served.
-    pub requests: Seats,
+    pub requests: Semaphore,
     /// Heads longer than most that are held at once; the others wait within the time that a head
     /// may take. With up to 36 KiB each, one for each connection would take more memory than
     /// everything else together.
     pub long_heads: Arc<Semaphore>,
     /// Requests with many header fields that are held at once; the others are refused.
-    pub many_fields: Arc<Semaphore>,
+    pub many_fields: Semaphore,
     /// Requests that leave no log lines of their own.
     pub unlogged: UnloggedRefusals,
     stopping: AtomicBool,
@@ -83,13 +83,13 @@ impl Edge {
     pub fn new(bounds: ConnectionLimits) -> Self {
         Self {
             bounds,
-            connections: Seats::new(bounds.connections),
+            connections: Semaphore::new(bounds.connections),
             // Enough to tell a crowd that it is one; past them connections are closed without a
             // word.
-            refusals: Seats::new(bounds.connections / 16 + 1),
-            requests: Seats::new(bounds.requests),
+            refusals: Semaphore::new(bounds.connections / 16 + 1),
+            requests: Semaphore::new(bounds.requests),
             long_heads: Arc::new(Semaphore::new(LONG_HEADS)),
-            many_fields: Arc::new(Semaphore::new(MANY_FIELDS)),
+            many_fields: Semaphore::new(MANY_FIELDS),
             unlogged: UnloggedRefusals::default(),
             stopping: AtomicBool::new(false),
         }
@@ -104,78 +104,4 @@ impl Edge {
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
-}
-
-/// A number of seats; who finds none is told so and does not wait.
-#[derive(Debug)]
-pub struct Seats {
-    taken: AtomicUsize,
-    all: usize,
-}
-
-/// A seat, given back when dropped.
-#[derive(Debug)]
-pub struct Seat<'a>(&'a AtomicUsize);
-
-impl Seats {
-    const fn new(all: usize) -> Self {
-        Self {
-            taken: AtomicUsize::new(0),
-            all,
-        }
-    }
-
-    /// Takes a seat if there is one.
-    pub fn take(&self) -> Option<Seat<'_>> {
-        // Counted first and given back if it was too many, so that two callers cannot take the last
-        // one.
-        let seat = Seat(&self.taken);
-        (self.taken.fetch_add(1, Ordering::Relaxed) < self.all).then_some(seat)
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seat_is_given_once_and_given_back() {
-        let seats = Seats::new(2);
-        let (first, second) = (seats.take(), seats.take());
-        assert!(first.is_some() && second.is_some());
-        assert!(seats.take().is_none() && seats.take().is_none());
-        drop(first);
-        assert!(seats.take().is_some());
-    }
-
-    #[test]
-    fn a_crowd_never_takes_more_seats_than_there_are() {
-        let seats = Seats::new(3);
-        let most = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..10_000 {
-                        if let Some(_seat) = seats.take() {
-                            most.fetch_max(
-                                SEATED.fetch_add(1, Ordering::SeqCst) + 1,
-                                Ordering::SeqCst,
-                            );
-                            SEATED.fetch_sub(1, Ordering::SeqCst);
-                        }
-                    }
-                });
-            }
-        });
-        assert!((1..=3).contains(&most.into_inner()));
-        assert_eq!(seats.taken.into_inner(), 0);
-    }
-
-    static SEATED: AtomicUsize = AtomicUsize::new(0);
 }

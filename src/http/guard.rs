@@ -1,14 +1,17 @@
-//! Who may go on: callers whom somebody vouches for, and not more often than they may.
+//! Guards: they admit callers who are authenticated and within their limits.
 //!
-//! Every handler of a guarded route calls one of these first. What [`caller()`] returns is the
-//! proof that lets a handler read a body, so that one which reads it without a guard does not
-//! compile; `tests/api/callers.rs` holds every route against every kind of caller.
+//! Every handler of a guarded route calls one of these first. The admission that a guard returns is
+//! the proof that lets a handler read a body, so a handler that reads one without a guard does not
+//! compile; `tests/api/callers.rs` tests every route against every kind of caller.
+
+pub mod admission;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::HeaderName;
 
+use self::admission::{CallerAdmission, OperatorAdmission};
 use super::caller::{self, Stranger};
 use super::error::ApiError;
 use super::origin;
@@ -16,106 +19,85 @@ use super::record::Record;
 use super::request::Request;
 use crate::app::{App, Callers, WRONG_ADMIN_KEY};
 use crate::domain::audit::{Action, Actor};
-use crate::domain::callers::caller::{Caller, Forbidden};
+use crate::domain::callers::caller::Caller;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Decision};
-use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
 
-/// What all hashes of callers are made for: counters and logs name a caller alike, so that an
-/// operator finds one by the other.
+/// The purpose of all caller hashes: counters and logs share one hash of a caller, so that an
+/// operator can find one by the other.
 const PURPOSE: &str = "caller";
 
 const ADMIN_KEY: HeaderName = HeaderName::from_static("x-admin-api-key");
 
-/// A caller who may go on.
-pub struct Admission {
-    caller: Arc<Caller>,
-    /// Stands for the caller in counters, in the log, and at an upstream that wants to tell end
-    /// users apart.
-    pub caller_hash: CallerHash,
-    /// The request's one clock reading.
-    pub now: SystemTime,
-}
-
-impl Admission {
-    /// The policy, once it is known what the caller wants: the identity under which it goes on,
-    /// `None` for an anonymous caller without a wish.
-    ///
-    /// # Errors
-    /// 403 for a missing scope, somebody else's identity, or a room that is not the caller's.
-    pub fn authorize(
-        &self,
-        wanted: Option<ParticipantIdentity>,
-        room_name: Option<&RoomName>,
-    ) -> Result<Option<ParticipantIdentity>, Forbidden> {
-        self.caller.authorize(wanted, room_name)
-    }
-}
-
-/// Lets a caller ask for a key, and takes the request from the caller's budget.
+/// Admits a caller and charges the request to the caller's budget.
 ///
 /// # Errors
-/// 403 for a web page that may not ask, 401 without good credentials, 503 where those cannot be
-/// checked or nobody can be counted, 429 past the budget.
-pub async fn caller<B>(
+/// 403 for a web page that is not allowed, 401 without valid credentials, 503 if the credentials
+/// cannot be checked or the caller cannot be counted, 429 past the budget.
+pub async fn admit_caller(
     app: &App,
-    request: &mut Request<'_, B>,
+    request: &mut Request<'_>,
     action: Action,
-) -> Result<Admission, ApiError> {
+) -> Result<CallerAdmission, ApiError> {
     let now = app.clock.now();
     request.record.action = Some((action, now));
     check_origin(app, request)?;
-    let (caller, hash) = recognized(app, request, now).await?;
+    let (caller, caller_hash) = identify_caller(app, request, now).await?;
     if let Some(budget) = app.budgets.tokens {
-        take(app, request.record, budget, hash, now).await?;
+        charge(app, request.record, budget, caller_hash, now).await?;
     }
-    Ok(Admission {
+    Ok(CallerAdmission {
         caller,
-        caller_hash: hash,
+        caller_hash,
         now,
     })
 }
 
-/// Takes one from the caller's budget of Realtime client secrets. Called last, with a turn at the
-/// upstream in hand, so that no request that is refused anyway costs one; what the upstream makes
-/// of it does not matter, since a secret may exist that never arrived.
+/// Charges one Realtime client secret to the caller's budget. Called last, with a permit of the
+/// upstream in hand, so that a request which is refused anyway costs nothing. The outcome at the
+/// upstream does not matter, since a secret may exist that never arrived.
 ///
 /// # Errors
 /// 429 past the budget.
-pub async fn mint(app: &App, record: &mut Record, admission: &Admission) -> Result<(), ApiError> {
+pub async fn charge_mint(
+    app: &App,
+    record: &mut Record,
+    admission: &CallerAdmission,
+) -> Result<(), ApiError> {
     match app.budgets.mints {
-        Some(budget) => take(app, record, budget, admission.caller_hash, admission.now).await,
+        Some(budget) => charge(app, record, budget, admission.caller_hash, admission.now).await,
         None => Ok(()),
     }
 }
 
-/// Lets an operator in: by one of the keys, or by the role. Returns the request's one clock
-/// reading.
+/// Admits an operator, by an admin key or by the admin role.
 ///
 /// # Errors
-/// 403 for a web page that may not ask, 401 without good credentials, 403 for a caller without the
-/// role, 429 after too many wrong keys from one address, 503 while the keys, or the one under which
-/// addresses are counted, are not there.
-pub async fn operator<B>(app: &App, request: &mut Request<'_, B>) -> Result<SystemTime, ApiError> {
+/// 403 for a web page that is not allowed, 401 without valid credentials, 403 for a caller without
+/// the role, 429 after too many wrong keys from one address, 503 while the keys, or the one under
+/// which addresses are counted, are missing.
+pub async fn admit_operator(
+    app: &App,
+    request: &mut Request<'_>,
+) -> Result<OperatorAdmission, ApiError> {
     let now = app.clock.now();
     check_origin(app, request)?;
     if request.headers.contains_key(ADMIN_KEY) {
-        return by_key(app, request, now).await.map(|()| now);
-    }
-    if matches!(app.callers, Callers::Anonymous) {
+        check_admin_key(app, request, now).await?;
+    } else if matches!(app.callers, Callers::Anonymous) {
         return Err(ApiError::MissingCredentials);
-    }
-    let (caller, _) = recognized(app, request, now).await?;
-    if caller.is_admin() {
-        Ok(now)
     } else {
-        Err(ApiError::InsufficientScope)
+        let (caller, _) = identify_caller(app, request, now).await?;
+        if !caller.is_admin() {
+            return Err(ApiError::InsufficientScope);
+        }
     }
+    Ok(OperatorAdmission { now })
 }
 
-/// Where a cookie signs callers in, a page of another site could ask in its visitor's name: it is
-/// refused before it can use up a budget of the visitor's.
-fn check_origin<B>(app: &App, request: &Request<'_, B>) -> Result<(), ApiError> {
+/// Refuses pages of other sites where a cookie signs callers in: such a page could act in its
+/// visitor's name. It is refused before it can use up a budget of the visitor's.
+fn check_origin(app: &App, request: &Request<'_>) -> Result<(), ApiError> {
     match app.callers {
         Callers::EasyAuth(_) if !origin::may_ask(&app.cors, request.headers) => {
             Err(ApiError::OriginForbidden)
@@ -124,50 +106,51 @@ fn check_origin<B>(app: &App, request: &Request<'_, B>) -> Result<(), ApiError> 
     }
 }
 
-/// Finds out who asks, and notes it.
-async fn recognized<B>(
+/// Identifies the caller and records who it is.
+async fn identify_caller(
     app: &App,
-    request: &mut Request<'_, B>,
+    request: &mut Request<'_>,
     now: SystemTime,
 ) -> Result<(Arc<Caller>, CallerHash), ApiError> {
     let mut authenticated = caller::authenticate(app, request, now).await;
     if matches!(authenticated, Err(Stranger::UnknownKey(_)))
-        && may_look_for_keys(app, request, now).await?
+        && may_refresh_keys(app, request, now).await?
     {
         authenticated = caller::authenticate_with_newer_keys(app, request, now).await;
     }
     let caller = match authenticated {
         Ok(caller) => caller,
-        Err(stranger) => return Err(refused(app, request, stranger, now).await),
+        Err(stranger) => return Err(refuse(app, request, stranger, now).await),
     };
-    let hash = hash(app, caller.name()).await?;
-    request.record.actor = Some(Actor::Caller(hash));
-    Ok((caller, hash))
+    let caller_hash = hash(app, caller.name()).await?;
+    request.record.actor = Some(Actor::Caller(caller_hash));
+    Ok((caller, caller_hash))
 }
 
-/// Wrong keys count against the address, and past the budget no key opens anything: guessing must
-/// not go on. Right ones never count, so that neither an operator elsewhere nor many at once
-/// notice.
+/// Checks the admin key. Wrong keys count against the address, and past the budget no key is
+/// accepted from there, so that guessing stops. Right keys never count, so neither another operator
+/// nor many requests at once are affected.
 ///
-/// Invariant: however many ask at the same time, the answers are those of some order one after the
-/// other, because one step of the counters both decides and counts. That step comes last, so what
-/// was compared before it is told to nobody whom it refuses: a right and a wrong key then get the
-/// same answer, after the same work. `tests/real/wrong_keys.rs` holds this against a slow Redis.
-async fn by_key<B>(
+/// Invariant: however many requests run at the same time, the answers are those of some order one
+/// after the other, because one step of the counters both decides and counts. That step comes last,
+/// so a refused request learns nothing of the comparison before it: a right and a wrong key then
+/// get the same answer, after the same work. `tests/real/wrong_keys.rs` holds this against a slow
+/// Redis.
+async fn check_admin_key(
     app: &App,
-    request: &mut Request<'_, B>,
+    request: &mut Request<'_>,
     now: SystemTime,
 ) -> Result<(), ApiError> {
-    let address = of_address(app, request).await?;
-    let known = app
+    let address = address_hash(app, request).await?;
+    let keys = app
         .secrets
         .admin_keys
         .fetched_value()
         .await
         .ok_or(ApiError::SecretUnavailable)?;
-    let mut keys = request.headers.get_all(ADMIN_KEY).iter();
-    let only = keys.next().filter(|_| keys.next().is_none());
-    let found = only.and_then(|key| known.find(key.as_bytes()));
+    let mut sent = request.headers.get_all(ADMIN_KEY).iter();
+    let only = sent.next().filter(|_| sent.next().is_none());
+    let found = only.and_then(|key| keys.find(key.as_bytes()));
     let budget = app.budgets.wrong_keys;
     let cost = if found.is_some() {
         Cost::Nothing
@@ -178,7 +161,7 @@ async fn by_key<B>(
         .counters
         .decide_local_first(&budget, address, now, cost)
         .await;
-    allowed(app, request.record, budget, decision, now)?;
+    enforce(app, request.record, budget, decision, now)?;
     let Some(id) = found else {
         app.metrics.auth_rejected(WRONG_ADMIN_KEY);
         return Err(ApiError::Unauthenticated(WRONG_ADMIN_KEY));
@@ -188,13 +171,13 @@ async fn by_key<B>(
     Ok(())
 }
 
-/// The answer to a stranger. Wrong credentials count against the address. Past that budget the
-/// answer stays the same, since a client whose token has expired must learn just that, and good
-/// ones from there are still accepted, since a signature cannot be guessed; but the refusal leaves
-/// no line of its own.
-async fn refused<B>(
+/// Returns the error for a caller who is not authenticated. Wrong credentials count against the
+/// address. Past that budget the answer stays the same, since a client whose token has expired must
+/// learn just that, and valid ones from there are still accepted, since a signature cannot be
+/// guessed; but the refusal leaves no log line of its own.
+async fn refuse(
     app: &App,
-    request: &mut Request<'_, B>,
+    request: &mut Request<'_>,
     stranger: Stranger,
     now: SystemTime,
 ) -> ApiError {
@@ -203,7 +186,7 @@ async fn refused<B>(
         Stranger::CannotTell => ApiError::AuthUnavailable,
         Stranger::Rejected(reason) | Stranger::UnknownKey(reason) => {
             app.metrics.auth_rejected(reason);
-            let address = match of_address(app, request).await {
+            let address = match address_hash(app, request).await {
                 Ok(address) => address,
                 Err(error) => return error,
             };
@@ -217,14 +200,14 @@ async fn refused<B>(
     }
 }
 
-/// Whether a token with an unknown key may cause a look-up of keys and wait for it: not where too
-/// many were refused already.
-async fn may_look_for_keys<B>(
+/// Returns whether a token with an unknown key may cause a refresh of the keys and wait for it: not
+/// where too many tokens were refused already.
+async fn may_refresh_keys(
     app: &App,
-    request: &Request<'_, B>,
+    request: &Request<'_>,
     now: SystemTime,
 ) -> Result<bool, ApiError> {
-    let address = of_address(app, request).await?;
+    let address = address_hash(app, request).await?;
     Ok(app
         .counters
         .peek(&app.budgets.refused_bearers, address, now)
@@ -232,7 +215,7 @@ async fn may_look_for_keys<B>(
         .allowed)
 }
 
-async fn take(
+async fn charge(
     app: &App,
     record: &mut Record,
     budget: Budget,
@@ -240,10 +223,10 @@ async fn take(
     now: SystemTime,
 ) -> Result<(), ApiError> {
     let decision = app.counters.take(&budget, key, now).await;
-    allowed(app, record, budget, decision, now)
+    enforce(app, record, budget, decision, now)
 }
 
-fn allowed(
+fn enforce(
     app: &App,
     record: &mut Record,
     budget: Budget,
@@ -259,7 +242,7 @@ fn allowed(
     Err(ApiError::RateLimited)
 }
 
-async fn of_address<B>(app: &App, request: &Request<'_, B>) -> Result<CallerHash, ApiError> {
+async fn address_hash(app: &App, request: &Request<'_>) -> Result<CallerHash, ApiError> {
     let address = caller::address(app, request);
     hash(app, address.as_bytes()).await
 }

@@ -1,48 +1,33 @@
-//! What is looked at in a head before the route table is asked: its `Host`, and whether there is
-//! room for a head of many fields.
+//! The checks of a request head before routing: its `Host`, and the memory that a head with many
+//! fields takes.
 
-use std::sync::Arc;
-
-use http::Request;
+use http::request::Parts;
+use tokio::sync::SemaphorePermit;
 
 use super::edge::Edge;
 use super::error::ApiError;
-use super::host::{self, HostFault};
+use super::host;
 
-/// Header fields that no bound of its own holds. Browsers send about 20, and Azure's front ends add
-/// as many.
+/// Most header fields of a head that needs no permit. Browsers send about 20, and Azure's front
+/// ends add as many.
 const USUAL_FIELDS: usize = 48;
 
-/// Why a request is refused for its head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadRefusal {
-    /// Its `Host`.
-    Host(HostFault),
-    /// It has many fields, and so have too many others at this moment.
-    Crowded,
-}
-
-/// Checks a head, and notes a refusal in the request's extensions. A head of many fields takes some
-/// 40 KB once it is parsed, so it holds one of a bounded number of places for as long as the
-/// request lives. Attacker-controlled.
-pub fn check<B>(request: &mut Request<B>, edge: &Edge, loopback_only: bool) {
-    let mut refusal = host::check(request, loopback_only).map(HeadRefusal::Host);
-    if request.headers().len() > USUAL_FIELDS {
-        match Arc::clone(&edge.many_fields).try_acquire_owned() {
-            Ok(place) => drop(request.extensions_mut().insert(Arc::new(place))),
-            Err(_) => refusal = refusal.or(Some(HeadRefusal::Crowded)),
-        }
+/// Checks a head. A head with many fields takes about 40 KB once it is parsed, so it needs a permit
+/// of [`Edge::many_fields`], to be held as long as the request lives. Attacker-controlled.
+///
+/// # Errors
+/// 400 or 421 for the `Host`, 503 if too many such heads are held.
+pub fn check<'e>(
+    head: &Parts,
+    edge: &'e Edge,
+    loopback_only: bool,
+) -> Result<Option<SemaphorePermit<'e>>, ApiError> {
+    host::check(head, loopback_only)?;
+    if head.headers.len() <= USUAL_FIELDS {
+        return Ok(None);
     }
-    if let Some(refusal) = refusal {
-        request.extensions_mut().insert(refusal);
-    }
-}
-
-impl From<HeadRefusal> for ApiError {
-    fn from(refusal: HeadRefusal) -> Self {
-        match refusal {
-            HeadRefusal::Host(fault) => fault.into(),
-            HeadRefusal::Crowded => Self::Overloaded,
-        }
+    match edge.many_fields.try_acquire() {
+        Ok(permit) => Ok(Some(permit)),
+        Err(_) => Err(ApiError::Overloaded),
     }
 }

@@ -6,9 +6,9 @@ use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
-use super::edge::Edge;
 use super::error::ApiError;
 use super::reply::{self, Reply};
+use super::request::Request;
 use crate::app::oidc::Oidc;
 use crate::app::secrets::SecretStatus;
 use crate::app::{App, Callers};
@@ -43,12 +43,12 @@ struct Dependency {
 const FRESH: Duration = Duration::from_hours(2);
 
 /// The Functions host asks this every 25 ms until it gets any answer.
-pub fn probe() -> Reply {
-    reply::empty(StatusCode::NO_CONTENT)
+pub async fn probe(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
+    Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
 /// The process serves.
-pub fn alive() -> Result<Reply, ApiError> {
+pub async fn alive(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
     reply::json(
         StatusCode::OK,
         &Alive {
@@ -63,7 +63,7 @@ pub fn alive() -> Result<Reply, ApiError> {
 /// where callers are told apart by them, the secrets that stand in Key Vault, and a token of Entra
 /// ID where that opens Azure `OpenAI`. What only operators need, and the address of Redis, for
 /// which a local limit stands in, is listed and not waited for.
-pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
+pub async fn ready(app: &App, request: Request<'_>) -> Result<Reply, ApiError> {
     let now = app.clock.now();
     let provider = match &app.callers {
         Callers::Anonymous | Callers::EasyAuth(_) => None,
@@ -76,7 +76,7 @@ pub fn ready(app: &App, edge: &Edge) -> Result<Reply, ApiError> {
     let misses = dependencies
         .iter()
         .any(|dependency| dependency.needed && dependency.state == DependencyState::Missing);
-    let (code, status) = match (edge.is_stopping(), misses) {
+    let (code, status) = match (request.is_stopping, misses) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "waiting"),
         (false, false) => (StatusCode::OK, "ready"),

@@ -3,51 +3,62 @@
 
 use std::net::IpAddr;
 
+use http::Version;
 use http::header::HOST;
+use http::request::Parts;
 use http::uri::Authority;
-use http::{Request, Version};
+use thiserror::Error;
 
 use super::error::ApiError;
 use crate::domain::requests::fields::FieldError;
 
-/// What is wrong with a request's `Host`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostFault {
-    /// It is missing, or there are several.
+/// An error in the `Host` of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HostError {
+    /// The header is missing, or there are several.
+    #[error("the request does not have exactly one Host")]
     NotOne,
-    /// It names another machine, where only this machine may ask.
-    Elsewhere,
+    /// It names another machine, and only this machine may call.
+    #[error("the Host is not a name of this machine")]
+    NotLoopback,
 }
 
-/// Checks a request's `Host`. Attacker-controlled.
-pub fn check<B>(request: &Request<B>, loopback_only: bool) -> Option<HostFault> {
-    let mut hosts = request.headers().get_all(HOST).iter();
+/// Checks the `Host` of a request. Attacker-controlled.
+///
+/// # Errors
+/// [`HostError`].
+pub fn check(head: &Parts, loopback_only: bool) -> Result<(), HostError> {
+    let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
-    if hosts.next().is_some() || (host.is_none() && request.version() >= Version::HTTP_11) {
-        return Some(HostFault::NotOne);
+    if hosts.next().is_some() || (host.is_none() && head.version >= Version::HTTP_11) {
+        return Err(HostError::NotOne);
     }
     if !loopback_only {
-        return None;
+        return Ok(());
     }
     // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2). Without either no
     // browser has sent the request.
-    let is_here = match (request.uri().authority(), host) {
-        (Some(authority), _) => is_loopback(authority),
+    let is_loopback = match (head.uri.authority(), host) {
+        (Some(authority), _) => is_loopback_name(authority),
         (None, Some(host)) => names_loopback(host.as_bytes()),
         (None, None) => true,
     };
-    (!is_here).then_some(HostFault::Elsewhere)
+    if is_loopback {
+        Ok(())
+    } else {
+        Err(HostError::NotLoopback)
+    }
 }
 
 /// Returns whether a host with its port, as `Host` and `Origin` have it, is of the loopback
 /// interface.
 pub fn names_loopback(text: &[u8]) -> bool {
-    Authority::try_from(text).is_ok_and(|authority| is_loopback(&authority))
+    Authority::try_from(text).is_ok_and(|authority| is_loopback_name(&authority))
 }
 
 /// Whether a name is of the loopback interface: `localhost` and what is below it (RFC 6761 §6.3),
 /// or an address.
-fn is_loopback(authority: &Authority) -> bool {
+fn is_loopback_name(authority: &Authority) -> bool {
     if authority.as_str().contains('@') {
         return false;
     }
@@ -65,45 +76,47 @@ fn is_loopback(authority: &Authority) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-impl From<HostFault> for ApiError {
-    fn from(fault: HostFault) -> Self {
-        match fault {
-            HostFault::NotOne => Self::InvalidRequest(vec![FieldError {
+impl From<HostError> for ApiError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::NotOne => Self::InvalidRequest(vec![FieldError {
                 field: "Host".into(),
                 message: "must be there exactly once".into(),
             }]),
-            HostFault::Elsewhere => Self::Misdirected,
+            HostError::NotLoopback => Self::Misdirected,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
-    fn checked(version: Version, uri: &str, hosts: &[&str]) -> Option<HostFault> {
+    fn checked(version: Version, uri: &str, hosts: &[&str]) -> Result<(), HostError> {
         let mut request = Request::builder().version(version).uri(uri);
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        check(&request.body(()).unwrap(), true)
+        check(&request.body(()).unwrap().into_parts().0, true)
     }
 
     #[test]
     fn a_request_has_one_host_and_an_old_one_may_have_none() {
         for (version, hosts, expected) in [
-            (Version::HTTP_11, &[][..], Some(HostFault::NotOne)),
+            (Version::HTTP_11, &[][..], Err(HostError::NotOne)),
             (
                 Version::HTTP_11,
                 &["localhost", "localhost"],
-                Some(HostFault::NotOne),
+                Err(HostError::NotOne),
             ),
-            (Version::HTTP_11, &["localhost"], None),
-            (Version::HTTP_10, &[], None),
+            (Version::HTTP_11, &["localhost"], Ok(())),
+            (Version::HTTP_10, &[], Ok(())),
             (
                 Version::HTTP_10,
                 &["localhost", "localhost"],
-                Some(HostFault::NotOne),
+                Err(HostError::NotOne),
             ),
         ] {
             assert_eq!(
@@ -127,7 +140,7 @@ mod tests {
             "[::1]:7071",
             "[::ffff:127.0.0.1]",
         ] {
-            assert_eq!(checked(Version::HTTP_11, "/", &[here]), None, "{here}");
+            assert_eq!(checked(Version::HTTP_11, "/", &[here]), Ok(()), "{here}");
         }
         for elsewhere in [
             "",
@@ -148,7 +161,7 @@ mod tests {
         ] {
             assert_eq!(
                 checked(Version::HTTP_11, "/", &[elsewhere]),
-                Some(HostFault::Elsewhere),
+                Err(HostError::NotLoopback),
                 "{elsewhere}"
             );
         }
@@ -158,11 +171,11 @@ mod tests {
     fn a_target_in_absolute_form_takes_the_place_of_the_header() {
         assert_eq!(
             checked(Version::HTTP_11, "http://evil.example/", &["localhost"]),
-            Some(HostFault::Elsewhere)
+            Err(HostError::NotLoopback)
         );
         assert_eq!(
             checked(Version::HTTP_11, "http://localhost/", &["evil.example"]),
-            None
+            Ok(())
         );
     }
 }

@@ -11,8 +11,8 @@ use crate::metrics::{CONTENT_TYPE, ScrapeInputs};
 use crate::telemetry;
 
 /// Writes all metrics down.
-pub async fn scrape<B>(app: &App, mut request: Request<'_, B>) -> Result<Reply, ApiError> {
-    let now = guard::operator(app, &mut request).await?;
+pub async fn scrape(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
+    let now = guard::admit_operator(app, &mut request).await?.now;
     let scrape = ScrapeInputs {
         log_lines_dropped: telemetry::lines_dropped().to_vec(),
         ..app.scrape(now)

@@ -3,12 +3,19 @@
 
 use http::StatusCode;
 
+use super::error::ApiError;
 use super::reply::{self, Reply};
+use super::request::Request;
+use crate::app::App;
 
 /// The document, as it stands in `docs/openapi.json`.
 pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
 /// Serves the document.
-pub(super) fn document() -> Reply {
-    reply::with_static_body(StatusCode::OK, "application/json", DOCUMENT)
+pub(super) async fn document(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
+    Ok(reply::with_static_body(
+        StatusCode::OK,
+        "application/json",
+        DOCUMENT,
+    ))
 }

@@ -8,7 +8,8 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::guard::{self, Admission};
+use super::guard;
+use super::guard::admission::CallerAdmission;
 use super::record::{ABANDONED, Record};
 use super::reply::{self, Reply};
 use crate::app::App;
@@ -39,7 +40,7 @@ struct Answer<'a> {
 pub async fn issue(
     app: &App,
     record: &mut Record,
-    admission: &Admission,
+    admission: &CallerAdmission,
     wanted: RealtimeRequest,
 ) -> Result<Reply, ApiError> {
     let (secret, webrtc_url) = mint(app, record, admission, &wanted).await?;
@@ -67,7 +68,7 @@ pub async fn issue(
 pub(super) async fn mint(
     app: &App,
     record: &mut Record,
-    admission: &Admission,
+    admission: &CallerAdmission,
     wanted: &RealtimeRequest,
 ) -> Result<(ClientSecret, String), ApiError> {
     record.asked_for(wanted.provider, wanted.room_name.as_ref());
@@ -89,7 +90,7 @@ pub(super) async fn mint(
         admission.now,
     )
     .await?;
-    guard::mint(app, record, admission).await?;
+    guard::charge_mint(app, record, admission).await?;
     let (model, voice) = (wanted.model.clone(), wanted.voice.clone());
     let ask = MintRequest {
         model,

@@ -1,58 +1,52 @@
-//! What handlers see of a request, and its id.
+//! A request as handlers see it, and its id.
 
 use std::net::IpAddr;
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
+use hyper::body::Bytes;
 use uuid::Uuid;
-use warp::Buf;
 
 use super::edge::MAX_BODY_BYTES;
 use super::error::ApiError;
-use super::guard::Admission;
+use super::guard::admission::Admission;
 use super::record::Record;
 use crate::entropy::Entropy;
 
 /// Set by the Functions host. In forwarding mode a value that the client sent stands before it.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 
-/// A body as warp hands it out: chunks as they arrive.
-pub trait BodyStream: Stream<Item = Result<Self::Chunk, warp::Error>> + Send + Unpin {
-    /// Some bytes.
-    type Chunk: Buf + Send;
-}
+/// A request body: chunks as they arrive.
+pub type BodyStream = dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync + Unpin;
 
-impl<S, C> BodyStream for S
-where
-    S: Stream<Item = Result<C, warp::Error>> + Send + Unpin,
-    C: Buf + Send,
-{
-    type Chunk = C;
-}
-
-/// A request whose body has not been read, so that what guards a route comes first.
-pub struct Request<'a, B> {
+/// A request whose body has not been read, so that the guards of a route come first.
+pub struct Request<'a> {
     /// All headers. Attacker-controlled.
     pub headers: &'a HeaderMap,
-    /// The body. Handlers read it by [`Request::json`].
-    pub(super) body: &'a mut B,
-    /// The other end of the connection.
+    /// The part of the target after `?`. Attacker-controlled.
+    #[expect(dead_code, reason = "no route has a query yet")]
+    pub query: Option<&'a str>,
+    /// The address of the other end of the connection.
     pub peer: IpAddr,
-    /// What is known of the request so far.
+    /// Whether a stop was requested.
+    pub is_stopping: bool,
+    /// The facts about the request so far, for its log lines.
     pub record: &'a mut Record,
+    /// The body. Handlers read it with [`Request::json`].
+    pub(super) body: &'a mut BodyStream,
 }
 
-impl<B: BodyStream> Request<'_, B> {
-    /// Reads a JSON body, for a caller who may go on; an absent one is empty.
+impl Request<'_> {
+    /// Reads a JSON body once a guard admitted the request; an absent one is empty.
     ///
     /// # Errors
     /// 415 for another media type, a charset other than UTF-8, a body without a type, or any
-    /// `Content-Encoding`; 413 past [`MAX_BODY_BYTES`], promised by the head or arrived.
-    pub async fn json(&mut self, _guarded: &Admission) -> Result<Vec<u8>, ApiError> {
+    /// `Content-Encoding`; 413 past [`MAX_BODY_BYTES`], announced by the head or received.
+    pub async fn json(&mut self, _proof: &impl Admission) -> Result<Vec<u8>, ApiError> {
         let has_type = has_json_type(self.headers)?;
-        let promised = content_length(self.headers);
-        if promised > MAX_BODY_BYTES as u64 {
+        let announced = content_length(self.headers);
+        if announced > MAX_BODY_BYTES as u64 {
             return Err(if has_type {
                 ApiError::PayloadTooLarge
             } else {
@@ -60,52 +54,49 @@ impl<B: BodyStream> Request<'_, B> {
             });
         }
         self.record.has_read_body = true;
-        // As large as promised, and no larger: doubling would hold up to twice of it.
-        let mut body = Vec::with_capacity(usize::try_from(promised).unwrap_or_default());
+        // Exactly as large as announced: growing by doubling would hold up to twice as much.
+        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
         while let Some(chunk) = self.body.next().await {
-            // The cause may quote the client's bytes; a body that breaks off is not JSON.
-            let mut chunk = chunk.map_err(|_| ApiError::MalformedJson)?;
-            while chunk.has_remaining() {
-                if !has_type {
-                    return Err(ApiError::UnsupportedMediaType);
-                }
-                let bytes = chunk.chunk();
-                if body.len() + bytes.len() > MAX_BODY_BYTES {
-                    return Err(ApiError::PayloadTooLarge);
-                }
-                body.extend_from_slice(bytes);
-                let read = bytes.len();
-                chunk.advance(read);
+            // The error may quote the client's bytes; a body that breaks off is not JSON.
+            let Ok(chunk) = chunk else {
+                return Err(ApiError::MalformedJson);
+            };
+            if !has_type && !chunk.is_empty() {
+                return Err(ApiError::UnsupportedMediaType);
             }
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(ApiError::PayloadTooLarge);
+            }
+            body.extend_from_slice(&chunk);
         }
         Ok(body)
     }
 }
 
-/// Whether the body is over, so that the next request can be found behind it. What is left of a
-/// body that nobody wanted is dropped if it has arrived already, and not waited for.
-pub fn is_over(body: &mut impl BodyStream) -> bool {
+/// Returns whether the body is complete, so that the next request can be found behind it. The rest
+/// of an unread body is dropped if it has arrived already, and not waited for.
+pub fn is_complete(body: &mut BodyStream) -> bool {
     let mut dropped = 0;
     while dropped <= MAX_BODY_BYTES {
         match body.next().now_or_never() {
             Some(None) => return true,
-            Some(Some(Ok(chunk))) => dropped += chunk.remaining(),
+            Some(Some(Ok(chunk))) => dropped += chunk.len(),
             Some(Some(Err(_))) | None => return false,
         }
     }
     false
 }
 
-/// Whether the client sends the body only after `100 Continue` (RFC 9110 §10.1.1), which hyper
-/// sends when the body is first asked for.
-pub fn waits_to_continue(headers: &HeaderMap) -> bool {
+/// Returns whether the client sends the body only after `100 Continue` (RFC 9110 §10.1.1), which
+/// hyper sends when the body is first read.
+pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers
         .get(EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The length that the head promises; 0 where it promises none. hyper has refused what is not a
-/// number, or two of them.
+/// Returns the length that the head announces; 0 where it announces none. hyper has refused what is
+/// not a number, or two of them.
 fn content_length(headers: &HeaderMap) -> u64 {
     headers
         .get(CONTENT_LENGTH)
@@ -113,7 +104,7 @@ fn content_length(headers: &HeaderMap) -> u64 {
         .unwrap_or(0)
 }
 
-/// Whether there is a content type, which must then be JSON in UTF-8.
+/// Returns whether there is a content type, which must then be JSON in UTF-8.
 fn has_json_type(headers: &HeaderMap) -> Result<bool, ApiError> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(ApiError::UnsupportedMediaType);
@@ -137,7 +128,7 @@ fn is_json(media_type: &str) -> bool {
                 let unquoted = value
                     .strip_prefix('"')
                     .and_then(|value| value.strip_suffix('"'));
-                // The second is no registered name, but many clients write it.
+                // The second is not a registered name, but many clients write it.
                 ["utf-8", "utf8"]
                     .iter()
                     .any(|name| unquoted.unwrap_or(value).eq_ignore_ascii_case(name))
@@ -146,9 +137,9 @@ fn is_json(media_type: &str) -> bool {
         })
 }
 
-/// The id that an answer and its log line share: the host's invocation id if it is a UUID in its
-/// usual form, else a fresh one. Where there are several, in several headers or in one joined by
-/// commas, the last is the host's and the others the client's.
+/// Returns the id that a response and its log lines share: the host's invocation id if it is a UUID
+/// in its usual form, else a fresh one. Where there are several, in several headers or in one joined
+/// by commas, the last is the host's and the others are the client's.
 pub fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> Uuid {
     let last = headers
         .get_all(INVOCATION_ID)

@@ -1,128 +1,117 @@
-//! Every path and method, and what answers them.
+//! The route table: every path and method, and the handler that serves it.
 //!
-//! One table over the full path instead of warp's path filters, which never send `Allow`.
+//! It is matched over the whole path, since warp's path filters never send `Allow`.
 
+use std::sync::LazyLock;
+
+use futures_util::future::BoxFuture;
 use http::Method;
 
-use super::edge::Edge;
 use super::error::ApiError;
 use super::reply::Reply;
-use super::request::{BodyStream, Request};
+use super::request::Request;
 use super::{connection_details, diagnostics, health, metrics, openapi, token, v1_token};
 use crate::app::App;
 
-/// One path and method.
-#[derive(Debug)]
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+
+/// Path of the Functions host's readiness probe and ping.
+pub const PROBE: &str = "/";
+
+/// Path that tells whether the process is alive.
+pub const HEALTH: &str = "/api/health";
+
+/// All routes. `HEAD` works wherever `GET` does and is not listed.
+pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    vec![
+        route(GET, PROBE, health::probe),
+        route(GET, HEALTH, health::alive),
+        route(GET, "/api/health/ready", health::ready),
+        route(GET, "/api/openapi.json", openapi::document),
+        route(POST, "/api/token", token::issue),
+        route(POST, "/api/v1/token", v1_token::issue),
+        route(POST, "/api/connection-details", connection_details::issue),
+        route(GET, "/api/metrics", metrics::scrape),
+        route(GET, "/api/diagnostics/realtime", diagnostics::probe),
+        route(
+            POST,
+            "/api/diagnostics/realtime",
+            diagnostics::probe_and_mint,
+        ),
+    ]
+});
+
+/// One path and method with its handler.
 pub struct Route {
-    /// `HEAD` works wherever `GET` does and is not listed.
+    /// The method.
     pub method: Method,
     /// The whole path, in lower case and without a slash at the end.
     pub path: &'static str,
-    endpoint: Endpoint,
+    /// Serves a request. The future is boxed, so that all routes have one type and the memory of a
+    /// request is what its own handler needs.
+    pub(super) serve: Box<Serve>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Endpoint {
-    Probe,
-    Health,
-    Ready,
-    OpenApi,
-    Token,
-    PlainToken,
-    ConnectionDetails,
-    Metrics,
-    Diagnostics,
-    DiagnosticsWithMint,
+type Serve =
+    dyn for<'a> Fn(&'a App, Request<'a>) -> BoxFuture<'a, Result<Reply, ApiError>> + Send + Sync;
+
+/// A handler: an `async fn(&App, Request<'_>) -> Result<Reply, ApiError>`.
+trait Handler<'a> {
+    /// The future that the function returns.
+    type Future: Future<Output = Result<Reply, ApiError>> + Send + 'a;
+
+    fn handle(&self, app: &'a App, request: Request<'a>) -> Self::Future;
 }
 
-/// The host's readiness probe and ping.
-pub const PROBE: &str = "/";
+impl<'a, F, R> Handler<'a> for F
+where
+    F: Fn(&'a App, Request<'a>) -> R,
+    R: Future<Output = Result<Reply, ApiError>> + Send + 'a,
+{
+    type Future = R;
 
-/// Whether the process is alive.
-pub const HEALTH: &str = "/api/health";
+    fn handle(&self, app: &'a App, request: Request<'a>) -> R {
+        self(app, request)
+    }
+}
 
-/// The whole surface.
-pub const ROUTES: &[Route] = &[
-    route(Method::GET, PROBE, Endpoint::Probe),
-    route(Method::GET, HEALTH, Endpoint::Health),
-    route(Method::GET, "/api/health/ready", Endpoint::Ready),
-    route(Method::GET, "/api/openapi.json", Endpoint::OpenApi),
-    route(Method::POST, "/api/token", Endpoint::Token),
-    route(Method::POST, "/api/v1/token", Endpoint::PlainToken),
-    route(
-        Method::POST,
-        "/api/connection-details",
-        Endpoint::ConnectionDetails,
-    ),
-    route(Method::GET, "/api/metrics", Endpoint::Metrics),
-    route(
-        Method::GET,
-        "/api/diagnostics/realtime",
-        Endpoint::Diagnostics,
-    ),
-    route(
-        Method::POST,
-        "/api/diagnostics/realtime",
-        Endpoint::DiagnosticsWithMint,
-    ),
-];
-
-const fn route(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
+fn route<H>(method: Method, path: &'static str, handler: H) -> Route
+where
+    H: for<'a> Handler<'a> + Send + Sync + 'static,
+{
     Route {
         method,
         path,
-        endpoint,
+        serve: Box::new(move |app, request| Box::pin(handler.handle(app, request))),
     }
 }
 
-/// Calls what answers a route.
-pub(super) async fn call(
-    route: &Route,
-    app: &App,
-    edge: &Edge,
-    request: Request<'_, impl BodyStream>,
-) -> Result<Reply, ApiError> {
-    // What asks an upstream is boxed, so that the other routes do not carry the space that an HTTP
-    // client needs.
-    match route.endpoint {
-        Endpoint::Probe => Ok(health::probe()),
-        Endpoint::Health => health::alive(),
-        Endpoint::Ready => health::ready(app, edge),
-        Endpoint::OpenApi => Ok(openapi::document()),
-        Endpoint::Token => token::issue(app, request).await,
-        Endpoint::ConnectionDetails => connection_details::issue(app, request).await,
-        Endpoint::PlainToken => Box::pin(v1_token::issue(app, request)).await,
-        Endpoint::Diagnostics => Box::pin(diagnostics::probe(app, request)).await,
-        Endpoint::DiagnosticsWithMint => Box::pin(diagnostics::probe_and_mint(app, request)).await,
-        Endpoint::Metrics => metrics::scrape(app, request).await,
-    }
-}
-
-/// What a method and a path lead to.
+/// The result of a look-up in the route table.
 pub(super) enum Target {
     /// A route.
     Route(&'static Route),
     /// `OPTIONS` of a path that exists.
     Options(&'static str),
-    /// The path exists, the method does not.
+    /// A path that exists, with a method that does not.
     WrongMethod(&'static str),
-    /// No such path.
-    Nothing,
+    /// A path that does not exist.
+    Unknown,
 }
 
 impl Target {
-    /// The path as the table has it, or `none`.
+    /// Returns the path as it is in the table, or `none`.
     pub(super) fn path(&self) -> &'static str {
         match self {
             Self::Route(route) => route.path,
             Self::Options(path) | Self::WrongMethod(path) => path,
-            Self::Nothing => "none",
+            Self::Unknown => "none",
         }
     }
 }
 
-/// Looks the method and the path up. As in the Functions host, case does not matter and one slash
-/// at the end is overlooked; double slashes and encoded ones make another path.
+/// Finds the target of a method and a path. As in the Functions host, case does not matter and one
+/// slash at the end is ignored; double slashes and encoded slashes make another path.
 pub(super) fn find(method: &Method, path: &str) -> Target {
     let path = path
         .strip_suffix('/')
@@ -133,7 +122,7 @@ pub(super) fn find(method: &Method, path: &str) -> Target {
         .iter()
         .filter(|route| route.path.eq_ignore_ascii_case(path))
     {
-        if serves(route, method) {
+        if route.serves(method) {
             return Target::Route(route);
         }
         known = Some(route.path);
@@ -141,29 +130,26 @@ pub(super) fn find(method: &Method, path: &str) -> Target {
     match known {
         Some(path) if method == Method::OPTIONS => Target::Options(path),
         Some(path) => Target::WrongMethod(path),
-        None => Target::Nothing,
+        None => Target::Unknown,
     }
 }
 
-/// The methods of a path, as `Allow` lists them (RFC 9110 §10.2.1).
+/// Returns the methods of a path in the form of `Allow` (RFC 9110 §10.2.1).
 #[must_use]
 pub fn allow(path: &str) -> String {
-    let methods = ROUTES
-        .iter()
-        .filter(|route| route.path == path)
-        .map(|route| &route.method);
-    let mut allow = String::new();
-    for method in methods {
-        allow.push_str(method.as_str());
-        allow.push_str(if method == Method::GET {
-            ", HEAD, "
-        } else {
-            ", "
-        });
+    let mut methods = Vec::new();
+    for route in ROUTES.iter().filter(|route| route.path == path) {
+        methods.push(route.method.as_str());
+        if route.method == Method::GET {
+            methods.push("HEAD");
+        }
     }
-    allow + "OPTIONS"
+    methods.push("OPTIONS");
+    methods.join(", ")
 }
 
-fn serves(route: &Route, method: &Method) -> bool {
-    route.method == method || (method == Method::HEAD && route.method == Method::GET)
+impl Route {
+    fn serves(&self, method: &Method) -> bool {
+        self.method == method || (method == Method::HEAD && self.method == Method::GET)
+    }
 }

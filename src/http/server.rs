@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -19,7 +19,6 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Connection, PacedStream};
 use super::dispatch;
 use super::edge::{ConnectionLimits, Edge};
-use super::head;
 use crate::app::App;
 
 /// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking
@@ -140,31 +139,23 @@ async fn serve_connection(
     edge: Arc<Edge>,
     watcher: Watcher,
 ) {
-    let seats = Arc::clone(&edge);
-    let seat = seats.connections.take();
-    let refusal = if seat.is_none() {
-        seats.refusals.take()
-    } else {
-        None
+    let limits = Arc::clone(&edge);
+    let (permit, is_refused) = match limits.connections.try_acquire() {
+        Ok(permit) => (permit, false),
+        Err(_) => match limits.refusals.try_acquire() {
+            Ok(permit) => (permit, true),
+            Err(_) => return,
+        },
     };
-    if seat.is_none() && refusal.is_none() {
-        return;
-    }
     // Answers are small and written at once; waiting for more would only delay them. Failing is
     // harmless.
     let _ = stream.set_nodelay(true);
-    let connection = Arc::new(Connection::new(app, edge, peer, seat.is_none()));
-    let filter = TowerToHyperService::new(warp::service(dispatch::filter(Arc::clone(&connection))));
-    let loopback_only = connection.app.loopback_hosts_only;
+    let connection = Arc::new(Connection::new(app, edge, peer, is_refused));
     let served = Arc::clone(&connection);
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        // `CONNECT host:port` has no path, and warp panics where it looks for one; this one leads
-        // nowhere.
-        if request.uri().path_and_query().is_none() {
-            *request.uri_mut() = Uri::from_static("*");
-        }
-        head::check(&mut request, &served.edge, loopback_only);
-        filter.call(request)
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let filter = warp::service(dispatch::filter(&served, head));
+        TowerToHyperService::new(filter).call(Request::new(body))
     });
     let stream = TokioIo::new(PacedStream::new(stream, connection));
     let serving = http1::Builder::new()
@@ -175,4 +166,5 @@ async fn serve_connection(
     // It ends with an error when its client breaks the protocol, is too slow or goes away: not ours
     // to report.
     let _ = watcher.watch(serving).await;
+    drop(permit);
 }

@@ -4,11 +4,12 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::guard::{self, Admission};
+use super::guard;
+use super::guard::admission::CallerAdmission;
 use super::realtime;
 use super::record::Record;
 use super::reply::{self, Reply};
-use super::request::{BodyStream, Request};
+use super::request::Request;
 use crate::app::App;
 use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::livekit::access_token::{AccessToken, Attachments, JoinGrant};
@@ -30,11 +31,8 @@ struct Answer<'a> {
 }
 
 /// Gives the key that the provider has: one signed here, or one minted at an upstream.
-pub async fn issue(
-    app: &App,
-    mut request: Request<'_, impl BodyStream>,
-) -> Result<Reply, ApiError> {
-    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
+pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
+    let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     match TokenRequest::parse(&body, &app.limits)? {
         TokenRequest::LiveKit(wanted) => sign(app, request.record, &admission, wanted).await,
@@ -50,7 +48,7 @@ pub async fn issue(
 async fn sign(
     app: &App,
     record: &mut Record,
-    admission: &Admission,
+    admission: &CallerAdmission,
     wanted: LiveKitRequest,
 ) -> Result<Reply, ApiError> {
     let server_url = app

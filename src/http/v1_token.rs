@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::guard;
 use super::realtime;
 use super::reply::{self, Reply};
-use super::request::{BodyStream, Request};
+use super::request::Request;
 use crate::app::App;
 use crate::domain::audit::Action;
 use crate::domain::livekit::lifetime::{Rfc3339, instant};
@@ -24,12 +24,9 @@ struct Answer<'a> {
 }
 
 /// Mints a Realtime client secret. Without a Realtime provider there is no such route.
-pub async fn issue(
-    app: &App,
-    mut request: Request<'_, impl BodyStream>,
-) -> Result<Reply, ApiError> {
+pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let provider = app.limits.providers.realtime().ok_or(ApiError::NotFound)?;
-    let admission = guard::caller(app, &mut request, Action::IssueToken).await?;
+    let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     let wanted = RealtimeRequest::parse_plain(&body, provider, &app.limits.choices)?;
     let (secret, endpoint) = realtime::mint(app, request.record, &admission, &wanted).await?;

@@ -135,7 +135,7 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
         .unwrap();
 
     let mut table = String::new();
-    for route in ROUTES {
+    for route in ROUTES.iter() {
         let row = expected
             .get(&(route.method.as_str(), route.path))
             .unwrap_or_else(|| {

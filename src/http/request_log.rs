@@ -1,0 +1,137 @@
+//! The metrics and log lines of one request.
+
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use uuid::Uuid;
+
+use super::edge::Edge;
+use super::record::{ABANDONED, Record};
+use super::routes;
+use crate::app::{App, NO_PROVIDER};
+use crate::clock::Stopwatch;
+use crate::domain::audit::Action;
+use crate::domain::requests::provider::Provider;
+use crate::domain::trace_context::TraceId;
+use crate::telemetry::{self, AccessRecord, CorrelationIds};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Counts and logs a request once: with its response, or when it is dropped because the caller hung
+/// up while a secret was minted.
+pub struct RequestLog<'a> {
+    /// The facts about the request, collected while it is served.
+    pub record: Record,
+    app: &'a App,
+    edge: &'a Edge,
+    head: &'a Parts,
+    request_id: Uuid,
+    /// The path as it is in the route table, or `none`.
+    route: &'static str,
+    stopwatch: Stopwatch,
+    is_finished: bool,
+}
+
+impl<'a> RequestLog<'a> {
+    /// Starts the log of a request, which takes time from now on.
+    pub fn start(
+        app: &'a App,
+        edge: &'a Edge,
+        head: &'a Parts,
+        request_id: Uuid,
+        route: &'static str,
+    ) -> Self {
+        Self {
+            app,
+            edge,
+            head,
+            request_id,
+            route,
+            record: Record::default(),
+            stopwatch: Stopwatch::start(),
+            is_finished: false,
+        }
+    }
+
+    /// Counts and logs the request with its outcome.
+    pub fn finish(
+        &mut self,
+        status: StatusCode,
+        code: Option<&'static str>,
+        cause: Option<&'static str>,
+    ) {
+        self.is_finished = true;
+        // The probe itself is neither counted nor logged: it comes many times a second.
+        if self.route == routes::PROBE && code.is_none() {
+            return;
+        }
+        let upstream_id = self.record.upstream_id.take();
+        let duration = self.stopwatch.elapsed();
+        self.app
+            .metrics
+            .request(self.route, status.as_str(), code, duration);
+        let ids = CorrelationIds {
+            request_id: self.request_id,
+            trace_id: self.trace_id(),
+        };
+        self.audit(ids, code);
+        if let Some(budget) = self.record.unlogged_budget {
+            self.edge.unlogged.count(budget);
+            return;
+        }
+        telemetry::access(&AccessRecord {
+            ids,
+            method: method_label(&self.head.method),
+            route: self.route,
+            status: status.as_u16(),
+            code,
+            cause,
+            caller: self.record.actor,
+            provider: self.record.provider.map(Provider::as_str),
+            upstream_id,
+            duration,
+        });
+    }
+
+    fn audit(&self, ids: CorrelationIds, code: Option<&'static str>) {
+        let provider = self.record.provider.map_or(NO_PROVIDER, Provider::as_str);
+        for event in self.record.audit(code) {
+            if event.action == Action::IssueToken {
+                self.app.metrics.token(provider, event.outcome.as_str());
+            }
+            if self.record.unlogged_budget.is_none() {
+                telemetry::audit(ids, &event);
+            }
+        }
+    }
+
+    fn trace_id(&self) -> Option<TraceId> {
+        let traceparents = self.head.headers.get_all(TRACEPARENT);
+        TraceId::from_headers(traceparents.iter().map(HeaderValue::as_bytes))
+    }
+}
+
+impl Drop for RequestLog<'_> {
+    fn drop(&mut self) {
+        if self.record.mints && !self.is_finished {
+            // There is no response and no status of HTTP's own; 499 is what proxies log here.
+            self.finish(
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+                Some(ABANDONED),
+                None,
+            );
+        }
+    }
+}
+
+/// Returns the name of a method for the log. A method may be any token that the client likes, so
+/// only the common ones are named.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
