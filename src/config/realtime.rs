@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::reader::SettingsReader;
 use super::secret;
 use crate::domain::limits::rate_limit::RateLimit;
-use crate::domain::realtime::endpoint::Endpoint;
+use crate::domain::realtime::endpoint::RealtimeEndpoint;
 use crate::domain::realtime::session::{
     AllowedChoices, MAX_OPERATOR_BYTES, ModelOrVoice, SessionExtra, SessionPlan,
 };
@@ -33,7 +33,7 @@ const DEFAULT_SECRET_SECONDS: u64 = 60;
 #[derive(Debug)]
 pub struct AzureOpenAi {
     /// Where it is.
-    pub endpoint: Endpoint,
+    pub endpoint: RealtimeEndpoint,
     /// The name of the deployment, which is the model of a caller who chooses none.
     pub deployment: ModelOrVoice,
     /// The resource's key; `None`: an Entra token takes its place.
@@ -46,7 +46,7 @@ pub struct AzureOpenAi {
 #[derive(Debug)]
 pub struct OpenAi {
     /// Where it is.
-    pub endpoint: Endpoint,
+    pub endpoint: RealtimeEndpoint,
     /// The model of a caller who chooses none.
     pub model: ModelOrVoice,
     /// A project's key.
@@ -154,7 +154,7 @@ fn azure_openai(reader: &mut SettingsReader<'_>) -> Option<AzureOpenAi> {
             );
         }
     }
-    let endpoint = reader.parsed(AZURE_ENDPOINT, Endpoint::azure);
+    let endpoint = reader.parsed(AZURE_ENDPOINT, RealtimeEndpoint::azure);
     let deployment = reader.parsed(AZURE_DEPLOYMENT, ModelOrVoice::parse);
     let api_key = secret::checked(reader, AZURE_KEY, secrets::api_key);
     let transcription_model = reader.parsed(AZURE_TRANSCRIPTION, ModelOrVoice::parse);
@@ -172,8 +172,8 @@ fn openai(reader: &mut SettingsReader<'_>) -> Option<OpenAi> {
     }
     let api_key = secret::checked(reader, OPENAI_KEY, secrets::api_key);
     let endpoint = reader
-        .parsed(OPENAI_BASE, Endpoint::openai)
-        .or_else(|| Endpoint::openai(Endpoint::OPENAI).ok());
+        .parsed(OPENAI_BASE, RealtimeEndpoint::openai)
+        .or_else(|| RealtimeEndpoint::openai(RealtimeEndpoint::OPENAI).ok());
     let model = reader
         .parsed(OPENAI_MODEL, ModelOrVoice::parse)
         .or_else(|| ModelOrVoice::parse(DEFAULT_OPENAI_MODEL).ok());
@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(
             realtime
                 .choices
-                .own_model(crate::domain::requests::provider::Provider::AzureOpenAi),
+                .default_model(crate::domain::requests::provider::Provider::AzureOpenAi),
             Some(&azure.deployment)
         );
     }

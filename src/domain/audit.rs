@@ -1,8 +1,7 @@
-//! What is written down of each token that is issued or refused: who did what to what, with which
-//! outcome, and when.
+//! Audit events: one for each token that is issued or refused.
 //!
-//! Enough to ask later "who got into this room, and by which token", and nothing that opens a room:
-//! never the token, never a name or an address of a person.
+//! An event answers later questions such as "who got a token for this room". It never contains the
+//! token, or a person's name or address.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -14,59 +13,58 @@ use crate::domain::livekit::names::RoomName;
 use crate::domain::realtime::client_secret::SessionId;
 use crate::domain::requests::provider::Provider;
 
-/// One thing that somebody did or was refused.
+/// One action that succeeded or was refused.
 #[derive(Debug)]
 pub struct AuditEvent<'a, C> {
-    /// Who.
+    /// The actor.
     pub actor: Actor<C>,
-    /// What.
+    /// The action.
     pub action: Action,
-    /// Who was to give the key; absent where it did not come to that.
+    /// The provider, if the request was read far enough to know it.
     pub provider: Option<Provider>,
-    /// The room, if the request named one that follows the rule of names.
+    /// The room, if the request named a valid one.
     pub target: Option<&'a RoomName>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome<'a>,
     /// The request's one clock reading.
     pub occurred_at: SystemTime,
 }
 
-/// Who acted. `C` is a caller's keyed hash.
+/// The actor of an event. `C` is a caller's keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor<C> {
-    /// Nobody that is known: the credentials were refused.
+    /// An unidentified caller, whose credentials were rejected.
     Unknown,
-    /// A caller, signed in or known by address.
+    /// A caller, signed in or identified by address.
     Caller(C),
-    /// The holder of an operator's key.
+    /// The holder of an admin key.
     AdminKey(KeyId),
 }
 
-/// What was asked for.
+/// The action of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A token for a room.
+    /// The issue of a token or client secret.
     IssueToken,
-    /// A trial of a Realtime provider, by an operator, whose secret nobody gets.
+    /// A test of a Realtime provider by an operator, whose secret is dropped.
     DiagnoseRealtime,
 }
 
-/// By what a key that was issued is known.
+/// The id of an issued credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IssuedCredential {
-    /// A token that was signed here: its own id, its claim `jti`.
+    /// The claim `jti` of a token that was signed here.
     Token(Uuid),
-    /// A secret that was minted at an upstream: the upstream's id of the session, where it gave
-    /// one.
+    /// The upstream's id of the session for a minted secret, if the upstream returned one.
     Secret(Option<SessionId>),
 }
 
-/// What came of it.
+/// The outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// It was done.
+    /// A credential was issued.
     Issued(&'a IssuedCredential),
-    /// It was not done.
+    /// The request was refused.
     Refused {
         /// The error's code.
         code: &'static str,
@@ -74,8 +72,7 @@ pub enum Outcome<'a> {
 }
 
 impl<C: fmt::Display> fmt::Display for Actor<C> {
-    /// A caller's hash as it stands in the access line, `admin-key:` and the key's id, or
-    /// `unknown`.
+    /// Writes the caller's hash as in the access log, `admin-key:` and the key's id, or `unknown`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => formatter.write_str("unknown"),
@@ -86,7 +83,7 @@ impl<C: fmt::Display> fmt::Display for Actor<C> {
 }
 
 impl Action {
-    /// The word of the log.
+    /// Returns the label for the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -97,7 +94,7 @@ impl Action {
 }
 
 impl Outcome<'_> {
-    /// The word of the log and of the metric.
+    /// Returns the label for the log and the metric.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,7 +103,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// The id of the token that was signed.
+    /// Returns the id of the signed token.
     #[must_use]
     pub fn jti(self) -> Option<Uuid> {
         match self {
@@ -115,7 +112,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// The session of the secret that was minted.
+    /// Returns the session of the minted secret.
     #[must_use]
     pub fn session_id(&self) -> Option<&SessionId> {
         match self {
@@ -124,7 +121,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// Why it was refused.
+    /// Returns the code of the error that refused it.
     #[must_use]
     pub fn code(self) -> Option<&'static str> {
         match self {
@@ -140,7 +137,7 @@ mod tests {
     use crate::domain::callers::admin_key::AdminKeys;
 
     #[test]
-    fn no_actor_can_be_taken_for_one_of_another_kind() {
+    fn actors_of_different_kinds_are_written_differently() {
         let key = "canary-one-0123456789-0123456789";
         let id = AdminKeys::parse(key).unwrap().find(key.as_bytes()).unwrap();
         assert_eq!(Actor::<&str>::Unknown.to_string(), "unknown");
@@ -152,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_issued_key_has_an_id_and_only_a_refused_one_a_code() {
+    fn only_an_issued_credential_has_an_id_and_only_a_refusal_a_code() {
         let jti = Uuid::from_u128(7);
         let token = IssuedCredential::Token(jti);
         let (issued, refused) = (

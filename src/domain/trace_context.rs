@@ -1,42 +1,42 @@
-//! The trace that a request belongs to, as its sender says: W3C Trace Context
+//! The trace id that the sender of a request names: W3C Trace Context
 //! (<https://www.w3.org/TR/trace-context/>, §3.2).
 //!
-//! Attacker-controlled: anyone can send any trace id, so it serves to find lines and is never
-//! trusted. Only the id is kept; the parent's span and the flags concern tracing systems, and this
-//! is none.
+//! Attacker-controlled: anyone can send any trace id, so it only serves to find log lines and is
+//! never trusted. The parent's span and the flags are dropped; they are of use to tracing systems
+//! only.
 
 use std::fmt;
 
 use data_encoding::HEXLOWER;
 
-/// `version "-" trace-id "-" parent-id "-" trace-flags` has 2 + 1 + 32 + 1 + 16 + 1 + 2 bytes.
+/// The bytes of `version "-" trace-id "-" parent-id "-" trace-flags`: 2 + 1 + 32 + 1 + 16 + 1 + 2.
 const LENGTH: usize = 55;
 
-/// A trace id: 16 bytes, not all of them zero.
+/// A trace id: 16 bytes that are not all zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId([u8; 16]);
 
 impl TraceId {
-    /// Reads the value of a `traceparent` header. `None` for anything that the specification does
-    /// not let through: another length, capital letters, ids of zeros, version `ff`. A version
-    /// after `00` may go on behind a `-` (§3.2.4).
+    /// Reads the value of a `traceparent` header. Returns `None` for anything that the
+    /// specification forbids: another length, capital letters, ids of zeros, version `ff`. A
+    /// version after `00` may continue after a `-` (§3.2.4).
     #[must_use]
     pub fn from_traceparent(value: &[u8]) -> Option<Self> {
         let (known, rest) = value.split_at_checked(LENGTH)?;
         let [version, trace_id, parent_id, flags] = fields(known)?;
         let [version] = hex::<1>(version)?;
-        let is_whole = match version {
+        let is_complete = match version {
             0x00 => rest.is_empty(),
             0xff => false,
             _ => rest.is_empty() || rest.starts_with(b"-"),
         };
         let (trace_id, parent_id) = (hex::<16>(trace_id)?, hex::<8>(parent_id)?);
         hex::<1>(flags)?;
-        (is_whole && trace_id != [0; 16] && parent_id != [0; 8]).then_some(Self(trace_id))
+        (is_complete && trace_id != [0; 16] && parent_id != [0; 8]).then_some(Self(trace_id))
     }
 
-    /// Reads the `traceparent` headers of a request. Two of them contradict each other, so then
-    /// there is none.
+    /// Reads the `traceparent` headers of a request. Returns `None` for two or more, since they
+    /// contradict each other.
     #[must_use]
     pub fn from_headers<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let only = values.next()?;
@@ -49,7 +49,7 @@ impl TraceId {
 }
 
 impl fmt::Display for TraceId {
-    /// 32 lower-case hex digits.
+    /// Writes 32 lower-case hex digits.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; 32];
         HEXLOWER.encode_mut(&self.0, &mut text);
@@ -57,7 +57,8 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// The four fields between the three `-`. Their lengths fill all bytes, so that none can follow.
+/// Returns the four fields between the three `-`. Their checked lengths add up to the whole text,
+/// so that no field can follow.
 fn fields(known: &[u8]) -> Option<[&[u8]; 4]> {
     let mut fields = known.split(|b| *b == b'-');
     Some([
@@ -68,7 +69,7 @@ fn fields(known: &[u8]) -> Option<[&[u8]; 4]> {
     ])
 }
 
-/// Exactly `N` bytes in lower-case hex.
+/// Decodes exactly `N` bytes of lower-case hex.
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let fits = text.len() == 2 * N && HEXLOWER.decode_mut(text, &mut bytes) == Ok(N);
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_specification_refuses_is_no_trace() {
+    fn values_that_the_specification_forbids_are_rejected() {
         for value in [
             "",
             "00",
@@ -114,7 +115,10 @@ mod tests {
             "00-4bf92f3577b34da6-a3ce929d0e0e473-00f067aa0ba902b7-01",
             " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\n",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01, 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            concat!(
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01, ",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+            ),
             "00-4bf92f3577b34da6a3ce929d0e0e473\u{e9}-0f067aa0ba902b7-01",
         ] {
             assert_eq!(read(value), None, "{value:?}");
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_are_none() {
+    fn two_headers_are_ignored() {
         let read =
             |values: &[&str]| TraceId::from_headers(values.iter().map(|value| value.as_bytes()));
         assert_eq!(read(&[]), None);
@@ -149,7 +153,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_trace_id_comes_back_as_it_was_sent(trace_id in any::<[u8; 16]>(), parent_id in any::<[u8; 8]>(), flags in any::<u8>()) {
+        fn every_trace_id_is_written_as_it_was_read(
+            trace_id in any::<[u8; 16]>(),
+            parent_id in any::<[u8; 8]>(),
+            flags in any::<u8>(),
+        ) {
             let sent = HEXLOWER.encode(&trace_id);
             let value = format!("00-{sent}-{}-{flags:02x}", HEXLOWER.encode(&parent_id));
             let expected = (trace_id != [0; 16] && parent_id != [0; 8]).then_some(sent);
@@ -157,17 +165,26 @@ mod tests {
         }
 
         #[test]
-        fn one_wrong_byte_is_no_trace(place in 0..GOOD.len(), byte in any::<u8>()) {
+        fn a_value_with_one_wrong_byte_is_rejected(place in 0..GOOD.len(), byte in any::<u8>()) {
             let mut value = GOOD.as_bytes().to_vec();
             value[place] = byte;
-            let wrong = if GOOD.as_bytes()[place] == b'-' { byte != b'-' } else { !byte.is_ascii_digit() && !(b'a'..=b'f').contains(&byte) };
-            prop_assert_eq!(TraceId::from_traceparent(&value).is_none(), wrong || value.starts_with(b"ff"));
+            let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+            let is_wrong = if GOOD.as_bytes()[place] == b'-' { byte != b'-' } else { !is_hex(byte) };
+            let is_rejected = TraceId::from_traceparent(&value).is_none();
+            prop_assert_eq!(is_rejected, is_wrong || value.starts_with(b"ff"));
         }
 
         #[test]
-        fn whatever_is_sent_the_id_is_32_hex_digits(value in prop_oneof!["[0-9a-fA-F-]{50,60}", "\\PC{0,80}", "[0-9a-e]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.{0,5}"]) {
+        fn every_accepted_id_has_32_hex_digits(
+            value in prop_oneof![
+                "[0-9a-fA-F-]{50,60}",
+                "\\PC{0,80}",
+                "[0-9a-e]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.{0,5}",
+            ],
+        ) {
             if let Some(id) = read(&value) {
-                prop_assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
+                let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+                prop_assert!(id.len() == 32 && id.bytes().all(is_hex));
                 prop_assert!(value.contains(&id));
             }
         }

@@ -109,7 +109,7 @@ async fn mint(
     now: SystemTime,
 ) -> Option<(Check, ProbeResult)> {
     let choices = &app.limits.choices;
-    let model = choices.own_model(to.0)?;
+    let model = choices.default_model(to.0)?;
     let caller = app
         .secrets
         .hash_key

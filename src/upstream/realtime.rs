@@ -31,7 +31,7 @@ use self::response::{AttemptError, Retry, require_success};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::limits::breaker::{BreakerState, CallOutcome};
 use crate::domain::realtime::client_secret::ClientSecret;
-use crate::domain::realtime::endpoint::Endpoint;
+use crate::domain::realtime::endpoint::RealtimeEndpoint;
 use crate::domain::realtime::mint::{MintError, MintRequest};
 use crate::domain::realtime::session::{ModelOrVoice, SessionPlan};
 use crate::domain::realtime::upstream_id::UpstreamId;
@@ -57,7 +57,7 @@ pub struct SharedResources {
 pub struct RealtimeUpstream {
     provider: Provider,
     /// The URLs of the upstream.
-    pub endpoint: Endpoint,
+    pub endpoint: RealtimeEndpoint,
     /// The credential that authenticates roomkey to the upstream.
     pub credential: Credential,
     plan: SessionPlan,
@@ -89,7 +89,7 @@ impl RealtimeUpstream {
     #[must_use]
     pub fn new(
         provider: Provider,
-        endpoint: Endpoint,
+        endpoint: RealtimeEndpoint,
         credential: Credential,
         plan: SessionPlan,
         shared: SharedResources,
@@ -242,7 +242,7 @@ impl MintPermit {
                 .unwrap_or(Err(MintError::Timeout));
             report.report(match &outcome {
                 Ok(_) => CallOutcome::Answered,
-                Err(error) => error.finding(),
+                Err(error) => error.outcome(),
             });
             Minted {
                 outcome,

@@ -110,10 +110,12 @@ impl TokenRequest {
             Lifetime::parse(&value, limits.ceiling)
         });
         let voice = fields.text("voice", |text| {
-            used(for_realtime).and_then(|()| limits.choices.voice(text))
+            used(for_realtime).and_then(|()| limits.choices.parse_voice(text))
         });
         let model = fields.text("model", |text| match &provider {
-            Ok(provider) => used(for_realtime).and_then(|()| limits.choices.model(text, *provider)),
+            Ok(provider) => {
+                used(for_realtime).and_then(|()| limits.choices.parse_model(text, *provider))
+            }
             Err(_) => ModelOrVoice::parse(text),
         });
         match provider {

@@ -1,5 +1,5 @@
-//! The answer to a mint, read strictly: whatever is not what was asked for is no secret at all, and
-//! nothing of it is repeated.
+//! The response to a mint, read strictly: anything unexpected is not a secret, and nothing of the
+//! response is repeated.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -10,49 +10,66 @@ use serde::{Serialize, Serializer};
 use crate::domain::livekit::lifetime::instant;
 use crate::domain::requests::json::{self, Json};
 
-/// Largest answer in bytes. It echoes the session, whose largest parts are the operator's own.
+/// The most bytes of a response. It echoes the session, whose largest parts are the operator's own.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Longest secret in bytes; those of today have about a hundred.
+/// The most bytes of a secret. Current ones have about a hundred.
 const MAX_SECRET_BYTES: usize = 4 * 1024;
-/// Longest session id in bytes.
+/// The most bytes of a session id.
 const MAX_ID_BYTES: usize = 128;
-/// Longest life of a secret. The vendors allow two hours, so more than a day is a fault of
-/// somebody's clock or units.
-const MAX_LIFE: Duration = Duration::from_hours(24);
+/// The longest lifetime of a secret. The vendors allow two hours, so more than a day is a fault of
+/// a clock or a unit.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// A key for one browser, as the upstream gave it.
+/// A short-lived key for one browser, as the upstream issued it.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, UNIX_EPOCH};
+///
+/// use roomkey::domain::realtime::client_secret::{ClientSecret, ClientSecretError};
+///
+/// let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+/// let secret = ClientSecret::parse(br#"{ "value": "ek_1", "expires_at": 1800000060 }"#, now)?;
+/// assert_eq!(secret.expires_at, 1_800_000_060);
+/// assert!(!format!("{secret:?}").contains("ek_1"));
+///
+/// let expired = ClientSecret::parse(br#"{ "value": "ek_1", "expires_at": 1700000000 }"#, now);
+/// assert_eq!(expired.unwrap_err(), ClientSecretError::Expiry);
+/// # Ok::<(), ClientSecretError>(())
+/// ```
 #[derive(Debug)]
 pub struct ClientSecret {
     /// The key itself.
     pub value: SecretValue,
-    /// The upstream's own word, in whole seconds since 1970.
+    /// The time at which the upstream says it expires, in whole seconds since 1970.
     pub expires_at: u64,
-    /// By which the upstream knows the session, where it said so.
+    /// The upstream's id of the session, if the response has one.
     pub session_id: Option<SessionId>,
 }
 
-/// The text of a client secret; `Debug` does not show it.
+/// The text of a client secret, which `Debug` does not show.
 #[derive(Debug)]
 pub struct SecretValue(SecretString);
 
-/// An upstream's id of a session: 1 to 128 bytes of `[A-Za-z0-9_-]`, so safe to write down.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+/// An upstream's id of a session: 1 to 128 bytes of `[A-Za-z0-9_-]`, and therefore safe to log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SessionId(String);
 
-/// Why an answer is of no use. The word is for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The reason why a response has no usable secret. It is meant for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum ClientSecretError {
-    /// Not one strict JSON object.
+    /// The response is not one strict JSON object.
     Json,
-    /// No text `value` that can stand in a header.
+    /// It has no text `value` that can be sent in a header.
     Secret,
-    /// No whole `expires_at`, or one that is over or absurd.
+    /// It has no whole `expires_at`, or one that is in the past or more than a day ahead.
     Expiry,
 }
 
 impl ClientSecretError {
-    /// One fixed text.
+    /// Returns the fixed text of the reason.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -66,44 +83,33 @@ impl ClientSecretError {
 }
 
 impl ClientSecret {
-    /// Reads the body of a successful answer.
+    /// Reads the body of a successful response.
     ///
     /// # Errors
-    /// [`ClientSecretError`] when it is not a secret that will still be good for a while.
+    /// [`ClientSecretError`] if it has no secret that is still valid for a while.
     pub fn parse(body: &[u8], now: SystemTime) -> Result<Self, ClientSecretError> {
         let members = json::parse_object(body).map_err(|_| ClientSecretError::Json)?;
-        let value = match members.get("value") {
-            Some(Json::Text(text))
-                if (1..=MAX_SECRET_BYTES).contains(&text.len())
-                    && text.bytes().all(|b| b.is_ascii_graphic()) =>
-            {
-                SecretValue(text.as_ref().into())
-            }
-            _ => return Err(ClientSecretError::Secret),
-        };
+        let value = json::text(&members, "value")
+            .filter(|text| (1..=MAX_SECRET_BYTES).contains(&text.len()))
+            .filter(|text| text.bytes().all(|b| b.is_ascii_graphic()))
+            .ok_or(ClientSecretError::Secret)?;
         let Some(&Json::Unsigned(expires_at)) = members.get("expires_at") else {
             return Err(ClientSecretError::Expiry);
         };
-        // Beyond any date that can be written down it is absurd too; checked first, because adding
-        // it to 1970 would overflow.
-        let far_off = u64::from(u32::MAX) * 2;
-        let left = if expires_at > far_off {
-            None
-        } else {
-            instant(expires_at).duration_since(now).ok()
-        };
-        if left.is_none_or(|left| left.is_zero() || left > MAX_LIFE) {
+        // A time that no date can express would overflow when it is added to 1970.
+        let is_far_off = expires_at > u64::from(u32::MAX) * 2;
+        let remaining = (!is_far_off)
+            .then(|| instant(expires_at).duration_since(now).ok())
+            .flatten();
+        if remaining.is_none_or(|remaining| remaining.is_zero() || remaining > MAX_LIFETIME) {
             return Err(ClientSecretError::Expiry);
         }
         let session_id = match members.get("session") {
-            Some(Json::Object(session)) => match session.get("id") {
-                Some(Json::Text(id)) => SessionId::parse(id),
-                _ => None,
-            },
+            Some(Json::Object(session)) => json::text(session, "id").and_then(SessionId::parse),
             _ => None,
         };
         Ok(Self {
-            value,
+            value: SecretValue(value.into()),
             expires_at,
             session_id,
         })
@@ -111,15 +117,15 @@ impl ClientSecret {
 }
 
 impl SessionId {
-    /// Reads an id; what could be anything else is none.
+    /// Reads an id. Returns `None` for a text that is not safe to log.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        ((1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(allowed))
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        ((1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(is_allowed))
             .then(|| Self(text.to_owned()))
     }
 
-    /// The id itself.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -133,7 +139,7 @@ impl fmt::Display for SessionId {
 }
 
 impl Serialize for SecretValue {
-    /// Into the one answer that it was minted for.
+    /// Writes the secret, for the one response that it was minted for.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.expose_secret())
     }
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_refused() {
+    fn a_response_without_a_usable_secret_is_rejected() {
         let long = "x".repeat(MAX_SECRET_BYTES + 1);
         for value in [
             json!(null),
@@ -192,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_that_is_over_or_absurd_is_refused() {
+    fn an_expiry_in_the_past_or_far_ahead_is_rejected() {
         for expires_at in [
             json!(null),
             json!("1700000060"),
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_json_object_is_refused() {
+    fn a_response_that_is_not_one_json_object_is_rejected() {
         for body in [
             &b""[..],
             b"[]",
@@ -240,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_id_is_kept_only_where_it_is_safe_to_write_down() {
+    fn a_session_id_is_only_kept_if_it_is_safe_to_log() {
         let id = |session: Value| {
             parse(&json!({ "value": "ek", "expires_at": NOW + 60, "session": session }))
                 .unwrap()
@@ -266,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_shown_only_in_the_answer() {
+    fn the_secret_is_shown_only_in_the_response() {
         let secret = parse(&json!({ "value": "ek_canary", "expires_at": NOW + 60 })).unwrap();
         assert!(!format!("{secret:?}").contains("canary"));
         assert_eq!(serde_json::to_value(&secret.value).unwrap(), "ek_canary");
@@ -274,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..256)) {
+        fn arbitrary_bytes_are_rejected_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..256)) {
             prop_assert!(ClientSecret::parse(&body, now()).is_err());
         }
     }

@@ -1,17 +1,19 @@
-//! Where a Realtime upstream is reached. Only the operator's setting decides; nothing that a caller
-//! sends reaches an address.
+//! The addresses of a Realtime upstream. They follow from the operator's setting alone; nothing
+//! that a caller sends reaches an address.
 
 use url::Url;
 
 use crate::domain::requests::fields::Requirement;
-use crate::domain::settings::network_host::{describe_parse_error, is_loopback};
+use crate::domain::settings::network_host::{
+    describe_parse_error, has_credentials, has_query_or_fragment, is_https_or_loopback,
+};
 
-/// The path below a resource of Azure OpenAI.
+/// The path of the API below a resource of Azure OpenAI.
 const AZURE_API: &str = "/openai/v1";
 /// The path of `OpenAI`'s API.
 const OPENAI_API: &str = "/v1";
-/// What the operations of the API end with, which belong to no base.
-const OPERATIONS: [&str; 7] = [
+/// The endings of the API's operations. An address with one of them is not a base.
+const OPERATION_PATHS: [&str; 7] = [
     "/realtime",
     "/client_secrets",
     "/calls",
@@ -21,59 +23,60 @@ const OPERATIONS: [&str; 7] = [
     "/models",
 ];
 
-/// The base of an upstream's API, `https` except on a loopback address, without a slash at its end.
+/// The base of an upstream's API: `https` except on a loopback address, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct RealtimeEndpoint {
     base: String,
     host: String,
-    /// What Azure's address for the browser has at its end.
+    /// The query that Azure's address for the browser ends with.
     calls_query: &'static str,
 }
 
-impl Endpoint {
-    /// OpenAI's own API.
+impl RealtimeEndpoint {
+    /// The base of OpenAI's own API.
     pub const OPENAI: &str = "https://api.openai.com/v1";
 
-    /// Reads the address of a resource of Azure OpenAI, with or without the API's path.
+    /// Reads the address of an Azure OpenAI resource, with or without the API's path.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The requirement that it does not meet.
     pub fn azure(text: &str) -> Result<Self, Requirement> {
         const EXAMPLE: &str = "https://my-resource.openai.azure.com";
-        let url = address(text, EXAMPLE)?;
+        let url = parse_address(text, EXAMPLE)?;
         let path = url.path().trim_end_matches('/').to_ascii_lowercase();
         if !matches!(path.as_str(), "" | "/openai" | AZURE_API) {
             return Err(
                 format!("must be the resource alone, like {EXAMPLE}; leave out its path").into(),
             );
         }
-        // The filter keeps events that carry the instructions from reaching the page; a hostile
-        // page can leave it out.
+        // The filter keeps events with the instructions away from the page. A hostile page can omit
+        // it.
         Ok(Self {
             base: format!("{}{AZURE_API}", url.origin().ascii_serialization()),
-            host: named(&url),
+            host: host_and_port(&url),
             calls_query: "?webrtcfilter=on",
         })
     }
 
-    /// Reads the base of OpenAI's API, or of one that looks like it.
+    /// Reads the base of OpenAI's API or of a compatible one.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The requirement that it does not meet.
     pub fn openai(text: &str) -> Result<Self, Requirement> {
-        let url = address(text, Self::OPENAI)?;
+        let url = parse_address(text, Self::OPENAI)?;
         let path = url.path().trim_end_matches('/');
-        let is_vendors_own = url
+        let is_openai_host = url
             .host_str()
             .is_some_and(|host| host == "api.openai.com" || host.ends_with(".api.openai.com"));
-        if is_vendors_own && path != OPENAI_API {
+        if is_openai_host && path != OPENAI_API {
             return Err(format!(
                 "must have the path {OPENAI_API} and no other, like {}",
                 Self::OPENAI
             )
             .into());
         }
-        if path.contains("//") || OPERATIONS.iter().any(|operation| path.ends_with(operation)) {
+        let is_operation = OPERATION_PATHS.iter().any(|ending| path.ends_with(ending));
+        if path.contains("//") || is_operation {
             return Err(format!(
                 "must be the base of the API, like {}; leave out the path of an operation",
                 Self::OPENAI
@@ -82,30 +85,30 @@ impl Endpoint {
         }
         Ok(Self {
             base: url.as_str().trim_end_matches('/').to_owned(),
-            host: named(&url),
+            host: host_and_port(&url),
             calls_query: "",
         })
     }
 
-    /// Where client secrets are minted.
+    /// Returns the URL at which client secrets are minted.
     #[must_use]
     pub fn mint_url(&self) -> String {
         format!("{}/realtime/client_secrets", self.base)
     }
 
-    /// What costs nothing to ask.
+    /// Returns the URL of the list of models, which is free of charge.
     #[must_use]
     pub fn models_url(&self) -> String {
         format!("{}/models", self.base)
     }
 
-    /// Where a browser posts its SDP offer.
+    /// Returns the URL to which a browser posts its SDP offer.
     #[must_use]
     pub fn calls_url(&self) -> String {
         format!("{}/realtime/calls{}", self.base, self.calls_query)
     }
 
-    /// Host and, where it is not the usual one, port.
+    /// Returns the host, with the port unless it is the default one.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
@@ -113,13 +116,13 @@ impl Endpoint {
 }
 
 /// Reads an address to which a key may be sent.
-fn address(text: &str, example: &str) -> Result<Url, Requirement> {
+fn parse_address(text: &str, example: &str) -> Result<Url, Requirement> {
     let wrong = |what: &str| {
         Err(Requirement::from(format!(
             "{what}; write an address like {example}"
         )))
     };
-    // `my-resource.openai.azure.com:443` would be read as a scheme of its own.
+    // In `my-resource.openai.azure.com:443` the host would be parsed as a scheme.
     if !text.contains("://") {
         return wrong("must begin with https://");
     }
@@ -127,25 +130,26 @@ fn address(text: &str, example: &str) -> Result<Url, Requirement> {
         Ok(url) => url,
         Err(error) => return wrong(describe_parse_error(text, error)),
     };
-    let Some(host) = url.host() else {
+    if !url.has_host() {
         return wrong("must name a host");
-    };
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback(&host) => {}
-        "http" => return wrong("must begin with https://, except on a loopback address"),
-        _ => return wrong("must begin with https://"),
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if !is_https_or_loopback(&url) {
+        return wrong(if url.scheme() == "http" {
+            "must begin with https://, except on a loopback address"
+        } else {
+            "must begin with https://"
+        });
+    }
+    if has_credentials(&url) {
         return wrong("must not hold a user or a password");
     }
-    if url.query().is_some() || url.fragment().is_some() {
+    if has_query_or_fragment(&url) {
         return wrong("must not hold a query, such as ?api-version=…, or a fragment");
     }
     Ok(url)
 }
 
-fn named(url: &Url) -> String {
+fn host_and_port(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port()
         .map_or(host.to_owned(), |port| format!("{host}:{port}"))
@@ -156,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_would_send_a_key_in_the_clear_or_elsewhere_are_refused() {
+    fn addresses_that_would_send_a_key_unencrypted_or_elsewhere_are_rejected() {
         for text in [
             "",
             "canary",
@@ -170,15 +174,15 @@ mod tests {
             "ftp://canary",
             "https://",
         ] {
-            for read in [Endpoint::azure, Endpoint::openai] {
-                let rule = read(text).unwrap_err();
-                assert!(!rule.contains("canary"), "{text}: {rule}");
+            for read in [RealtimeEndpoint::azure, RealtimeEndpoint::openai] {
+                let requirement = read(text).unwrap_err();
+                assert!(!requirement.contains("canary"), "{text}: {requirement}");
             }
         }
     }
 
     #[test]
-    fn every_address_is_joined_without_a_double_slash() {
+    fn urls_are_joined_without_a_double_slash() {
         for text in [
             "https://r.openai.azure.com",
             "https://r.openai.azure.com/",
@@ -190,7 +194,7 @@ mod tests {
             "https://r.openai.azure.com:443",
             "https://R.openai.azure.com//",
         ] {
-            let endpoint = Endpoint::azure(text).unwrap();
+            let endpoint = RealtimeEndpoint::azure(text).unwrap();
             assert_eq!(
                 endpoint.mint_url(),
                 "https://r.openai.azure.com/openai/v1/realtime/client_secrets",
@@ -208,8 +212,8 @@ mod tests {
                 )
             );
         }
-        for text in [Endpoint::OPENAI, "https://api.openai.com/v1/"] {
-            let endpoint = Endpoint::openai(text).unwrap();
+        for text in [RealtimeEndpoint::OPENAI, "https://api.openai.com/v1/"] {
+            let endpoint = RealtimeEndpoint::openai(text).unwrap();
             assert_eq!(
                 endpoint.mint_url(),
                 "https://api.openai.com/v1/realtime/client_secrets",
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_can_never_work_is_refused_with_a_hint() {
+    fn an_address_that_can_never_work_is_rejected_with_a_hint() {
         for (text, hint) in [
             ("r.openai.azure.com", "must begin with https://"),
             ("r.openai.azure.com:443", "must begin with https://"),
@@ -262,10 +266,11 @@ mod tests {
             ("https://", "must name a host"),
             ("https://r.openai.azure.com:port", "its port"),
         ] {
-            let rule = Endpoint::azure(text).unwrap_err();
+            let requirement = RealtimeEndpoint::azure(text).unwrap_err();
             assert!(
-                rule.contains(hint) && rule.contains("https://my-resource.openai.azure.com"),
-                "{text}: {rule}"
+                requirement.contains(hint)
+                    && requirement.contains("https://my-resource.openai.azure.com"),
+                "{text}: {requirement}"
             );
         }
         for (text, hint) in [
@@ -292,10 +297,10 @@ mod tests {
             ("api.openai.com/v1", "must begin with https://"),
             ("wss://api.openai.com/v1", "must begin with https://"),
         ] {
-            let rule = Endpoint::openai(text).unwrap_err();
+            let requirement = RealtimeEndpoint::openai(text).unwrap_err();
             assert!(
-                rule.contains(hint) && rule.contains(Endpoint::OPENAI),
-                "{text}: {rule}"
+                requirement.contains(hint) && requirement.contains(RealtimeEndpoint::OPENAI),
+                "{text}: {requirement}"
             );
         }
         for text in [
@@ -303,19 +308,19 @@ mod tests {
             "https://gateway.example.com",
             "https://gateway.example.com/openai/v1/",
         ] {
-            assert!(Endpoint::openai(text).is_ok(), "{text}");
+            assert!(RealtimeEndpoint::openai(text).is_ok(), "{text}");
         }
     }
 
     #[test]
-    fn a_loopback_address_may_do_without_encryption() {
+    fn a_loopback_address_may_use_plain_http() {
         for (text, host) in [
             ("http://127.0.0.1:8080", "127.0.0.1:8080"),
             ("http://[::1]:1", "[::1]:1"),
             ("http://localhost", "localhost"),
             ("http://upstream.localhost:9/v1", "upstream.localhost:9"),
         ] {
-            assert_eq!(Endpoint::openai(text).unwrap().host(), host);
+            assert_eq!(RealtimeEndpoint::openai(text).unwrap().host(), host);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an upstream is asked for, and why it may give nothing.
+//! Requests to an upstream for one client secret, and the reasons why they fail.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,49 +6,59 @@ use super::session::ModelOrVoice;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::breaker::CallOutcome;
 
-/// An upstream that is out of reach may be back after this.
+/// The time after which an unreachable upstream may be back.
 const NETWORK_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What a secret is asked for.
+/// A request for one client secret.
 #[derive(Debug, Clone)]
 pub struct MintRequest {
     /// The model or deployment.
     pub model: ModelOrVoice,
     /// The voice.
     pub voice: ModelOrVoice,
-    /// For whom.
+    /// The caller who gets the secret.
     pub caller: CallerHash,
     /// The request's one clock reading.
     pub now: SystemTime,
 }
 
-/// Why there is no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The reason why no secret was minted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
-    /// The key, or the Entra token, is not here.
+    /// The API key or the Entra token is not available.
+    #[error("the credential for the upstream is not available")]
     NoCredential,
     /// Too many mints are in flight.
+    #[error("too many mints are in flight")]
     Full,
-    /// The breaker is open.
+    /// The circuit breaker is open for the given time.
+    #[error("the circuit breaker of the upstream is open")]
     Paused(Duration),
-    /// No connection.
+    /// No connection could be made.
+    #[error("the upstream is unreachable")]
     Network,
-    /// No answer in time.
+    /// No response arrived in time.
+    #[error("the upstream did not respond in time")]
     Timeout,
-    /// 401 or 403.
+    /// The upstream answered 401 or 403.
+    #[error("the upstream rejected the credential")]
     CredentialsRejected,
-    /// 404.
+    /// The upstream answered 404.
+    #[error("the upstream does not know the deployment or model")]
     Misconfigured,
-    /// 429, and after how long to come back.
+    /// The upstream answered 429, to be retried after the given time.
+    #[error("the upstream limits the request rate")]
     RateLimited(Duration),
-    /// Another 4xx.
+    /// The upstream answered another 4xx.
+    #[error("the upstream rejected the request")]
     Rejected,
-    /// 5xx, a redirect, or an answer that is of no use. The cause is for the log.
+    /// The upstream answered 5xx, a redirect or an unusable response. The cause is for the log.
+    #[error("{0}")]
     Failed(&'static str),
 }
 
 impl MintError {
-    /// How long a caller should wait, where the upstream or its absence says so.
+    /// Returns the time after which a caller should retry, if it is known.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
         match self {
@@ -64,9 +74,9 @@ impl MintError {
         }
     }
 
-    /// What it says about the upstream's health: one that refuses is well.
+    /// Returns the outcome for the circuit breaker: an upstream that refuses is healthy.
     #[must_use]
-    pub fn finding(self) -> CallOutcome {
+    pub fn outcome(self) -> CallOutcome {
         match self {
             Self::Network | Self::Timeout | Self::Failed(_) => CallOutcome::Failed,
             Self::CredentialsRejected

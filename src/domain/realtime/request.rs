@@ -1,18 +1,18 @@
-//! What a caller asks of a Realtime provider, on either of the two routes that have them.
+//! Requests for a Realtime client secret, which two routes accept.
 
 use super::session::{AllowedChoices, ModelOrVoice};
 use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
 use crate::domain::requests::fields::{BodyError, ErrorRecorded, Fields};
 use crate::domain::requests::provider::Provider;
 
-/// A valid request.
+/// A valid request for a Realtime client secret.
 #[derive(Debug, PartialEq)]
 pub struct RealtimeRequest {
-    /// Who is to give the key.
+    /// The provider that mints the secret.
     pub provider: Provider,
-    /// The room that it is asked for in, where the caller says so; for policy and log.
+    /// The room, if the request names one. It serves policy and log.
     pub room_name: Option<RoomName>,
-    /// Who takes part, where the caller says so; for policy.
+    /// The participant, if the request names one. It serves policy.
     pub participant_identity: Option<ParticipantIdentity>,
     /// The model or deployment.
     pub model: ModelOrVoice,
@@ -20,14 +20,15 @@ pub struct RealtimeRequest {
     pub voice: ModelOrVoice,
 }
 
-/// A field that was taken.
-type Taken<T> = Result<Option<T>, ErrorRecorded>;
+/// The value of a field that was taken from a request.
+type TakenField<T> = Result<Option<T>, ErrorRecorded>;
 
 impl RealtimeRequest {
-    /// Every field of the plain request.
+    /// Every field of a plain request.
     pub const PLAIN_FIELDS: [&str; 1] = ["voice"];
 
-    /// Reads the body of a client of a plain Realtime token service; an absent one counts as `{}`.
+    /// Reads the body that clients of a plain Realtime token service send. An absent body counts as
+    /// `{}`.
     ///
     /// # Errors
     /// [`BodyError`] with every field that is wrong or unknown.
@@ -37,7 +38,7 @@ impl RealtimeRequest {
         choices: &AllowedChoices,
     ) -> Result<Self, BodyError> {
         let mut fields = Fields::read(body)?;
-        let voice = fields.text("voice", |text| choices.voice(text));
+        let voice = fields.text("voice", |text| choices.parse_voice(text));
         fields.reject_unknown();
         Self::finish(
             fields,
@@ -49,18 +50,17 @@ impl RealtimeRequest {
         )
     }
 
-    /// Builds the request if nothing was noted.
+    /// Builds the request if no error was recorded.
     pub(in crate::domain) fn finish(
         mut fields: Fields<'_>,
         provider: Provider,
-        room_name: Taken<RoomName>,
-        participant_identity: Taken<ParticipantIdentity>,
-        (model, voice): (Taken<ModelOrVoice>, Taken<ModelOrVoice>),
+        room_name: TakenField<RoomName>,
+        participant_identity: TakenField<ParticipantIdentity>,
+        (model, voice): (TakenField<ModelOrVoice>, TakenField<ModelOrVoice>),
         choices: &AllowedChoices,
     ) -> Result<Self, BodyError> {
-        // A configured provider has a model of its own; without one the caller would have to
-        // choose.
-        let model = model.map(|model| model.or_else(|| choices.own_model(provider).cloned()));
+        // A configured provider has a default model; without one the caller would have to choose.
+        let model = model.map(|model| model.or_else(|| choices.default_model(provider).cloned()));
         let model = fields.required("model", model);
         fields.finish(|| {
             Ok(Self {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_client_may_choose_a_voice_and_nothing_else() {
+    fn a_plain_client_may_only_choose_a_voice() {
         let choices = AllowedChoices {
             openai: Some(ModelOrVoice::parse("m").unwrap()),
             ..AllowedChoices::default()

@@ -1,8 +1,9 @@
-//! What a Realtime upstream is asked for: the body of a mint, and what callers may choose in it.
+//! The Realtime session that an upstream is asked for: the body of a mint, and the choices that
+//! callers have in it.
 //!
 //! # Source
-//! `POST …/realtime/client_secrets`, the one generally available route of Azure OpenAI and OpenAI;
-//! both take the same body.
+//! `POST …/realtime/client_secrets`, the generally available route of Azure OpenAI and OpenAI. Both
+//! accept the same body.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,18 +11,19 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::domain::requests::fields::Requirement;
-use crate::domain::requests::json as strict;
+use crate::domain::requests::json as strict_json;
 use crate::domain::requests::provider::Provider;
 
-/// Longest name of a model or voice in bytes.
+/// The most bytes of a model's or voice's name.
 const MAX_NAME_BYTES: usize = 128;
-/// Largest JSON object of the operator's in bytes, and largest instructions. Answers echo both, and
-/// with every letter escaped they must still fit into what is read of one.
+/// The most bytes of the operator's JSON object, and of the instructions. Responses echo both, and
+/// with every letter escaped they must still fit into the part of a response that is read.
 pub const MAX_OPERATOR_BYTES: usize = 8 * 1024;
-/// What the id of a custom voice of `OpenAI`'s begins with.
-const CUSTOM_VOICE: &str = "voice_";
-/// Members of the API's beta, which the generally available one refuses, and where they belong now.
-const OF_THE_BETA: [(&str, &str); 9] = [
+/// The prefix of the ids of `OpenAI`'s custom voices.
+const CUSTOM_VOICE_PREFIX: &str = "voice_";
+/// The members of the API's beta that the generally available API rejects, each with the member or
+/// setting that replaces it.
+const BETA_MEMBERS: [(&str, &str); 9] = [
     ("voice", "ROOMKEY_REALTIME_VOICE"),
     ("modalities", "output_modalities"),
     ("turn_detection", "audio.input.turn_detection"),
@@ -32,11 +34,11 @@ const OF_THE_BETA: [(&str, &str); 9] = [
     ("speed", "audio.output.speed"),
     ("max_response_output_tokens", "max_output_tokens"),
 ];
-/// Members that have a setting of their own, or that make the session one of another kind.
-const NOT_IN_SESSION: [&str; 4] = ["/type", "/model", "/instructions", "/audio/output/voice"];
+/// The members that have a setting of their own, or that change the kind of session.
+const RESERVED_MEMBERS: [&str; 4] = ["/type", "/model", "/instructions", "/audio/output/voice"];
 
-/// A model, deployment or voice: 1 to 128 bytes of `[A-Za-z0-9._:-]`. Vendors add and retire some
-/// every few months, so that no list of theirs is kept here.
+/// The name of a model, deployment or voice: 1 to 128 bytes of `[A-Za-z0-9._:-]`. There is no list
+/// of the vendors' names here, since they add and retire some every few months.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct ModelOrVoice(String);
@@ -45,26 +47,26 @@ impl ModelOrVoice {
     /// Reads a name.
     ///
     /// # Errors
-    /// The rule, when the whole text does not follow it.
+    /// The requirement, if the text does not meet it.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
-        if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
+        if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_allowed) {
             Ok(Self(text.to_owned()))
         } else {
             Err("must be 1 to 128 letters, digits, '.', '_', ':' or '-'".into())
         }
     }
 
-    /// The name itself.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns how a mint names this voice: a voice of the vendor's by its name, a custom voice as
-    /// an object with its id.
-    fn as_voice(&self) -> Value {
-        if self.0.starts_with(CUSTOM_VOICE) {
+    /// Returns the JSON form of this voice in a mint: the name of a standard voice, or an object
+    /// with the id of a custom one.
+    fn to_voice_json(&self) -> Value {
+        if self.0.starts_with(CUSTOM_VOICE_PREFIX) {
             json!({ "id": self.0 })
         } else {
             self.0.as_str().into()
@@ -72,18 +74,18 @@ impl ModelOrVoice {
     }
 }
 
-/// What callers may choose.
+/// The models and voices that callers may choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedChoices {
-    /// Azure OpenAI's own model: the deployment.
+    /// The default model of Azure OpenAI: the deployment.
     pub azure_openai: Option<ModelOrVoice>,
-    /// OpenAI's own model.
+    /// The default model of OpenAI.
     pub openai: Option<ModelOrVoice>,
-    /// Models beside those.
+    /// The further models.
     pub models: Vec<ModelOrVoice>,
-    /// Voices.
+    /// The voices.
     pub voices: Vec<ModelOrVoice>,
-    /// The voice of a caller who chooses none.
+    /// The default voice.
     pub voice: ModelOrVoice,
 }
 
@@ -99,20 +101,19 @@ impl AllowedChoices {
     /// Reads a caller's voice.
     ///
     /// # Errors
-    /// The rule, when it is no name or not on the operator's list.
-    pub fn voice(&self, text: &str) -> Result<ModelOrVoice, Requirement> {
-        ModelOrVoice::parse(text).and_then(|voice| {
-            if self.voices.contains(&voice) {
-                Ok(voice)
-            } else {
-                Err("must be a voice that this service offers".into())
-            }
-        })
+    /// The requirement, if it is not a name or not on the operator's list.
+    pub fn parse_voice(&self, text: &str) -> Result<ModelOrVoice, Requirement> {
+        let voice = ModelOrVoice::parse(text)?;
+        if self.voices.contains(&voice) {
+            Ok(voice)
+        } else {
+            Err("must be a voice that this service offers".into())
+        }
     }
 
-    /// The model of a caller who chooses none.
+    /// Returns the model for a caller who chooses none.
     #[must_use]
-    pub fn own_model(&self, provider: Provider) -> Option<&ModelOrVoice> {
+    pub fn default_model(&self, provider: Provider) -> Option<&ModelOrVoice> {
         match provider {
             Provider::LiveKit => None,
             Provider::AzureOpenAi => self.azure_openai.as_ref(),
@@ -123,10 +124,11 @@ impl AllowedChoices {
     /// Reads a caller's model.
     ///
     /// # Errors
-    /// The rule, when it is no name, and neither on the operator's list nor the provider's own.
-    pub fn model(&self, text: &str, provider: Provider) -> Result<ModelOrVoice, Requirement> {
+    /// The requirement, if it is not a name, or neither on the operator's list nor the provider's
+    /// default.
+    pub fn parse_model(&self, text: &str, provider: Provider) -> Result<ModelOrVoice, Requirement> {
         let model = ModelOrVoice::parse(text)?;
-        if self.models.contains(&model) || self.own_model(provider) == Some(&model) {
+        if self.models.contains(&model) || self.default_model(provider) == Some(&model) {
             Ok(model)
         } else {
             Err("must be a model that this service offers".into())
@@ -135,7 +137,7 @@ impl AllowedChoices {
 }
 
 impl Default for AllowedChoices {
-    /// The vendors' voices and no further model.
+    /// Returns the vendors' voices and no model.
     fn default() -> Self {
         let choice = |name: &str| ModelOrVoice(name.to_owned());
         Self {
@@ -148,12 +150,12 @@ impl Default for AllowedChoices {
     }
 }
 
-/// JSON of the operator's that is merged into each session.
+/// The operator's JSON object that is merged into each session.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct SessionExtra(Map<String, Value>);
 
 impl fmt::Debug for SessionExtra {
-    /// Not its members: a tool may bring credentials of its own.
+    /// Omits the members: a tool may contain credentials.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("SessionExtra(..)")
     }
@@ -163,71 +165,81 @@ impl SessionExtra {
     /// Reads an object.
     ///
     /// # Errors
-    /// The rule, when it is not one strict JSON object, is too large, or sets what has a setting of
-    /// its own.
+    /// The requirement, if it is not one strict JSON object, is too large, or sets something that
+    /// has a setting of its own.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
-        let rule = || {
+        let requirement = || {
             Requirement::from(format!(
                 "must be one JSON object of at most {MAX_OPERATOR_BYTES} bytes"
             ))
         };
-        // The strict parser refuses what the lenient one would let pass: a key that stands twice,
-        // above all.
-        if text.len() > MAX_OPERATOR_BYTES || strict::parse_object(text.as_bytes()).is_err() {
-            return Err(rule());
+        // The strict parser rejects what serde_json accepts, above all duplicate keys.
+        if text.len() > MAX_OPERATOR_BYTES || strict_json::parse_object(text.as_bytes()).is_err() {
+            return Err(requirement());
         }
-        let Ok(Value::Object(members)) = serde_json::from_str(text) else {
-            return Err(rule());
-        };
-        let session = Value::Object(members);
-        if NOT_IN_SESSION
-            .iter()
-            .any(|pointer| session.pointer(pointer).is_some())
-        {
-            return Err(
-                "must not hold type, model, instructions or audio.output.voice, which have settings of their own; a custom voice is \
-                        written as voice_… in ROOMKEY_REALTIME_VOICE"
-                    .into(),
-            );
-        }
-        if let Some((name, place)) = OF_THE_BETA
-            .iter()
-            .find(|(name, _)| session.get(name).is_some())
-        {
-            return Err(format!(
-                "must not hold {name}, which only the API's beta had; write {place}"
-            )
-            .into());
-        }
-        if session.get("temperature").is_some() {
-            return Err("must not hold temperature, which the generally available API does not have; leave it out".into());
-        }
-        let is_object = |pointer| session.pointer(pointer).is_none_or(Value::is_object);
-        if !(is_object("/audio") && is_object("/audio/input") && is_object("/audio/output")) {
-            return Err("must have objects for audio, audio.input and audio.output, if any".into());
-        }
+        let session: Value = serde_json::from_str(text).map_err(|_| requirement())?;
+        check_members(&session)?;
         match session {
             Value::Object(members) => Ok(Self(members)),
-            _ => Err(rule()),
+            _ => Err(requirement()),
         }
     }
 }
 
-/// What every session of one provider has in common.
+/// Checks that the operator's members do not replace ours and that the API accepts them.
+fn check_members(session: &Value) -> Result<(), Requirement> {
+    if RESERVED_MEMBERS
+        .iter()
+        .any(|pointer| session.pointer(pointer).is_some())
+    {
+        return Err(
+            "must not hold type, model, instructions or audio.output.voice, which have settings \
+             of their own; a custom voice is written as voice_… in ROOMKEY_REALTIME_VOICE"
+                .into(),
+        );
+    }
+    if let Some((name, replacement)) = BETA_MEMBERS
+        .iter()
+        .find(|(name, _)| session.get(name).is_some())
+    {
+        return Err(format!(
+            "must not hold {name}, which only the API's beta had; write {replacement}"
+        )
+        .into());
+    }
+    if session.get("temperature").is_some() {
+        return Err(
+            "must not hold temperature, which the generally available API does not have; leave it \
+             out"
+            .into(),
+        );
+    }
+    let is_object = |pointer| session.pointer(pointer).is_none_or(Value::is_object);
+    if ["/audio", "/audio/input", "/audio/output"]
+        .into_iter()
+        .all(is_object)
+    {
+        Ok(())
+    } else {
+        Err("must have objects for audio, audio.input and audio.output, if any".into())
+    }
+}
+
+/// The part of a mint that is the same for every session of a provider.
 #[derive(Debug, Clone, Default)]
 pub struct SessionPlan {
-    /// Text for the model, if any. Whoever holds a secret can read it and replace it.
+    /// The instructions for the model, if any. Whoever has a secret can read and replace them.
     pub instructions: Option<String>,
-    /// The model that writes down what the caller says, if any.
+    /// The model that transcribes the caller's speech, if any.
     pub transcription_model: Option<ModelOrVoice>,
-    /// What the operator adds.
+    /// The operator's own members.
     pub extra: SessionExtra,
-    /// How long a secret is to live.
+    /// The lifetime of a secret.
     pub secret_lifetime: Duration,
 }
 
 impl SessionPlan {
-    /// The body of one mint.
+    /// Returns the body of one mint.
     #[must_use]
     pub fn mint_body(&self, model: &ModelOrVoice, voice: &ModelOrVoice) -> Vec<u8> {
         let mut input = Map::new();
@@ -236,7 +248,12 @@ impl SessionPlan {
         }
         input.insert(
             "turn_detection".to_owned(),
-            json!({ "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500 }),
+            json!({
+                "type": "server_vad",
+                "threshold": 0.5,
+                "prefix_padding_ms": 300,
+                "silence_duration_ms": 500,
+            }),
         );
         let mut session = Map::new();
         session.insert("type".to_owned(), "realtime".into());
@@ -246,9 +263,9 @@ impl SessionPlan {
         }
         session.insert(
             "audio".to_owned(),
-            json!({ "input": input, "output": { "voice": voice.as_voice() } }),
+            json!({ "input": input, "output": { "voice": voice.to_voice_json() } }),
         );
-        merge(&mut session, &self.extra.0);
+        merge_members(&mut session, &self.extra.0);
         let lifetime = json!({ "anchor": "created_at", "seconds": self.secret_lifetime.as_secs() });
         json!({ "expires_after": lifetime, "session": session })
             .to_string()
@@ -256,25 +273,25 @@ impl SessionPlan {
     }
 }
 
-/// Adds members, the operator's over ours. Two objects become one, unless they are of different
-/// `type`: what belongs to one kind of turn detection is a fault in another.
-fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
-    for (name, value) in from {
-        match (into.get_mut(name), value) {
-            (Some(Value::Object(ours)), Value::Object(theirs))
-                if !differs(ours.get("type"), theirs.get("type")) =>
+/// Merges members, of which the operator's replace ours. Two objects are merged in turn unless they
+/// differ in `type`: the members of one kind of turn detection are a fault in another.
+fn merge_members(ours: &mut Map<String, Value>, operators: &Map<String, Value>) {
+    for (name, value) in operators {
+        match (ours.get_mut(name), value) {
+            (Some(Value::Object(ours)), Value::Object(operators))
+                if !differs(ours.get("type"), operators.get("type")) =>
             {
-                merge(ours, theirs)
+                merge_members(ours, operators)
             }
             _ => {
-                into.insert(name.clone(), value.clone());
+                ours.insert(name.clone(), value.clone());
             }
         }
     }
 }
 
-fn differs(ours: Option<&Value>, theirs: Option<&Value>) -> bool {
-    matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs)
+fn differs(one: Option<&Value>, other: Option<&Value>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one != other)
 }
 
 #[cfg(test)]
@@ -299,10 +316,12 @@ mod tests {
         }
     }
 
-    const DETECTION: &str = r#"{"type":"server_vad","threshold":0.5,"prefix_padding_ms":300,"silence_duration_ms":500}"#;
+    const DETECTION: &str = r#"{
+        "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500
+    }"#;
 
     #[test]
-    fn names_that_could_be_anything_else_are_refused() {
+    fn names_with_other_characters_are_rejected() {
         let long = "x".repeat(129);
         for text in [
             "",
@@ -327,15 +346,19 @@ mod tests {
     }
 
     #[test]
-    fn callers_choose_only_from_the_operators_lists() {
+    fn callers_may_only_choose_from_the_operators_lists() {
         let choice = |name: &str| ModelOrVoice::parse(name).unwrap();
         let choices = AllowedChoices {
             openai: Some(choice("own")),
             models: vec![choice("other")],
             ..AllowedChoices::default()
         };
-        assert!(choices.voice("marin").is_ok() && choices.voice("alloy").is_ok());
-        assert!(choices.voice("Marin").is_err() && choices.voice("a b").is_err());
+        for voice in ["marin", "alloy"] {
+            assert!(choices.parse_voice(voice).is_ok(), "{voice}");
+        }
+        for voice in ["Marin", "a b"] {
+            assert!(choices.parse_voice(voice).is_err(), "{voice}");
+        }
         for (provider, model, offered) in [
             (Provider::OpenAi, "own", true),
             (Provider::OpenAi, "other", true),
@@ -344,7 +367,7 @@ mod tests {
             (Provider::AzureOpenAi, "other", true),
         ] {
             assert_eq!(
-                choices.model(model, provider).is_ok(),
+                choices.parse_model(model, provider).is_ok(),
                 offered,
                 "{provider:?} {model}"
             );
@@ -352,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_mint_asks_for_what_the_vendors_document() {
+    fn the_body_of_a_mint_is_what_the_vendors_document() {
         let full = SessionPlan {
             instructions: Some("Be brief.".to_owned()),
             transcription_model: Some(ModelOrVoice::parse("gpt-4o-mini-transcribe").unwrap()),
@@ -366,7 +389,10 @@ mod tests {
                 "session": {
                     "type": "realtime", "model": "gpt-realtime-2.1", "instructions": "Be brief.",
                     "audio": {
-                        "input": { "transcription": { "model": "gpt-4o-mini-transcribe" }, "turn_detection": detection },
+                        "input": {
+                            "transcription": { "model": "gpt-4o-mini-transcribe" },
+                            "turn_detection": detection,
+                        },
                         "output": { "voice": "marin" },
                     },
                 },
@@ -380,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_custom_voice_goes_upstream_as_an_object_with_its_id() {
+    fn a_custom_voice_is_sent_as_an_object_with_its_id() {
         for (voice, sent) in [
             ("voice_1234", json!({ "id": "voice_1234" })),
             ("voice_", json!({ "id": "voice_" })),
@@ -402,21 +428,26 @@ mod tests {
     }
 
     #[test]
-    fn members_of_the_beta_are_refused_with_their_place_of_today() {
-        for (name, place) in OF_THE_BETA {
-            let rule = SessionExtra::parse(&json!({ name: "canary" }).to_string()).unwrap_err();
+    fn members_of_the_beta_are_rejected_with_their_replacement() {
+        for (name, replacement) in BETA_MEMBERS {
+            let extra = json!({ name: "canary" }).to_string();
+            let requirement = SessionExtra::parse(&extra).unwrap_err();
             assert!(
-                rule.contains(name) && rule.ends_with(place) && !rule.contains("canary"),
-                "{rule}"
+                requirement.contains(name)
+                    && requirement.ends_with(replacement)
+                    && !requirement.contains("canary"),
+                "{requirement}"
             );
         }
-        assert!(
-            SessionExtra::parse(r#"{"audio":{"input":{"turn_detection":null},"output":{"speed":1.1}},"max_output_tokens":"inf"}"#).is_ok()
-        );
+        let current = r#"{
+            "audio": { "input": { "turn_detection": null }, "output": { "speed": 1.1 } },
+            "max_output_tokens": "inf"
+        }"#;
+        assert!(SessionExtra::parse(current).is_ok());
     }
 
     #[test]
-    fn what_the_operator_adds_is_merged_at_every_depth() {
+    fn the_operators_members_are_merged_at_every_depth() {
         let cases = [
             (
                 r#"{"audio":{"input":{"turn_detection":{"threshold":0.7}}}}"#,
@@ -459,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_setting_of_its_own_cannot_come_in_by_the_side() {
+    fn members_with_a_setting_of_their_own_are_rejected() {
         let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(MAX_OPERATOR_BYTES));
         for text in [
             "",
@@ -483,11 +514,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn type_model_and_voice_are_always_ours(name in "[a-z]{1,5}", value in "[a-z]{0,5}", deep in any::<bool>()) {
-            let extra = if deep { json!({ "audio": { name: value } }) } else { json!({ name: value }) };
+        fn type_model_and_voice_are_never_replaced(
+            name in "[a-z]{1,5}",
+            value in "[a-z]{0,5}",
+            deep in any::<bool>(),
+        ) {
+            let extra = if deep {
+                json!({ "audio": { name: value } })
+            } else {
+                json!({ name: value })
+            };
             if let Ok(extra) = SessionExtra::parse(&extra.to_string()) {
                 let session = &body(&SessionPlan { extra, ..plan("{}") })["session"];
-                prop_assert_eq!((&session["type"], &session["model"]), (&json!("realtime"), &json!("gpt-realtime-2.1")));
+                prop_assert_eq!(&session["type"], "realtime");
+                prop_assert_eq!(&session["model"], "gpt-realtime-2.1");
                 prop_assert_eq!(&session["audio"]["output"]["voice"], "marin");
             }
         }

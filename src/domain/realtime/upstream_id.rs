@@ -1,22 +1,22 @@
-//! By which an upstream's people find one of its answers. It comes from outside, so it is checked
-//! before it reaches a log.
+//! The id by which an upstream's support finds one of its responses. It comes from outside, so it is
+//! checked before it reaches a log.
 
 use std::fmt;
 
-/// Longest id in bytes.
+/// The most bytes of an id.
 const MAX_BYTES: usize = 64;
 
-/// 1 to 64 bytes of `[A-Za-z0-9_-]`.
+/// An upstream's id of one response: 1 to 64 bytes of `[A-Za-z0-9_-]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamId(String);
 
 impl UpstreamId {
-    /// Reads a header's value; what could be anything else is none.
+    /// Reads a header's value. Returns `None` for a value that is not safe to log.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        let fits = (1..=MAX_BYTES).contains(&value.len()) && value.iter().all(allowed);
-        std::str::from_utf8(value)
+        let is_allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let fits = (1..=MAX_BYTES).contains(&value.len()) && value.iter().all(is_allowed);
+        str::from_utf8(value)
             .ok()
             .filter(|_| fits)
             .map(|text| Self(text.to_owned()))
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_could_split_a_line_or_carry_text_is_none() {
+    fn an_id_that_is_not_safe_to_log_is_rejected() {
         let long = [b'x'; 65];
         for value in [
             &b""[..],

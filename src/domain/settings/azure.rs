@@ -1,20 +1,20 @@
-//! Azure, as far as settings speak of it: a vault's address, and who this process is to Entra ID.
+//! Azure's values in settings: the address of a Key Vault, and this process's identity in Entra ID.
 
 use url::Url;
 use uuid::Uuid;
 
-use super::network_host::describe_parse_error;
+use super::network_host::{describe_parse_error, has_credentials, has_query_or_fragment};
 use crate::domain::requests::fields::Requirement;
 
-/// The address of a vault.
+/// The address of a Key Vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultUrl(String);
 
 impl VaultUrl {
-    /// Reads an address: https and a host, and nothing behind it.
+    /// Reads an address: `https://`, a host, and nothing after it.
     ///
     /// # Errors
-    /// The rule, for anything else.
+    /// The requirement, for anything else.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         let wrong = |what: &str| {
             Err(Requirement::from(format!(
@@ -31,21 +31,18 @@ impl VaultUrl {
         }
         if url.path() != "/" {
             return wrong(
-                "must not hold a path, such as that of a secret (its name belongs into the setting that ends in _SECRET_NAME)",
+                "must not hold a path, such as that of a secret (its name belongs into the \
+                 setting that ends in _SECRET_NAME)",
             );
         }
-        if !url.username().is_empty()
-            || url.password().is_some()
-            || url.query().is_some()
-            || url.fragment().is_some()
-        {
+        if has_credentials(&url) || has_query_or_fragment(&url) {
             return wrong("must not hold a user, a password, a query or a fragment");
         }
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
-    /// Returns the scope of tokens for this vault: its domain without the vault's own name, as all
-    /// of Azure's clouds have it (`https://vault.azure.net/.default`).
+    /// Returns the scope of tokens for this vault: its domain without the vault's own name, as in
+    /// every Azure cloud (`https://vault.azure.net/.default`).
     #[must_use]
     pub fn token_scope(&self) -> String {
         let host = self.0.strip_prefix("https://").unwrap_or(&self.0);
@@ -54,19 +51,19 @@ impl VaultUrl {
         format!("https://{domain}/.default")
     }
 
-    /// The address in its normal form, without a slash at the end.
+    /// Returns the address in its normal form, without a trailing slash.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Who this process is to Entra ID.
+/// The identity of this process in Entra ID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The identity that Azure gave to the app, or the user-assigned one with this client id.
+    /// The system-assigned identity of the app, or the user-assigned one with this client id.
     Managed(Option<Uuid>),
-    /// Whoever has signed in to the Azure CLI or the Azure Developer CLI on this machine.
+    /// The user who is signed in to the Azure CLI or the Azure Developer CLI on this machine.
     Developer,
 }
 
@@ -75,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vault_is_asked_over_tls_and_nowhere_else() {
+    fn only_the_https_address_of_a_vault_is_accepted() {
         for text in [
             "",
             "my-vault",
@@ -106,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_address_is_refused_with_a_hint() {
+    fn a_text_that_is_not_an_address_is_rejected_with_a_hint() {
         for (text, hint) in [
             (
                 "https://<vault>.vault.azure.net",
@@ -121,13 +118,13 @@ mod tests {
             ("http://<vault>.vault.azure.net", "must begin with https://"),
             ("my-vault", "must begin with https://"),
         ] {
-            let rule = VaultUrl::parse(text).unwrap_err();
-            assert!(rule.contains(hint), "{text}: {rule}");
+            let requirement = VaultUrl::parse(text).unwrap_err();
+            assert!(requirement.contains(hint), "{text}: {requirement}");
         }
     }
 
     #[test]
-    fn tokens_are_for_the_domain_of_the_vault() {
+    fn the_token_scope_is_the_domain_of_the_vault() {
         for (url, scope) in [
             (
                 "https://kv.vault.azure.net",

@@ -1,21 +1,28 @@
-//! The address of the Redis that instances share: a secret, since it may hold a password.
+//! The address of the Redis server that instances share. It is a secret, since it may contain a
+//! password.
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::network_host::has_query_or_fragment;
 use super::secrets;
 use super::setting_text;
+use crate::domain::digits::parse_digits;
 use crate::domain::requests::fields::Requirement;
 
-const EXAMPLE: &str = "write an address like rediss://:password@my-cache.example.com:6380 or redis://localhost:6379/0";
-const ENCODE: &str = "holds a character that must be percent-encoded in a user or password: / as %2F, # as %23, ? as %3F, @ as %40, : as \
-                      %3A, [ as %5B, ] as %5D, % as %25, a space as %20";
+const EXAMPLE: &str = "write an address like rediss://:password@my-cache.example.com:6380 or \
+                       redis://localhost:6379/0";
+const ENCODE: &str = "holds a character that must be percent-encoded in a user or password: / as \
+                      %2F, # as %23, ? as %3F, @ as %40, : as %3A, [ as %5B, ] as %5D, % as %25, \
+                      a space as %20";
+/// The parts of a .NET connection string that an address never contains.
+const DOT_NET_OPTIONS: [&str; 4] = [",password=", ",ssl=", ",user=", ",abortconnect="];
 
-/// Checks the address: one of a Redis server that the client library takes, without query and
-/// fragment, since one of those switches certificate checks off.
+/// Checks the address of a Redis server. It must be one that the client library accepts, without a
+/// query or a fragment, since one of those can turn off certificate checks.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The requirement that it does not meet.
 pub fn check(value: &SecretString) -> Result<(), Requirement> {
     secrets::check(value, 1)?;
     let text = value.expose_secret();
@@ -23,11 +30,12 @@ pub fn check(value: &SecretString) -> Result<(), Requirement> {
     if lower.starts_with("redis-cli") {
         return Err(format!("is a command; {EXAMPLE}").into());
     }
-    if [",password=", ",ssl=", ",user=", ",abortconnect="]
-        .iter()
-        .any(|part| lower.contains(part))
-    {
-        return Err(format!("is a connection string of .NET's; {EXAMPLE}, with the password percent-encoded (/ as %2F, = may stay)").into());
+    if DOT_NET_OPTIONS.iter().any(|option| lower.contains(option)) {
+        return Err(format!(
+            "is a connection string of .NET's; {EXAMPLE}, with the password percent-encoded (/ as \
+             %2F, = may stay)"
+        )
+        .into());
     }
     let Some((scheme, rest)) = text
         .split_once("://")
@@ -35,32 +43,24 @@ pub fn check(value: &SecretString) -> Result<(), Requirement> {
     else {
         return Err(format!("must begin with rediss:// or redis://; {EXAMPLE}").into());
     };
-    // What stands before the last @ can only be meant as a user and a password.
-    let credentials = rest.rsplit_once('@').map(|(credentials, _)| credentials);
-    if credentials.is_some_and(|credentials| !is_encoded(credentials)) {
-        return Err(ENCODE.into());
-    }
-    let password = credentials
-        .and_then(|credentials| credentials.split_once(':'))
-        .and_then(|(_user, password)| decoded(password));
-    if password.is_some_and(|password| setting_text::is_placeholder(&password)) {
-        return Err("has a placeholder in the place of the password; put the real password there, percent-encoded".into());
+    // The text before the last @ can only be meant as a user and a password.
+    if let Some((credentials, _)) = rest.rsplit_once('@') {
+        check_credentials(credentials)?;
     }
     let url =
         Url::parse(text).map_err(|_| format!("is not an address after {scheme}://; {EXAMPLE}"))?;
-    if url.query().is_some() || url.fragment().is_some() {
+    if has_query_or_fragment(&url) {
         return Err(format!("must not hold a query or a fragment; {EXAMPLE}").into());
     }
     let database = url.path().strip_prefix('/').unwrap_or(url.path());
-    if !(database.is_empty()
-        || (database.len() <= 4 && database.bytes().all(|b| b.is_ascii_digit())))
-    {
+    let is_database = database.len() <= 4 && parse_digits::<u16>(database).is_some();
+    if !(database.is_empty() || is_database) {
         return Err(
             format!("must not hold a path other than the number of a database; {EXAMPLE}").into(),
         );
     }
-    // `redis` is no scheme that the parser knows, so a host may be empty, and a wildcard address is
-    // left to us.
+    // The parser does not know the scheme `redis`, so it accepts an empty host and a wildcard
+    // address.
     let host = url
         .host_str()
         .filter(|host| !matches!(*host, "" | "0.0.0.0" | "[::]"));
@@ -70,16 +70,28 @@ pub fn check(value: &SecretString) -> Result<(), Requirement> {
     Ok(())
 }
 
-/// Whether nothing in a user and a password would be read as the end of them, and the whole can be
-/// decoded.
-fn is_encoded(credentials: &str) -> bool {
-    !credentials.contains(['/', '#', '?', '@', '[', ']', ' ', '\\'])
-        && decoded(credentials).is_some()
+/// Checks the user and the password: they must be percent-encoded, and the password real.
+fn check_credentials(credentials: &str) -> Result<(), Requirement> {
+    let has_delimiter = credentials.contains(['/', '#', '?', '@', '[', ']', ' ', '\\']);
+    if has_delimiter || percent_decode(credentials).is_none() {
+        return Err(ENCODE.into());
+    }
+    let password = credentials
+        .split_once(':')
+        .and_then(|(_user, password)| percent_decode(password));
+    if password.is_some_and(|password| setting_text::is_placeholder(&password)) {
+        return Err(
+            "has a placeholder in the place of the password; put the real password there, \
+             percent-encoded"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
-/// Decodes percent-encoded text. `None`: a `%` begins no byte, or the whole is not UTF-8, as the
-/// client library wants it.
-fn decoded(text: &str) -> Option<String> {
+/// Decodes percent-encoded text. Returns `None` if a `%` is not followed by two hex digits, or if
+/// the result is not UTF-8, which the client library requires.
+fn percent_decode(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
@@ -97,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_can_never_work_is_refused_with_a_hint() {
+    fn an_address_that_can_never_work_is_rejected_with_a_hint() {
         for (text, hint) in [
             ("redis-cli -u rediss://:canary@h:6380", "is a command"),
             ("redis-cli -h canary -p 6379", "is a command"),
@@ -155,9 +167,9 @@ mod tests {
                 "a placeholder in the place of the password",
             ),
         ] {
-            let rule = check(&text.into()).unwrap_err();
-            assert!(rule.contains(hint), "{text}: {rule}");
-            assert!(!rule.contains("canary"), "{rule}");
+            let requirement = check(&text.into()).unwrap_err();
+            assert!(requirement.contains(hint), "{text}: {requirement}");
+            assert!(!requirement.contains("canary"), "{requirement}");
         }
         for text in [
             "redis://localhost",

@@ -1,10 +1,10 @@
-//! Texts that were pasted into a setting and can never be its value: values in quotes,
-//! placeholders, references that nobody resolved.
+//! Text in a setting that can never be its value: values in quotes, placeholders, unresolved
+//! references.
 
-/// Longest text whose repetition counts as a placeholder.
+/// The most bytes of a text whose repetition counts as a placeholder.
 const MAX_REPEATED_BYTES: usize = 16;
 
-/// Pairs of quotation marks that editors, shells and word processors put around a value.
+/// The pairs of quotation marks that editors, shells and word processors put around a value.
 const QUOTES: [(char, char); 7] = [
     ('"', '"'),
     ('\'', '\''),
@@ -15,7 +15,7 @@ const QUOTES: [(char, char); 7] = [
     ('«', '»'),
 ];
 
-/// What encloses the name of a value that was never filled in.
+/// The brackets around the name of a value that was never filled in.
 const BRACKETS: [(&str, &str); 7] = [
     ("<", ">"),
     ("${", "}"),
@@ -26,15 +26,17 @@ const BRACKETS: [(&str, &str); 7] = [
     ("[[", "]]"),
 ];
 
-/// What keys of OpenAI's and LiveKit's begin with, and placeholders for them too.
+/// The prefixes of OpenAI's and LiveKit's keys, which placeholders may have too.
 const KEY_PREFIXES: [&str; 3] = ["sk-", "sk-proj-", "API"];
 
-/// What Azure replaces by a value before the process starts, unless it cannot.
+/// The beginnings of references that Azure replaces by a value before the process starts, if it
+/// can.
 const REFERENCES: [&str; 2] = ["@microsoft.keyvault(", "@microsoft.appconfiguration("];
 
-/// Returns whether the value, or each value of a comma-separated list, is wrapped in quotation
-/// marks. Marks that also stand inside, as in a sentence that begins and ends with a quotation, are
-/// part of the value.
+/// Reports whether the value, or each value of a comma-separated list, is in quotation marks.
+///
+/// Marks that also occur inside, as in a sentence that begins and ends with a quotation, are part
+/// of the value.
 #[must_use]
 pub fn is_in_quotes(text: &str) -> bool {
     is_wrapped(text) || (text.contains(',') && text.split(',').all(|part| is_wrapped(part.trim())))
@@ -49,7 +51,7 @@ fn is_wrapped(text: &str) -> bool {
     })
 }
 
-/// Returns whether the value is a reference that the platform was to resolve and did not.
+/// Reports whether the value is a reference that the platform failed to resolve.
 #[must_use]
 pub fn is_unresolved_reference(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
@@ -58,18 +60,18 @@ pub fn is_unresolved_reference(text: &str) -> bool {
         .any(|reference| lower.starts_with(reference))
 }
 
-/// Returns whether the value only stands for one: any spelling of `changeme`, `replace…`, `your…`,
-/// `example…`, `password`, a name in brackets, a masked copy, or a short text repeated; also behind
-/// what a vendor's keys begin with.
+/// Reports whether the value is a placeholder: any spelling of `changeme`, `replace…`, `your…`,
+/// `example…`, `password`, a name in brackets, a masked copy, or a short text repeated. A vendor's
+/// key prefix before it does not matter.
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
-    stands_for_a_value(text)
+    is_bare_placeholder(text)
         || KEY_PREFIXES
             .iter()
-            .any(|prefix| text.strip_prefix(prefix).is_some_and(stands_for_a_value))
+            .any(|prefix| text.strip_prefix(prefix).is_some_and(is_bare_placeholder))
 }
 
-fn stands_for_a_value(text: &str) -> bool {
+fn is_bare_placeholder(text: &str) -> bool {
     let letters: String = text
         .chars()
         .filter(char::is_ascii_alphanumeric)
@@ -102,7 +104,7 @@ fn stands_for_a_value(text: &str) -> bool {
         || (letters.len() > 1 && letters.len() * 2 >= text.len() && is_repeated(&letters))
 }
 
-/// Returns whether one text of up to [`MAX_REPEATED_BYTES`] bytes, repeated, makes the whole.
+/// Reports whether the text repeats one part of up to [`MAX_REPEATED_BYTES`] bytes.
 fn is_repeated(text: &str) -> bool {
     let bytes = text.as_bytes();
     let longest = MAX_REPEATED_BYTES.min(bytes.len() / 2);
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_in_quotes_of_any_kind_is_found_and_one_with_quotations_is_not() {
+    fn a_value_in_quotes_is_recognized_and_one_that_contains_quotes_is_not() {
         for text in [
             "\"x\"",
             "'x'",
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_found_in_any_spelling() {
+    fn placeholders_are_recognized_in_any_spelling() {
         for text in [
             "changeme",
             "CHANGE-ME",
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn references_that_the_platform_did_not_resolve_are_found_in_any_case() {
+    fn unresolved_references_are_recognized_in_any_case() {
         for text in [
             "@Microsoft.KeyVault(SecretUri=https://v/s)",
             "@microsoft.keyvault(x",

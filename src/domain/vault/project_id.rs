@@ -84,7 +84,8 @@ mod tests {
         ] {
             let rule = ProjectId::parse(text).unwrap_err();
             assert_eq!(
-                rule, "must be 1 to 64 letters, digits, '-' or '_'",
+                rule.to_string(),
+                "must be 1 to 64 letters, digits, '-' or '_'",
                 "{text:?}"
             );
         }

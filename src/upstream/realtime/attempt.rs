@@ -5,7 +5,7 @@ use reqwest::Client;
 use super::credential::CredentialHeader;
 use super::response::{AttemptError, require_success, upstream_id};
 use crate::domain::realtime::client_secret::{ClientSecret, MAX_ANSWER_BYTES};
-use crate::domain::realtime::endpoint::Endpoint;
+use crate::domain::realtime::endpoint::RealtimeEndpoint;
 use crate::domain::realtime::mint::{MintError, MintRequest};
 use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::domain::requests::provider::Provider;
@@ -19,7 +19,7 @@ const SAFETY_IDENTIFIER: &str = "OpenAI-Safety-Identifier";
 pub(super) struct MintAttempt<'a> {
     pub(super) client: &'a Client,
     pub(super) provider: Provider,
-    pub(super) endpoint: &'a Endpoint,
+    pub(super) endpoint: &'a RealtimeEndpoint,
     pub(super) request: &'a MintRequest,
     pub(super) body: Vec<u8>,
 }

@@ -108,7 +108,7 @@ fn upstream(
     credential: Credential,
     shared: &SharedResources,
 ) -> Arc<RealtimeUpstream> {
-    let endpoint = Endpoint::azure(&format!("http://{}", peer.address)).unwrap();
+    let endpoint = RealtimeEndpoint::azure(&format!("http://{}", peer.address)).unwrap();
     Arc::new(RealtimeUpstream::new(
         Provider::AzureOpenAi,
         endpoint,
