@@ -8,10 +8,12 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use roomkey::app::App;
 use roomkey::clock::SystemClock;
+use roomkey::config::Config;
 use roomkey::config::admin::AdminKeySource;
-use roomkey::config::settings::Environment;
-use roomkey::config::{Config, Fault, Faults, LogFormat};
+use roomkey::config::environment::Environment;
+use roomkey::config::fault::{Fault, Faults};
 use roomkey::domain::callers::admin_key::AdminKeys;
+use roomkey::domain::settings::log_format::LogFormat;
 use roomkey::entropy::{Entropy, SystemEntropy};
 use roomkey::http::edge::ConnectionLimits;
 use roomkey::http::server;
@@ -89,8 +91,8 @@ fn serve() -> ExitCode {
         Ok(listener) => listener,
         Err(error) => return refuse(&[bind_fault(&error)]),
     };
-    let format = telemetry::format(config.log_format);
-    let lines = LastLines(telemetry::start(config.log_level, format));
+    let format = telemetry::format(config.log.format);
+    let lines = LastLines(telemetry::start(config.log.level, format));
     telemetry::log_panics();
     let runtime = Builder::new_multi_thread().enable_all().build();
     let served = runtime.map_err(Failed::from).and_then(|runtime| {
@@ -153,7 +155,7 @@ async fn run(
             _ = interrupt.recv() => {}
         }
     };
-    let started_by_host = config.surroundings.started_by_host;
+    let started_by_host = config.hosting.started_by_host;
     let (mut lines, warning) = (
         config.start_lines(listener.local_addr()?),
         config.start_warning(),
@@ -228,10 +230,7 @@ fn bind_fault(error: &std::io::Error) -> Fault {
         ),
         _ => ("ROOMKEY_BIND", "this machine cannot listen on this address"),
     };
-    Fault {
-        setting: setting.to_owned(),
-        remedy: remedy.into(),
-    }
+    Fault::new(setting, remedy)
 }
 
 fn refuse(faults: &[Fault]) -> ExitCode {

@@ -32,18 +32,18 @@ const DURATION_BUCKETS: [f64; 16] = [
     5.0, 10.0,
 ];
 
-/// Label values that are known before they happen. Each begins at 0, so that its first time is seen
-/// as a rise.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LabelValues<'a> {
+/// The label values that are known at start. Their counters start at 0, so that the first increment
+/// shows as a rise.
+#[derive(Debug, Clone, Default)]
+pub struct LabelValues {
     /// The names of all budgets.
-    pub budgets: &'a [&'static str],
-    /// Why credentials may not be accepted.
-    pub reasons: &'a [&'static str],
-    /// Who can be asked for tokens.
-    pub providers: &'a [&'static str],
-    /// Those of them that mint.
-    pub upstreams: &'a [&'static str],
+    pub budgets: Vec<&'static str>,
+    /// The reasons for which credentials are refused.
+    pub reasons: Vec<&'static str>,
+    /// The configured providers.
+    pub providers: Vec<&'static str>,
+    /// The configured providers that mint.
+    pub upstreams: Vec<&'static str>,
 }
 
 /// What other parts know and only a scrape asks for.
@@ -109,9 +109,9 @@ struct Scraped {
 }
 
 impl Metrics {
-    /// Starts with no request.
+    /// Registers all metrics.
     #[must_use]
-    pub fn new(started_at: SystemTime, known: &LabelValues<'_>) -> Self {
+    pub fn new(started_at: SystemTime, known: &LabelValues) -> Self {
         let registry = Registry::new();
         let metrics = Self {
             requests: counters(&registry, &REQUESTS),
@@ -122,34 +122,10 @@ impl Metrics {
             mints: counters(&registry, &MINTS),
             upstream_duration: histograms(&registry, &UPSTREAM_DURATION),
             panics: counters(&registry, &PANICS),
-            scraped: Mutex::new(Scraped {
-                degraded: gauges(&registry, &RATE_LIMIT_DEGRADED),
-                keys_age: gauges(&registry, &OIDC_KEYS_AGE),
-                keys_unreadable: gauges(&registry, &OIDC_KEYS_UNREADABLE),
-                key_fetches: counters(&registry, &OIDC_KEY_FETCHES),
-                secret_state: gauges(&registry, &SECRET_STATE),
-                secret_reads: counters(&registry, &SECRET_READS),
-                breakers: gauges(&registry, &BREAKER_STATE),
-                lines_dropped: counters(&registry, &LOG_LINES_DROPPED),
-                memory: gauges(&registry, &RESIDENT_MEMORY),
-            }),
+            scraped: Mutex::new(Scraped::new(&registry)),
             registry,
         };
-        for budget in known.budgets {
-            metrics.rate_limited.with_label_values(&[budget]);
-        }
-        for reason in known.reasons {
-            metrics.auth_rejected.with_label_values(&[reason]);
-        }
-        for provider in known.providers {
-            for outcome in ["issued", "refused"] {
-                metrics.tokens.with_label_values(&[*provider, outcome]);
-            }
-        }
-        for upstream in known.upstreams {
-            metrics.mints.with_label_values(&[*upstream, "minted"]);
-        }
-        metrics.panics.with_label_values(NO_LABELS);
+        metrics.start_at_zero(known);
         gauges(&metrics.registry, &BUILD_INFO)
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1.0);
@@ -158,6 +134,24 @@ impl Metrics {
             .with_label_values(NO_LABELS)
             .set(started_at.as_secs_f64());
         metrics
+    }
+
+    fn start_at_zero(&self, known: &LabelValues) {
+        for budget in &known.budgets {
+            self.rate_limited.with_label_values(&[*budget]);
+        }
+        for reason in &known.reasons {
+            self.auth_rejected.with_label_values(&[*reason]);
+        }
+        for provider in &known.providers {
+            for outcome in ["issued", "refused"] {
+                self.tokens.with_label_values(&[*provider, outcome]);
+            }
+        }
+        for upstream in &known.upstreams {
+            self.mints.with_label_values(&[*upstream, "minted"]);
+        }
+        self.panics.with_label_values(NO_LABELS);
     }
 
     /// Counts one answer. `status` is one of HTTP's, as three digits.
@@ -221,6 +215,20 @@ impl Metrics {
 }
 
 impl Scraped {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            degraded: gauges(registry, &RATE_LIMIT_DEGRADED),
+            keys_age: gauges(registry, &OIDC_KEYS_AGE),
+            keys_unreadable: gauges(registry, &OIDC_KEYS_UNREADABLE),
+            key_fetches: counters(registry, &OIDC_KEY_FETCHES),
+            secret_state: gauges(registry, &SECRET_STATE),
+            secret_reads: counters(registry, &SECRET_READS),
+            breakers: gauges(registry, &BREAKER_STATE),
+            lines_dropped: counters(registry, &LOG_LINES_DROPPED),
+            memory: gauges(registry, &RESIDENT_MEMORY),
+        }
+    }
+
     fn set(&self, scrape: &ScrapeInputs) {
         self.degraded
             .with_label_values(NO_LABELS)
@@ -345,10 +353,10 @@ mod tests {
         Metrics::new(
             UNIX_EPOCH + STARTED,
             &LabelValues {
-                budgets: &["token"],
-                reasons: &["expired"],
-                providers: &["livekit"],
-                upstreams: &["openai"],
+                budgets: vec!["token"],
+                reasons: vec!["expired"],
+                providers: vec!["livekit"],
+                upstreams: vec!["openai"],
             },
         )
     }

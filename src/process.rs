@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{DumpableBehavior, Pid, getppid, set_dumpable_behavior};
 use tokio::time::interval;
 
-use crate::config::settings::Environment;
+use crate::config::environment::Environment;
 
 /// The setting of glibc's allocator from which size on a block has pages of its own, which go back
 /// to the system when it is freed.
@@ -30,7 +30,7 @@ pub fn forbid_core_dumps() {
 /// memory stays as high as 4,000 connections once made it. Returns where that was done already, by
 /// whomever, and where it cannot be done.
 pub fn bound_freed_memory(environment: &Environment) {
-    if environment.holds(MMAP_THRESHOLD) {
+    if environment.is_set(MMAP_THRESHOLD) {
         return;
     }
     if let Ok(program) = std::env::current_exe() {

@@ -24,13 +24,13 @@ use tracing_subscriber::{Layer, Registry};
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::LogFormat;
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::livekit::lifetime::Rfc3339;
 use crate::domain::livekit::names::RoomName;
 use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::domain::requests::provider::Provider;
+use crate::domain::settings::log_format::LogFormat;
 use crate::domain::trace_context::TraceId;
 pub use crate::telemetry::lines::LogLines;
 

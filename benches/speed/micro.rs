@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
-use roomkey::config::LogFormat;
 use roomkey::domain::audit::{Action, Actor, AuditEvent, IssuedCredential, Outcome};
 use roomkey::domain::callers::caller_hash::HashKey;
 use roomkey::domain::limits::rate_limit::{Budget, Cost, RateLimit};
@@ -14,6 +13,7 @@ use roomkey::domain::livekit::names::{ParticipantIdentity, ParticipantName};
 use roomkey::domain::livekit::token_request::{RequestPolicy, TokenRequest};
 use roomkey::domain::requests::fields::Fields;
 use roomkey::domain::requests::provider::Provider;
+use roomkey::domain::settings::log_format::LogFormat;
 use roomkey::entropy::{Entropy, SystemEntropy};
 use roomkey::store::counters::Counters;
 use roomkey::telemetry::{self, AccessRecord, CorrelationIds};

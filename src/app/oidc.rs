@@ -1,23 +1,29 @@
 //! Signed-in callers: a bearer token, held against the provider's keys or what is remembered of it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use super::dependency::DependencyStatus;
 use crate::clock::Clock;
 use crate::domain::callers::bearer::{
     self, TokenPolicy, TokenRejection, UnverifiedToken, VerifiedCaller,
 };
 use crate::domain::callers::caller::Caller;
+use crate::domain::settings::secrets::DependencyState;
 use crate::entropy::Entropy;
 use crate::metrics::OidcKeys;
 use crate::store::verified_tokens::{TokenDigest, VerifiedTokens};
 use crate::upstream::oidc_keys::{KeyCache, KeyLookupError};
 
+/// The age at which keys count as stale: they are fetched hourly, so older ones mean that fetches
+/// fail.
+const STALE_AFTER: Duration = Duration::from_hours(2);
+
 /// What it takes to check a token.
 pub struct Oidc {
     policy: TokenPolicy,
     /// The provider's keys.
-    pub keys: Arc<KeyCache>,
+    keys: Arc<KeyCache>,
     verified: VerifiedTokens,
 }
 
@@ -121,8 +127,26 @@ impl Oidc {
             })
     }
 
-    /// What a scrape asks of the keys.
-    pub(super) fn keys_seen(&self, now: SystemTime) -> OidcKeys {
+    /// Returns the status of the keys.
+    pub(super) fn key_status(&self, now: SystemTime) -> DependencyStatus {
+        let fetched_at = self.keys.fetched_at();
+        let is_fresh =
+            fetched_at.is_some_and(|at| now.duration_since(at).unwrap_or_default() <= STALE_AFTER);
+        let state = match self.keys.serving_since(now) {
+            None => DependencyState::Missing,
+            Some(_) if is_fresh => DependencyState::Fresh,
+            Some(_) => DependencyState::Stale,
+        };
+        DependencyStatus {
+            name: "identity-provider",
+            state,
+            fetched_at,
+            is_needed: true,
+        }
+    }
+
+    /// Returns the metrics of the keys.
+    pub(super) fn key_metrics(&self, now: SystemTime) -> OidcKeys {
         OidcKeys {
             age: self
                 .keys

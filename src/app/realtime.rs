@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 
-use crate::app::secrets::{SecretStatus, Secrets};
+use super::dependency::DependencyStatus;
+use super::secrets::Secrets;
 use crate::clock::Clock;
-use crate::config::{AzureOpenAi, OpenAi, RealtimeOptions};
+use crate::config::realtime::RealtimeProviders;
 use crate::domain::realtime::session::SessionPlan;
 use crate::domain::requests::provider::Provider;
 use crate::domain::settings::azure::Identity;
@@ -18,13 +19,6 @@ use crate::upstream::realtime::client::SharedClient;
 use crate::upstream::realtime::credential::Credential;
 use crate::upstream::realtime::deadlines::{MAX_MINTS_IN_FLIGHT, MintDeadlines};
 pub use crate::upstream::realtime::{MintPermit, Minted, RealtimeUpstream};
-
-/// What the operator has configured.
-pub(super) struct Configured {
-    pub azure_openai: Option<AzureOpenAi>,
-    pub openai: Option<OpenAi>,
-    pub options: RealtimeOptions,
-}
 
 /// Those that there are.
 pub struct Upstreams {
@@ -38,11 +32,11 @@ impl Upstreams {
     /// Begins to set up the HTTP client, and to ask for tokens of Entra ID where they open an
     /// upstream, in tasks of the Tokio runtime that this is called in.
     pub(super) fn new(
-        Configured {
+        RealtimeProviders {
             azure_openai,
             openai,
             options,
-        }: Configured,
+        }: RealtimeProviders,
         identity: Identity,
         secrets: &Secrets,
         clock: &Arc<dyn Clock>,
@@ -118,14 +112,13 @@ impl Upstreams {
 
     /// Returns what is known of the token that opens Azure `OpenAI`, where no key does.
     #[must_use]
-    pub fn token_status(&self, now: SystemTime) -> Option<SecretStatus> {
+    pub fn token_status(&self, now: SystemTime) -> Option<DependencyStatus> {
         let entra = self.entra.as_ref()?;
-        let (state, read_at) = (entra.state(now), entra.fetched_at());
-        Some(SecretStatus {
+        Some(DependencyStatus {
             name: entra::NAME,
-            state,
-            read_at,
-            needed: true,
+            state: entra.state(now),
+            fetched_at: entra.fetched_at(),
+            is_needed: true,
         })
     }
 

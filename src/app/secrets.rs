@@ -1,16 +1,23 @@
-//! The secrets that requests need, each in a slot that is read without a lock. Those that stand in
-//! Key Vault are read in the background; a request that needs one waits for its first read.
+//! The secrets that requests need, each in a slot that is read without a lock.
+//!
+//! A secret from the settings is in its slot at once. A secret in Key Vault is read in the
+//! background; a request that needs it waits for the first read.
 
-mod pair;
+mod key_pair;
+mod vault_entry;
 mod vault_secret;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
-use self::vault_secret::{COOLDOWN, Part, VaultSecret};
+use self::vault_entry::VaultEntry;
+use self::vault_secret::VaultSecret;
+use super::counters::RedisAddress;
+use super::dependency::DependencyStatus;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::admin::AdminKeySource;
 use crate::config::key_vault::KeyVault;
 use crate::domain::callers::admin_key::AdminKeys;
@@ -18,17 +25,13 @@ use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::livekit::access_token::Signer;
 use crate::domain::settings::azure::Identity;
 use crate::domain::settings::redis_url;
-use crate::domain::settings::secrets::{
-    self, DependencyState, PairSource, SecretCheck, SecretName, SecretSource,
-};
+use crate::domain::settings::secrets::{self, PairSource, SecretCheck, SecretSource};
 use crate::entropy::Entropy;
-use crate::store::redis::Redis;
 use crate::upstream::key_vault::{LazyKeyVault, ReadError, Vault};
 use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;
 
-/// The names under which an operator sees secrets in readiness, log lines and metrics: their
-/// settings', in lower case.
+/// The names of secrets in readiness, log lines and metrics: those of their settings in lower case.
 const LIVEKIT_API_KEY: &str = "livekit-api-key";
 const LIVEKIT_API_SECRET: &str = "livekit-api-secret";
 const AZURE_OPENAI_API_KEY: &str = "azure-openai-api-key";
@@ -37,9 +40,13 @@ const ADMIN_KEYS: &str = "roomkey-admin-keys";
 const HASH_KEY: &str = "roomkey-hash-key";
 const REDIS_URL: &str = "roomkey-redis-url";
 
-/// Where each secret is; `None` where it is not configured.
+/// The shortest time between two reads that requests cause: an upstream may refuse the newest value
+/// too.
+const COOLDOWN: Duration = Duration::from_secs(30);
+
+/// Tells where each secret is. `None` means that it is not configured.
 pub struct SecretSources {
-    /// LiveKit's key and its secret.
+    /// LiveKit's key and secret.
     pub livekit: Option<PairSource>,
     /// Azure `OpenAI`'s key.
     pub azure_openai_key: Option<SecretSource>,
@@ -47,15 +54,31 @@ pub struct SecretSources {
     pub openai_key: Option<SecretSource>,
     /// The operators' keys.
     pub admin_keys: AdminKeySource,
-    /// The key of hashed callers.
+    /// The key that hashes callers. `None` means a random one.
     pub hash_key: Option<SecretSource>,
-    /// The name of the shared counters' address in Key Vault, and who waits for it.
-    pub redis: Option<(SecretName, Arc<Redis>)>,
+    /// The address of the shared counters, if it is in Key Vault.
+    pub redis: Option<RedisAddress>,
 }
 
-/// The secrets of this process. An empty slot: not configured, or not fetched yet.
+impl SecretSources {
+    /// Collects the sources from the configuration.
+    #[must_use]
+    pub fn new(config: &Config, redis: Option<RedisAddress>) -> Self {
+        let (azure, openai) = (&config.realtime.azure_openai, &config.realtime.openai);
+        Self {
+            livekit: config.livekit.as_ref().map(|livekit| livekit.pair.clone()),
+            azure_openai_key: azure.as_ref().and_then(|azure| azure.api_key.clone()),
+            openai_key: openai.as_ref().map(|openai| openai.api_key.clone()),
+            admin_keys: config.admin_keys.clone(),
+            hash_key: config.rate_limits.hash_key.clone(),
+            redis,
+        }
+    }
+}
+
+/// The secrets of this process. A slot is empty while its secret is not configured or not fetched.
 pub struct Secrets {
-    /// Signs with LiveKit's key and secret, which change together or not at all.
+    /// Signs with LiveKit's key and secret, which are replaced together.
     pub livekit: Arc<Slot<Signer>>,
     /// Azure `OpenAI`'s key.
     pub azure_openai_key: Arc<Slot<SecretString>>,
@@ -63,65 +86,34 @@ pub struct Secrets {
     pub openai_key: Arc<Slot<SecretString>>,
     /// The operators' keys.
     pub admin_keys: Arc<Slot<AdminKeys>>,
-    /// The key under which callers are hashed.
+    /// The key that hashes callers.
     pub hash_key: Arc<Slot<HashKey>>,
     in_vault: Vec<Arc<VaultSecret>>,
 }
 
-/// What is known of one secret in the vault, or of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SecretStatus {
-    /// Its setting's name in lower case, with `-`; of a token, what it opens.
-    pub name: &'static str,
-    /// Whether it is there.
-    pub state: DependencyState,
-    /// When it was last read.
-    pub read_at: Option<SystemTime>,
-    /// Some tokens cannot be had without it, so readiness waits for it.
-    pub needed: bool,
-}
-
 impl Secrets {
-    /// Puts what is given into its slot and waits for nothing.
+    /// Fills the slots of secrets from the settings. [`Secrets::read_from`] fills the others.
     #[must_use]
-    pub fn new(sources: SecretSources) -> Self {
+    pub fn new(sources: SecretSources, entropy: &dyn Entropy) -> Self {
         let mut in_vault = Vec::new();
-        let livekit = livekit_pair(sources.livekit, &mut in_vault);
-        let azure = Part::new(AZURE_OPENAI_API_KEY, secrets::api_key);
-        let azure_openai_key = single(
-            azure,
-            sources.azure_openai_key,
-            SecretString::from,
-            &mut in_vault,
-        );
-        let openai = Part::new(OPENAI_API_KEY, secrets::api_key);
-        let openai_key = single(
-            openai,
-            sources.openai_key,
-            SecretString::from,
-            &mut in_vault,
-        );
-        let admin_keys = operators(sources.admin_keys, &mut in_vault);
-        let hash = Part::new(HASH_KEY, secrets::hash_key);
-        let hash_key = single(hash, sources.hash_key, HashKey::from, &mut in_vault);
-        in_vault.extend(
-            sources
-                .redis
-                .map(|(secret, redis)| shared_counters(secret, redis)),
-        );
-        let in_vault = in_vault.into_iter().map(Arc::new).collect();
         Self {
-            livekit,
-            azure_openai_key,
-            openai_key,
-            admin_keys,
-            hash_key,
-            in_vault,
+            livekit: livekit_slot(sources.livekit, &mut in_vault),
+            azure_openai_key: api_key_slot(
+                AZURE_OPENAI_API_KEY,
+                sources.azure_openai_key,
+                &mut in_vault,
+            ),
+            openai_key: api_key_slot(OPENAI_API_KEY, sources.openai_key, &mut in_vault),
+            admin_keys: admin_keys_slot(sources.admin_keys, &mut in_vault),
+            hash_key: hash_key_slot(sources.hash_key, entropy, &mut in_vault),
+            in_vault: {
+                in_vault.extend(sources.redis.map(redis_address));
+                in_vault.into_iter().map(Arc::new).collect()
+            },
         }
     }
 
-    /// Begins to read what stands in the vault, in tasks of the Tokio runtime that this is called
-    /// in.
+    /// Starts to read the secrets in the vault. It must be called inside a Tokio runtime.
     pub fn read_from(
         &self,
         KeyVault { url, refresh }: KeyVault,
@@ -129,12 +121,8 @@ impl Secrets {
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
     ) {
-        self.read_with(
-            &Arc::new(LazyKeyVault::new(url, identity)),
-            refresh,
-            clock,
-            entropy,
-        );
+        let vault = Arc::new(LazyKeyVault::new(url, identity));
+        self.read_with(&vault, refresh, clock, entropy);
     }
 
     fn read_with(
@@ -149,9 +137,9 @@ impl Secrets {
         }
     }
 
-    /// Returns what is known of each secret in the vault.
-    pub fn statuses(&self) -> impl Iterator<Item = SecretStatus> + '_ {
-        self.in_vault.iter().flat_map(|secret| secret.status())
+    /// Returns the status of each secret in the vault.
+    pub fn statuses(&self) -> impl Iterator<Item = DependencyStatus> + '_ {
+        self.in_vault.iter().flat_map(|secret| secret.statuses())
     }
 
     /// Returns how many reads of the vault succeeded and failed.
@@ -164,8 +152,8 @@ impl Secrets {
     }
 }
 
-/// Fills the slot, or adds what it takes to fill it.
-fn livekit_pair(source: Option<PairSource>, in_vault: &mut Vec<VaultSecret>) -> Arc<Slot<Signer>> {
+/// Creates the slot of LiveKit's key and secret, which are published as one signer.
+fn livekit_slot(source: Option<PairSource>, in_vault: &mut Vec<VaultSecret>) -> Arc<Slot<Signer>> {
     let (key, secret) = match source {
         None => return Arc::default(),
         Some(PairSource::Given(key, secret)) => {
@@ -173,86 +161,98 @@ fn livekit_pair(source: Option<PairSource>, in_vault: &mut Vec<VaultSecret>) -> 
         }
         Some(PairSource::InVault(key, secret)) => (key, secret),
     };
-    let parts = [
-        Part::new(LIVEKIT_API_KEY, secrets::livekit_key)(key),
-        Part::new(LIVEKIT_API_SECRET, secrets::livekit_secret)(secret),
+    let entries = [
+        VaultEntry::new(LIVEKIT_API_KEY, key, secrets::livekit_key),
+        VaultEntry::new(LIVEKIT_API_SECRET, secret, secrets::livekit_secret),
     ];
-    let (refresher, slot) = fetched();
-    let filled = Arc::clone(&slot);
-    let publish = move |key, secret: SecretString| filled.put(Signer::new(key, &secret));
-    in_vault.push(VaultSecret::pair(parts, refresher, publish));
+    let (refresher, slot) = fetched_slot();
+    let target = Arc::clone(&slot);
+    let publish = move |key, secret: SecretString| target.put(Signer::new(key, &secret));
+    in_vault.push(VaultSecret::pair(entries, refresher, publish));
     slot
 }
 
-/// The same for a secret that changes by itself. `make` makes what requests need of a value that
-/// has passed the check.
-fn single<T: Send + Sync + 'static>(
-    part: impl Fn(SecretName) -> Part,
+fn api_key_slot(
+    name: &'static str,
     source: Option<SecretSource>,
-    make: fn(SecretString) -> T,
+    in_vault: &mut Vec<VaultSecret>,
+) -> Arc<Slot<SecretString>> {
+    source.map_or_else(Arc::default, |source| {
+        slot(name, secrets::api_key, source, SecretString::from, in_vault)
+    })
+}
+
+fn hash_key_slot(
+    source: Option<SecretSource>,
+    entropy: &dyn Entropy,
+    in_vault: &mut Vec<VaultSecret>,
+) -> Arc<Slot<HashKey>> {
+    match source {
+        None => Arc::new(Slot::holding(HashKey::new(&entropy.bytes::<32>()))),
+        Some(source) => slot(HASH_KEY, secrets::hash_key, source, HashKey::from, in_vault),
+    }
+}
+
+/// Creates the slot of a secret that is replaced by itself. `convert` receives a value that has
+/// passed the check.
+fn slot<T: Send + Sync + 'static>(
+    name: &'static str,
+    check: SecretCheck,
+    source: SecretSource,
+    convert: fn(SecretString) -> T,
     in_vault: &mut Vec<VaultSecret>,
 ) -> Arc<Slot<T>> {
     let secret = match source {
-        None => return Arc::default(),
-        Some(SecretSource::Given(value)) => return Arc::new(Slot::holding(make(value))),
-        Some(SecretSource::InVault(secret)) => secret,
+        SecretSource::Given(value) => return Arc::new(Slot::holding(convert(value))),
+        SecretSource::InVault(secret) => secret,
     };
-    let (refresher, slot) = fetched();
-    let filled = Arc::clone(&slot);
-    in_vault.push(VaultSecret::one(
-        part(secret),
-        true,
-        refresher,
-        move |value| {
-            filled.put(make(value));
-            Ok(())
-        },
-    ));
+    let entry = VaultEntry::new(name, secret, check);
+    let (refresher, slot) = fetched_slot();
+    let target = Arc::clone(&slot);
+    in_vault.push(VaultSecret::single(entry, true, refresher, move |value| {
+        target.put(convert(value));
+        Ok(())
+    }));
     slot
 }
 
-/// Until the address is there, each instance limits on its own.
-fn shared_counters(secret: SecretName, redis: Arc<Redis>) -> VaultSecret {
-    let refresher = Arc::new(Refresher::new(COOLDOWN));
-    let requested = Arc::clone(&refresher);
-    let refused: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
-        requested.request_refresh();
-    });
-    VaultSecret::one(
-        Part::new(REDIS_URL, redis_url::check)(secret),
-        false,
-        refresher,
-        move |url| {
-            redis
-                .connect(url, Some(Arc::clone(&refused)))
-                .map_err(|_| ReadError::Unusable)
-        },
-    )
-}
-
-/// Nobody's token depends on these.
-fn operators(source: AdminKeySource, in_vault: &mut Vec<VaultSecret>) -> Arc<Slot<AdminKeys>> {
+/// Creates the slot of the operators' keys. No caller's token depends on it.
+fn admin_keys_slot(
+    source: AdminKeySource,
+    in_vault: &mut Vec<VaultSecret>,
+) -> Arc<Slot<AdminKeys>> {
     const CHECK: SecretCheck = |value| secrets::admin_keys(value).map(|_| ());
     let secret = match source {
         AdminKeySource::Given(keys) => return Arc::new(Slot::holding(keys)),
         AdminKeySource::InVault(secret) => secret,
     };
-    let (refresher, slot) = fetched();
-    let filled = Arc::clone(&slot);
-    in_vault.push(VaultSecret::one(
-        Part::new(ADMIN_KEYS, CHECK)(secret),
-        false,
-        refresher,
-        move |value| {
-            filled.put(secrets::admin_keys(&value).map_err(|_| ReadError::Unusable)?);
-            Ok(())
-        },
-    ));
+    let entry = VaultEntry::new(ADMIN_KEYS, secret, CHECK);
+    let (refresher, slot) = fetched_slot();
+    let target = Arc::clone(&slot);
+    in_vault.push(VaultSecret::single(entry, false, refresher, move |value| {
+        target.put(secrets::admin_keys(&value).map_err(|_| ReadError::Unusable)?);
+        Ok(())
+    }));
     slot
 }
 
-/// Creates an empty slot and what fetches its value.
-fn fetched<T>() -> (Arc<Refresher>, Arc<Slot<T>>) {
+/// Reads the address of the shared counters. Until it arrives, each instance limits on its own.
+fn redis_address((secret, redis): RedisAddress) -> VaultSecret {
+    let entry = VaultEntry::new(REDIS_URL, secret, redis_url::check);
+    let refresher = Arc::new(Refresher::new(COOLDOWN));
+    let requested = Arc::clone(&refresher);
+    let request_refresh: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        requested.request_refresh();
+    });
+    VaultSecret::single(entry, false, refresher, move |url| {
+        redis
+            .connect(url, Some(Arc::clone(&request_refresh)))
+            .map_err(|_| ReadError::Unusable)
+    })
+}
+
+/// Creates an empty slot and the refresher that fetches its value.
+fn fetched_slot<T>() -> (Arc<Refresher>, Arc<Slot<T>>) {
     let refresher = Arc::new(Refresher::new(COOLDOWN));
     let slot = Arc::new(Slot::fetched_by(Arc::clone(&refresher)));
     (refresher, slot)

@@ -1,36 +1,34 @@
-//! The operators' keys.
+//! The keys of operators.
 
 use super::reader::SettingsReader;
 use super::secret::{self, ConfiguredSecret};
 use crate::domain::callers::admin_key::AdminKeys;
 use crate::domain::settings::secrets::{self, SecretName, SecretSource};
 
-/// The operators' keys; they end dev mode.
+/// The setting with the operators' keys. It ends dev mode.
 pub const KEYS: &str = "ROOMKEY_ADMIN_KEYS";
 
-/// Where the operators' keys are.
+/// Tells where the operators' keys are.
 #[derive(Debug, Clone)]
 pub enum AdminKeySource {
-    /// With the settings; without any key nobody can show one.
+    /// The keys from the settings. An empty list accepts no key.
     Given(AdminKeys),
-    /// In Key Vault, under this name.
+    /// The name of the secret in Key Vault.
     InVault(SecretName),
 }
 
-/// Reads the keys. A fault is noted for what cannot be a key.
+/// Reads the keys. Invalid keys are recorded as a fault.
 pub fn read(reader: &mut SettingsReader<'_>) -> AdminKeySource {
-    match secret::read(reader, KEYS) {
-        None => AdminKeySource::Given(AdminKeys::default()),
-        Some(ConfiguredSecret {
-            source: SecretSource::InVault(name),
-            ..
-        }) => AdminKeySource::InVault(name),
-        Some(ConfiguredSecret {
-            setting,
-            source: SecretSource::Given(value),
-        }) => AdminKeySource::Given(secrets::admin_keys(&value).unwrap_or_else(|rule| {
-            reader.fault(&setting, rule);
-            AdminKeys::default()
-        })),
+    let Some(ConfiguredSecret { setting, source }) = secret::read(reader, KEYS) else {
+        return AdminKeySource::Given(AdminKeys::default());
+    };
+    match source {
+        SecretSource::InVault(name) => AdminKeySource::InVault(name),
+        SecretSource::Given(value) => {
+            AdminKeySource::Given(secrets::admin_keys(&value).unwrap_or_else(|requirement| {
+                reader.fault(&setting, requirement);
+                AdminKeys::default()
+            }))
+        }
     }
 }

@@ -1,10 +1,9 @@
-//! The `cors` block of `host.json`: the one list of web pages that may call. And its route prefix,
-//! which must be the usual one.
+//! Reads the `cors` block and the route prefix of `host.json`.
 //!
-//! The Functions host itself ignores that block, so the handler makes it true. The same file
-//! configures the host, so the rest is left alone, and the file is read as the host reads it
-//! (Newtonsoft's `JObject.Parse`, then .NET's configuration): comments, trailing commas and single
-//! quotes are fine, names match in any case.
+//! The Functions host ignores the `cors` block, so roomkey applies it. The other members configure
+//! the host and are not checked. The file is read as the host reads it (Newtonsoft's
+//! `JObject.Parse`, then .NET's configuration): comments, trailing commas and single quotes are
+//! accepted, and names match in any case.
 //!
 //! # Source
 //! `HostJsonFileConfigurationSource.cs` of Azure/azure-functions-host.
@@ -15,75 +14,67 @@ use std::path::Path;
 use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-pub use super::origins::Origins;
 use super::reader::SettingsReader;
-use super::regular_file::{self, Unreadable};
-use super::settings;
+use super::regular_file::{self, FileError};
+use super::settings::server::ROUTE_PREFIX;
 use crate::domain::requests::fields::Requirement;
+use crate::domain::settings::origins::{Cors, Origins};
 
-/// Largest file in bytes; the usual one has about a thousandth of it.
+/// The largest accepted file. A usual one has about 1 KB.
 const MAX_BYTES: u64 = 1 << 20;
-/// The path of the route prefix, as .NET's configuration joins it.
+/// The path of the route prefix in .NET's configuration.
 const ROUTE_PREFIX_PATH: &str = "extensions:http:routePrefix";
-/// What every path of ours begins with, and the host's own default.
+/// The first part of every path of roomkey, and the host's default.
 const PREFIX: &str = "api";
 
-/// Which web pages may call (the Fetch standard's CORS protocol).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Cors {
-    /// The pages' origins.
-    pub origins: Origins,
-    /// Whether they may send cookies and TLS client certificates.
-    pub credentials: bool,
-}
-
-/// What is of use here.
+/// The members of the file that roomkey uses.
 #[derive(Debug, PartialEq, Eq, Default)]
 struct HostJson {
     cors: Cors,
     route_prefix: Option<String>,
 }
 
-/// Reads `host.json` in the app's folder; notes a fault when it is there and cannot be used.
+/// Reads `host.json` in the app's folder. A file that cannot be used is recorded as a fault.
 pub fn read(reader: &mut SettingsReader<'_>) -> Cors {
     let folder = reader.text("FUNCTIONS_APP_ROOT_PATH").unwrap_or_default();
-    let read = regular_file::read(&Path::new(folder).join("host.json"), MAX_BYTES);
-    let parsed = match read {
-        Err(Unreadable::Missing) => Ok(HostJson {
+    let path = Path::new(folder).join("host.json");
+    let host_json = read_file(&path).unwrap_or_else(|requirement| {
+        reader.fault("host.json", requirement);
+        HostJson::default()
+    });
+    let requirement = format!(
+        "must be {PREFIX}, since every path of roomkey begins with /{PREFIX}; write {PREFIX} or \
+         leave it out"
+    );
+    let is_wrong = |prefix: &str| !prefix.eq_ignore_ascii_case(PREFIX);
+    // The setting overrides the file.
+    match (reader.unchecked(ROUTE_PREFIX), host_json.route_prefix) {
+        (Some(prefix), _) if is_wrong(prefix) => reader.fault(ROUTE_PREFIX, requirement),
+        (None, Some(prefix)) if is_wrong(&prefix) => reader.fault(
+            "host.json",
+            format!("extensions.http.routePrefix {requirement}"),
+        ),
+        _ => {}
+    }
+    host_json.cors
+}
+
+fn read_file(path: &Path) -> Result<HostJson, Requirement> {
+    match regular_file::read(path, MAX_BYTES) {
+        Ok(bytes) => parse(&bytes),
+        Err(FileError::Missing) => Ok(HostJson {
             cors: Cors {
                 origins: Origins::NoFile,
                 credentials: false,
             },
             route_prefix: None,
         }),
-        Err(Unreadable::NotRegular) => {
+        Err(FileError::NotRegular) => {
             Err("is a folder, pipe or device; it must be a regular file".into())
         }
-        Err(Unreadable::TooLarge) => Err(format!("has more than {MAX_BYTES} bytes").into()),
-        Err(Unreadable::Failed) => Err("cannot be read by this process".into()),
-        Ok(bytes) => parse(&bytes),
-    };
-    let HostJson { cors, route_prefix } = parsed.unwrap_or_else(|rule| {
-        reader.fault("host.json", rule);
-        HostJson::default()
-    });
-    // The setting takes the place of what the file says.
-    let (name, prefix) = match reader.raw(settings::ROUTE_PREFIX) {
-        Some(prefix) => (settings::ROUTE_PREFIX, Some(prefix.to_owned())),
-        None => ("host.json", route_prefix),
-    };
-    if prefix.is_some_and(|prefix| !prefix.eq_ignore_ascii_case(PREFIX)) {
-        let what = if name == "host.json" {
-            "extensions.http.routePrefix "
-        } else {
-            ""
-        };
-        reader.fault(
-            name,
-            format!("{what}must be {PREFIX}, since every path of roomkey begins with /{PREFIX}; write {PREFIX} or leave it out"),
-        );
+        Err(FileError::TooLarge) => Err(format!("has more than {MAX_BYTES} bytes").into()),
+        Err(FileError::Unreadable) => Err("cannot be read by this process".into()),
     }
-    cors
 }
 
 fn parse(bytes: &[u8]) -> Result<HostJson, Requirement> {
@@ -94,10 +85,10 @@ fn parse(bytes: &[u8]) -> Result<HostJson, Requirement> {
     };
     let parsed = parse_to_ast(&text, &CollectOptions::default(), &options);
     let Ok(Some(Value::Object(root))) = parsed.map(|parsed| parsed.value) else {
-        return Err("is not one JSON object (comments and trailing commas are fine)".into());
+        return Err("must be one JSON object; comments and trailing commas are accepted".into());
     };
-    let cors = match only(&root, "cors").map_err(|()| "holds cors twice")? {
-        Some(block) => cors(block).map_err(|rule| format!("cors {rule}"))?,
+    let cors = match only_member(&root, "cors").ok_or("contains cors twice")? {
+        Some(block) => cors(block).map_err(|requirement| format!("cors {requirement}"))?,
         None => Cors::default(),
     };
     let mut route_prefix = None;
@@ -105,10 +96,10 @@ fn parse(bytes: &[u8]) -> Result<HostJson, Requirement> {
     Ok(HostJson { cors, route_prefix })
 }
 
-/// Decodes as .NET's `File.ReadAllText` does: UTF-8, or what a byte order mark says, which editors
-/// on Windows write.
+/// Decodes the file as .NET's `File.ReadAllText` does: as UTF-8, or as the byte order mark says.
+/// Editors on Windows write one.
 fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
-    let wide = |bytes: &[u8], of: fn([u8; 2]) -> u16| {
+    let utf16 = |bytes: &[u8], of: fn([u8; 2]) -> u16| {
         let units: Vec<_> = bytes
             .chunks_exact(2)
             .filter_map(|pair| pair.try_into().ok().map(of))
@@ -122,37 +113,39 @@ fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     };
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest).ok().map(Cow::Borrowed),
-        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
         _ => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
     }
 }
 
-/// The member of this name in any case, or an error where there is more than one: the host would
-/// take the last, and whoever wrote the first believes that it counts.
-fn only<'a, 'b>(object: &'b Object<'a>, name: &str) -> Result<Option<&'b Value<'a>>, ()> {
-    let mut found = object
+/// Returns the member of this name in any case, or `None` where there is more than one: the host
+/// uses the last, but the operator may expect the first to count.
+#[expect(
+    clippy::option_option,
+    reason = "more than one member is a third outcome beside none and one"
+)]
+fn only_member<'a, 'b>(object: &'b Object<'a>, name: &str) -> Option<Option<&'b Value<'a>>> {
+    let mut members = object
         .properties
         .iter()
         .filter(|property| property.name.as_str().eq_ignore_ascii_case(name));
-    match (found.next(), found.next()) {
-        (one, None) => Ok(one.map(|property| &property.value)),
-        (_, Some(_)) => Err(()),
-    }
+    let member = members.next().map(|property| &property.value);
+    members.next().is_none().then_some(member)
 }
 
-/// Joins the names on the way with `:`, as .NET's configuration does, so that `"extensions:http"`
-/// is found too. The last one counts.
-fn find_route_prefix(object: &Object<'_>, above: &str, found: &mut Option<String>) {
+/// Finds the route prefix by joining names with `:`, as .NET's configuration does, so that
+/// `"extensions:http"` is found too. The last one counts.
+fn find_route_prefix(object: &Object<'_>, parent: &str, found: &mut Option<String>) {
     for property in &object.properties {
-        let path = format!("{above}{}", property.name.as_str());
+        let path = format!("{parent}{}", property.name.as_str());
         match &property.value {
             Value::Object(inner) if path.len() < ROUTE_PREFIX_PATH.len() => {
-                find_route_prefix(inner, &format!("{path}:"), found)
+                find_route_prefix(inner, &format!("{path}:"), found);
             }
             _ if !path.eq_ignore_ascii_case(ROUTE_PREFIX_PATH) => {}
             Value::StringLit(text) => *found = Some(text.value.clone().into_owned()),
-            // Bound to the host's text option as an empty or odd text; none of them is the prefix.
+            // The host converts these to a text that is not the prefix.
             Value::NumberLit(_)
             | Value::BooleanLit(_)
             | Value::NullKeyword(_)
@@ -165,15 +158,16 @@ fn find_route_prefix(object: &Object<'_>, above: &str, found: &mut Option<String
 }
 
 fn cors(block: &Value<'_>) -> Result<Cors, Requirement> {
-    const RULE: &str = "may only hold allowedOrigins (a list of texts) and supportCredentials (true or false), each once";
+    const REQUIREMENT: &str = "may only contain allowedOrigins (a list of strings) and \
+                               supportCredentials (true or false), each once";
     let Value::Object(block) = block else {
         return Err("must be an object".into());
     };
-    let listed = only(block, "allowedOrigins").map_err(|()| RULE)?;
-    let credentials = only(block, "supportCredentials").map_err(|()| RULE)?;
+    let listed = only_member(block, "allowedOrigins").ok_or(REQUIREMENT)?;
+    let credentials = only_member(block, "supportCredentials").ok_or(REQUIREMENT)?;
     let known = usize::from(listed.is_some()) + usize::from(credentials.is_some());
     if known != block.properties.len() {
-        return Err(RULE.into());
+        return Err(REQUIREMENT.into());
     }
     let origins = match listed {
         None => Origins::default(),
@@ -183,16 +177,16 @@ fn cors(block: &Value<'_>) -> Result<Cors, Requirement> {
                 .iter()
                 .map(|item| item.as_string_lit().map(|text| text.value.as_ref())),
         )?,
-        Some(_) => return Err(RULE.into()),
+        Some(_) => return Err(REQUIREMENT.into()),
     };
     let credentials = match credentials {
         None => false,
         Some(Value::BooleanLit(value)) => value.value,
-        Some(_) => return Err(RULE.into()),
+        Some(_) => return Err(REQUIREMENT.into()),
     };
     if origins == Origins::Any && credentials {
         return Err(
-            "must not join * with supportCredentials: any page could then act as its visitor"
+            "must not combine * with supportCredentials: any page could then act as its visitor"
                 .into(),
         );
     }
@@ -205,7 +199,7 @@ fn cors(block: &Value<'_>) -> Result<Cors, Requirement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::reader::Environment;
+    use crate::config::environment::Environment;
 
     #[test]
     fn a_broken_file_is_refused() {
@@ -249,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_block_is_read_as_it_stands() {
+    fn the_cors_block_is_read() {
         let cors = |text: &[u8]| parse(text).unwrap().cors;
         assert_eq!(cors(b"{}"), listed(&[], false));
         assert_eq!(
@@ -367,8 +361,7 @@ mod tests {
                 let faults = faults(&with("api"), &[(name, prefix)]);
                 assert!(
                     faults.len() == 1
-                        && faults[0]
-                            .starts_with(&format!("{}: must be api", settings::ROUTE_PREFIX)),
+                        && faults[0].starts_with(&format!("{ROUTE_PREFIX}: must be api")),
                     "{name} {faults:?}"
                 );
                 assert!(!faults[0].contains("canary"));
@@ -376,13 +369,13 @@ mod tests {
             assert_eq!(
                 faults(&with("v1"), &[(name, "api")]),
                 [""; 0],
-                "the setting wins over the file"
+                "the setting overrides the file"
             );
         }
     }
 
     #[test]
-    fn a_host_json_that_is_no_regular_file_is_a_fault_and_not_awaited() {
+    fn a_host_json_that_is_not_a_regular_file_is_a_fault_and_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("host.json")).unwrap();
         let environment: Environment =

@@ -1,43 +1,48 @@
-//! Key Vault's settings: its address, how often it is read, and who asks.
+//! The settings of Key Vault, and the identity that reads it.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::number::seconds;
 use super::reader::SettingsReader;
 use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::azure::{Identity, VaultUrl};
 
-/// The vault's address; other settings are checked against its presence.
+/// The address of the vault. Other settings require it.
 pub const URL: &str = "KEY_VAULT_URL";
 const REFRESH: &str = "ROOMKEY_SECRET_REFRESH_SECONDS";
 const CLIENT_ID: &str = "AZURE_CLIENT_ID";
-/// Set by App Service and Functions where the app has an identity. Its value is read by the client
-/// library.
+/// Set by App Service and Functions where the app has an identity. The client library reads its
+/// value.
 const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
 
-/// Microsoft asks readers to keep values for hours; a rotation should not take that long.
+/// Microsoft advises to cache values for hours, but a rotation should not take that long.
 const DEFAULT_REFRESH: Duration = Duration::from_mins(10);
-/// Below this each instance would be a burden on the vault, whose limits all its readers share.
+/// More frequent reads of many instances would exceed the vault's limits, which all its readers
+/// share.
 const MIN_REFRESH_SECONDS: u64 = 30;
-/// A day, after which a rotated key should be gone everywhere.
+/// A rotated key should be replaced everywhere within a day.
 const MAX_REFRESH_SECONDS: u64 = 86_400;
 
-/// The vault and when to read it.
+/// The vault and how often it is read.
 #[derive(Debug, Clone)]
 pub struct KeyVault {
-    /// Where it is.
+    /// The address of the vault.
     pub url: VaultUrl,
-    /// Time between two reads of which nobody is in need.
+    /// The time between two regular reads.
     pub refresh: Duration,
 }
 
-/// Reads the vault's settings. `None` where there is no vault, or a fault was noted.
+/// Reads the settings of the vault. `None` means that there is no vault, or that a fault was
+/// recorded.
 pub fn read(reader: &mut SettingsReader<'_>) -> Option<KeyVault> {
-    if !reader.holds(URL) && reader.holds(REFRESH) {
+    if !reader.is_set(URL) && reader.is_set(REFRESH) {
         reader.fault(REFRESH, format!("has no effect without {URL}"));
     }
-    let refresh = reader.parsed_or(REFRESH, DEFAULT_REFRESH, refresh);
+    let refresh = reader.parsed_or(REFRESH, DEFAULT_REFRESH, |text| {
+        seconds(text, MIN_REFRESH_SECONDS..=MAX_REFRESH_SECONDS)
+    });
     let url = reader.parsed(URL, VaultUrl::parse);
     Some(KeyVault {
         url: url?,
@@ -45,31 +50,24 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<KeyVault> {
     })
 }
 
-/// Reads who asks Entra ID for tokens: whoever names an identity wants that one, wherever this
-/// runs. A client id that is wrong is noted and left out.
-pub fn identity(reader: &mut SettingsReader<'_>, in_azure: bool) -> Identity {
+/// Reads the identity that requests tokens from Entra ID. A client id selects a managed identity
+/// wherever the process runs. A wrong client id is recorded as a fault.
+pub fn read_identity(reader: &mut SettingsReader<'_>, in_azure: bool) -> Identity {
     let client_id = reader.parsed(CLIENT_ID, client_id);
-    if in_azure || client_id.is_some() || reader.holds(IDENTITY_ENDPOINT) {
+    if in_azure || client_id.is_some() || reader.is_set(IDENTITY_ENDPOINT) {
         Identity::Managed(client_id)
     } else {
         Identity::Developer
     }
 }
 
-fn refresh(text: &str) -> Result<Duration, Requirement> {
-    let seconds = text
-        .parse()
-        .ok()
-        .filter(|seconds| (MIN_REFRESH_SECONDS..=MAX_REFRESH_SECONDS).contains(seconds));
-    let seconds = seconds.filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
-    seconds.map(Duration::from_secs).ok_or(
-        format!("must be whole seconds, {MIN_REFRESH_SECONDS} to {MAX_REFRESH_SECONDS}").into(),
-    )
-}
-
 fn client_id(text: &str) -> Result<Uuid, Requirement> {
     Uuid::try_parse(text)
         .ok()
         .filter(|id| id.hyphenated().to_string().eq_ignore_ascii_case(text))
-        .ok_or("must be the client id of a user-assigned identity, like 11111111-2222-3333-4444-555555555555".into())
+        .ok_or_else(|| {
+            "must be the client id of a user-assigned identity, \
+             like 11111111-2222-3333-4444-555555555555"
+                .into()
+        })
 }

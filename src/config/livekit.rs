@@ -1,4 +1,4 @@
-//! LiveKit's settings: the server's address and the pair of key and secret that signs.
+//! The settings of LiveKit: the address of the server, and the API key that signs tokens.
 
 use secrecy::ExposeSecret;
 use url::Url;
@@ -10,23 +10,25 @@ use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::network_host::{is_loopback, is_private};
 use crate::domain::settings::secrets::{self, PairSource, SecretCheck, SecretName, SecretSource};
 
-/// Where `livekit-server --dev` listens.
+/// The address of `livekit-server --dev`.
 const DEV_SERVER_URL: &str = "ws://localhost:7880";
-/// The key and the secret of `livekit-server --dev`, known to everyone.
+/// The public API key and secret of `livekit-server --dev`.
 const DEV_PAIR: (&str, &str) = ("devkey", "secret");
-/// The names that the pair has in Key Vault where no setting says otherwise.
+/// The default names of key and secret in Key Vault.
 const DEFAULT_NAMES: (&str, &str) = ("livekit-api-key", "livekit-api-secret");
 
 const URL: &str = "LIVEKIT_URL";
 const KEY: &str = "LIVEKIT_API_KEY";
 const SECRET: &str = "LIVEKIT_API_SECRET";
+const MISSING_PART: &str = "must be set, since another setting of LiveKit is; set LIVEKIT_URL, \
+                            LIVEKIT_API_KEY and LIVEKIT_API_SECRET together";
 
-/// The LiveKit server whose tokens are signed.
+/// The LiveKit server for which tokens are signed.
 #[derive(Debug)]
 pub struct LiveKit {
-    /// As browsers reach it.
+    /// The address for browsers.
     pub server_url: String,
-    /// The key's name, which stands in every token as `iss`, and the secret, which signs.
+    /// The API key, which is the issuer of every token, and the secret that signs.
     pub pair: PairSource,
 }
 
@@ -41,13 +43,13 @@ impl LiveKit {
     }
 }
 
-/// What the settings say about the pair, before the mode is known.
-pub enum Pair {
-    /// No setting of LiveKit's is there.
+/// The API key and secret, as far as they are configured.
+pub enum KeyPair {
+    /// No setting of LiveKit is present.
     Absent,
-    /// LiveKit's own `devkey` and `secret`.
+    /// LiveKit's public `devkey` and `secret`.
     Dev,
-    /// The operator's own, or what there is of it.
+    /// The operator's own, possibly incomplete.
     Own {
         /// The key.
         api_key: Option<ConfiguredSecret>,
@@ -56,135 +58,109 @@ pub enum Pair {
     },
 }
 
-/// Whether any setting of LiveKit's is there.
+/// Returns whether any setting of LiveKit is present.
 #[must_use]
 pub fn is_on(reader: &SettingsReader<'_>) -> bool {
-    reader.holds(URL)
-        || [KEY, SECRET]
-            .into_iter()
-            .any(|name| secret::is_set(reader, name))
+    reader.is_set(URL) || [KEY, SECRET].iter().any(|name| reader.is_secret_set(name))
 }
 
-/// Reads the pair.
-pub fn pair(reader: &mut SettingsReader<'_>) -> Pair {
-    let set = [KEY, SECRET].map(|name| secret::is_set(reader, name));
-    match (reader.holds(URL), set) {
-        (false, [false, false]) => return Pair::Absent,
-        (true, [false, false]) if reader.holds(key_vault::URL) => {
-            let [api_key, api_secret] =
-                [(KEY, DEFAULT_NAMES.0), (SECRET, DEFAULT_NAMES.1)].map(in_vault);
-            return Pair::Own {
-                api_key,
-                api_secret,
-            };
-        }
-        _ => {}
+/// Reads the API key and secret.
+pub fn read_key_pair(reader: &mut SettingsReader<'_>) -> KeyPair {
+    if !is_on(reader) {
+        return KeyPair::Absent;
+    }
+    let has_pair = [KEY, SECRET].iter().any(|name| reader.is_secret_set(name));
+    if !has_pair && reader.is_set(key_vault::URL) {
+        return KeyPair::Own {
+            api_key: in_vault(KEY, DEFAULT_NAMES.0),
+            api_secret: in_vault(SECRET, DEFAULT_NAMES.1),
+        };
     }
     let (api_key, api_secret) = (secret::read(reader, KEY), secret::read(reader, SECRET));
-    match (&api_key, &api_secret) {
-        (
-            Some(ConfiguredSecret {
-                source: SecretSource::Given(key),
-                ..
-            }),
-            Some(ConfiguredSecret {
-                source: SecretSource::Given(secret),
-                ..
-            }),
-        ) if (key.expose_secret(), secret.expose_secret()) == DEV_PAIR => Pair::Dev,
-        _ => Pair::Own {
+    let values = given_value(api_key.as_ref()).zip(given_value(api_secret.as_ref()));
+    if values == Some(DEV_PAIR) {
+        KeyPair::Dev
+    } else {
+        KeyPair::Own {
             api_key,
             api_secret,
-        },
+        }
     }
 }
 
-fn in_vault((setting, name): (&str, &str)) -> Option<ConfiguredSecret> {
+fn in_vault(setting: &str, name: &str) -> Option<ConfiguredSecret> {
     SecretName::parse(name).ok().map(|name| ConfiguredSecret {
         setting: setting.to_owned(),
         source: SecretSource::InVault(name),
     })
 }
 
-/// Returns whether the settings are those of LiveKit's own dev server on this machine, or none at
-/// all.
-#[must_use]
-pub fn is_dev(reader: &SettingsReader<'_>, pair: &Pair) -> bool {
-    match pair {
-        Pair::Absent => true,
-        // What is no address is a fault of its own.
-        Pair::Dev => reader
-            .raw(URL)
-            .and_then(|text| Url::parse(text).ok())
-            .is_none_or(|url| url.host().is_some_and(|host| is_loopback(&host))),
-        Pair::Own { .. } => false,
+fn given_value(secret: Option<&ConfiguredSecret>) -> Option<&str> {
+    match &secret?.source {
+        SecretSource::Given(value) => Some(value.expose_secret()),
+        SecretSource::InVault(_) => None,
     }
 }
 
-/// Reads the rest and checks the whole. `only_provider` says why LiveKit's settings cannot be left
-/// out. `None`: they are, or a fault was noted.
+/// Returns whether the settings are those of LiveKit's own dev server on this machine, or absent.
+#[must_use]
+pub fn is_dev_server(reader: &SettingsReader<'_>, pair: &KeyPair) -> bool {
+    match pair {
+        KeyPair::Absent => true,
+        // An invalid address is a fault of its own.
+        KeyPair::Dev => reader
+            .unchecked(URL)
+            .and_then(|text| Url::parse(text).ok())
+            .is_none_or(|url| url.host().is_some_and(|host| is_loopback(&host))),
+        KeyPair::Own { .. } => false,
+    }
+}
+
+/// Reads the server's settings. `required_because` tells why LiveKit must be configured, if it
+/// must. `None` means that LiveKit is not configured, or that a fault was recorded.
 pub fn read(
     reader: &mut SettingsReader<'_>,
-    pair: Pair,
+    pair: KeyPair,
     dev_mode: bool,
-    only_provider: Option<&str>,
+    required_because: Option<&str>,
 ) -> Option<LiveKit> {
     let server_url = reader.parsed(URL, server_url);
     match pair {
-        Pair::Absent | Pair::Dev if dev_mode => {
-            let server_url = if reader.holds(URL) {
-                server_url?
-            } else {
-                DEV_SERVER_URL.to_owned()
-            };
+        KeyPair::Absent | KeyPair::Dev if dev_mode => {
+            let default = (!reader.is_set(URL)).then(|| DEV_SERVER_URL.to_owned());
             Some(LiveKit {
-                server_url,
+                server_url: server_url.or(default)?,
                 pair: PairSource::Given(DEV_PAIR.0.into(), DEV_PAIR.1.into()),
             })
         }
-        Pair::Absent => {
-            let why = only_provider?;
+        KeyPair::Absent => {
+            let reason = required_because?;
             reader.fault(
                 URL,
-                format!("must be set, with {KEY} and {SECRET}: dev mode is off ({why})"),
+                format!("must be set, with {KEY} and {SECRET}: dev mode is off ({reason})"),
             );
             None
         }
-        Pair::Dev => {
+        KeyPair::Dev => {
             reader.fault(
                 SECRET,
                 format!(
-                    "is LiveKit's public dev secret, which only dev mode on a loopback {URL} may use; set the secret of a key of your own"
+                    "is LiveKit's public dev secret, which is accepted only in dev mode with a \
+                     loopback {URL}; set the secret of your own key"
                 ),
             );
             None
         }
-        Pair::Own {
+        KeyPair::Own {
             api_key,
             api_secret,
         } => {
-            let others = format!(
-                "must be set: other settings of LiveKit's are ({URL}, {KEY}, {SECRET} belong together)"
-            );
-            if !reader.holds(URL) {
-                reader.fault(URL, others.clone());
+            if !reader.is_set(URL) {
+                reader.fault(URL, MISSING_PART);
             }
-            let api_key = own(reader, KEY, api_key, secrets::livekit_key, &others);
-            let api_secret = own(reader, SECRET, api_secret, secrets::livekit_secret, &others);
-            let pair = match (api_key?, api_secret?) {
-                (SecretSource::Given(key), SecretSource::Given(secret)) => {
-                    PairSource::Given(key, secret)
-                }
-                (SecretSource::InVault(key), SecretSource::InVault(secret)) => {
-                    PairSource::InVault(key, secret)
-                }
-                (SecretSource::Given(_), SecretSource::InVault(_)) => {
-                    return in_two_places(reader, KEY, SECRET);
-                }
-                (SecretSource::InVault(_), SecretSource::Given(_)) => {
-                    return in_two_places(reader, SECRET, KEY);
-                }
-            };
+            let api_key = own_secret(reader, KEY, api_key, secrets::livekit_key);
+            let api_secret = own_secret(reader, SECRET, api_secret, secrets::livekit_secret);
+            let pair = own_pair(reader, api_key?, api_secret?)?;
             Some(LiveKit {
                 server_url: server_url?,
                 pair,
@@ -193,43 +169,55 @@ pub fn read(
     }
 }
 
-/// A half that is given stays until a restart, so that a rotation of the other would break the
-/// pair.
-fn in_two_places(reader: &mut SettingsReader<'_>, given: &str, in_vault: &str) -> Option<LiveKit> {
+/// Checks the value of a secret, or records a fault where it is missing.
+fn own_secret(
+    reader: &mut SettingsReader<'_>,
+    name: &str,
+    secret: Option<ConfiguredSecret>,
+    check: SecretCheck,
+) -> Option<SecretSource> {
+    let Some(ConfiguredSecret { setting, source }) = secret else {
+        // A secret that is set but was not read has a fault already.
+        if !reader.is_secret_set(name) {
+            reader.fault(name, MISSING_PART);
+        }
+        return None;
+    };
+    if let SecretSource::Given(value) = &source
+        && let Err(requirement) = check(value)
+    {
+        reader.fault(&setting, requirement);
+        return None;
+    }
+    Some(source)
+}
+
+/// Joins key and secret, which must come from the same place: a value from the settings stays until
+/// a restart, so that a rotation of the other in Key Vault would break the pair.
+fn own_pair(
+    reader: &mut SettingsReader<'_>,
+    api_key: SecretSource,
+    api_secret: SecretSource,
+) -> Option<PairSource> {
+    let (given, in_vault) = match (api_key, api_secret) {
+        (SecretSource::Given(key), SecretSource::Given(secret)) => {
+            return Some(PairSource::Given(key, secret));
+        }
+        (SecretSource::InVault(key), SecretSource::InVault(secret)) => {
+            return Some(PairSource::InVault(key, secret));
+        }
+        (SecretSource::Given(_), SecretSource::InVault(_)) => (KEY, SECRET),
+        (SecretSource::InVault(_), SecretSource::Given(_)) => (SECRET, KEY),
+    };
     reader.fault(
         given,
-        format!("must stand where {in_vault} does, in Key Vault: the two change together"),
+        format!("must be in Key Vault as {in_vault} is: the two are rotated together"),
     );
     None
 }
 
-fn own(
-    reader: &mut SettingsReader<'_>,
-    name: &str,
-    found: Option<ConfiguredSecret>,
-    check: SecretCheck,
-    others: &str,
-) -> Option<SecretSource> {
-    match found {
-        Some(ConfiguredSecret {
-            source: SecretSource::InVault(name),
-            ..
-        }) => return Some(SecretSource::InVault(name)),
-        Some(ConfiguredSecret {
-            setting,
-            source: SecretSource::Given(value),
-        }) => match check(&value) {
-            Ok(()) => return Some(SecretSource::Given(value)),
-            Err(rule) => reader.fault(&setting, rule),
-        },
-        None if secret::is_set(reader, name) => {} // its fault is noted already
-        None => reader.fault(name, others.to_owned()),
-    }
-    None
-}
-
-/// Reads the server's address and brings it into its normal form: a parser forgives much that the
-/// browsers' clients, which get it as text, may not.
+/// Parses the server's address into its normal form. Browser clients get it as text and accept
+/// less than the parser does.
 fn server_url(text: &str) -> Result<String, Requirement> {
     const EXAMPLES: &str = "like wss://my-project.livekit.cloud or ws://localhost:7880";
     let lower = text.to_ascii_lowercase();
@@ -239,30 +227,31 @@ fn server_url(text: &str) -> Result<String, Requirement> {
         )
         .into());
     }
-    let Some(url) = Url::parse(text)
+    let url = Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "ws" | "wss") && url.has_host())
-    else {
-        return Err(
-            format!("must be an address that begins with wss:// or ws://, {EXAMPLES}").into(),
-        );
-    };
-    let plain = url.username().is_empty()
+        .ok_or_else(|| {
+            format!("must be an address that begins with wss:// or ws://, {EXAMPLES}")
+        })?;
+    let is_plain = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    if !plain {
-        return Err(format!("must not hold a user, a password, a query or a fragment; it must be an address {EXAMPLES}").into());
+    if !is_plain {
+        return Err(format!(
+            "must not contain a user, a password, a query or a fragment; it must be an address \
+             {EXAMPLES}"
+        )
+        .into());
     }
     let path = url.path().trim_end_matches('/');
-    let of_clients = path
-        .split('/')
-        .skip(1)
-        .find(|segment| matches!(*segment, "rtc" | "twirp" | ""));
-    if of_clients.is_some() {
-        return Err(
-            format!("must not hold /rtc, /twirp or a second //, since clients add such paths; it must be an address {EXAMPLES}").into()
-        );
+    let is_added_by_clients = |segment: &str| matches!(segment, "rtc" | "twirp" | "");
+    if path.split('/').skip(1).any(is_added_by_clients) {
+        return Err(format!(
+            "must not contain /rtc, /twirp or a second //, since clients add such paths; it must \
+             be an address {EXAMPLES}"
+        )
+        .into());
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }

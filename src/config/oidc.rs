@@ -1,15 +1,15 @@
-//! Whose sign-in counts: the identity provider, and what its claims mean here.
+//! The settings of sign-in: the identity provider, and the meaning of its claims.
 
-use super::settings::SettingsReader;
+use super::reader::SettingsReader;
 use crate::domain::callers::bearer::{Issuer, TokenPolicy};
 use crate::domain::callers::caller::CallerRules;
 use crate::domain::requests::fields::Requirement;
 
-/// The role of operators where no other is set.
+/// The default role of operators.
 const ADMIN_ROLE: &str = "Roomkey.Admin";
-/// Longest claim, scope, role or audience in bytes.
+/// The longest claim, scope, role or audience, in bytes.
 const MAX_WORD_BYTES: usize = 256;
-/// Quotes and brackets, which come from a placeholder or a JSON list and are part of no claim,
+/// Quotes and brackets. They come from a placeholder or a JSON list and are never part of a claim,
 /// scope, role or audience.
 const NEVER_IN_WORD: [char; 8] = ['"', '`', '<', '>', '[', ']', '{', '}'];
 
@@ -23,37 +23,36 @@ pub(super) const ROOMS_CLAIM: &str = "ROOMKEY_ROOMS_CLAIM";
 pub(super) const ROLES_CLAIM: &str = "ROOMKEY_ROLES_CLAIM";
 const ADMIN_ROLE_SETTING: &str = "ROOMKEY_ADMIN_ROLE";
 
-/// Reads what `oidc` needs. `None` means that a fault was noted.
+/// Reads the settings of `oidc`. `None` means that a fault was recorded.
 pub fn read(reader: &mut SettingsReader<'_>) -> Option<TokenPolicy> {
     for name in [ISSUER, AUDIENCE] {
-        if !reader.holds(name) {
+        if !reader.is_set(name) {
             reader.fault(name, "must be set where ROOMKEY_CALLER_AUTH is oidc");
         }
     }
     let issuer = reader.parsed(ISSUER, Issuer::parse);
     let has_many_tenants = issuer.as_ref().is_some_and(Issuer::has_many_tenants);
     let issuer = match issuer {
-        Some(issuer) if reader.holds(DISCOVERY_URL) => {
+        Some(issuer) if reader.is_set(DISCOVERY_URL) => {
             reader.parsed(DISCOVERY_URL, |text| issuer.with_discovery_at(text))
         }
         Some(issuer) => Some(issuer),
-        // All faults at once: a wrong address is named also where there is no issuer that it could
-        // belong to.
+        // All faults are reported at once, so a wrong URL is reported without an issuer too.
         None => reader
             .parsed(DISCOVERY_URL, Issuer::discovery_address)
             .and(None),
     };
     let audiences = reader.parsed(AUDIENCE, |text| list(text, word));
-    let tenants = if !reader.holds(TENANTS) && has_many_tenants {
+    let tenants = if !reader.is_set(TENANTS) && has_many_tenants {
         reader.fault(
             TENANTS,
-            "must list the tenants: from this issuer anyone with a Microsoft account has a token",
+            "must list the tenants: anyone with a Microsoft account gets a token of this issuer",
         );
         None
     } else {
         reader.parsed_or(TENANTS, Vec::new(), |text| list(text, tenant))
     };
-    let rules = rules(reader);
+    let rules = read_caller_rules(reader);
     Some(TokenPolicy {
         issuer: issuer?,
         tenants: tenants?,
@@ -62,9 +61,9 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<TokenPolicy> {
     })
 }
 
-/// Reads what holds for every signed-in caller, by token or by Easy Auth. `None` means that a fault
-/// was noted.
-pub fn rules(reader: &mut SettingsReader<'_>) -> Option<CallerRules> {
+/// Reads the rules for signed-in callers, by token or by Easy Auth. `None` means that a fault was
+/// recorded.
+pub fn read_caller_rules(reader: &mut SettingsReader<'_>) -> Option<CallerRules> {
     let required_scope = reader.parsed_or(SCOPE, None, |text| scope(text).map(Some));
     let identity_claim = reader.parsed_or(IDENTITY_CLAIM, "sub".to_owned(), word);
     let rooms_claim = reader.parsed_or(ROOMS_CLAIM, None, |text| word(text).map(Some));
@@ -79,25 +78,29 @@ pub fn rules(reader: &mut SettingsReader<'_>) -> Option<CallerRules> {
     })
 }
 
-/// Returns a setting of the identity provider that is set, if any.
+/// Returns the first setting of the identity provider that is set.
 #[must_use]
 pub fn first_set(reader: &SettingsReader<'_>) -> Option<&'static str> {
     [ISSUER, AUDIENCE, SCOPE, TENANTS]
         .into_iter()
-        .find(|name| reader.holds(name))
+        .find(|name| reader.is_set(name))
 }
 
-/// Refuses the settings that another way to tell callers apart has no use for: whoever set them
-/// believes that they protect.
+/// Records a fault for each setting that this authentication does not use: the operator expects it
+/// to protect.
 pub fn refuse_unused(reader: &mut SettingsReader<'_>, easy_auth: bool) {
-    let of_tokens = [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM];
-    let of_sign_in = [SCOPE, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
-    for name in of_tokens
+    let for_tokens = [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM];
+    let for_sign_in = [SCOPE, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
+    for name in for_tokens
         .into_iter()
-        .chain(of_sign_in.into_iter().filter(|_| !easy_auth))
+        .chain(for_sign_in.into_iter().filter(|_| !easy_auth))
     {
-        if reader.holds(name) {
-            reader.fault(name, "has no effect with this ROOMKEY_CALLER_AUTH; unset it, or set ROOMKEY_CALLER_AUTH to oidc");
+        if reader.is_set(name) {
+            reader.fault(
+                name,
+                "has no effect with this ROOMKEY_CALLER_AUTH; remove it, or set \
+                 ROOMKEY_CALLER_AUTH to oidc",
+            );
         }
     }
 }
@@ -109,10 +112,10 @@ fn list(
     text.split(',').map(|part| item(part.trim())).collect()
 }
 
-/// Reads the one scope or role that callers need.
+/// Parses the one scope or role that callers need.
 fn scope(text: &str) -> Result<String, Requirement> {
     if text.contains(',') {
-        Err("must be one scope or role only; write it without commas".into())
+        Err("must be one scope or role only, without commas".into())
     } else {
         word(text)
     }
@@ -129,7 +132,7 @@ fn word(text: &str) -> Result<String, Requirement> {
     }
 }
 
-/// In lower case, as Entra writes it into tokens.
+/// Parses a tenant id into lower case, as in Entra's tokens.
 fn tenant(text: &str) -> Result<String, Requirement> {
     let id = uuid::Uuid::try_parse(text)
         .ok()
@@ -142,7 +145,7 @@ fn tenant(text: &str) -> Result<String, Requirement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::Environment;
+    use crate::config::environment::Environment;
 
     const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
     const BASE: [(&str, &str); 2] = [
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_brackets_are_refused_and_honest_values_pass() {
+    fn quotes_and_brackets_are_refused_and_real_values_are_accepted() {
         for name in [
             AUDIENCE,
             SCOPE,
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_discovery_address_is_named_also_without_a_right_issuer() {
+    fn a_wrong_discovery_url_is_reported_without_a_valid_issuer_too() {
         let discovery = (DISCOVERY_URL, "http://canary.example");
         for settings in [
             &with(&[(ISSUER, "canary"), discovery])[..],
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_of_many_tenants_needs_their_list() {
+    fn an_issuer_of_many_tenants_requires_a_list_of_tenants() {
         let many = (
             ISSUER,
             "https://login.microsoftonline.com/organizations/v2.0",
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_discovery_document_may_be_elsewhere_and_the_issuer_stays() {
+    fn a_discovery_url_does_not_change_the_issuer() {
         let b2c = "https://contoso.b2clogin.com/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration?p=B2C_1_signin";
         let issuer = "https://contoso.b2clogin.com/11111111-2222-3333-4444-555555555555/v2.0/";
         let policy = read_all(&with(&[(ISSUER, issuer), (DISCOVERY_URL, b2c)]))
@@ -361,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_has_the_narrow_default() {
+    fn absent_settings_have_the_strictest_default() {
         let policy = read_all(&BASE).0.unwrap();
         assert_eq!(
             (policy.audiences.as_slice(), policy.tenants.len()),
@@ -402,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_would_protect_nothing_are_refused() {
+    fn unused_settings_are_refused() {
         let all = [
             ISSUER,
             DISCOVERY_URL,

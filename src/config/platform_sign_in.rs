@@ -1,45 +1,43 @@
-//! What Azure's platform says of its built-in sign-in ("Easy Auth"): whether it is on, and whether
-//! Static Web Apps is in front.
+//! Reads the state of Azure's built-in authentication ("Easy Auth"): whether it is on, and whether
+//! callers sign in through Static Web Apps.
 //!
-//! Source:
+//! # Source
 //! <https://learn.microsoft.com/azure/app-service/reference-app-settings#authentication--authorization>.
-//! The document has the form of the platform's `authsettingsV2`, in which providers without a
-//! registration are listed as enabled too.
+//! The document has the format of the platform's `authsettingsV2`, which lists providers without a
+//! registration as enabled too.
 
-use super::settings::SettingsReader;
+use super::reader::SettingsReader;
 use crate::domain::requests::json::{self, Json, Object};
 
-/// Set by Azure where its built-in sign-in is on. Only then does it take forged headers away.
+/// Set by Azure where its built-in authentication is on. Only then does it remove forged headers.
 const ENABLED: &str = "WEBSITE_AUTH_ENABLED";
-/// Set by Azure to the sign-in's settings; not on every plan.
+/// Set by Azure to the configuration of its authentication, but not on every plan.
 const DOCUMENT: &str = "WEBSITE_AUTH_V2_CONFIG_JSON";
-/// The name of the provider that stands for a linked Static Web App.
+/// The name of the provider that represents a linked Static Web App.
 const STATIC_WEB_APPS: &str = "azureStaticWebApps";
-/// The member that holds the providers of the operator's own.
+/// The member that contains the operator's own `OpenID` Connect providers.
 const CUSTOM: &str = "customOpenIdConnectProviders";
 
-/// The platform's built-in sign-in.
+/// The state of the platform's built-in authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlatformSignIn {
-    /// It is on, so that nobody outside can send the headers in which it says who asks.
+    /// It is on, so that no client can send the headers that identify the caller.
     pub is_on: bool,
-    /// Static Web Apps is the only one through whom callers sign in, which hands on no claims.
+    /// Callers sign in through Static Web Apps only, which forwards no claims.
     pub is_static_web_apps_only: bool,
 }
 
-/// Reads what the platform says. Outside Azure anyone could have set these variables, so nothing
-/// counts there.
+/// Reads the state. Outside Azure the variables prove nothing, so both values are false there.
 #[must_use]
 pub fn read(reader: &SettingsReader<'_>, in_azure: bool) -> PlatformSignIn {
     let marker = reader
-        .raw(ENABLED)
+        .unchecked(ENABLED)
         .is_some_and(|text| text.eq_ignore_ascii_case("true"));
     let document = reader
-        .raw(DOCUMENT)
+        .unchecked(DOCUMENT)
         .and_then(|text| json::parse_object(text.as_bytes()).ok())
         .unwrap_or_default();
-    // An app setting of the marker's name wins over the platform's own; the document shows whether
-    // it is true.
+    // An app setting of this name overrides the platform's; the document shows the real state.
     let is_off = object(&document, "platform")
         .is_some_and(|platform| member(platform, "enabled") == Some(&Json::Bool(false)));
     let is_on = in_azure && marker && !is_off;
@@ -65,8 +63,8 @@ fn is_static_web_apps_only(document: &Object<'_>) -> bool {
         && !has_custom
 }
 
-/// Whether callers can sign in through a provider: it is not switched off, and knows the app by
-/// some id.
+/// Returns whether callers can sign in through a provider: it is not disabled, and it has a
+/// registration of the app.
 fn is_registered(provider: &Json<'_>) -> bool {
     let Json::Object(provider) = provider else {
         return false;
@@ -87,7 +85,7 @@ fn object<'a, 'j>(object: &'a Object<'j>, name: &str) -> Option<&'a Object<'j>> 
     }
 }
 
-/// The platform's serializers do not agree on the case of names.
+/// Finds a member by its name in any case: the platform's serializers do not agree on it.
 fn member<'a, 'j>(object: &'a Object<'j>, name: &str) -> Option<&'a Json<'j>> {
     object
         .iter()
@@ -98,28 +96,28 @@ fn member<'a, 'j>(object: &'a Object<'j>, name: &str) -> Option<&'a Json<'j>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::Environment;
+    use crate::config::environment::Environment;
 
-    fn of(marker: &str, document: Option<&str>, in_azure: bool) -> PlatformSignIn {
+    fn state(marker: &str, document: Option<&str>, in_azure: bool) -> PlatformSignIn {
         let document = document.map(|document| (DOCUMENT, document));
         let environment: Environment = [(ENABLED, marker)].into_iter().chain(document).collect();
         let reader = SettingsReader::new(&environment);
         let read = read(&reader, in_azure);
         assert!(
             reader.into_faults().is_empty(),
-            "the operator cannot mend what the platform writes"
+            "the operator cannot correct what the platform writes"
         );
         read
     }
 
     #[test]
-    fn the_sign_in_is_on_where_azure_says_so_and_nowhere_else() {
+    fn the_sign_in_is_on_only_where_azure_says_so() {
         for marker in ["true", "True", "TRUE"] {
-            assert!(of(marker, None, true).is_on, "{marker}");
-            assert!(!of(marker, None, false).is_on, "{marker}");
+            assert!(state(marker, None, true).is_on, "{marker}");
+            assert!(!state(marker, None, false).is_on, "{marker}");
         }
         for marker in ["", "false", "False", "1", "yes", " true"] {
-            assert!(!of(marker, None, true).is_on, "{marker:?}");
+            assert!(!state(marker, None, true).is_on, "{marker:?}");
         }
         for (document, is_on) in [
             (r#"{"platform":{"enabled":true}}"#, true),
@@ -130,12 +128,16 @@ mod tests {
             ("", true),
             ("{", true),
         ] {
-            assert_eq!(of("True", Some(document), true).is_on, is_on, "{document}");
+            assert_eq!(
+                state("True", Some(document), true).is_on,
+                is_on,
+                "{document}"
+            );
         }
     }
 
     #[test]
-    fn static_web_apps_is_told_by_its_registration() {
+    fn static_web_apps_is_recognized_by_its_registration() {
         let swa = r#""azureStaticWebApps":{"enabled":true,"registration":{"clientId":"calm-sea-1.2.azurestaticapps.net"}}"#;
         let empty = r#""facebook":{"enabled":true,"registration":{}},"google":{"enabled":true,"registration":{"clientId":null}},"legacy":null"#;
         let entra = r#""azureActiveDirectory":{"enabled":true,"registration":{"clientId":"11111111-2222-3333-4444-555555555555"}}"#;
@@ -167,13 +169,13 @@ mod tests {
                 r#"{{"platform":{{"enabled":true}},"globalValidation":{{"unauthenticatedClientAction":1}},"identityProviders":{{{providers}}}}}"#
             );
             assert_eq!(
-                of("True", Some(&document), true).is_static_web_apps_only,
+                state("True", Some(&document), true).is_static_web_apps_only,
                 only,
                 "{providers}"
             );
             assert!(
-                !of("False", Some(&document), true).is_static_web_apps_only
-                    && !of("True", Some(&document), false).is_static_web_apps_only
+                !state("False", Some(&document), true).is_static_web_apps_only
+                    && !state("True", Some(&document), false).is_static_web_apps_only
             );
         }
     }

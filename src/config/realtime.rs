@@ -1,9 +1,10 @@
-//! The Realtime providers: where each is reached, with which key, and what sessions are to be like.
+//! The settings of the Realtime providers: endpoints, keys, models, and the content of sessions.
 
 use std::time::Duration;
 
+use super::number::seconds;
 use super::reader::SettingsReader;
-use super::secret;
+use super::secret::read_checked;
 use crate::domain::limits::rate_limit::RateLimit;
 use crate::domain::realtime::endpoint::RealtimeEndpoint;
 use crate::domain::realtime::session::{
@@ -22,141 +23,128 @@ const OPENAI_MODEL: &str = "ROOMKEY_OPENAI_MODEL";
 const VOICES: &str = "ROOMKEY_REALTIME_VOICES";
 const VOICE: &str = "ROOMKEY_REALTIME_VOICE";
 
-/// The current model at OpenAI; names without a number are about to be retired.
+/// The current model of OpenAI. Names without a version number are about to be retired.
 const DEFAULT_OPENAI_MODEL: &str = "gpt-realtime-2.1";
-/// The scope of Entra tokens for Azure's AI services, in the public cloud.
+/// The scope of Entra tokens for Azure's AI services in the public cloud.
 const DEFAULT_ENTRA_SCOPE: &str = "https://cognitiveservices.azure.com/.default";
-/// A minute is enough to open a connection, and a secret is not used up by it.
-const DEFAULT_SECRET_SECONDS: u64 = 60;
+/// A minute is enough to connect, even several times.
+const DEFAULT_SECRET_LIFETIME: Duration = Duration::from_mins(1);
 
-/// A resource of Azure OpenAI.
+/// The configuration of Azure OpenAI.
 #[derive(Debug)]
 pub struct AzureOpenAi {
-    /// Where it is.
+    /// The address of the resource.
     pub endpoint: RealtimeEndpoint,
-    /// The name of the deployment, which is the model of a caller who chooses none.
+    /// The name of the deployment, which is the default model.
     pub deployment: ModelOrVoice,
-    /// The resource's key; `None`: an Entra token takes its place.
+    /// The key of the resource. `None` means that an Entra token is used instead.
     pub api_key: Option<SecretSource>,
-    /// The deployment that writes down what callers say.
+    /// The deployment that transcribes the caller's speech.
     pub transcription_model: Option<ModelOrVoice>,
 }
 
-/// OpenAI's own API.
+/// The configuration of OpenAI.
 #[derive(Debug)]
 pub struct OpenAi {
-    /// Where it is.
+    /// The address of the API.
     pub endpoint: RealtimeEndpoint,
-    /// The model of a caller who chooses none.
+    /// The default model.
     pub model: ModelOrVoice,
-    /// A project's key.
+    /// The key of a project.
     pub api_key: SecretSource,
 }
 
-/// What holds for both.
+/// The options that both providers share.
 #[derive(Debug)]
 pub struct RealtimeOptions {
-    /// What an Entra token for Azure OpenAI must be good for.
+    /// The scope of Entra tokens for Azure OpenAI.
     pub entra_scope: String,
-    /// How often each caller may ask for a secret; `None` is the operator's own wish.
+    /// The limit of each caller for client secrets. `None` means that the operator has turned it off.
     pub rate_limit: Option<RateLimit>,
-    /// What sessions are to be like, without a model for transcription.
+    /// The content of sessions, without a transcription model.
     pub plan: SessionPlan,
 }
 
-/// All of it.
-pub(super) struct Realtime {
-    /// `None` where it is not configured or a fault was noted.
+/// The configured Realtime providers.
+#[derive(Debug)]
+pub struct RealtimeProviders {
+    /// Azure OpenAI, if it is configured.
     pub azure_openai: Option<AzureOpenAi>,
-    /// Likewise.
+    /// OpenAI, if it is configured.
     pub openai: Option<OpenAi>,
+    /// The options that both share.
     pub options: RealtimeOptions,
-    pub choices: AllowedChoices,
 }
 
-/// Whether any setting of either provider is there.
+/// Returns whether any setting of a Realtime provider is present.
 #[must_use]
 pub fn is_on(reader: &SettingsReader<'_>) -> bool {
     azure_is_on(reader) || openai_is_on(reader)
 }
 
-/// Reads the settings. What is wrong is noted and left out of the result.
-pub(super) fn read(reader: &mut SettingsReader<'_>) -> Realtime {
-    let azure_openai = if azure_is_on(reader) {
-        azure_openai(reader)
-    } else {
-        None
-    };
-    let openai = if openai_is_on(reader) {
-        openai(reader)
-    } else {
-        None
-    };
-    let entra_scope = reader
-        .parsed_or("ROOMKEY_ENTRA_SCOPE", DEFAULT_ENTRA_SCOPE.to_owned(), scope)
-        .unwrap_or_default();
-    let mut choices = choices(reader);
-    choices.azure_openai = azure_openai.as_ref().map(|azure| azure.deployment.clone());
-    choices.openai = openai.as_ref().map(|openai| openai.model.clone());
-    let plan = SessionPlan {
-        instructions: reader.parsed("ROOMKEY_REALTIME_INSTRUCTIONS", instructions),
-        transcription_model: None,
-        extra: reader
-            .parsed("ROOMKEY_REALTIME_SESSION", SessionExtra::parse)
-            .unwrap_or_default(),
-        secret_lifetime: reader
-            .parsed("ROOMKEY_REALTIME_SECRET_SECONDS", lifetime)
-            .unwrap_or(Duration::from_secs(DEFAULT_SECRET_SECONDS)),
-    };
-    let rate_limit = reader
-        .parsed_or(
-            "ROOMKEY_REALTIME_RATE_LIMIT",
-            Some(RateLimit::MINTS),
-            RateLimit::parse_or_off,
-        )
-        .flatten();
-    Realtime {
-        azure_openai,
-        openai,
-        options: RealtimeOptions {
-            entra_scope,
-            rate_limit,
-            plan,
+/// Reads the settings. A wrong provider is recorded as a fault and left out of the result.
+pub fn read(reader: &mut SettingsReader<'_>) -> RealtimeProviders {
+    RealtimeProviders {
+        azure_openai: if azure_is_on(reader) {
+            read_azure_openai(reader)
+        } else {
+            None
         },
-        choices,
+        openai: if openai_is_on(reader) {
+            read_openai(reader)
+        } else {
+            None
+        },
+        options: read_options(reader),
     }
 }
 
-/// Whether any setting of Azure OpenAI is there.
+/// Reads the models and voices that callers may request.
+pub fn read_choices(
+    reader: &mut SettingsReader<'_>,
+    providers: &RealtimeProviders,
+) -> AllowedChoices {
+    let azure_openai = providers.azure_openai.as_ref();
+    AllowedChoices {
+        azure_openai: azure_openai.map(|azure| azure.deployment.clone()),
+        openai: providers.openai.as_ref().map(|openai| openai.model.clone()),
+        ..read_models_and_voices(reader)
+    }
+}
+
+/// Returns whether any setting of Azure OpenAI is present.
 #[must_use]
 pub fn azure_is_on(reader: &SettingsReader<'_>) -> bool {
     [AZURE_ENDPOINT, AZURE_DEPLOYMENT, AZURE_TRANSCRIPTION]
         .into_iter()
-        .any(|name| reader.holds(name))
-        || secret::is_set(reader, AZURE_KEY)
+        .any(|name| reader.is_set(name))
+        || reader.is_secret_set(AZURE_KEY)
 }
 
-/// Whether any setting of OpenAI is there.
+/// Returns whether any setting of OpenAI is present.
 #[must_use]
 pub fn openai_is_on(reader: &SettingsReader<'_>) -> bool {
     [OPENAI_BASE, OPENAI_MODEL]
         .into_iter()
-        .any(|name| reader.holds(name))
-        || secret::is_set(reader, OPENAI_KEY)
+        .any(|name| reader.is_set(name))
+        || reader.is_secret_set(OPENAI_KEY)
 }
 
-fn azure_openai(reader: &mut SettingsReader<'_>) -> Option<AzureOpenAi> {
+fn read_azure_openai(reader: &mut SettingsReader<'_>) -> Option<AzureOpenAi> {
     for name in [AZURE_ENDPOINT, AZURE_DEPLOYMENT] {
-        if !reader.holds(name) {
+        if !reader.is_set(name) {
             reader.fault(
                 name,
-                format!("must be set: other settings of Azure OpenAI are ({AZURE_ENDPOINT} and {AZURE_DEPLOYMENT} belong together)"),
+                format!(
+                    "must be set, since another setting of Azure OpenAI is; set both \
+                     {AZURE_ENDPOINT} and {AZURE_DEPLOYMENT}"
+                ),
             );
         }
     }
     let endpoint = reader.parsed(AZURE_ENDPOINT, RealtimeEndpoint::azure);
     let deployment = reader.parsed(AZURE_DEPLOYMENT, ModelOrVoice::parse);
-    let api_key = secret::checked(reader, AZURE_KEY, secrets::api_key);
+    let api_key = read_checked(reader, AZURE_KEY, secrets::api_key);
     let transcription_model = reader.parsed(AZURE_TRANSCRIPTION, ModelOrVoice::parse);
     Some(AzureOpenAi {
         endpoint: endpoint?,
@@ -166,11 +154,14 @@ fn azure_openai(reader: &mut SettingsReader<'_>) -> Option<AzureOpenAi> {
     })
 }
 
-fn openai(reader: &mut SettingsReader<'_>) -> Option<OpenAi> {
-    if !secret::is_set(reader, OPENAI_KEY) {
-        reader.fault(OPENAI_KEY, "must be set: other settings of OpenAI are");
+fn read_openai(reader: &mut SettingsReader<'_>) -> Option<OpenAi> {
+    if !reader.is_secret_set(OPENAI_KEY) {
+        reader.fault(
+            OPENAI_KEY,
+            "must be set, since another setting of OpenAI is",
+        );
     }
-    let api_key = secret::checked(reader, OPENAI_KEY, secrets::api_key);
+    let api_key = read_checked(reader, OPENAI_KEY, secrets::api_key);
     let endpoint = reader
         .parsed(OPENAI_BASE, RealtimeEndpoint::openai)
         .or_else(|| RealtimeEndpoint::openai(RealtimeEndpoint::OPENAI).ok());
@@ -184,22 +175,56 @@ fn openai(reader: &mut SettingsReader<'_>) -> Option<OpenAi> {
     })
 }
 
-fn choices(reader: &mut SettingsReader<'_>) -> AllowedChoices {
+fn read_options(reader: &mut SettingsReader<'_>) -> RealtimeOptions {
+    let entra_scope = reader
+        .parsed_or(
+            "ROOMKEY_ENTRA_SCOPE",
+            DEFAULT_ENTRA_SCOPE.to_owned(),
+            entra_scope,
+        )
+        .unwrap_or_default();
+    let rate_limit = reader
+        .parsed_or(
+            "ROOMKEY_REALTIME_RATE_LIMIT",
+            Some(RateLimit::MINTS),
+            RateLimit::parse_or_off,
+        )
+        .flatten();
+    let plan = SessionPlan {
+        instructions: reader.parsed("ROOMKEY_REALTIME_INSTRUCTIONS", instructions),
+        transcription_model: None,
+        extra: reader
+            .parsed("ROOMKEY_REALTIME_SESSION", SessionExtra::parse)
+            .unwrap_or_default(),
+        secret_lifetime: reader
+            .parsed("ROOMKEY_REALTIME_SECRET_SECONDS", |text| {
+                seconds(text, 10..=600)
+            })
+            .unwrap_or(DEFAULT_SECRET_LIFETIME),
+    };
+    RealtimeOptions {
+        entra_scope,
+        rate_limit,
+        plan,
+    }
+}
+
+fn read_models_and_voices(reader: &mut SettingsReader<'_>) -> AllowedChoices {
     let mut choices = AllowedChoices::default();
     if let Some(models) = reader.parsed("ROOMKEY_REALTIME_MODELS", list) {
         choices.models = models;
     }
     let voices = reader.parsed_or(VOICES, choices.voices.clone(), |text| {
-        voice_alone(text).and_then(|()| list(text))
+        check_voice_text(text).and_then(|()| list(text))
     });
     let voice = reader.parsed_or(VOICE, choices.voice.clone(), voice);
-    // Where one of them is wrong, nothing can be said of the other.
+    // The two are compared only where both are valid.
     if let (Some(voices), Some(voice)) = (voices, voice) {
         if !voices.contains(&voice) {
             reader.fault(
                 VOICE,
                 format!(
-                    "must be on the list {VOICES} (its default is {})",
+                    "must be listed in {VOICES} (the default voice is {})",
                     AllowedChoices::VOICE
                 ),
             );
@@ -214,13 +239,14 @@ fn choices(reader: &mut SettingsReader<'_>) -> AllowedChoices {
 }
 
 fn voice(text: &str) -> Result<ModelOrVoice, Requirement> {
-    voice_alone(text).and_then(|()| ModelOrVoice::parse(text))
+    check_voice_text(text).and_then(|()| ModelOrVoice::parse(text))
 }
 
-/// A custom voice is an object upstream, and is written here by its id.
-fn voice_alone(text: &str) -> Result<(), Requirement> {
+/// Refuses a custom voice that is written as an object, as the provider's API does, instead of by
+/// its id.
+fn check_voice_text(text: &str) -> Result<(), Requirement> {
     if text.contains('{') {
-        Err("must hold a custom voice by its id alone, such as voice_1234, not as an object".into())
+        Err("must name a custom voice by its id only, such as voice_1234, not as an object".into())
     } else {
         Ok(())
     }
@@ -230,10 +256,10 @@ fn list(text: &str) -> Result<Vec<ModelOrVoice>, Requirement> {
     text.split(',')
         .map(|name| ModelOrVoice::parse(name.trim()))
         .collect::<Result<_, _>>()
-        .map_err(|rule| format!("{rule}, separated by commas").into())
+        .map_err(|requirement| format!("{requirement}, separated by commas").into())
 }
 
-fn scope(text: &str) -> Result<String, Requirement> {
+fn entra_scope(text: &str) -> Result<String, Requirement> {
     let fits = (1..=256).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_graphic())
         && text.ends_with("/.default");
@@ -252,17 +278,10 @@ fn instructions(text: &str) -> Result<String, Requirement> {
     }
 }
 
-fn lifetime(text: &str) -> Result<Duration, Requirement> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    match text.parse() {
-        Ok(seconds @ 10..=600) if digits => Ok(Duration::from_secs(seconds)),
-        _ => Err("must be a whole number of seconds from 10 to 600".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::environment::Environment;
 
     const AZURE: [(&str, &str); 3] = [
         (AZURE_ENDPOINT, "https://r.openai.azure.com/"),
@@ -271,12 +290,14 @@ mod tests {
     ];
     const OPENAI: [(&str, &str); 1] = [(OPENAI_KEY, "sk-canary-openai-key-0123")];
 
-    fn read_all(settings: &[(&str, &str)]) -> (Realtime, Vec<String>) {
-        let environment = settings.iter().copied().collect();
+    fn read_all(settings: &[(&str, &str)]) -> (RealtimeProviders, AllowedChoices, Vec<String>) {
+        let environment: Environment = settings.iter().copied().collect();
         let mut reader = SettingsReader::new(&environment);
-        let realtime = read(&mut reader);
+        let providers = read(&mut reader);
+        let choices = read_choices(&mut reader, &providers);
         (
-            realtime,
+            providers,
+            choices,
             reader
                 .into_faults()
                 .into_iter()
@@ -363,7 +384,7 @@ mod tests {
             ("ROOMKEY_REALTIME_RATE_LIMIT", &["", "20", "canary"]),
         ] {
             for value in values {
-                let (_, faults) = read_all(&with((name, value)));
+                let (_, _, faults) = read_all(&with((name, value)));
                 assert!(
                     faults.len() == 1 && faults[0].starts_with(&format!("{name}: ")),
                     "{name}={value:.40} {faults:?}"
@@ -379,18 +400,18 @@ mod tests {
 
     #[test]
     fn without_settings_no_provider_is_on() {
-        let (realtime, faults) = read_all(&[]);
+        let (realtime, choices, faults) = read_all(&[]);
         assert!(faults.is_empty() && realtime.azure_openai.is_none() && realtime.openai.is_none());
         assert_eq!(realtime.options.rate_limit.unwrap().to_string(), "20/15m");
         assert_eq!(
             realtime.options.entra_scope,
             "https://cognitiveservices.azure.com/.default"
         );
-        assert_eq!(realtime.choices, AllowedChoices::default());
+        assert_eq!(choices, AllowedChoices::default());
     }
 
     #[test]
-    fn one_setting_of_a_provider_asks_for_those_that_it_cannot_do_without() {
+    fn one_setting_of_a_provider_requires_the_others() {
         for (setting, missing) in [
             (AZURE[0], &[AZURE_DEPLOYMENT][..]),
             (AZURE[1], &[AZURE_ENDPOINT]),
@@ -402,7 +423,7 @@ mod tests {
             ((OPENAI_BASE, "https://h/v1"), &[OPENAI_KEY]),
             ((OPENAI_MODEL, "m"), &[OPENAI_KEY]),
         ] {
-            let (_, faults) = read_all(&[setting]);
+            let (_, _, faults) = read_all(&[setting]);
             assert!(
                 faults
                     .iter()
@@ -415,8 +436,8 @@ mod tests {
     }
 
     #[test]
-    fn azure_may_do_without_a_key_and_openai_without_all_else() {
-        let (realtime, faults) = read_all(&[AZURE[0], AZURE[1], OPENAI[0]]);
+    fn azure_needs_no_key_and_openai_needs_only_a_key() {
+        let (realtime, choices, faults) = read_all(&[AZURE[0], AZURE[1], OPENAI[0]]);
         assert!(faults.is_empty(), "{faults:?}");
         let (azure, openai) = (realtime.azure_openai.unwrap(), realtime.openai.unwrap());
         assert!(azure.api_key.is_none() && azure.transcription_model.is_none());
@@ -429,16 +450,14 @@ mod tests {
             ("r.openai.azure.com", "api.openai.com", "gpt-realtime-2.1")
         );
         assert_eq!(
-            realtime
-                .choices
-                .default_model(crate::domain::requests::provider::Provider::AzureOpenAi),
+            choices.default_model(crate::domain::requests::provider::Provider::AzureOpenAi),
             Some(&azure.deployment)
         );
     }
 
     #[test]
-    fn the_operators_lists_take_the_place_of_ours() {
-        let (realtime, faults) = read_all(&[
+    fn the_operators_lists_replace_the_defaults() {
+        let (realtime, choices, faults) = read_all(&[
             OPENAI[0],
             (VOICES, "alloy, ash"),
             (VOICE, "ash"),
@@ -448,17 +467,17 @@ mod tests {
         assert!(faults.is_empty(), "{faults:?}");
         assert_eq!(
             (
-                realtime.choices.voices.len(),
-                realtime.choices.models.len(),
-                realtime.choices.voice.as_str()
+                choices.voices.len(),
+                choices.models.len(),
+                choices.voice.as_str()
             ),
             (2, 2, "ash")
         );
         assert_eq!(realtime.options.rate_limit, None);
-        let (_, faults) = read_all(&[OPENAI[0], (VOICES, "alloy,ash")]);
+        let (_, _, faults) = read_all(&[OPENAI[0], (VOICES, "alloy,ash")]);
         assert!(
             faults.len() == 1 && faults[0].starts_with(VOICE),
-            "marin is not on it: {faults:?}"
+            "marin is not listed: {faults:?}"
         );
     }
 
@@ -469,7 +488,7 @@ mod tests {
             ("alloy", "canary canary", VOICE),
             ("alloy", "ash", VOICE),
         ] {
-            let (_, faults) = read_all(&[OPENAI[0], (VOICES, voices), (VOICE, voice)]);
+            let (_, _, faults) = read_all(&[OPENAI[0], (VOICES, voices), (VOICE, voice)]);
             assert!(
                 faults.len() == 1 && faults[0].starts_with(&format!("{faulted}: ")),
                 "{faults:?}"
@@ -483,7 +502,7 @@ mod tests {
             "ROOMKEY_REALTIME_SESSION",
             r#"{"tools":[{"type":"mcp","authorization":"canary"}]}"#,
         );
-        let (realtime, _) = read_all(&[&AZURE[..], &OPENAI, &[session]].concat());
+        let (realtime, _, _) = read_all(&[&AZURE[..], &OPENAI, &[session]].concat());
         assert!(
             !format!(
                 "{:?} {:?} {:?}",

@@ -1,45 +1,48 @@
-//! Reads a file that an operator names, without ever waiting for it: a pipe or a device is refused
-//! instead of read.
+//! Reads a file that an operator names, without blocking: a pipe or a device is refused instead of
+//! read.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Why a file was not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
-    /// There is no file of this name.
+/// Explains why a file was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// No file has this name.
+    #[error("the file does not exist")]
     Missing,
     /// It is a folder, a pipe, a socket or a device.
+    #[error("it is not a regular file")]
     NotRegular,
-    /// It has more bytes than it may.
+    /// It is larger than allowed.
+    #[error("the file is too large")]
     TooLarge,
     /// The process may not read it, or reading failed.
-    Failed,
+    #[error("the file cannot be read")]
+    Unreadable,
 }
 
 /// Reads a regular file of at most `max_bytes`. A symbolic link to one is followed: Kubernetes
 /// mounts secrets that way.
 ///
 /// # Errors
-/// [`Unreadable`], when it is anything else.
-pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Unreadable> {
-    // Before it is opened, which has effects of its own on some devices, and once more on what was
-    // opened.
+/// [`FileError`], for anything else.
+pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
+    // Checked before opening, which has side effects on some devices, and again on the open file.
     check(&std::fs::metadata(path)?)?;
     let file = open(path)?;
     check(&file.metadata()?)?;
     let mut bytes = Vec::new();
     file.take(max_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        Err(Unreadable::TooLarge)
+        Err(FileError::TooLarge)
     } else {
         Ok(bytes)
     }
 }
 
-/// Never waits for the other end of a pipe that took the file's place in between.
+/// Opens the file without blocking, even if a pipe has replaced it in the meantime.
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -47,20 +50,20 @@ fn open(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-fn check(metadata: &Metadata) -> Result<(), Unreadable> {
+fn check(metadata: &Metadata) -> Result<(), FileError> {
     if metadata.is_file() {
         Ok(())
     } else {
-        Err(Unreadable::NotRegular)
+        Err(FileError::NotRegular)
     }
 }
 
-impl From<std::io::Error> for Unreadable {
+impl From<std::io::Error> for FileError {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == ErrorKind::NotFound {
             Self::Missing
         } else {
-            Self::Failed
+            Self::Unreadable
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Secrets in the settings: where they may stand. What their values must be says
-//! [`crate::domain::settings::secrets`].
+//! Finds a secret in its setting, in a file, or by its name in Key Vault. The requirements on its
+//! value are in [`crate::domain::settings::secrets`].
 
 use std::path::Path;
 
@@ -7,118 +7,94 @@ use secrecy::SecretString;
 
 use super::key_vault;
 use super::reader::SettingsReader;
-use super::regular_file::{self, Unreadable};
+use super::regular_file::{self, FileError};
+use super::settings::SECRET_SUFFIXES;
 use crate::domain::requests::fields::Requirement;
-use crate::domain::settings::secrets::{SecretName, SecretSource};
+use crate::domain::settings::secrets::{SecretCheck, SecretName, SecretSource};
 use crate::domain::settings::setting_text;
 
-/// A file with a secret may have this many bytes; keys are far shorter, so more is the wrong file.
+/// The largest size of a file that holds a secret. Keys are far shorter, so a larger file is the
+/// wrong one.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-
-/// What a secret's setting may have behind its name: nothing, or where else the value stands.
-pub const SUFFIXES: [&str; 3] = ["", "_FILE", "_SECRET_NAME"];
 
 /// A secret and the setting that it came from.
 #[derive(Debug)]
 pub struct ConfiguredSecret {
     /// `<NAME>`, `<NAME>_FILE` or `<NAME>_SECRET_NAME`.
     pub setting: String,
-    /// The value, or where it is.
+    /// The value, or its name in Key Vault.
     pub source: SecretSource,
 }
 
-/// Whether the secret's setting is there in any form.
-#[must_use]
-pub fn is_set(reader: &SettingsReader<'_>, name: &str) -> bool {
-    SUFFIXES
-        .iter()
-        .any(|suffix| reader.holds(&format!("{name}{suffix}")))
-}
-
-/// Takes a secret from its setting, from the file that `<name>_FILE` names, or the name that it has
-/// in Key Vault; standing in two of them is a fault.
+/// Reads a secret from its setting, from the file named by `<name>_FILE`, or as the name in Key
+/// Vault that `<name>_SECRET_NAME` contains. More than one of them is a fault.
 pub fn read(reader: &mut SettingsReader<'_>, name: &str) -> Option<ConfiguredSecret> {
-    let [_, file, in_vault] = SUFFIXES.map(|suffix| format!("{name}{suffix}"));
-    if [name, &file, &in_vault]
-        .into_iter()
-        .filter(|setting| reader.holds(setting))
-        .count()
-        > 1
-    {
+    let [_, file, in_vault] = SECRET_SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+    let places = [name, &file, &in_vault];
+    if places.iter().filter(|place| reader.is_set(place)).count() > 1 {
         reader.fault(
             name,
-            format!("stands in two places; keep one of {name}, {file} and {in_vault}"),
+            format!("is set in two places; keep one of {name}, {file} and {in_vault}"),
         );
         return None;
     }
-    if let Some(value) = reader.text(name) {
-        return Some(ConfiguredSecret {
-            setting: name.to_owned(),
-            source: SecretSource::Given(value.into()),
-        });
-    }
-    if let Some(value) = reader.parsed(&file, read_file) {
-        return Some(ConfiguredSecret {
-            setting: file,
-            source: SecretSource::Given(value),
-        });
-    }
-    let secret_name = reader.parsed(&in_vault, SecretName::parse)?;
-    if !reader.holds(key_vault::URL) {
-        reader.fault(
-            &in_vault,
-            format!("names a secret in Key Vault; set {} too", key_vault::URL),
-        );
-        return None;
-    }
-    Some(ConfiguredSecret {
-        setting: in_vault,
-        source: SecretSource::InVault(secret_name),
-    })
+    let (setting, source) = if let Some(value) = reader.text(name) {
+        (name.to_owned(), SecretSource::Given(value.into()))
+    } else if let Some(value) = reader.parsed(&file, read_file) {
+        (file, SecretSource::Given(value))
+    } else {
+        let secret_name = reader.parsed(&in_vault, SecretName::parse)?;
+        if !reader.is_set(key_vault::URL) {
+            reader.fault(
+                &in_vault,
+                format!("names a secret in Key Vault; set {} too", key_vault::URL),
+            );
+            return None;
+        }
+        (in_vault, SecretSource::InVault(secret_name))
+    };
+    Some(ConfiguredSecret { setting, source })
 }
 
-/// Takes a secret and checks its value if that is here already. `None`: there is none, or a fault
-/// was noted.
-pub fn checked(
+/// Reads a secret and checks its value, unless the value is in Key Vault. `None` means absent or
+/// wrong; wrong is recorded as a fault.
+pub fn read_checked(
     reader: &mut SettingsReader<'_>,
     name: &str,
-    check: impl Fn(&SecretString) -> Result<(), Requirement>,
+    check: SecretCheck,
 ) -> Option<SecretSource> {
     let ConfiguredSecret { setting, source } = read(reader, name)?;
     if let SecretSource::Given(value) = &source
-        && let Err(rule) = check(value)
+        && let Err(requirement) = check(value)
     {
-        reader.fault(&setting, rule);
+        reader.fault(&setting, requirement);
         return None;
     }
     Some(source)
 }
 
-/// One line break at the end is dropped, since editors and `echo` write one; a key with any other
-/// white space around it would sign tokens that nobody accepts.
+/// Reads the secret from a file. One line break at the end is removed, since editors and `echo`
+/// write one. Other white space around a secret is refused: it would sign tokens that no server
+/// accepts.
 fn read_file(path: &str) -> Result<SecretString, Requirement> {
     let bytes =
-        regular_file::read(Path::new(path), MAX_FILE_BYTES).map_err(
-            |unreadable| match unreadable {
-                Unreadable::Missing => Requirement::from("names a file that does not exist"),
-                Unreadable::NotRegular => {
-                    "names a folder, pipe or device; put the value into a regular file".into()
-                }
-                Unreadable::TooLarge => format!(
-                    "names a file of more than {MAX_FILE_BYTES} bytes, which cannot be a secret"
-                )
-                .into(),
-                Unreadable::Failed => "names a file that this process may not read".into(),
-            },
-        )?;
+        regular_file::read(Path::new(path), MAX_FILE_BYTES).map_err(|error| match error {
+            FileError::Missing => Requirement::from("names a file that does not exist"),
+            FileError::NotRegular => {
+                "names a folder, pipe or device; put the value into a regular file".into()
+            }
+            FileError::TooLarge => {
+                format!("names a file of more than {MAX_FILE_BYTES} bytes, which is no secret")
+                    .into()
+            }
+            FileError::Unreadable => "names a file that this process may not read".into(),
+        })?;
     let text = String::from_utf8(bytes).map_err(|_| "names a file that is not UTF-8 text")?;
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| {
         line.strip_suffix('\r').unwrap_or(line)
     });
     if value.is_empty() || value.trim() != value {
-        return Err(
-            "names a file that does not hold one secret without white space around it".into(),
-        );
+        return Err("names a file that is empty or has white space around the secret".into());
     }
     if setting_text::is_in_quotes(value) {
         return Err("names a file whose value is in quotes; write the value alone".into());

@@ -1,4 +1,4 @@
-//! What would be served, and for whom, in a few lines for a person.
+//! Describes the configuration in a few lines: for the start and for `--check`.
 
 use std::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use super::Config;
 use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
 use super::key_vault::KeyVault;
-use super::origins::Origins;
 use crate::domain::callers::bearer::TokenPolicy;
 use crate::domain::settings::azure::Identity;
+use crate::domain::settings::origins::Origins;
 
 impl Config {
-    /// The lines of a start: where it listens, who may ask, and in dev mode a command to try.
+    /// Returns the lines of a start: the address, the callers, and in dev mode a command to try.
     #[must_use]
     pub fn start_lines(&self, address: SocketAddr) -> Vec<String> {
         let mut lines = vec![
@@ -19,55 +19,46 @@ impl Config {
                 "roomkey {} listens on http://{address}",
                 env!("CARGO_PKG_VERSION")
             ),
-            format!("Web pages that may call: {}", self.origins()),
+            format!("Allowed origins: {}", self.origins()),
             format!("Callers: {}", self.callers()),
-            format!("Limits: {}", self.limiting.summary()),
+            format!("Rate limits: {}", self.rate_limits.summary()),
         ];
         if self.dev_mode && matches!(self.caller_auth, CallerAuth::Anonymous) {
             lines.push(format!(
-                "Try it: curl -sS http://{address}/api/token -H 'Content-Type: application/json' -d '{{\"roomName\":\"hello\"}}'"
+                "Try it: curl -sS http://{address}/api/token -H 'Content-Type: application/json' \
+                 -d '{{\"roomName\":\"hello\"}}'"
             ));
         }
         lines
     }
 
-    /// Returns the warning of a start without protection, or of tokens that travel in the clear.
-    /// Dev mode has a loopback server, so there is never more than one.
+    /// Returns the warning of dev mode, or of tokens that are sent without encryption. Dev mode has
+    /// a loopback server, so there is never more than one.
     #[must_use]
     pub fn start_warning(&self) -> Option<String> {
         let livekit = self.livekit.as_ref()?;
         let server_url = &livekit.server_url;
         if self.dev_mode {
             return Some(format!(
-                "WARNING: dev mode. Anyone on this machine gets tokens for {server_url}, signed with LiveKit's public dev key."
+                "WARNING: dev mode. Anyone on this machine gets tokens for {server_url}, signed \
+                 with LiveKit's public dev key."
             ));
         }
         livekit.is_unencrypted_in_public().then(|| {
             format!(
-                "WARNING: LIVEKIT_URL is {server_url}. Browsers send each token in that address without encryption, for everyone on the \
-                 way to read. Use wss://."
+                "WARNING: LIVEKIT_URL is {server_url}. Browsers send each token to that address \
+                 without encryption, and anyone on the network path can read it. Use wss://."
             )
         })
     }
 
-    /// The lines of `--check`.
+    /// Returns the lines of `--check`.
     #[must_use]
     pub fn check_lines(&self) -> Vec<String> {
         let mode = if self.dev_mode {
             "dev mode: LiveKit's public dev key, this machine only"
         } else {
             "normal"
-        };
-        let pattern = if self.limits.room_pattern.is_some() {
-            "as ROOMKEY_ROOM_PATTERN says"
-        } else {
-            "any"
-        };
-        let agents: Vec<_> = self.limits.agents.entries().collect();
-        let agents = if agents.is_empty() {
-            "none".to_owned()
-        } else {
-            agents.join(", ")
         };
         let mut lines = vec![
             format!("address   http://{}", self.address),
@@ -77,43 +68,21 @@ impl Config {
             self.providers()
                 .map(|provider| format!("provider  {provider}")),
         );
-        if self.azure_openai.is_some() || self.openai.is_some() {
-            let mints = self
-                .realtime
-                .rate_limit
-                .map_or("off (ROOMKEY_REALTIME_RATE_LIMIT)".to_owned(), |limit| {
-                    format!("{limit} for each caller")
-                });
-            lines.push(format!(
-                "secrets   {mints}, for {} s",
-                self.realtime.plan.secret_lifetime.as_secs()
-            ));
-        }
+        lines.extend(self.client_secrets());
         lines.extend([
             format!("vault     {}", self.vault()),
             format!("callers   {}", self.callers()),
-            format!("limits    {}", self.limiting.summary()),
+            format!("limits    {}", self.rate_limits.summary()),
             format!("operators {}", self.operators()),
-            format!("rooms     {pattern}"),
-            format!("lifetime  at most {} s", self.limits.ceiling.seconds()),
-            format!("agents    {agents}"),
-            format!("pages     {}", self.origins()),
+            format!("rooms     {}", self.rooms()),
+            format!(
+                "lifetime  at most {} s",
+                self.request_policy.ceiling.seconds()
+            ),
+            format!("agents    {}", self.agents()),
+            format!("origins   {}", self.origins()),
         ]);
-        let for_azure = match &self.cors.origins {
-            Origins::Listed(origins) => origins.join(" "),
-            Origins::Any => "'*'".to_owned(),
-            Origins::NoFile => String::new(),
-        };
-        if !for_azure.is_empty() {
-            lines.push("In Azure the platform answers preflights. Give it the same list, and remove what is no longer on it:".to_owned());
-            lines.push(format!("  az functionapp cors add --resource-group <group> --name <app> --allowed-origins {for_azure}"));
-            lines.push(
-                "  az functionapp cors show --resource-group <group> --name <app>".to_owned(),
-            );
-        }
-        if self.cors.credentials {
-            lines.push("  az functionapp cors credentials --resource-group <group> --name <app> --enable true".to_owned());
-        }
+        lines.extend(self.cors_commands());
         lines.extend(self.start_warning());
         lines
     }
@@ -123,7 +92,7 @@ impl Config {
             .livekit
             .as_ref()
             .map(|livekit| format!("livekit at {}", livekit.server_url));
-        let azure_openai = self.azure_openai.as_ref().map(|azure| {
+        let azure_openai = self.realtime.azure_openai.as_ref().map(|azure| {
             let credential = if azure.api_key.is_some() {
                 "a key"
             } else {
@@ -135,7 +104,7 @@ impl Config {
                 azure.deployment.as_str()
             )
         });
-        let openai = self.openai.as_ref().map(|openai| {
+        let openai = self.realtime.openai.as_ref().map(|openai| {
             format!(
                 "openai at {}, model {}, with a key",
                 openai.endpoint.host(),
@@ -145,29 +114,43 @@ impl Config {
         [livekit, azure_openai, openai].into_iter().flatten()
     }
 
+    fn client_secrets(&self) -> Option<String> {
+        if self.realtime.azure_openai.is_none() && self.realtime.openai.is_none() {
+            return None;
+        }
+        let options = &self.realtime.options;
+        let limit = options.rate_limit.map_or_else(
+            || "off (ROOMKEY_REALTIME_RATE_LIMIT)".to_owned(),
+            |limit| format!("{limit} per caller"),
+        );
+        let seconds = options.plan.secret_lifetime.as_secs();
+        Some(format!("secrets   {limit}, valid for {seconds} s"))
+    }
+
     fn callers(&self) -> String {
         match &self.caller_auth {
             CallerAuth::Anonymous => "anonymous: anyone who can reach the service".to_owned(),
             CallerAuth::Oidc(policy) => {
-                format!("oidc: whoever has a token of {}", policy.issuer.published())
+                let issuer = policy.issuer.published();
+                format!("oidc: anyone with an access token of {issuer}")
             }
-            CallerAuth::EasyAuth(_) => "easy-auth: whoever signed in through Azure".to_owned(),
+            CallerAuth::EasyAuth(_) => {
+                "easy-auth: anyone signed in through Azure's built-in authentication".to_owned()
+            }
         }
     }
 
     fn operators(&self) -> String {
         let keys = match &self.admin_keys {
             AdminKeySource::InVault(name) => format!("keys in Key Vault, secret {name}"),
-            AdminKeySource::Given(keys) => match keys
-                .ids()
-                .map(|id| id.to_string())
-                .collect::<Vec<_>>()
-                .as_slice()
-            {
-                [] if self.dev_mode => "a key made at each start".to_owned(),
-                [] => "no key".to_owned(),
-                ids => format!("keys {}", ids.join(", ")),
-            },
+            AdminKeySource::Given(keys) => {
+                let ids: Vec<_> = keys.ids().map(|id| id.to_string()).collect();
+                match ids.as_slice() {
+                    [] if self.dev_mode => "a key created at each start".to_owned(),
+                    [] => "no key".to_owned(),
+                    ids => format!("keys {}", ids.join(", ")),
+                }
+            }
         };
         match &self.caller_auth {
             CallerAuth::Anonymous => keys,
@@ -179,28 +162,71 @@ impl Config {
 
     fn vault(&self) -> String {
         let Some(KeyVault { url, refresh }) = &self.key_vault else {
-            return "none: all secrets stand in the settings".to_owned();
+            return "none: all secrets are in the settings".to_owned();
         };
-        let who = match self.identity {
+        let identity = match self.identity {
             Identity::Managed(None) => "the app's own identity",
-            Identity::Managed(Some(_)) => "the identity that AZURE_CLIENT_ID names",
+            Identity::Managed(Some(_)) => "the identity in AZURE_CLIENT_ID",
             Identity::Developer => "your own sign-in (az or azd)",
         };
         format!(
-            "{} as {who}, read every {} s",
+            "{} as {identity}, read every {} s",
             url.as_str(),
             refresh.as_secs()
         )
     }
 
+    fn rooms(&self) -> &'static str {
+        if self.request_policy.room_pattern.is_some() {
+            "those that match ROOMKEY_ROOM_PATTERN"
+        } else {
+            "any"
+        }
+    }
+
+    fn agents(&self) -> String {
+        let agents: Vec<_> = self.request_policy.agents.entries().collect();
+        if agents.is_empty() {
+            "none".to_owned()
+        } else {
+            agents.join(", ")
+        }
+    }
+
     fn origins(&self) -> String {
         match &self.cors.origins {
-            Origins::NoFile => "none (there is no host.json)".to_owned(),
+            Origins::NoFile => "none (host.json does not exist)".to_owned(),
             Origins::Listed(origins) if origins.is_empty() => {
                 "none (host.json lists no origin)".to_owned()
             }
             Origins::Listed(origins) => format!("{} (host.json)", origins.join(", ")),
             Origins::Any => "any (host.json lists *)".to_owned(),
         }
+    }
+
+    /// Returns the commands that give Azure the same list of origins.
+    fn cors_commands(&self) -> Vec<String> {
+        const APP: &str = "--resource-group <group> --name <app>";
+        let origins = match &self.cors.origins {
+            Origins::Listed(origins) => origins.join(" "),
+            Origins::Any => "'*'".to_owned(),
+            Origins::NoFile => String::new(),
+        };
+        let mut lines = Vec::new();
+        if !origins.is_empty() {
+            lines.extend([
+                "In Azure the platform answers preflights. Set the same list there and remove \
+                 other origins:"
+                    .to_owned(),
+                format!("  az functionapp cors add {APP} --allowed-origins {origins}"),
+                format!("  az functionapp cors show {APP}"),
+            ]);
+        }
+        if self.cors.credentials {
+            lines.push(format!(
+                "  az functionapp cors credentials {APP} --enable true"
+            ));
+        }
+        lines
     }
 }

@@ -12,8 +12,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 
 use super::reply::{self, Reply};
-use crate::config::host_json::Cors;
-use crate::config::origins::Origins;
+use crate::domain::settings::origins::{Cors, Origins};
 
 /// What scripts of an allowed page may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(

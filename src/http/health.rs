@@ -1,7 +1,5 @@
 //! Is it alive, and can it serve?
 
-use std::time::{Duration, SystemTime};
-
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
 use serde::Serialize;
@@ -9,9 +7,8 @@ use serde::Serialize;
 use super::error::ApiError;
 use super::reply::{self, Reply};
 use super::request::Request;
-use crate::app::oidc::Oidc;
-use crate::app::secrets::SecretStatus;
-use crate::app::{App, Callers};
+use crate::app::App;
+use crate::app::dependency::DependencyStatus;
 use crate::domain::livekit::lifetime::Rfc3339;
 use crate::domain::settings::secrets::DependencyState;
 
@@ -39,9 +36,6 @@ struct Dependency {
     needed: bool,
 }
 
-/// The provider's keys are fetched hourly, so that older ones mean that fetches fail.
-const FRESH: Duration = Duration::from_hours(2);
-
 /// The Functions host asks this every 25 ms until it gets any answer.
 pub async fn probe(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
     Ok(reply::empty(StatusCode::NO_CONTENT))
@@ -65,14 +59,7 @@ pub async fn alive(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
 /// which a local limit stands in, is listed and not waited for.
 pub async fn ready(app: &App, request: Request<'_>) -> Result<Reply, ApiError> {
     let now = app.clock.now();
-    let provider = match &app.callers {
-        Callers::Anonymous | Callers::EasyAuth(_) => None,
-        Callers::Oidc(oidc) => Some(identity_provider(oidc, now)),
-    };
-    let dependencies: Vec<_> = provider
-        .into_iter()
-        .chain(app.secret_statuses(now).map(secret))
-        .collect();
+    let dependencies: Vec<_> = app.dependencies(now).map(Dependency::from).collect();
     let misses = dependencies
         .iter()
         .any(|dependency| dependency.needed && dependency.state == DependencyState::Missing);
@@ -96,27 +83,13 @@ pub async fn ready(app: &App, request: Request<'_>) -> Result<Reply, ApiError> {
     Ok(reply)
 }
 
-fn identity_provider(oidc: &Oidc, now: SystemTime) -> Dependency {
-    let fetched_at = oidc.keys.fetched_at();
-    let is_fresh = fetched_at.is_some_and(|at| now.duration_since(at).unwrap_or_default() <= FRESH);
-    let state = match oidc.keys.serving_since(now) {
-        None => DependencyState::Missing,
-        Some(_) if is_fresh => DependencyState::Fresh,
-        Some(_) => DependencyState::Stale,
-    };
-    Dependency {
-        name: "identity-provider",
-        state,
-        since: fetched_at.map(Rfc3339::of),
-        needed: true,
-    }
-}
-
-fn secret(status: SecretStatus) -> Dependency {
-    Dependency {
-        name: status.name,
-        state: status.state,
-        since: status.read_at.map(Rfc3339::of),
-        needed: status.needed,
+impl From<DependencyStatus> for Dependency {
+    fn from(status: DependencyStatus) -> Self {
+        Self {
+            name: status.name,
+            state: status.state,
+            since: status.fetched_at.map(Rfc3339::of),
+            needed: status.is_needed,
+        }
     }
 }

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
 
 use super::host::names_loopback;
-use crate::config::host_json::{Cors, Origins};
+use crate::domain::settings::origins::{Cors, Origins};
 
 /// The public name where a proxy, or the Functions host in proxying mode, put its own into `Host`.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

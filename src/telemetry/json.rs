@@ -116,7 +116,7 @@ mod tests {
     use serde_json::{Value, json};
     use tracing::Level;
 
-    use crate::config::LogFormat;
+    use crate::domain::settings::log_format::LogFormat;
     use crate::log_capture::LogCapture;
     use crate::telemetry::subscriber;
 

@@ -306,7 +306,7 @@ mod tests {
 
     use super::*;
     use crate::clock::FixedClock;
-    use crate::config::LogFormat;
+    use crate::domain::settings::log_format::LogFormat;
     use crate::entropy::FixedEntropy;
     use crate::log_capture::LogCapture;
     use crate::telemetry::subscriber;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use roomkey::app::{UNPROVEN_PRINCIPAL, WRONG_ADMIN_KEY};
-use roomkey::config::settings::SETTINGS;
+use roomkey::config::settings;
 use roomkey::domain::callers::bearer::TokenRejection;
 use roomkey::domain::livekit::connection_request::ConnectionRequest;
 use roomkey::domain::livekit::token_request::TokenRequest;
@@ -39,8 +39,8 @@ fn documents_settings_are_those_of_the_code() {
         Environment variables, in Azure app settings. This page is generated from `src/config/settings.rs`; `make docs` writes it.\n\n\
         | setting | default | meaning |\n|---|---|---|\n"
         .to_owned();
-    for setting in SETTINGS {
-        let star = if setting.secret { " \\*" } else { "" };
+    for setting in settings::all() {
+        let star = if setting.is_secret { " \\*" } else { "" };
         writeln!(
             text,
             "| `{}`{star} | {} | {} |",

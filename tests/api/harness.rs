@@ -10,8 +10,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, Method, StatusCode};
 use roomkey::app::App;
 use roomkey::clock::Clock;
-use roomkey::config::settings::Environment;
-use roomkey::config::{Config, LogFormat};
+use roomkey::config::Config;
+use roomkey::config::environment::Environment;
+use roomkey::domain::settings::log_format::LogFormat;
 use roomkey::entropy::Entropy;
 use roomkey::http::edge::ConnectionLimits;
 use roomkey::http::openapi::DOCUMENT;
@@ -122,7 +123,7 @@ impl Setup<'_> {
 
         // The guard covers this thread only, and a `tokio::test` runs everything on it.
         let log = LogCapture::default();
-        let subscriber = telemetry::subscriber(config.log_level, LogFormat::Json, log.writer());
+        let subscriber = telemetry::subscriber(config.log.level, LogFormat::Json, log.writer());
         let logging = tracing::subscriber::set_default(subscriber);
 
         let listener =

@@ -137,7 +137,7 @@ fn a_start_without_host_json_says_that_no_page_may_call() {
     assert!(
         ended
             .stdout
-            .contains("Web pages that may call: none (there is no host.json)"),
+            .contains("Allowed origins: none (host.json does not exist)"),
         "{}",
         ended.stdout
     );
@@ -176,9 +176,9 @@ fn dev_mode_says_so_and_the_printed_command_gets_a_token() {
         lines,
         [
             format!("roomkey {} listens on {url}", env!("CARGO_PKG_VERSION")),
-            "Web pages that may call: http://localhost:4200 (host.json)".to_owned(),
+            "Allowed origins: http://localhost:4200 (host.json)".to_owned(),
             "Callers: anonymous: anyone who can reach the service".to_owned(),
-            "Limits: off (ROOMKEY_RATE_LIMIT)".to_owned(),
+            "Rate limits: off (ROOMKEY_RATE_LIMIT)".to_owned(),
             format!("Try it: {command}"),
             admin_line.trim_end().to_owned(),
         ]
@@ -418,9 +418,7 @@ async fn the_levels_that_are_not_asked_for_are_not_written_save_the_lines_of_the
                 .count(),
             access_lines
         );
-        assert!(
-            ended.stdout.contains("listens on") && ended.stdout.contains("Web pages that may call")
-        );
+        assert!(ended.stdout.contains("listens on") && ended.stdout.contains("Allowed origins"));
         assert!(!ended.stdout.contains("canary"));
     }
 }

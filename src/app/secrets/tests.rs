@@ -5,7 +5,7 @@ mod redis_address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use super::vault_secret::VaultSource;
 use super::*;
 use crate::clock::FixedClock;
-use crate::config::LogFormat;
 use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::settings::log_format::LogFormat;
 use crate::domain::settings::secrets::SecretName;
 use crate::entropy::FixedEntropy;
 use crate::log_capture::LogCapture;
@@ -117,7 +117,7 @@ fn read_from(vault: &Arc<Fake>, secrets: &Secrets) {
 /// Secrets that stand in this vault, all that need no connection, and their first reads have
 /// finished.
 async fn all_in_vault(vault: &Arc<Fake>) -> Secrets {
-    let secrets = Secrets::new(all_sources());
+    let secrets = Secrets::new(all_sources(), &FixedEntropy(0));
     read_from(vault, &secrets);
     for secret in &secrets.in_vault {
         secret.refresher().wait_for_first_fetch().await;
@@ -216,7 +216,7 @@ async fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
     assert!(
         secrets
             .statuses()
-            .all(|status| status.needed != (status.name == ADMIN_KEYS)),
+            .all(|status| status.is_needed != (status.name == ADMIN_KEYS)),
         "only the operators' keys are not needed"
     );
 }
@@ -225,7 +225,7 @@ async fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
 async fn a_request_waits_for_the_first_read_of_what_it_needs_and_of_nothing_else() {
     let vault = full();
     vault.hold("k");
-    let secrets = Secrets::new(all_sources());
+    let secrets = Secrets::new(all_sources(), &FixedEntropy(0));
     assert!(
         states(&secrets)
             .iter()
@@ -314,7 +314,11 @@ async fn the_last_good_value_stays_whatever_the_vault_answers() {
             .find(ALL[4].1.as_bytes())
             .is_some()
     );
-    assert!(secrets.statuses().all(|status| status.read_at == Some(NOW)));
+    assert!(
+        secrets
+            .statuses()
+            .all(|status| status.fetched_at == Some(NOW))
+    );
     fill(&vault);
     next_reads().await;
     assert!(
@@ -326,14 +330,17 @@ async fn the_last_good_value_stays_whatever_the_vault_answers() {
 
 #[test]
 fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
-    let secrets = Secrets::new(SecretSources {
-        livekit: Some(PairSource::Given(ALL[0].1.into(), ALL[1].1.into())),
-        azure_openai_key: None,
-        openai_key: Some(SecretSource::Given(ALL[3].1.into())),
-        admin_keys: AdminKeySource::Given(AdminKeys::default()),
-        hash_key: Some(SecretSource::Given(ALL[5].1.into())),
-        redis: None,
-    });
+    let secrets = Secrets::new(
+        SecretSources {
+            livekit: Some(PairSource::Given(ALL[0].1.into(), ALL[1].1.into())),
+            azure_openai_key: None,
+            openai_key: Some(SecretSource::Given(ALL[3].1.into())),
+            admin_keys: AdminKeySource::Given(AdminKeys::default()),
+            hash_key: Some(SecretSource::Given(ALL[5].1.into())),
+            redis: None,
+        },
+        &FixedEntropy(0),
+    );
     assert!(
         secrets.livekit.value().is_some()
             && secrets.admin_keys.value().is_some()
@@ -443,13 +450,13 @@ fn numbers() -> (VaultSecret, Arc<Slot<(u32, u32)>>) {
     let number = |value: &SecretString| value.expose_secret().parse::<u32>().unwrap();
     let slot = Arc::clone(&held);
     let parts = [
-        Part::new("key", |_| Ok(()))(name("k")),
-        Part::new("secret", |_| Ok(()))(name("s")),
+        VaultEntry::new("key", name("k"), |_| Ok(())),
+        VaultEntry::new("secret", name("s"), |_| Ok(())),
     ];
     let refresher = Arc::new(Refresher::new(COOLDOWN));
     (
         VaultSecret::pair(parts, refresher, move |key, secret| {
-            slot.put((number(&key), number(&secret)))
+            slot.put((number(&key), number(&secret)));
         }),
         held,
     )
@@ -466,7 +473,7 @@ fn read(
         .now_or_never()
         .unwrap();
     read.map(|read| *versions = Some(read))
-        .map_err(|failure| failure.unread)
+        .map_err(|failure| failure.error)
 }
 
 #[test]

@@ -1,104 +1,71 @@
-//! One secret in the vault, or two that change together: how they are read whole, and what is
-//! published of them.
+//! A secret in Key Vault that is read again and again: one entry, or a key and its secret.
 //!
-//! Invariant: a value that fails its check never replaces one that is held, and a pair is only ever
-//! replaced as a pair. The property in `tests.rs` holds it.
+//! Invariant: a value that fails its check never replaces the last good one, and a key and its
+//! secret are only replaced together. The properties in `tests.rs` check it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
 
-use super::SecretStatus;
-use super::pair::{self, Verdict};
+use super::key_pair::{self, PairVerdict};
+use super::vault_entry::{EntryError, VaultEntry};
+use crate::app::dependency::DependencyStatus;
 use crate::clock::Clock;
-use crate::domain::settings::secrets::{DependencyState, SecretCheck, SecretName};
+use crate::domain::settings::secrets::DependencyState;
 use crate::entropy::Entropy;
-use crate::upstream::key_vault::{ReadError, SecretVersion, Vault};
+use crate::upstream::key_vault::{ReadError, Vault};
 use crate::upstream::refresher::{RefreshSource, Refresher};
 
-/// The time between two reads that requests ask for: an upstream may refuse the newest value too.
-pub(super) const COOLDOWN: Duration = Duration::from_secs(30);
-
-/// Reads of a pair that changes meanwhile, before it is left for later.
-const TRIES: usize = 3;
-
-/// One secret in the vault.
-pub(super) struct Part {
-    name: &'static str,
-    secret: SecretName,
-    check: SecretCheck,
-}
-
-impl Part {
-    /// All but the name in the vault, which is only known once it is found out that it stands
-    /// there.
-    pub(super) fn new(name: &'static str, check: SecretCheck) -> impl Fn(SecretName) -> Self {
-        move |secret| Self {
-            name,
-            secret,
-            check,
-        }
-    }
-}
-
-/// One secret in the vault, or a key and its secret, which are read and replaced together.
+/// A secret in the vault and the refresher that reads it.
 pub(super) struct VaultSecret {
-    parts: Parts,
-    needed: bool,
+    content: Content,
+    /// Some tokens cannot be issued without it.
+    is_needed: bool,
     refresher: Arc<Refresher>,
+}
+
+/// The entries of a secret, and the function that publishes their values.
+enum Content {
+    Single(VaultEntry, Publish),
+    Pair([VaultEntry; 2], PublishPair),
 }
 
 type Publish = Box<dyn Fn(SecretString) -> Result<(), ReadError> + Send + Sync>;
 type PublishPair = Box<dyn Fn(SecretString, SecretString) + Send + Sync>;
 
-enum Parts {
-    One(Part, Publish),
-    Pair([Part; 2], PublishPair),
-}
-
-/// The versions that are held, in the order of the parts.
+/// The versions that were published last, in the order of the entries.
 pub(super) type Versions = Vec<String>;
 
-/// A read that brought nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// Which secret.
-    pub(super) name: &'static str,
-    /// Why.
-    pub(super) unread: ReadError,
-}
-
 impl VaultSecret {
-    /// A secret that changes by itself; `publish` takes a value that has passed its check, or says
-    /// why it cannot.
-    pub(super) fn one(
-        part: Part,
-        needed: bool,
+    /// Creates a secret of one entry. `publish` receives a value that has passed its check.
+    pub(super) fn single(
+        entry: VaultEntry,
+        is_needed: bool,
         refresher: Arc<Refresher>,
         publish: impl Fn(SecretString) -> Result<(), ReadError> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            parts: Parts::One(part, Box::new(publish)),
-            needed,
+            content: Content::Single(entry, Box::new(publish)),
+            is_needed,
             refresher,
         }
     }
 
-    /// Two secrets that change together.
+    /// Creates a secret of a key and its secret, which are published together.
     pub(super) fn pair(
-        parts: [Part; 2],
+        entries: [VaultEntry; 2],
         refresher: Arc<Refresher>,
         publish: impl Fn(SecretString, SecretString) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            parts: Parts::Pair(parts, Box::new(publish)),
-            needed: true,
+            content: Content::Pair(entries, Box::new(publish)),
+            is_needed: true,
             refresher,
         }
     }
 
-    /// Begins to read it regularly, in a task of the Tokio runtime that this is called in.
+    /// Starts to read it regularly. It must be called inside a Tokio runtime.
     pub(super) fn read_from(
         self: &Arc<Self>,
         vault: Arc<impl Vault + 'static>,
@@ -112,68 +79,41 @@ impl VaultSecret {
         tokio::spawn(async move { secret.refresher.run(source, &*clock, &*entropy).await });
     }
 
-    /// Reads it and publishes what is new. Returns the versions that are held from now on.
+    /// Reads it and publishes new values. Returns the versions that are published now.
     pub(super) async fn read(
         &self,
         vault: &impl Vault,
-        held: Option<&Versions>,
+        published: Option<&Versions>,
         now: SystemTime,
-    ) -> Result<Versions, Failure> {
-        match &self.parts {
-            Parts::One(part, publish) => {
-                let reading = part.read(vault).await?;
-                let versions = vec![reading.version];
-                if held != Some(&versions) {
-                    publish(part.checked(reading.value)?).map_err(|unread| part.failed(unread))?;
+    ) -> Result<Versions, EntryError> {
+        match &self.content {
+            Content::Single(entry, publish) => {
+                let read = entry.read(vault).await?;
+                let versions = vec![read.version];
+                if published != Some(&versions) {
+                    publish(entry.checked(read.value)?).map_err(|error| entry.failed(error))?;
                 }
                 Ok(versions)
             }
-            Parts::Pair(parts, publish) => {
-                let held =
-                    held.and_then(|held| Some([held.first()?.as_str(), held.get(1)?.as_str()]));
-                let [key, secret] = whole(parts, vault, held).await?;
-                let [key_part, secret_part] = parts;
-                let are_far_apart = match pair::judge(held, [&key, &secret], now) {
-                    Verdict::Same => return Ok(vec![key.version, secret.version]),
-                    Verdict::Awaits(half) => {
-                        let new = if half == 0 { secret_part } else { key_part };
-                        return Err(new.failed(ReadError::HalfRotated));
-                    }
-                    verdict => verdict == Verdict::FarApart,
-                };
-                let values = (
-                    key_part.checked(key.value)?,
-                    secret_part.checked(secret.value)?,
-                );
-                publish(values.0, values.1);
-                if are_far_apart {
-                    let (secret, other) = (key_part.name, secret_part.name);
-                    tracing::warn!(
-                        secret,
-                        other,
-                        "a key and its secret were written far apart and are used together; \
-                         if the server refuses tokens, write both"
-                    );
-                }
-                Ok(vec![key.version, secret.version])
+            Content::Pair(entries, publish) => {
+                read_pair(entries, publish, vault, published, now).await
             }
         }
     }
 
-    /// Returns what an operator may know of each part.
-    pub(super) fn status(&self) -> impl Iterator<Item = SecretStatus> + use<'_> {
+    /// Returns the status of each entry.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = DependencyStatus> + use<'_> {
         let status = self.refresher.status();
         let state = match (status.fetched_at, status.is_failing) {
             (None, _) => DependencyState::Missing,
             (Some(_), true) => DependencyState::Stale,
             (Some(_), false) => DependencyState::Fresh,
         };
-        let (read_at, needed) = (status.fetched_at, self.needed);
-        self.parts().iter().map(move |part| SecretStatus {
-            name: part.name,
+        self.entries().iter().map(move |entry| DependencyStatus {
+            name: entry.name,
             state,
-            read_at,
-            needed,
+            fetched_at: status.fetched_at,
+            is_needed: self.is_needed,
         })
     }
 
@@ -183,27 +123,61 @@ impl VaultSecret {
         (status.succeeded, status.failed)
     }
 
-    /// Returns what reads it regularly.
+    /// Returns the refresher that reads it.
     #[cfg(test)]
     pub(super) fn refresher(&self) -> &Refresher {
         &self.refresher
     }
 
-    fn parts(&self) -> &[Part] {
-        match &self.parts {
-            Parts::One(part, _) => std::slice::from_ref(part),
-            Parts::Pair(parts, _) => parts,
+    fn entries(&self) -> &[VaultEntry] {
+        match &self.content {
+            Content::Single(entry, _) => std::slice::from_ref(entry),
+            Content::Pair(entries, _) => entries,
         }
     }
 }
 
-/// Reads a secret again and again.
+async fn read_pair(
+    entries: &[VaultEntry; 2],
+    publish: &PublishPair,
+    vault: &impl Vault,
+    published: Option<&Versions>,
+    now: SystemTime,
+) -> Result<Versions, EntryError> {
+    let published = published
+        .and_then(|versions| Some([versions.first()?.as_str(), versions.get(1)?.as_str()]));
+    let [key, secret] = key_pair::read(entries, vault, published).await?;
+    let [key_entry, secret_entry] = entries;
+    let verdict = key_pair::judge(published, [&key, &secret], now);
+    match verdict {
+        PairVerdict::Unchanged => return Ok(vec![key.version, secret.version]),
+        PairVerdict::AwaitsKey => return Err(secret_entry.failed(ReadError::HalfRotated)),
+        PairVerdict::AwaitsSecret => return Err(key_entry.failed(ReadError::HalfRotated)),
+        PairVerdict::Complete | PairVerdict::WrittenApart => {}
+    }
+    let (key_value, secret_value) = (
+        key_entry.checked(key.value)?,
+        secret_entry.checked(secret.value)?,
+    );
+    publish(key_value, secret_value);
+    if verdict == PairVerdict::WrittenApart {
+        tracing::warn!(
+            secret = key_entry.name,
+            other = secret_entry.name,
+            "a key and its secret were written far apart and are used together; if the server \
+             refuses tokens, write a new version of both"
+        );
+    }
+    Ok(vec![key.version, secret.version])
+}
+
+/// Reads a [`VaultSecret`] whenever its refresher asks for it.
 pub(super) struct VaultSource<V> {
     secret: Arc<VaultSecret>,
     vault: Arc<V>,
     refresh: Duration,
     clock: Arc<dyn Clock>,
-    held: Option<Versions>,
+    published: Option<Versions>,
     is_failing: bool,
 }
 
@@ -219,35 +193,32 @@ impl<V: Vault> VaultSource<V> {
             vault,
             refresh,
             clock,
-            held: None,
+            published: None,
             is_failing: false,
         }
     }
 }
 
 impl<V: Vault> RefreshSource for VaultSource<V> {
-    type Error = Failure;
+    type Error = EntryError;
 
-    async fn fetch(&mut self) -> Result<Duration, Failure> {
-        let now = self.clock.now();
-        let read = self
-            .secret
-            .read(&*self.vault, self.held.as_ref(), now)
-            .await;
+    async fn fetch(&mut self) -> Result<Duration, EntryError> {
+        let (vault, published) = (&*self.vault, self.published.as_ref());
+        let read = self.secret.read(vault, published, self.clock.now()).await;
         let was_failing = std::mem::replace(&mut self.is_failing, read.is_err());
         let versions = Some(read?);
-        if self.held != versions || was_failing {
-            for part in self.secret.parts() {
-                tracing::info!(secret = part.name, "read from Key Vault");
+        if self.published != versions || was_failing {
+            for entry in self.secret.entries() {
+                tracing::info!(secret = entry.name, "read from Key Vault");
             }
         }
-        self.held = versions;
+        self.published = versions;
         Ok(self.refresh)
     }
 
-    fn log_failure(&self, Failure { name, unread }: Failure) {
-        let (secret, cause) = (name, unread.as_str());
-        if self.held.is_some() {
+    fn log_failure(&self, EntryError { name, error }: EntryError) {
+        let (secret, cause) = (name, error.as_str());
+        if self.published.is_some() {
             tracing::warn!(
                 secret,
                 cause,
@@ -262,57 +233,6 @@ impl<V: Vault> RefreshSource for VaultSource<V> {
         }
     }
 
-    // `fetch` logs each part that was read again.
+    // `fetch` logs each entry that was read again.
     fn log_recovery(&self) {}
-}
-
-impl Part {
-    async fn read(&self, vault: &impl Vault) -> Result<SecretVersion, Failure> {
-        vault
-            .read(&self.secret)
-            .await
-            .map_err(|unread| self.failed(unread))
-    }
-
-    fn checked(&self, value: SecretString) -> Result<SecretString, Failure> {
-        match (self.check)(&value) {
-            Ok(()) => Ok(value),
-            Err(_) => Err(self.failed(ReadError::Unusable)),
-        }
-    }
-
-    fn failed(&self, unread: ReadError) -> Failure {
-        Failure {
-            name: self.name,
-            unread,
-        }
-    }
-}
-
-/// Returns both values as they were at one moment.
-///
-/// The first pair is read at once and its halves are compared by when they were written. Where that
-/// is not known, or one takes the place of another, the key must not have changed around the
-/// secret.
-async fn whole(
-    [key_part, secret_part]: &[Part; 2],
-    vault: &impl Vault,
-    held: Option<[&str; 2]>,
-) -> Result<[SecretVersion; 2], Failure> {
-    let (key, secret) = tokio::join!(key_part.read(vault), secret_part.read(vault));
-    let (mut key, secret) = (key?, secret?);
-    let are_same = held == Some([&key.version, &secret.version]);
-    let are_dated = key.written_at.is_some() && secret.written_at.is_some();
-    if are_same || (held.is_none() && are_dated) {
-        return Ok([key, secret]);
-    }
-    for _ in 0..TRIES {
-        let secret = secret_part.read(vault).await?;
-        let after = key_part.read(vault).await?;
-        if key.version == after.version {
-            return Ok([after, secret]);
-        }
-        key = after;
-    }
-    Err(key_part.failed(ReadError::HalfRotated))
 }

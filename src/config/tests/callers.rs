@@ -128,7 +128,7 @@ fn a_start_says_who_may_call_and_how_often() {
     let anonymous = lines(&OWN);
     assert!(
         anonymous.contains("callers   anonymous")
-            && anonymous.contains("100/15m for each caller; limits are per instance"),
+            && anonymous.contains("100/15m per caller; limits are per instance"),
         "{anonymous}"
     );
     let signed_in = lines(&livekit_and(
@@ -139,7 +139,7 @@ fn a_start_says_who_may_call_and_how_often() {
         .concat(),
     ));
     assert!(
-        signed_in.contains("oidc: whoever has a token of https://id.example.com"),
+        signed_in.contains("oidc: anyone with an access token of https://id.example.com"),
         "{signed_in}"
     );
     assert!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use regex::Regex;
-use roomkey::config::settings::SETTINGS;
+use roomkey::config::settings;
 use serde_json::{Value, json};
 
 use super::snapshots::Snapshot;
@@ -209,22 +209,20 @@ fn safe_properties() -> Vec<(&'static str, &'static str, Value)> {
 #[test]
 fn deployment_every_app_setting_is_one_of_the_program_or_of_the_platform() {
     for snapshot in Snapshot::all() {
-        let settings = snapshot.app_settings();
-        for name in settings.keys() {
-            let ours = SETTINGS
-                .iter()
-                .any(|setting| match name.strip_prefix(setting.name) {
-                    // A secret's own value has no place in a setting.
-                    Some("") => !setting.secret,
-                    Some(suffix) => setting.secret && suffix == "_SECRET_NAME",
-                    None => false,
-                });
+        let app_settings = snapshot.app_settings();
+        for name in app_settings.keys() {
+            let ours = settings::all().any(|setting| match name.strip_prefix(setting.name) {
+                // A secret's own value has no place in a setting.
+                Some("") => !setting.is_secret,
+                Some(suffix) => setting.is_secret && suffix == "_SECRET_NAME",
+                None => false,
+            });
             let platforms = PLATFORM_SETTINGS.iter().any(|(known, _)| known == name);
             assert!(ours || platforms, "{}: {name}", snapshot.case);
         }
         for (name, _) in PLATFORM_SETTINGS {
             assert!(
-                settings.contains_key(*name),
+                app_settings.contains_key(*name),
                 "{}: {name} is missing",
                 snapshot.case
             );

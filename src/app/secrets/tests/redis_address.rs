@@ -7,20 +7,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::store::redis::Redis;
 
 /// Secrets of which only the address of Redis stands in the vault.
 fn only_the_address(redis: &Arc<Redis>) -> Secrets {
     let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
     let admin_keys = AdminKeySource::Given(AdminKeys::default());
     let redis = Some((name("redis"), Arc::clone(redis)));
-    Secrets::new(SecretSources {
-        livekit,
-        azure_openai_key,
-        openai_key,
-        admin_keys,
-        hash_key,
-        redis,
-    })
+    Secrets::new(
+        SecretSources {
+            livekit,
+            azure_openai_key,
+            openai_key,
+            admin_keys,
+            hash_key,
+            redis,
+        },
+        &FixedEntropy(0),
+    )
 }
 
 #[tokio::test]
@@ -31,7 +35,7 @@ async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is
     assert!(
         secrets
             .statuses()
-            .all(|status| (status.name, status.needed) == (REDIS_URL, false))
+            .all(|status| (status.name, status.is_needed) == (REDIS_URL, false))
     );
     let vault = Arc::new(Fake::default());
     let secret = Arc::clone(&secrets.in_vault[0]);
@@ -50,7 +54,7 @@ async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is
         ("redis://:canary-password-2@127.0.0.1:1", true),
     ] {
         vault.put("redis", value);
-        let fetched = source.fetch().await.map_err(|failure| failure.unread);
+        let fetched = source.fetch().await.map_err(|failure| failure.error);
         assert_eq!(
             fetched,
             if is_usable {

@@ -1,46 +1,46 @@
-//! How often callers may ask, by what they are counted, and where the counts are kept.
+//! The settings of rate limits: the limit, the trusted proxies, and where requests are counted.
 
 use super::reader::SettingsReader;
-use super::secret;
+use super::secret::read_checked;
 use crate::domain::callers::client_address::TrustedProxies;
 use crate::domain::limits::rate_limit::RateLimit;
 use crate::domain::settings::redis_url;
 use crate::domain::settings::secrets::{self, SecretSource};
 
-/// The key of hashed callers; it ends dev mode.
+/// The setting with the key that hashes callers. It ends dev mode.
 pub const HASH_KEY: &str = "ROOMKEY_HASH_KEY";
-/// The address of shared counters; it ends dev mode.
+/// The setting with the address of the shared counters. It ends dev mode.
 pub const REDIS_URL: &str = "ROOMKEY_REDIS_URL";
 
-/// What the operator says about limits.
+/// The rate limits that the operator has set.
 #[derive(Debug)]
 pub struct RateLimitSettings {
-    /// How often each caller may ask; `None` is the operator's own wish.
+    /// The limit of each caller. `None` means that the operator has turned it off.
     pub rate_limit: Option<RateLimit>,
-    /// Whose word on a caller's address is taken, outside Azure.
+    /// Proxies trusted to report the client address, outside Azure.
     pub trusted_proxies: TrustedProxies,
-    /// The key of hashed callers; `None`: random ones at start will do, which is never so with
-    /// Redis.
+    /// The key that hashes callers. `None` means a random key at each start; it is always set
+    /// with Redis.
     pub hash_key: Option<SecretSource>,
-    /// Where instances share their counts; the URL may hold a password.
+    /// The address of the Redis server that instances share. It may contain a password.
     pub redis_url: Option<SecretSource>,
 }
 
 impl RateLimitSettings {
-    /// How a start says it.
+    /// Describes the limits in the start lines and in `--check`.
     #[must_use]
     pub fn summary(&self) -> String {
         match (self.rate_limit, &self.redis_url) {
             (None, _) => "off (ROOMKEY_RATE_LIMIT)".to_owned(),
             (Some(limit), None) => format!(
-                "{limit} for each caller; limits are per instance ({REDIS_URL} would share them)"
+                "{limit} per caller; limits are per instance (set {REDIS_URL} to share them)"
             ),
-            (Some(limit), Some(_)) => format!("{limit} for each caller, shared through Redis"),
+            (Some(limit), Some(_)) => format!("{limit} per caller, shared through Redis"),
         }
     }
 }
 
-/// Reads the settings. What is wrong is noted and left out of the result.
+/// Reads the settings. A wrong setting is recorded as a fault and left out of the result.
 pub fn read(reader: &mut SettingsReader<'_>) -> RateLimitSettings {
     let rate_limit = reader
         .parsed_or(
@@ -52,14 +52,12 @@ pub fn read(reader: &mut SettingsReader<'_>) -> RateLimitSettings {
     let trusted_proxies = reader
         .parsed("ROOMKEY_TRUSTED_PROXIES", TrustedProxies::parse)
         .unwrap_or_default();
-    let hash_key = secret::checked(reader, HASH_KEY, secrets::hash_key);
-    let redis_url = secret::checked(reader, REDIS_URL, redis_url::check);
-    if secret::is_set(reader, REDIS_URL) && !secret::is_set(reader, HASH_KEY) {
+    let hash_key = read_checked(reader, HASH_KEY, secrets::hash_key);
+    let redis_url = read_checked(reader, REDIS_URL, redis_url::check);
+    if reader.is_secret_set(REDIS_URL) && !reader.is_secret_set(HASH_KEY) {
         reader.fault(
             HASH_KEY,
-            format!(
-                "must be set with {REDIS_URL}: all instances must count a caller under one hash"
-            ),
+            format!("must be set with {REDIS_URL}: all instances must hash a caller alike"),
         );
     }
     RateLimitSettings {
@@ -73,6 +71,7 @@ pub fn read(reader: &mut SettingsReader<'_>) -> RateLimitSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::environment::Environment;
 
     const HASH: (&str, &str) = (HASH_KEY, "canary-hash-key-of-at-least-32-bytes");
     const REDIS: (&str, &str) = (
@@ -81,11 +80,11 @@ mod tests {
     );
 
     fn read_all(settings: &[(&str, &str)]) -> (RateLimitSettings, Vec<String>) {
-        let environment = settings.iter().copied().collect();
+        let environment: Environment = settings.iter().copied().collect();
         let mut reader = SettingsReader::new(&environment);
-        let limiting = read(&mut reader);
+        let limits = read(&mut reader);
         (
-            limiting,
+            limits,
             reader
                 .into_faults()
                 .into_iter()
@@ -167,25 +166,25 @@ mod tests {
 
     #[test]
     fn without_settings_each_instance_limits_on_its_own() {
-        let (limiting, faults) = read_all(&[]);
+        let (limits, faults) = read_all(&[]);
         assert!(faults.is_empty());
-        assert_eq!(limiting.rate_limit, Some(RateLimit::default()));
+        assert_eq!(limits.rate_limit, Some(RateLimit::default()));
         assert!(
-            limiting.trusted_proxies.is_empty()
-                && limiting.hash_key.is_none()
-                && limiting.redis_url.is_none()
+            limits.trusted_proxies.is_empty()
+                && limits.hash_key.is_none()
+                && limits.redis_url.is_none()
         );
         assert_eq!(
-            limiting.summary(),
-            "100/15m for each caller; limits are per instance (ROOMKEY_REDIS_URL would share them)"
+            limits.summary(),
+            "100/15m per caller; limits are per instance (set ROOMKEY_REDIS_URL to share them)"
         );
     }
 
     #[test]
-    fn limits_can_be_switched_off_only_in_so_many_words() {
-        let (limiting, faults) = read_all(&[("ROOMKEY_RATE_LIMIT", "off")]);
-        assert_eq!((limiting.rate_limit, faults.len()), (None, 0));
-        assert_eq!(limiting.summary(), "off (ROOMKEY_RATE_LIMIT)");
+    fn limits_are_turned_off_only_by_the_word_off() {
+        let (limits, faults) = read_all(&[("ROOMKEY_RATE_LIMIT", "off")]);
+        assert_eq!((limits.rate_limit, faults.len()), (None, 0));
+        assert_eq!(limits.summary(), "off (ROOMKEY_RATE_LIMIT)");
     }
 
     #[test]
@@ -196,17 +195,14 @@ mod tests {
             faults[0].starts_with("ROOMKEY_HASH_KEY: must be set"),
             "{faults:?}"
         );
-        let (limiting, faults) = read_all(&[REDIS, HASH, ("ROOMKEY_RATE_LIMIT", "5/1s")]);
-        assert!(faults.is_empty() && limiting.hash_key.is_some() && limiting.redis_url.is_some());
-        assert_eq!(
-            limiting.summary(),
-            "5/1s for each caller, shared through Redis"
-        );
-        assert!(!format!("{limiting:?}").contains("canary"), "{limiting:?}");
+        let (limits, faults) = read_all(&[REDIS, HASH, ("ROOMKEY_RATE_LIMIT", "5/1s")]);
+        assert!(faults.is_empty() && limits.hash_key.is_some() && limits.redis_url.is_some());
+        assert_eq!(limits.summary(), "5/1s per caller, shared through Redis");
+        assert!(!format!("{limits:?}").contains("canary"), "{limits:?}");
     }
 
     #[tokio::test]
-    async fn every_address_that_is_accepted_can_be_used() {
+    async fn every_accepted_address_can_be_used() {
         for url in [
             "redis://localhost",
             "redis://localhost/",
@@ -220,9 +216,9 @@ mod tests {
             "redis://a:b:c@h",
             "redis://:ä%C3%BC@h",
         ] {
-            let (limiting, faults) = read_all(&[HASH, (REDIS_URL, url)]);
+            let (limits, faults) = read_all(&[HASH, (REDIS_URL, url)]);
             assert!(faults.is_empty(), "{url} {faults:?}");
-            let Some(SecretSource::Given(url)) = limiting.redis_url else {
+            let Some(SecretSource::Given(url)) = limits.redis_url else {
                 panic!("{url}")
             };
             assert!(crate::store::counters::Counters::shared(url).is_ok());

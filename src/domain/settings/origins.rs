@@ -1,4 +1,4 @@
-//! Origins of web pages and apps, as browsers and web views send them.
+//! The list of web pages and apps that may call: their origins, as browsers send them.
 
 use std::num::NonZeroU16;
 
@@ -6,9 +6,16 @@ use url::Url;
 
 use crate::domain::requests::fields::Requirement;
 
-/// Longest host of an app's own origin; a browser extension's has 32 to 36 characters.
+/// The longest host in an app's own origin. That of a browser extension has 32 to 36 characters.
 const MAX_HOST_BYTES: usize = 255;
-/// Schemes that no page's `Origin` has: browsers write `null` for them, or they are not for pages.
+const NULL_ORIGIN: &str = "must not list null, which every sandboxed page sends; list the page's \
+                           own origin";
+const NOT_AN_ORIGIN: &str = "must list origins as browsers send them, such as \
+                             https://app.example.com or capacitor://localhost: a scheme, '://' and \
+                             a host in lower case, without the default port, a path, a slash at \
+                             the end or a wildcard";
+/// Schemes that never occur in an `Origin`: browsers send `null` for them, or do not use them for
+/// pages.
 const WITHOUT_ORIGIN: [&str; 9] = [
     "about",
     "blob",
@@ -21,12 +28,21 @@ const WITHOUT_ORIGIN: [&str; 9] = [
     "wss",
 ];
 
-/// A list of origins.
+/// Controls which web pages may call (the Fetch standard's CORS protocol).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cors {
+    /// The origins of the pages.
+    pub origins: Origins,
+    /// Whether they may send cookies and TLS client certificates.
+    pub credentials: bool,
+}
+
+/// Lists the allowed origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
-    /// There is no host.json, so nobody is listed.
+    /// No host.json exists, so no origin is allowed.
     NoFile,
-    /// Exactly these, each as a browser writes it in `Origin`.
+    /// Exactly these, each as a browser sends it in `Origin`.
     Listed(Vec<String>),
     /// `*`.
     Any,
@@ -39,33 +55,27 @@ impl Default for Origins {
 }
 
 impl Origins {
-    /// Reads a list; `None` is an item that is no text.
+    /// Parses a list. `None` stands for an item that is not a string.
     ///
     /// # Errors
-    /// The rule that an item breaks.
+    /// The requirement that an item does not meet.
     pub fn parse<'t>(items: impl Iterator<Item = Option<&'t str>>) -> Result<Self, Requirement> {
         let mut listed = Vec::new();
         let mut any = false;
         for item in items {
             match item {
                 Some("*") => any = true,
-                Some("null") => return Err("must not list null, which every sandboxed page sends; list the page's own origin".into()),
+                Some("null") => return Err(NULL_ORIGIN.into()),
                 Some(text) if is_origin(text) => listed.push(text.to_owned()),
-                _ => {
-                    return Err(
-                        "must list origins as browsers send them, such as https://app.example.com or capacitor://localhost: a scheme, \
-                                '://' and a host in lower case, without the scheme's own port, a path, a slash at the end or a wildcard"
-                            .into(),
-                    );
-                }
+                _ => return Err(NOT_AN_ORIGIN.into()),
             }
         }
         Ok(if any { Self::Any } else { Self::Listed(listed) })
     }
 }
 
-/// Only the exact form can ever equal an `Origin` header, so anything else is a mistake that would
-/// stay unnoticed.
+/// Returns whether the text can equal an `Origin` header. Anything else is a mistake that nobody
+/// would notice.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else {
         return false;
@@ -79,8 +89,8 @@ fn is_origin(text: &str) -> bool {
     }
 }
 
-/// A scheme that an app registers with its web view, in the lower case that browsers write (RFC
-/// 3986 §3.1).
+/// Returns whether this is a scheme that an app registers with its web view, in lower case as
+/// browsers send it (RFC 3986 §3.1).
 fn is_app_scheme(scheme: &str) -> bool {
     scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme
@@ -89,8 +99,8 @@ fn is_app_scheme(scheme: &str) -> bool {
         && !WITHOUT_ORIGIN.contains(&scheme)
 }
 
-/// A host as the app named it, which browsers do not change: Safari's extensions have upper-case
-/// letters. And a port, if any.
+/// Returns whether this is a host of an app, with or without a port. Browsers do not change its
+/// case: Safari's extensions have upper-case letters.
 fn is_app_authority(authority: &str) -> bool {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => (host, Some(port)),
@@ -109,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_browser_sends_is_refused() {
+    fn text_that_no_browser_sends_is_refused() {
         for text in [
             "",
             "null",
@@ -165,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_and_apps_are_listed_as_they_are() {
+    fn origins_of_pages_and_apps_are_listed_unchanged() {
         let origins = [
             "http://localhost:4200",
             "https://app.example.com",
