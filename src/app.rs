@@ -130,8 +130,9 @@ impl App {
             breakers: self
                 .upstreams
                 .all()
-                .map(|(provider, upstream)| {
-                    (provider.as_str(), gauge_value(upstream.breaker_state(now)))
+                .map(|upstream| {
+                    let state = gauge_value(upstream.breaker_state(now));
+                    (upstream.provider().as_str(), state)
                 })
                 .collect(),
             ..ScrapeInputs::default()

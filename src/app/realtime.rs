@@ -1,4 +1,4 @@
-//! The Realtime upstreams, as the operator has configured them.
+//! The Realtime providers as handlers use them: they mint client secrets and report their state.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,101 +8,80 @@ use tokio::sync::Semaphore;
 use super::dependency::DependencyStatus;
 use super::secrets::Secrets;
 use crate::clock::Clock;
-use crate::config::realtime::RealtimeProviders;
-use crate::domain::realtime::session::SessionPlan;
+use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeProviders};
+use crate::domain::limits::breaker::BreakerState;
+use crate::domain::realtime::mint::{MintError, MintRequest, Minted};
+use crate::domain::realtime::session::{ModelOrVoice, SessionPlan};
 use crate::domain::requests::provider::Provider;
 use crate::domain::settings::azure::Identity;
 use crate::entropy::Entropy;
 use crate::upstream::entra::{self, Entra, EntraTokenCache};
-use crate::upstream::realtime::SharedResources;
 use crate::upstream::realtime::client::SharedClient;
 use crate::upstream::realtime::credential::Credential;
 use crate::upstream::realtime::deadlines::{MAX_MINTS_IN_FLIGHT, MintDeadlines};
-pub use crate::upstream::realtime::{MintPermit, Minted, RealtimeUpstream};
+use crate::upstream::realtime::{MintPermit, RealtimeUpstream, SharedResources};
 
-/// Those that there are.
+/// The configured Realtime providers.
 pub struct Upstreams {
-    azure_openai: Option<Arc<RealtimeUpstream>>,
-    openai: Option<Arc<RealtimeUpstream>>,
-    /// The token that opens Azure `OpenAI` where no key does.
+    azure_openai: Option<Upstream>,
+    openai: Option<Upstream>,
+    /// The token for Azure `OpenAI`, where no key is configured.
     entra: Option<EntraTokenCache>,
 }
 
+/// A configured Realtime provider.
+pub struct Upstream {
+    provider: Provider,
+    realtime: Arc<RealtimeUpstream>,
+}
+
+/// Permission for one mint at a provider. Dropping it unused returns it.
+pub struct ReservedMint(MintPermit);
+
 impl Upstreams {
-    /// Begins to set up the HTTP client, and to ask for tokens of Entra ID where they open an
-    /// upstream, in tasks of the Tokio runtime that this is called in.
+    /// Starts to set up the HTTP client, and to fetch Entra tokens where they are needed. It must
+    /// be called inside a Tokio runtime.
     pub(super) fn new(
-        RealtimeProviders {
-            azure_openai,
-            openai,
-            options,
-        }: RealtimeProviders,
+        providers: RealtimeProviders,
         identity: Identity,
         secrets: &Secrets,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
     ) -> Self {
-        let client = Arc::new(SharedClient::default());
-        if azure_openai.is_some() || openai.is_some() {
-            let warming = Arc::clone(&client);
-            tokio::spawn(async move { warming.client().await });
-        }
-        let shared = SharedResources {
-            client,
-            permits: Arc::new(Semaphore::new(MAX_MINTS_IN_FLIGHT)),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(entropy),
-            deadlines: MintDeadlines::default(),
-        };
-        let entra = azure_openai
-            .as_ref()
-            .filter(|azure| azure.api_key.is_none())
-            .map(|_| {
-                EntraTokenCache::fetched_from(
-                    Entra::new(identity, options.entra_scope),
-                    clock,
-                    entropy,
-                )
-            });
-        let azure_openai = azure_openai.map(|azure| {
-            let credential = match &entra {
-                Some(entra) => Credential::Entra(Arc::clone(&entra.token)),
-                None => Credential::ApiKey(Arc::clone(&secrets.azure_openai_key)),
-            };
-            let plan = SessionPlan {
-                transcription_model: azure.transcription_model,
-                ..options.plan.clone()
-            };
-            let shared = shared.clone();
-            Arc::new(RealtimeUpstream::new(
-                Provider::AzureOpenAi,
-                azure.endpoint,
-                credential,
-                plan,
-                shared,
-            ))
-        });
-        let openai = openai.map(|openai| {
-            let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key));
-            let (endpoint, plan) = (openai.endpoint, options.plan);
-            Arc::new(RealtimeUpstream::new(
-                Provider::OpenAi,
-                endpoint,
-                credential,
-                plan,
-                shared,
-            ))
-        });
-        Self {
+        let RealtimeProviders {
             azure_openai,
             openai,
+            options,
+        } = providers;
+        let shared = shared_resources(clock, entropy);
+        if azure_openai.is_some() || openai.is_some() {
+            let client = Arc::clone(&shared.client);
+            tokio::spawn(async move { client.client().await });
+        }
+        let needs_entra = (azure_openai.as_ref()).is_some_and(|azure| azure.api_key.is_none());
+        let entra = needs_entra.then(|| {
+            EntraTokenCache::fetched_from(Entra::new(identity, options.entra_scope), clock, entropy)
+        });
+        let plan = options.plan;
+        Self {
+            azure_openai: azure_openai.map(|azure| {
+                let credential = match &entra {
+                    Some(entra) => Credential::Entra(Arc::clone(&entra.token)),
+                    None => Credential::ApiKey(Arc::clone(&secrets.azure_openai_key)),
+                };
+                Upstream::azure_openai(azure, credential, plan.clone(), shared.clone())
+            }),
+            openai: openai.map(|openai| {
+                let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key));
+                Upstream::openai(openai, credential, plan, shared)
+            }),
             entra,
         }
     }
 
-    /// The upstream of a provider.
+    /// Returns a provider, if it is configured.
     #[must_use]
-    pub fn of(&self, provider: Provider) -> Option<&Arc<RealtimeUpstream>> {
+    pub fn of(&self, provider: Provider) -> Option<&Upstream> {
         match provider {
             Provider::LiveKit => None,
             Provider::AzureOpenAi => self.azure_openai.as_ref(),
@@ -110,7 +89,12 @@ impl Upstreams {
         }
     }
 
-    /// Returns what is known of the token that opens Azure `OpenAI`, where no key does.
+    /// Returns all configured providers.
+    pub fn all(&self) -> impl Iterator<Item = &Upstream> {
+        [&self.azure_openai, &self.openai].into_iter().flatten()
+    }
+
+    /// Returns the status of the Entra token, where one is needed.
     #[must_use]
     pub fn token_status(&self, now: SystemTime) -> Option<DependencyStatus> {
         let entra = self.entra.as_ref()?;
@@ -121,11 +105,108 @@ impl Upstreams {
             is_needed: true,
         })
     }
+}
 
-    /// All that there are.
-    pub fn all(&self) -> impl Iterator<Item = (Provider, &Arc<RealtimeUpstream>)> {
-        Provider::REALTIME
-            .into_iter()
-            .filter_map(|provider| Some((provider, self.of(provider)?)))
+fn shared_resources(clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> SharedResources {
+    SharedResources {
+        client: Arc::new(SharedClient::default()),
+        permits: Arc::new(Semaphore::new(MAX_MINTS_IN_FLIGHT)),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        deadlines: MintDeadlines::default(),
+    }
+}
+
+impl Upstream {
+    fn azure_openai(
+        azure: AzureOpenAi,
+        credential: Credential,
+        plan: SessionPlan,
+        shared: SharedResources,
+    ) -> Self {
+        let provider = Provider::AzureOpenAi;
+        let plan = SessionPlan {
+            transcription_model: azure.transcription_model,
+            ..plan
+        };
+        let realtime = RealtimeUpstream::new(provider, azure.endpoint, credential, plan, shared);
+        Self {
+            provider,
+            realtime: Arc::new(realtime),
+        }
+    }
+
+    fn openai(
+        openai: OpenAi,
+        credential: Credential,
+        plan: SessionPlan,
+        shared: SharedResources,
+    ) -> Self {
+        let provider = Provider::OpenAi;
+        let realtime = RealtimeUpstream::new(provider, openai.endpoint, credential, plan, shared);
+        Self {
+            provider,
+            realtime: Arc::new(realtime),
+        }
+    }
+
+    /// Returns which provider this is.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Returns the host of the provider's API.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.realtime.endpoint.host()
+    }
+
+    /// Returns the URL to which the browser sends its SDP offer.
+    #[must_use]
+    pub fn calls_url(&self) -> String {
+        self.realtime.endpoint.calls_url()
+    }
+
+    /// Returns the kind of credential, for diagnostics.
+    #[must_use]
+    pub fn credential_kind(&self) -> &'static str {
+        self.realtime.credential.kind()
+    }
+
+    /// Returns the worst state of the breakers of all models.
+    #[must_use]
+    pub fn breaker_state(&self, now: SystemTime) -> BreakerState {
+        self.realtime.breaker_state(now)
+    }
+
+    /// Requests the list of models, which costs nothing, to find out whether a mint could succeed.
+    ///
+    /// # Errors
+    /// The error that a mint would have.
+    pub async fn probe(&self, now: SystemTime) -> Result<(), MintError> {
+        self.realtime.probe(now).await
+    }
+
+    /// Reserves one mint and sends nothing yet. It waits for the first fetch of the credential.
+    ///
+    /// # Errors
+    /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
+    pub async fn reserve_mint(
+        &self,
+        model: &ModelOrVoice,
+        now: SystemTime,
+    ) -> Result<ReservedMint, MintError> {
+        self.realtime
+            .mint_permit(model, now)
+            .await
+            .map(ReservedMint)
+    }
+}
+
+impl ReservedMint {
+    /// Mints a client secret. The mint goes on in the background if its caller hangs up.
+    pub async fn mint(self, request: MintRequest) -> Minted {
+        self.0.mint(request).await
     }
 }

@@ -1,7 +1,6 @@
 //! `GET /api/diagnostics/realtime`: can each Realtime provider be asked, and what to do if not. It
 //! spends nothing; `POST` also mints one secret at each, which nobody gets to see.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -15,7 +14,7 @@ use super::record::ProbeResult;
 use super::reply::{self, Reply};
 use super::request::Request;
 use crate::app::App;
-use crate::app::realtime::RealtimeUpstream;
+use crate::app::realtime::Upstream;
 use crate::clock::Stopwatch;
 use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::realtime::mint::MintRequest;
@@ -55,10 +54,7 @@ struct Check {
 /// Asks each provider for its models.
 pub async fn probe(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let now = guard::admit_operator(app, &mut request).await?.now;
-    let lines = app
-        .upstreams
-        .all()
-        .map(|(provider, upstream)| line(provider, upstream, now));
+    let lines = app.upstreams.all().map(|upstream| line(upstream, now));
     reply::json(
         StatusCode::OK,
         &Answer {
@@ -73,12 +69,12 @@ pub async fn probe_and_mint(app: &App, mut request: Request<'_>) -> Result<Reply
     let now = guard::admit_operator(app, &mut request).await?.now;
     request.record.action = Some((Action::DiagnoseRealtime, now));
     request.record.mints = true;
-    let lines = app.upstreams.all().map(async |(provider, upstream)| {
-        let (mint, trial) = mint(app, (provider, upstream), now).await.unzip();
+    let lines = app.upstreams.all().map(async |upstream| {
+        let (mint, trial) = mint(app, upstream, now).await.unzip();
         (
             Line {
                 mint,
-                ..line(provider, upstream, now).await
+                ..line(upstream, now).await
             },
             trial,
         )
@@ -88,13 +84,13 @@ pub async fn probe_and_mint(app: &App, mut request: Request<'_>) -> Result<Reply
     reply::json(StatusCode::OK, &Answer { providers })
 }
 
-async fn line(provider: Provider, upstream: &RealtimeUpstream, now: SystemTime) -> Line<'_> {
+async fn line(upstream: &Upstream, now: SystemTime) -> Line<'_> {
     let stopwatch = Stopwatch::start();
     let probed = upstream.probe(now).await;
     Line {
-        provider,
-        endpoint: upstream.endpoint.host(),
-        credential: upstream.credential.kind(),
+        provider: upstream.provider(),
+        endpoint: upstream.host(),
+        credential: upstream.credential_kind(),
         breaker: upstream.breaker_state(now).as_str(),
         probe: check(&probed.map_err(ApiError::Upstream), stopwatch.elapsed()),
         mint: None,
@@ -103,13 +99,9 @@ async fn line(provider: Provider, upstream: &RealtimeUpstream, now: SystemTime) 
 
 /// `None` only for a provider without a model, which no configured one is, and without a hash key,
 /// without which no operator is let in.
-async fn mint(
-    app: &App,
-    to: (Provider, &Arc<RealtimeUpstream>),
-    now: SystemTime,
-) -> Option<(Check, ProbeResult)> {
+async fn mint(app: &App, upstream: &Upstream, now: SystemTime) -> Option<(Check, ProbeResult)> {
     let choices = &app.limits.choices;
-    let model = choices.default_model(to.0)?;
+    let model = choices.default_model(upstream.provider())?;
     let caller = app
         .secrets
         .hash_key
@@ -122,8 +114,8 @@ async fn mint(
         caller,
         now,
     };
-    let outcome = match realtime::mint_permit(app, to, model, now).await {
-        Ok(permit) => realtime::ask_upstream(app, to.0, permit, ask)
+    let outcome = match realtime::reserve_mint(app, upstream, model, now).await {
+        Ok(reserved) => realtime::ask_upstream(app, upstream.provider(), reserved, ask)
             .await
             .outcome
             .map_err(ApiError::Upstream),
@@ -133,7 +125,7 @@ async fn mint(
     Some((
         check,
         (
-            to.0,
+            upstream.provider(),
             outcome
                 .map(|secret| IssuedCredential::Secret(secret.session_id))
                 .map_err(|error| error.kind().code),

@@ -1,7 +1,6 @@
 //! Realtime client secrets: the part of `POST /api/token` for the providers that mint, and what its
 //! plain sibling shares with it.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -13,11 +12,11 @@ use super::guard::admission::CallerAdmission;
 use super::record::{ABANDONED, Record};
 use super::reply::{self, Reply};
 use crate::app::App;
-use crate::app::realtime::{MintPermit, Minted, RealtimeUpstream};
+use crate::app::realtime::{ReservedMint, Upstream};
 use crate::domain::audit::IssuedCredential;
 use crate::domain::livekit::lifetime::{Rfc3339, Validity, instant};
 use crate::domain::realtime::client_secret::{ClientSecret, SecretValue, SessionId};
-use crate::domain::realtime::mint::MintRequest;
+use crate::domain::realtime::mint::{MintRequest, Minted};
 use crate::domain::realtime::request::RealtimeRequest;
 use crate::domain::realtime::session::ModelOrVoice;
 use crate::domain::requests::provider::Provider;
@@ -83,13 +82,7 @@ pub(super) async fn mint(
     record.mints = true;
     // Before the budget, so that a mint that cannot even begin costs nothing; a permit that the
     // budget refuses is given back.
-    let permit = mint_permit(
-        app,
-        (wanted.provider, upstream),
-        &wanted.model,
-        admission.now,
-    )
-    .await?;
+    let reserved = reserve_mint(app, upstream, &wanted.model, admission.now).await?;
     guard::charge_mint(app, record, admission).await?;
     let (model, voice) = (wanted.model.clone(), wanted.voice.clone());
     let ask = MintRequest {
@@ -98,26 +91,27 @@ pub(super) async fn mint(
         caller: admission.caller_hash,
         now: admission.now,
     };
-    let minted = ask_upstream(app, wanted.provider, permit, ask).await;
+    let minted = ask_upstream(app, wanted.provider, reserved, ask).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
     record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));
-    Ok((secret, upstream.endpoint.calls_url()))
+    Ok((secret, upstream.calls_url()))
 }
 
-/// Takes the permission for a mint at an upstream, and counts it where there is none.
+/// Reserves a mint at an upstream, and counts a failure to do so.
 ///
 /// # Errors
 /// What is missing for a mint, as an error of its own.
-pub(super) async fn mint_permit(
+pub(super) async fn reserve_mint(
     app: &App,
-    (provider, upstream): (Provider, &Arc<RealtimeUpstream>),
+    upstream: &Upstream,
     model: &ModelOrVoice,
     now: SystemTime,
-) -> Result<MintPermit, ApiError> {
-    upstream.mint_permit(model, now).await.map_err(|error| {
+) -> Result<ReservedMint, ApiError> {
+    upstream.reserve_mint(model, now).await.map_err(|error| {
         let error = ApiError::Upstream(error);
-        app.metrics.mint(provider.as_str(), error.kind().code, None);
+        let provider = upstream.provider().as_str();
+        app.metrics.mint(provider, error.kind().code, None);
         error
     })
 }
@@ -126,7 +120,7 @@ pub(super) async fn mint_permit(
 pub(super) async fn ask_upstream(
     app: &App,
     provider: Provider,
-    permit: MintPermit,
+    reserved: ReservedMint,
     ask: MintRequest,
 ) -> Minted {
     let mut count = Count {
@@ -135,7 +129,7 @@ pub(super) async fn ask_upstream(
         outcome: ABANDONED,
         duration: None,
     };
-    let minted = permit.mint(ask).await;
+    let minted = reserved.mint(ask).await;
     let outcome = minted.outcome.as_ref();
     count.outcome =
         outcome.map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");

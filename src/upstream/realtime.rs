@@ -32,7 +32,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::domain::limits::breaker::{BreakerState, CallOutcome};
 use crate::domain::realtime::client_secret::ClientSecret;
 use crate::domain::realtime::endpoint::RealtimeEndpoint;
-use crate::domain::realtime::mint::{MintError, MintRequest};
+use crate::domain::realtime::mint::{MintError, MintRequest, Minted};
 use crate::domain::realtime::session::{ModelOrVoice, SessionPlan};
 use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::domain::requests::provider::Provider;
@@ -63,17 +63,6 @@ pub struct RealtimeUpstream {
     plan: SessionPlan,
     breakers: Arc<ModelBreakers>,
     shared: SharedResources,
-}
-
-/// The outcome of a mint.
-#[derive(Debug)]
-pub struct Minted {
-    /// The secret, or why there is none.
-    pub outcome: Result<ClientSecret, MintError>,
-    /// The upstream's id of the last request, for its support.
-    pub upstream_id: Option<UpstreamId>,
-    /// The time that the mint took, both attempts and the pause between them.
-    pub duration: Duration,
 }
 
 /// Permission for one mint. It holds one of the permits for mints in flight and the permit of the

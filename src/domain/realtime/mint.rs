@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::client_secret::ClientSecret;
 use super::session::ModelOrVoice;
+use super::upstream_id::UpstreamId;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::breaker::CallOutcome;
 
@@ -20,6 +22,17 @@ pub struct MintRequest {
     pub caller: CallerHash,
     /// The request's one clock reading.
     pub now: SystemTime,
+}
+
+/// The outcome of a mint.
+#[derive(Debug)]
+pub struct Minted {
+    /// The secret, or why there is none.
+    pub outcome: Result<ClientSecret, MintError>,
+    /// The upstream's id of the last request, for its support.
+    pub upstream_id: Option<UpstreamId>,
+    /// The time that the mint took, both attempts and the pause between them.
+    pub duration: Duration,
 }
 
 /// The reason why no secret was minted.
