@@ -6,6 +6,7 @@ pub mod audit;
 pub mod audit_log;
 pub mod callers;
 pub mod digits;
+pub mod invisible;
 pub mod limits;
 pub mod livekit;
 pub mod realtime;

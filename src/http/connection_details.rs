@@ -13,7 +13,8 @@ use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::livekit::access_token::{AccessToken, JoinGrant, Role};
 use crate::domain::livekit::connection_request::{ConnectionRequest, random_room};
 use crate::domain::livekit::lifetime::{Lifetime, Validity};
-use crate::domain::livekit::names::{ParticipantIdentity, ParticipantName, RoomName};
+use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
+use crate::domain::livekit::participant_name::ParticipantName;
 use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]

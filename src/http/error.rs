@@ -172,7 +172,7 @@ impl From<Forbidden> for ApiError {
 }
 
 impl From<SigningError> for ApiError {
-    fn from(SigningError: SigningError) -> Self {
+    fn from(_: SigningError) -> Self {
         Self::Internal("a token could not be signed")
     }
 }

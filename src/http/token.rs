@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::livekit::access_token::{AccessToken, Attachments, JoinGrant};
 use crate::domain::livekit::lifetime::{Rfc3339, Validity, instant};
-use crate::domain::livekit::names::{ParticipantIdentity, ParticipantName, RoomName};
+use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
+use crate::domain::livekit::participant_name::ParticipantName;
 use crate::domain::livekit::token_request::{LiveKitRequest, TokenRequest};
 use crate::domain::requests::provider::Provider;
 

@@ -9,7 +9,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use roomkey::clock::{Clock, Stopwatch, SystemClock};
 use roomkey::domain::livekit::access_token::{Attachments, JoinGrant, Role, Signer};
 use roomkey::domain::livekit::lifetime::Validity;
-use roomkey::domain::livekit::names::{ParticipantIdentity, ParticipantName, RoomName};
+use roomkey::domain::livekit::names::{ParticipantIdentity, RoomName};
+use roomkey::domain::livekit::participant_name::ParticipantName;
 use serde_json::Value;
 
 use crate::process::{Roomkey, client};

@@ -1,7 +1,7 @@
-//! LiveKit access tokens: what they grant, and the signing (HS256, RFC 7515 and RFC 7519).
+//! LiveKit access tokens: their grants, and their signature (HS256, RFC 7515 and RFC 7519).
 //!
-//! Every grant is written out, because LiveKit's defaults are wide: an absent `canPublishSources`
-//! means all sources. There is no grant here that reaches beyond one room, and none for
+//! Every grant is written explicitly, because LiveKit's defaults are permissive: an absent
+//! `canPublishSources` means all sources. No grant here reaches beyond one room, and none is for
 //! administration. Source: <https://docs.livekit.io/home/get-started/authentication/> and
 //! `livekit/protocol`, `auth/grants.go`.
 
@@ -14,15 +14,16 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::lifetime::Validity;
-use super::names::{ParticipantIdentity, ParticipantName, RoomName};
+use super::names::{ParticipantIdentity, RoomName};
+use super::participant_name::ParticipantName;
 use crate::domain::requests::fields::Requirement;
 
-/// What a participant may do.
+/// The role of a participant in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Hears everyone and may publish a microphone, nothing else.
+    /// May subscribe to everyone and publish a microphone.
     Speaker,
-    /// Hears everyone.
+    /// May only subscribe to everyone.
     Listener,
 }
 
@@ -30,7 +31,7 @@ impl Role {
     /// Reads a role.
     ///
     /// # Errors
-    /// The rule, for any other text.
+    /// The requirement, for any other text.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         match text {
             "speaker" => Ok(Self::Speaker),
@@ -39,9 +40,9 @@ impl Role {
         }
     }
 
-    /// Source strings are exact and lower case; the server treats an unknown one as "publish
-    /// nothing", an empty list as "all".
-    fn sources(self) -> Option<[&'static str; 1]> {
+    /// Returns the sources that may be published. They are exact and in lower case: the server
+    /// treats an unknown one as "publish nothing" and an empty list as "all".
+    fn publish_sources(self) -> Option<[&'static str; 1]> {
         match self {
             Self::Speaker => Some(["microphone"]),
             Self::Listener => None,
@@ -49,43 +50,43 @@ impl Role {
     }
 }
 
-/// One participant's way into one room.
+/// The permission of one participant to join one room.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinGrant {
     /// The room.
     pub room_name: RoomName,
-    /// Who takes part.
+    /// The identity of the participant.
     pub participant_identity: ParticipantIdentity,
-    /// What others see.
+    /// The name that other participants see.
     pub participant_name: ParticipantName,
-    /// What the participant may do.
+    /// The role of the participant.
     pub role: Role,
-    /// What the app attaches to the participant.
+    /// The data that the app attaches to the participant.
     pub attachments: Attachments,
 }
 
-/// What LiveKit's standard endpoint lets an app attach to a participant and its room. Every
-/// participant can read it.
+/// The data that LiveKit's standard endpoint lets an app attach to a participant and its room.
+/// Every participant can read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attachments {
     /// Free text.
     pub metadata: Option<String>,
     /// Names and values.
     pub attributes: BTreeMap<String, String>,
-    /// Agents to send into the room when it is created.
+    /// The agents to dispatch when the room is created.
     pub agents: Vec<AgentDispatch>,
 }
 
-/// An agent to send into the room.
+/// An agent to dispatch into the room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentDispatch {
-    /// A name from the operator's list.
+    /// The agent's name, from the operator's list.
     pub agent_name: String,
     /// Free text for the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
-    /// A deployment of the agent from the operator's list, in place of its default one.
+    /// A deployment of the agent, from the operator's list, instead of its default one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
     /// Names and values for the agent.
@@ -94,7 +95,7 @@ pub struct AgentDispatch {
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct LiveKitClaims<'a> {
     iss: &'a str,
     sub: &'a ParticipantIdentity,
     nbf: u64,
@@ -135,31 +136,62 @@ impl RoomConfig<'_> {
     }
 }
 
-/// A signed token. Whoever holds it may join, so it has no `Debug` and goes nowhere but into the
-/// answer.
+/// A signed token. Whoever has it may join, so it has no `Debug` and can only be serialized into
+/// the response.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct AccessToken(String);
 
-/// Signing failed. The cause is dropped: nothing of a key may reach a log.
-#[derive(Debug)]
-pub struct SigningError;
+/// The error for a token that could not be signed. No valid grant causes it.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// The claims could not be written as JSON.
+    #[error("the claims could not be written as JSON")]
+    Claims(#[from] serde_json::Error),
+    /// The signature could not be made.
+    #[error("the signature could not be made")]
+    Signature(#[from] jsonwebtoken::errors::Error),
+}
 
-/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it: the same for every token, so
-/// it is not written anew.
+/// The header `{"alg":"HS256","typ":"JWT"}` in base64url with the dot after it. It is the same for
+/// every token, so it is not encoded each time.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
 
-/// Bytes that claims without attachments fit into.
-const USUAL_CLAIMS: usize = 512;
+/// The initial capacity in bytes for the claims, which suffices without attachments.
+const CLAIMS_CAPACITY: usize = 512;
 
-/// Signs with one LiveKit API key.
+/// A signer of access tokens with one LiveKit API key.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::livekit::access_token::{Attachments, JoinGrant, Role, Signer};
+/// use roomkey::domain::livekit::lifetime::Validity;
+/// use roomkey::domain::livekit::names::{ParticipantIdentity, RoomName};
+/// use uuid::Uuid;
+///
+/// let participant_identity = ParticipantIdentity::parse("alice")?;
+/// let grant = JoinGrant {
+///     room_name: RoomName::parse("standup-42")?,
+///     participant_name: (&participant_identity).into(),
+///     participant_identity,
+///     role: Role::Speaker,
+///     attachments: Attachments::default(),
+/// };
+/// let validity = Validity { issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
+/// let signer = Signer::new("devkey".into(), &"a-secret-of-at-least-32-bytes-ok".into());
+/// let token = signer.sign(&grant, validity, Uuid::from_u128(1))?;
+///
+/// let text = serde_json::to_string(&token)?;
+/// assert_eq!(text.split('.').count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Signer {
     api_key: SecretString,
     key: EncodingKey,
 }
 
 impl Signer {
-    /// `api_secret` is used as its raw UTF-8 bytes, as LiveKit does; it is not base64.
+    /// Creates a signer. The bytes of `api_secret` are the key, as at LiveKit; it is not base64.
     #[must_use]
     pub fn new(api_key: SecretString, api_secret: &SecretString) -> Self {
         Self {
@@ -168,21 +200,22 @@ impl Signer {
         }
     }
 
-    /// Signs a token for one participant, valid from `validity.issued_at` on; `jti` must be unique.
+    /// Signs a token for one participant that is valid from `validity.issued_at` on. The `jti` must
+    /// be unique.
     ///
     /// # Errors
-    /// [`SigningError`], which no valid grant can cause.
+    /// [`SigningError`], which no valid grant causes.
     pub fn sign(
         &self,
         grant: &JoinGrant,
         validity: Validity,
         jti: Uuid,
     ) -> Result<AccessToken, SigningError> {
-        let sources = grant.role.sources();
-        let claims = Claims {
+        let sources = grant.role.publish_sources();
+        let claims = LiveKitClaims {
             iss: self.api_key.expose_secret(),
             sub: &grant.participant_identity,
-            // Not back-dated: LiveKit Cloud's revocation compares it.
+            // Not back-dated, since LiveKit Cloud compares it when it revokes tokens.
             nbf: validity.issued_at,
             iat: validity.issued_at,
             exp: validity.expires_at,
@@ -202,14 +235,13 @@ impl Signer {
                 agents: &grant.attachments.agents,
             },
         };
-        let mut json = Vec::with_capacity(USUAL_CLAIMS);
-        serde_json::to_writer(&mut json, &claims).map_err(|_| SigningError)?;
+        let mut json = Vec::with_capacity(CLAIMS_CAPACITY);
+        serde_json::to_writer(&mut json, &claims)?;
         // The compact serialization of RFC 7515 §7.1.
         let mut token = String::with_capacity(HEADER.len() + 2 * json.len());
         token.push_str(HEADER);
         BASE64URL_NOPAD.encode_append(&json, &mut token);
-        let signature = crypto::sign(token.as_bytes(), &self.key, Algorithm::HS256)
-            .map_err(|_| SigningError)?;
+        let signature = crypto::sign(token.as_bytes(), &self.key, Algorithm::HS256)?;
         token.push('.');
         token.push_str(&signature);
         Ok(AccessToken(token))
@@ -258,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_secret_or_with_a_changed_byte_does_not_verify() {
+    fn a_token_with_another_secret_or_a_changed_byte_does_not_verify() {
         let token = signed(&grant(Role::Speaker), SECRET);
         assert!(decode(&token, "another-api-secret-of-at-least-32-bytes").is_err());
         for at in [30, 60, 200] {
@@ -273,31 +305,35 @@ mod tests {
     }
 
     #[test]
-    fn a_speaker_may_publish_a_microphone_and_nothing_else() {
+    fn a_speaker_may_only_publish_a_microphone() {
         let (header, claims) = decode(&signed(&grant(Role::Speaker), SECRET), SECRET).unwrap();
         assert_eq!(header, json!({ "alg": "HS256", "typ": "JWT" }));
         let video = json!({
-            "roomJoin": true, "room": "standup-42", "canPublish": true, "canSubscribe": true, "canPublishData": false,
-            "canPublishSources": ["microphone"],
+            "roomJoin": true, "room": "standup-42", "canPublish": true, "canSubscribe": true,
+            "canPublishData": false, "canPublishSources": ["microphone"],
         });
         assert_eq!(
             claims,
             json!({
-                "iss": "APIkey", "sub": "alice", "nbf": 1_700_000_000, "iat": 1_700_000_000, "exp": 1_700_003_600,
-                "jti": "00000000-0000-0000-0000-000000000000", "name": "Alice", "video": video,
+                "iss": "APIkey", "sub": "alice", "nbf": 1_700_000_000, "iat": 1_700_000_000,
+                "exp": 1_700_003_600, "jti": "00000000-0000-0000-0000-000000000000",
+                "name": "Alice", "video": video,
             })
         );
     }
 
     #[test]
-    fn a_listener_may_publish_nothing_and_has_no_list_of_sources() {
+    fn a_listener_may_not_publish_and_has_no_list_of_sources() {
         let (_, claims) = decode(&signed(&grant(Role::Listener), SECRET), SECRET).unwrap();
-        let video = json!({ "roomJoin": true, "room": "standup-42", "canPublish": false, "canSubscribe": true, "canPublishData": false });
+        let video = json!({
+            "roomJoin": true, "room": "standup-42", "canPublish": false, "canSubscribe": true,
+            "canPublishData": false,
+        });
         assert_eq!(claims["video"], video);
     }
 
     #[test]
-    fn attachments_stand_in_claims_of_their_own() {
+    fn attachments_have_their_own_claims() {
         let attachments = Attachments {
             metadata: Some("m".into()),
             attributes: BTreeMap::from([("k".into(), "v".into())]),

@@ -1,18 +1,18 @@
-//! Which agents a caller may send into a room.
+//! The agents that a caller may dispatch into a room.
 
 use crate::domain::requests::fields::Requirement;
 
-/// Longest name of an agent or a deployment in bytes.
+/// The most bytes of the name of an agent or a deployment.
 const MAX_NAME_BYTES: usize = 128;
 
-/// The agents that an operator allows, each with the deployments of it that may be named.
+/// The agents that an operator allows, each with its allowed deployments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedAgents(Vec<AllowedAgent>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct AllowedAgent {
     name: String,
-    /// Empty: the agent's default deployment.
+    /// The deployment, or an empty text for the agent's default one.
     deployment: String,
 }
 
@@ -20,17 +20,23 @@ impl AllowedAgents {
     /// Reads a list of `name` or `name@deployment`, separated by commas.
     ///
     /// # Errors
-    /// The rule, when an entry is neither.
+    /// The requirement, if an entry is neither.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
-        text.split(',').map(|entry| AllowedAgent::parse(entry.trim())).collect::<Option<_>>().map(Self).ok_or_else(|| {
-            "must be agents, each 'name' or 'name@deployment' of 1 to 128 letters, digits, '.', '_' or '-', separated by commas".into()
+        let entries = text.split(',');
+        let agents: Option<_> = entries
+            .map(|entry| AllowedAgent::parse(entry.trim()))
+            .collect();
+        agents.map(Self).ok_or_else(|| {
+            "must be agents, each 'name' or 'name@deployment' of 1 to 128 letters, digits, '.', \
+             '_' or '-', separated by commas"
+                .into()
         })
     }
 
-    /// Returns whether the agent may be dispatched. An empty `deployment` is the agent's default
+    /// Reports whether an agent may be dispatched. An empty `deployment` is the agent's default
     /// one, which an entry without `@` allows.
     #[must_use]
-    pub fn admit(&self, name: &str, deployment: &str) -> bool {
+    pub fn contains(&self, name: &str, deployment: &str) -> bool {
         self.0
             .iter()
             .any(|allowed| allowed.name == name && allowed.deployment == deployment)
@@ -61,8 +67,8 @@ impl AllowedAgent {
 }
 
 fn is_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed)
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -70,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_that_name_no_agent_are_refused() {
+    fn entries_that_name_no_agent_are_rejected() {
         let long = "a".repeat(129);
         for text in [
             "",
@@ -90,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_admitted_with_the_deployments_that_are_listed_and_no_other() {
+    fn an_agent_is_allowed_only_with_its_listed_deployments() {
         let allowed = AllowedAgents::parse("notes, notes@prod,helper@staging").unwrap();
         for (name, deployment, admitted) in [
             ("notes", "", true),
@@ -105,7 +111,7 @@ mod tests {
             ("notes@prod", "", false),
         ] {
             assert_eq!(
-                allowed.admit(name, deployment),
+                allowed.contains(name, deployment),
                 admitted,
                 "{name}@{deployment}"
             );
@@ -114,6 +120,6 @@ mod tests {
             allowed.entries().collect::<Vec<_>>(),
             ["notes", "notes@prod", "helper@staging"]
         );
-        assert!(!AllowedAgents::default().admit("", ""));
+        assert!(!AllowedAgents::default().contains("", ""));
     }
 }

@@ -1,47 +1,51 @@
-//! The body of `POST /api/connection-details`, LiveKit's standard token endpoint.
+//! The request of LiveKit's standard token endpoint, `connection-details`.
 //!
 //! Its clients send the JSON of a Protocol Buffers message: proto field names or their camel-case
-//! form, `null` for what is absent. They gain fields over time, so unknown fields are ignored here
-//! and only here.
+//! form, and `null` for absent fields. They add fields over time, so this request, and no other,
+//! ignores unknown fields.
 //!
 //! # Source
 //! <https://docs.livekit.io/frontends/build/authentication/endpoint/>, `livekit_token_source.proto`
 //! and `livekit_agent_dispatch.proto` of livekit/protocol, and
 //! <https://protobuf.dev/programming-guides/json/>.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::access_token::{AgentDispatch, Attachments};
 use super::agents::AllowedAgents;
-use super::names::{NameSeed, ParticipantIdentity, ParticipantName, RoomName};
+use super::names::{NameSeed, ParticipantIdentity, RoomName};
+use super::participant_name::ParticipantName;
 use super::token_request::RequestPolicy;
 use crate::domain::requests::fields::{BodyError, Fields, Requirement, object, proto_name};
-use crate::domain::requests::json::Json;
+use crate::domain::requests::json::{Json, Object};
 
-/// Metadata, attributes and agents' metadata may each have this many bytes: browsers send the token
-/// in a URL, and many proxies take no more than 8 KB of one.
+/// The most bytes of metadata, of attributes and of the agents' data. Browsers send the token in a
+/// URL, and many proxies accept at most 8 KB of one.
 const MAX_ATTACHMENT_BYTES: usize = 1024;
-/// Most attributes.
+/// The most attributes.
 const MAX_ATTRIBUTES: usize = 16;
-/// Most agents in one request.
+/// The most agents in one request.
 const MAX_AGENTS: usize = 8;
+/// The requirement for a room configuration with anything but allowed agents.
+const ONLY_ALLOWED_AGENTS: &str = "may only hold agents that this service allows, each with \
+                                   agent_name, an allowed deployment, text as metadata and texts \
+                                   as attributes, and each member once";
 
-/// A valid request. Everything may be absent.
+/// A valid request. Every field is optional.
 #[derive(Debug, PartialEq)]
 pub struct ConnectionRequest {
-    /// The room that the caller asks for.
+    /// The requested room.
     pub room_name: Option<RoomName>,
-    /// Who takes part.
+    /// The requested identity.
     pub participant_identity: Option<ParticipantIdentity>,
-    /// What others see.
+    /// The name that other participants see.
     pub participant_name: Option<ParticipantName>,
-    /// Metadata, attributes and agents.
+    /// The metadata, attributes and agents.
     pub attachments: Attachments,
 }
 
 impl ConnectionRequest {
-    /// Every field that this request has.
+    /// Every field of this request.
     pub const FIELDS: [&str; 6] = [
         "room_name",
         "participant_identity",
@@ -51,18 +55,20 @@ impl ConnectionRequest {
         "room_config",
     ];
 
-    /// Reads a body; an absent one counts as `{}`.
+    /// Reads a body. An absent one counts as `{}`.
     ///
     /// # Errors
-    /// [`BodyError`] with every field that is wrong.
-    pub fn parse(body: &[u8], limits: &RequestPolicy) -> Result<Self, BodyError> {
+    /// [`BodyError`] with every wrong field.
+    pub fn parse(body: &[u8], policy: &RequestPolicy) -> Result<Self, BodyError> {
         let mut fields = Fields::read(body)?.with_protobuf_mapping();
-        let room_name = fields.text("room_name", |text| limits.room_name(text));
+        let room_name = fields.text("room_name", |text| policy.parse_room_name(text));
         let participant_identity = fields.text("participant_identity", ParticipantIdentity::parse);
         let participant_name = fields.text("participant_name", ParticipantName::parse);
-        let metadata = fields.text("participant_metadata", metadata);
-        let attributes = fields.value("participant_attributes", attributes);
-        let agents = fields.value("room_config", |value| room_config(value, &limits.agents));
+        let metadata = fields.text("participant_metadata", parse_metadata);
+        let attributes = fields.value("participant_attributes", parse_attributes);
+        let agents = fields.value("room_config", |value| {
+            parse_room_config(value, &policy.agents)
+        });
         fields.finish(|| {
             Ok(Self {
                 room_name: room_name?,
@@ -78,37 +84,41 @@ impl ConnectionRequest {
     }
 }
 
-/// A random room for a caller who named none.
+/// Returns a random room for a request that names none.
 ///
 /// # Errors
-/// [`BodyError`] where the operator's pattern does not admit random names: the caller must then name
+/// [`BodyError`] if the operator's pattern does not match random names, so that the caller must name
 /// a room.
-pub fn random_room(seed: NameSeed, limits: &RequestPolicy) -> Result<RoomName, BodyError> {
+pub fn random_room(seed: NameSeed, policy: &RequestPolicy) -> Result<RoomName, BodyError> {
     let room_name = RoomName::random(seed);
-    if limits.admits(&room_name) {
+    if policy.allows_room(&room_name) {
         Ok(room_name)
     } else {
         Err(BodyError::field("room_name", "is required by this service"))
     }
 }
 
-fn metadata(text: &str) -> Result<String, Requirement> {
+fn parse_metadata(text: &str) -> Result<String, Requirement> {
     if text.len() <= MAX_ATTACHMENT_BYTES && is_plain(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("must be at most {MAX_ATTACHMENT_BYTES} bytes, without control characters except tabs and line breaks").into())
+        Err(format!(
+            "must be at most {MAX_ATTACHMENT_BYTES} bytes, without control characters except tabs \
+             and line breaks"
+        )
+        .into())
     }
 }
 
-/// Other control characters are of no use in an attachment and take six bytes each in a token's
-/// JSON.
+/// Reports whether a text has no control characters except tabs and line breaks. Others have no use
+/// in an attachment, and each takes six bytes in the JSON of a token.
 fn is_plain(text: &str) -> bool {
     !text
         .chars()
         .any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
 }
 
-fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Requirement> {
+fn parse_attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Requirement> {
     let mut bytes = 0;
     let mut attributes = BTreeMap::new();
     for (key, value) in object(value)? {
@@ -116,7 +126,11 @@ fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Requirement> 
             return Err("must be an object whose values are text".into());
         };
         if key.is_empty() || key.starts_with("lk.") || !is_plain(&key) || !is_plain(&value) {
-            return Err("must have names that are not empty and do not begin with lk., and no control characters".into());
+            return Err(
+                "must have names that are not empty and do not begin with lk., and no control \
+                 characters"
+                    .into(),
+            );
         }
         bytes += key.len() + value.len();
         attributes.insert(key.into_owned(), value.into_owned());
@@ -130,47 +144,48 @@ fn attributes(value: Json<'_>) -> Result<BTreeMap<String, String>, Requirement> 
     Ok(attributes)
 }
 
-/// The rest of a room configuration is refused, not dropped: egress settings, for one, may carry
-/// storage credentials.
-fn room_config(
+/// Reads the agents of a room configuration. Anything else in it is rejected, not dropped: egress
+/// settings, for example, may contain storage credentials.
+fn parse_room_config(
     value: Json<'_>,
     allowed: &AllowedAgents,
 ) -> Result<Vec<AgentDispatch>, Requirement> {
-    const RULE: &str = "may only hold agents that this service allows, each with agent_name, an allowed deployment, text as metadata and \
-                        texts as attributes, and each member once";
-    let mut members = snake_case(object(value)?).ok_or(RULE)?;
+    let mut members = proto_members(object(value)?).ok_or(ONLY_ALLOWED_AGENTS)?;
     let items = match members.remove("agents") {
         None => Vec::new(),
         Some(Json::Array(items)) => items,
-        Some(_) => return Err(RULE.into()),
+        Some(_) => return Err(ONLY_ALLOWED_AGENTS.into()),
     };
     let agents: Vec<_> = items
         .into_iter()
-        .map(|item| agent(item, allowed))
+        .map(|item| parse_agent(item, allowed))
         .collect::<Option<_>>()
-        .ok_or(RULE)?;
+        .ok_or(ONLY_ALLOWED_AGENTS)?;
     if !members.is_empty() {
-        return Err(RULE.into());
+        return Err(ONLY_ALLOWED_AGENTS.into());
     }
-    let attributes = agents.iter().flat_map(|agent| &agent.attributes);
-    let bytes = agents
-        .iter()
-        .filter_map(|agent| agent.metadata.as_ref())
-        .map(String::len)
-        .sum::<usize>()
-        + attributes
-            .map(|(key, value)| key.len() + value.len())
-            .sum::<usize>();
+    let bytes: usize = agents.iter().map(attachment_bytes).sum();
     if agents.len() > MAX_AGENTS || bytes > MAX_ATTACHMENT_BYTES {
-        return Err(
-            format!("must hold at most {MAX_AGENTS} agents and {MAX_ATTACHMENT_BYTES} bytes of metadata and attributes in all").into()
-        );
+        return Err(format!(
+            "must hold at most {MAX_AGENTS} agents and {MAX_ATTACHMENT_BYTES} bytes of metadata \
+             and attributes in all"
+        )
+        .into());
     }
     Ok(agents)
 }
 
-fn agent(value: Json<'_>, allowed: &AllowedAgents) -> Option<AgentDispatch> {
-    let mut members = snake_case(object(value).ok()?)?;
+fn attachment_bytes(agent: &AgentDispatch) -> usize {
+    let metadata = agent.metadata.as_ref().map_or(0, String::len);
+    let attributes = agent.attributes.iter();
+    metadata
+        + attributes
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>()
+}
+
+fn parse_agent(value: Json<'_>, allowed: &AllowedAgents) -> Option<AgentDispatch> {
+    let mut members = proto_members(object(value).ok()?)?;
     let mut text = |name| match members.remove(name) {
         None => Some(None),
         Some(Json::Text(text)) => Some(Some(text.into_owned())),
@@ -180,9 +195,9 @@ fn agent(value: Json<'_>, allowed: &AllowedAgents) -> Option<AgentDispatch> {
         (text("agent_name")??, text("metadata")?, text("deployment")?);
     let attributes = match members.remove("attributes") {
         None => BTreeMap::new(),
-        Some(value) => attributes(value).ok()?,
+        Some(value) => parse_attributes(value).ok()?,
     };
-    let is_allowed = allowed.admit(&agent_name, deployment.as_deref().unwrap_or_default());
+    let is_allowed = allowed.contains(&agent_name, deployment.as_deref().unwrap_or_default());
     let is_plain = metadata.as_deref().is_none_or(is_plain);
     (is_allowed && is_plain && members.is_empty()).then_some(AgentDispatch {
         agent_name,
@@ -192,10 +207,10 @@ fn agent(value: Json<'_>, allowed: &AllowedAgents) -> Option<AgentDispatch> {
     })
 }
 
-/// The members of a nested message under their proto names, without those that say nothing: in
-/// proto3 a member with its type's default value means the same as none. `None`: a member stands
-/// there in both spellings.
-fn snake_case<'a>(members: BTreeMap<Cow<'a, str>, Json<'a>>) -> Option<BTreeMap<String, Json<'a>>> {
+/// Returns the members of a nested message under their proto names, without those that have the
+/// default value of their type: in proto3 these mean the same as absent ones. Returns `None` if a
+/// member occurs in both spellings.
+fn proto_members(members: Object<'_>) -> Option<BTreeMap<String, Json<'_>>> {
     let mut renamed = BTreeMap::new();
     for (name, value) in members {
         if renamed.insert(proto_name(&name), value).is_some() {
@@ -227,7 +242,7 @@ mod tests {
     use super::*;
     use crate::domain::livekit::names::RoomPattern;
 
-    fn limits() -> RequestPolicy {
+    fn policy() -> RequestPolicy {
         RequestPolicy {
             agents: AllowedAgents::parse("notes,notes@prod").unwrap(),
             ..RequestPolicy::default()
@@ -235,7 +250,7 @@ mod tests {
     }
 
     fn parse(body: &str) -> Result<ConnectionRequest, BodyError> {
-        ConnectionRequest::parse(body.as_bytes(), &limits())
+        ConnectionRequest::parse(body.as_bytes(), &policy())
     }
 
     #[test]
@@ -364,7 +379,11 @@ mod tests {
         let agents: Vec<_> = (0..8)
             .map(|_| serde_json::json!({ "agent_name": "notes", "metadata": "m".repeat(128) }))
             .collect();
-        let body = serde_json::json!({ "participant_metadata": text, "participant_attributes": attributes, "room_config": { "agents": agents } });
+        let body = serde_json::json!({
+            "participant_metadata": text,
+            "participant_attributes": attributes,
+            "room_config": { "agents": agents },
+        });
         let attachments = parse(&body.to_string()).unwrap().attachments;
         assert_eq!(
             (
@@ -377,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_null_or_not_yet_known_is_welcome() {
+    fn empty_null_and_unknown_fields_are_accepted() {
         let empty = parse("").unwrap();
         assert_eq!(
             empty,
@@ -394,17 +413,19 @@ mod tests {
             r#"{"room_config":{"agents":[],"name":null}}"#,
             r#"{"participant_attributes":{}}"#,
             r#"{"a_field_of_tomorrow":{"x":[1]}}"#,
-            r#"{"room_name":null,"participant_identity":null,"participant_name":null,"participant_metadata":null,"participant_attributes":null,"room_config":null}"#,
+            r#"{"room_name":null,"participant_identity":null,"participant_name":null,
+                "participant_metadata":null,"participant_attributes":null,"room_config":null}"#,
         ] {
             assert_eq!(parse(body).as_ref(), Ok(&empty), "{body}");
         }
     }
 
     #[test]
-    fn attachments_are_kept_as_they_are() {
+    fn attachments_are_kept_unchanged() {
         let attachments = parse(
             r#"{"participant_metadata":"{\"a\":1}","participant_attributes":{"k":"v"},
-                "room_config":{"agents":[{"agent_name":"notes","metadata":"m"},{"agent_name":"notes","metadata":null}]}}"#,
+                "room_config":{"agents":[
+                    {"agent_name":"notes","metadata":"m"},{"agent_name":"notes","metadata":null}]}}"#,
         )
         .unwrap()
         .attachments;
@@ -423,11 +444,13 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_protobuf_mean_the_same_and_never_stand_together() {
-        let snake = r#"{"room_name":"r","participant_identity":"alice","participant_name":"Alice","participant_metadata":"m",
-            "participant_attributes":{"aB_c":"v"},"room_config":{"agents":[{"agent_name":"notes","deployment":"prod","attributes":{"aB_c":"v"}}]}}"#;
-        let camel = r#"{"roomName":"r","participantIdentity":"alice","participantName":"Alice","participantMetadata":"m",
-            "participantAttributes":{"aB_c":"v"},"roomConfig":{"agents":[{"agentName":"notes","deployment":"prod","attributes":{"aB_c":"v"}}]}}"#;
+    fn both_protobuf_spellings_are_equal_and_rejected_together() {
+        let snake = r#"{"room_name":"r","participant_identity":"alice","participant_name":"Alice",
+            "participant_metadata":"m","participant_attributes":{"aB_c":"v"},"room_config":{
+                "agents":[{"agent_name":"notes","deployment":"prod","attributes":{"aB_c":"v"}}]}}"#;
+        let camel = r#"{"roomName":"r","participantIdentity":"alice","participantName":"Alice",
+            "participantMetadata":"m","participantAttributes":{"aB_c":"v"},"roomConfig":{
+                "agents":[{"agentName":"notes","deployment":"prod","attributes":{"aB_c":"v"}}]}}"#;
         let request = parse(snake).unwrap();
         assert_eq!(
             (
@@ -457,10 +480,11 @@ mod tests {
     }
 
     #[test]
-    fn members_with_their_types_default_say_nothing() {
+    fn members_with_the_default_of_their_type_count_as_absent() {
         let request = parse(
-            r#"{"roomConfig":{"name":"","emptyTimeout":0,"max_participants":0,"metadata":"","syncStreams":false,"egress":null,"tags":[],
-                "agents":[{"agentName":"notes","metadata":"","deployment":"","restartPolicy":0,"attributes":null}]}}"#,
+            r#"{"roomConfig":{"name":"","emptyTimeout":0,"max_participants":0,"metadata":"",
+                "syncStreams":false,"egress":null,"tags":[],"agents":[{"agentName":"notes",
+                    "metadata":"","deployment":"","restartPolicy":0,"attributes":null}]}}"#,
         )
         .unwrap();
         assert_eq!(request.attachments.agents.len(), 1);
@@ -471,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_random_room_is_refused_where_the_pattern_does_not_admit_it() {
+    fn a_random_room_that_the_pattern_does_not_match_is_rejected() {
         let with_pattern = |pattern: &str| RequestPolicy {
             room_pattern: Some(RoomPattern::parse(pattern).unwrap()),
             ..RequestPolicy::default()
@@ -487,9 +511,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn attachments_stay_within_their_limits(metadata in any::<String>(), attributes in prop::collection::btree_map(any::<String>(), any::<String>(), 0..20)) {
-            let body = serde_json::json!({ "participant_metadata": metadata, "participant_attributes": attributes }).to_string();
-            if let Ok(request) = parse(&body) {
+        fn accepted_attachments_are_within_their_limits(
+            metadata in any::<String>(),
+            attributes in prop::collection::btree_map(any::<String>(), any::<String>(), 0..20),
+        ) {
+            let body = serde_json::json!({
+                "participant_metadata": metadata,
+                "participant_attributes": attributes,
+            });
+            if let Ok(request) = parse(&body.to_string()) {
                 prop_assert_eq!(request.attachments.metadata, Some(metadata));
                 prop_assert_eq!(&request.attachments.attributes, &attributes);
                 prop_assert!(attributes.len() <= 16);

@@ -1,24 +1,27 @@
-//! How long a key lives, and when its holder should ask for the next one.
+//! The lifetime of a credential, and the time at which its holder should refresh it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
+use crate::domain::digits::parse_digits;
 use crate::domain::requests::fields::Requirement;
 use crate::domain::requests::json::Json;
 
-/// Shortest lifetime that a caller may ask for, in seconds. Below it LiveKit's clients would ask
-/// for a new token per call.
+/// The shortest lifetime that a caller may request, in seconds. With a shorter one LiveKit's
+/// clients would fetch a token for each call.
 pub const MIN_SECONDS: u32 = 60;
-/// Longest lifetime that a caller may ask for, in seconds: one day.
+/// The longest lifetime that a caller may request, in seconds: one day.
 pub const MAX_SECONDS: u32 = 86_400;
-/// The lifetime where the caller asks for none, in seconds.
+/// The lifetime if the caller requests none, in seconds.
 const DEFAULT_SECONDS: u32 = 3_600;
-/// A holder refreshes this long before the end.
+/// The lifetime at LiveKit's standard endpoint, in seconds. It is LiveKit's own advice.
+const STANDARD_ENDPOINT_SECONDS: u32 = 600;
+/// The time before the expiry at which a holder should refresh.
 const REFRESH_MARGIN: Duration = Duration::from_secs(10);
 
-/// The operator's upper limit: 60 to 86,400 s.
+/// The operator's upper limit for lifetimes: 60 to 86,400 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxLifetime(u32);
 
@@ -26,19 +29,15 @@ impl MaxLifetime {
     /// Reads the limit.
     ///
     /// # Errors
-    /// The rule, when it is not a whole number of seconds from 60 to 86,400.
+    /// The requirement, if it is not a whole number of seconds from 60 to 86,400.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
-        let digits = text.bytes().all(|b| b.is_ascii_digit());
-        match text.parse() {
-            Ok(seconds @ MIN_SECONDS..=MAX_SECONDS) if digits => Ok(Self(seconds)),
-            _ => Err(format!(
-                "must be a whole number of seconds from {MIN_SECONDS} to {MAX_SECONDS}"
-            )
-            .into()),
+        match parse_digits(text) {
+            Some(seconds @ MIN_SECONDS..=MAX_SECONDS) => Ok(Self(seconds)),
+            _ => Err(must_be_seconds_up_to(MAX_SECONDS)),
         }
     }
 
-    /// The limit in seconds.
+    /// Returns the limit in seconds.
     #[must_use]
     pub fn seconds(self) -> u32 {
         self.0
@@ -51,78 +50,80 @@ impl Default for MaxLifetime {
     }
 }
 
-/// A lifetime in whole seconds, never above the ceiling it was made with.
+/// A lifetime in whole seconds, never longer than the limit it was created with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime(u32);
 
 impl Lifetime {
-    /// Reads what the caller asks for. Above the ceiling is an error, never silently less.
+    /// Reads the lifetime that the caller requests. A longer one than the limit is an error, and
+    /// never reduced silently.
     ///
     /// # Errors
-    /// The rule, when it is not a whole number from 60 to the ceiling.
-    pub fn parse(value: &Json<'_>, ceiling: MaxLifetime) -> Result<Self, Requirement> {
-        match value {
-            Json::Unsigned(seconds)
-                if (u64::from(MIN_SECONDS)..=u64::from(ceiling.0)).contains(seconds) =>
-            {
-                Ok(Self(u32::try_from(*seconds).unwrap_or(ceiling.0)))
-            }
-            _ => Err(format!(
-                "must be a whole number of seconds from {MIN_SECONDS} to {}",
-                ceiling.0
-            )
-            .into()),
-        }
+    /// The requirement, if it is not a whole number from 60 to the limit.
+    pub fn parse(value: &Json<'_>, limit: MaxLifetime) -> Result<Self, Requirement> {
+        let seconds = match value {
+            Json::Unsigned(seconds) => u32::try_from(*seconds).ok(),
+            _ => None,
+        };
+        seconds
+            .filter(|seconds| (MIN_SECONDS..=limit.0).contains(seconds))
+            .map(Self)
+            .ok_or_else(|| must_be_seconds_up_to(limit.0))
     }
 
-    /// An hour, or the ceiling where that is less.
+    /// Returns an hour, or the limit if that is shorter.
     #[must_use]
-    pub fn default_below(ceiling: MaxLifetime) -> Self {
-        Self(DEFAULT_SECONDS.min(ceiling.0))
+    pub fn default_below(limit: MaxLifetime) -> Self {
+        Self(DEFAULT_SECONDS.min(limit.0))
     }
 
-    /// Ten minutes, LiveKit's own advice for its standard endpoint, or the ceiling where that is
-    /// less.
+    /// Returns the ten minutes that LiveKit advises for its standard endpoint, or the limit if that
+    /// is shorter.
     #[must_use]
-    pub fn standard_endpoint(ceiling: MaxLifetime) -> Self {
-        Self(600.min(ceiling.0))
+    pub fn standard_endpoint(limit: MaxLifetime) -> Self {
+        Self(STANDARD_ENDPOINT_SECONDS.min(limit.0))
     }
 }
 
-/// The times of one key, all from one clock reading, in whole seconds since 1970 (`NumericDate`,
-/// RFC 7519 §2).
+fn must_be_seconds_up_to(limit: u32) -> Requirement {
+    format!("must be a whole number of seconds from {MIN_SECONDS} to {limit}").into()
+}
+
+/// The times of one credential, all derived from one clock reading, in whole seconds since 1970
+/// (`NumericDate`, RFC 7519 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
-    /// When it was issued; the fraction of a second is dropped.
+    /// The time of issue, without the fraction of a second.
     pub issued_at: u64,
-    /// The first second in which it is no longer valid.
+    /// The first second in which the credential is no longer valid.
     pub expires_at: u64,
 }
 
 impl Validity {
-    /// From `now` for `lifetime`. A clock before 1970 counts as 1970: such a key is long expired,
-    /// so nobody gets in by it.
+    /// Returns the validity from `now` for `lifetime`. A clock before 1970 counts as 1970: the
+    /// credential has then expired long ago and admits nobody.
     #[must_use]
     pub fn starting_at(now: SystemTime, lifetime: Lifetime) -> Self {
-        let issued_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let issued_at = epoch_seconds(now);
         Self {
             issued_at,
             expires_at: issued_at + u64::from(lifetime.0),
         }
     }
 
-    /// From `now` until a moment that somebody else chose; one before `now` counts as `now`.
+    /// Returns the validity from `now` until a time that an upstream chose. A time before `now`
+    /// counts as `now`.
     #[must_use]
     pub fn until(expires_at: u64, now: SystemTime) -> Self {
-        let issued_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let issued_at = epoch_seconds(now);
         Self {
             issued_at,
             expires_at: expires_at.max(issued_at),
         }
     }
 
-    /// When the holder should ask for the next key: 10 s before the end, but never before half of
-    /// the lifetime has passed.
+    /// Returns the time at which the holder should refresh the credential: 10 s before its expiry,
+    /// but never before half of its lifetime has passed.
     #[must_use]
     pub fn refresh_at(&self) -> SystemTime {
         let half = Duration::from_secs(self.expires_at - self.issued_at) / 2;
@@ -130,12 +131,13 @@ impl Validity {
     }
 }
 
-/// A moment as RFC 3339 in UTC with milliseconds and `Z`; one before 1970 is shown as 1970.
+/// A time written by RFC 3339 in UTC with milliseconds and `Z`. A time before 1970 is written as
+/// 1970.
 #[derive(Debug)]
 pub struct Rfc3339(humantime::Rfc3339Timestamp);
 
 impl Rfc3339 {
-    /// Takes a moment.
+    /// Creates the written form of a time.
     #[must_use]
     pub fn of(at: SystemTime) -> Self {
         Self(humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)))
@@ -154,10 +156,14 @@ impl Serialize for Rfc3339 {
     }
 }
 
-/// The moment of a `NumericDate`.
+/// Converts a `NumericDate` to a time.
 #[must_use]
 pub fn instant(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn epoch_seconds(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
@@ -167,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lifetimes_outside_the_bounds_or_not_whole_are_refused() {
+    fn lifetimes_outside_the_bounds_or_not_whole_are_rejected() {
         let other = Json::Text("3600".into());
         for value in [
             Json::Unsigned(0),
@@ -208,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ceiling_is_a_plain_whole_number_within_the_bounds() {
+    fn a_limit_outside_the_bounds_or_not_of_digits_is_rejected() {
         for text in [
             "",
             "59",
@@ -230,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_before_1970_yields_an_expired_key() {
+    fn a_clock_before_1970_yields_an_expired_credential() {
         let validity = Validity::starting_at(UNIX_EPOCH - Duration::from_secs(5), Lifetime(60));
         assert_eq!((validity.issued_at, validity.expires_at), (0, 60));
     }
@@ -249,12 +255,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_refresh_comes_before_the_end_and_not_before_half_time(issued_at in 0_u64..4_000_000_000, seconds in 1_u32..=86_400) {
+        fn the_refresh_is_before_the_expiry_and_not_in_the_first_half(
+            issued_at in 0_u64..4_000_000_000,
+            seconds in 1_u32..=86_400,
+        ) {
             let validity = Validity { issued_at, expires_at: issued_at + u64::from(seconds) };
             let refresh_at = validity.refresh_at();
-            prop_assert!(refresh_at < instant(validity.expires_at));
-            prop_assert!(refresh_at >= instant(issued_at) + Duration::from_secs(seconds.into()) / 2);
-            prop_assert_eq!(refresh_at == instant(validity.expires_at) - REFRESH_MARGIN, seconds >= 20);
+            let (issued_at, expires_at) = (instant(issued_at), instant(validity.expires_at));
+            prop_assert!(refresh_at < expires_at);
+            prop_assert!(refresh_at >= issued_at + Duration::from_secs(seconds.into()) / 2);
+            prop_assert_eq!(refresh_at == expires_at - REFRESH_MARGIN, seconds >= 20);
         }
     }
 }

@@ -1,27 +1,36 @@
-//! Names that callers choose. Each type's parser is its only constructor, so a value that exists is
-//! valid.
+//! The names of rooms and participants. Each type's parser is its only public constructor from
+//! text, so every value is valid.
 //!
-//! LiveKit itself takes any UTF-8 of up to 256 bytes; ours are narrower because rooms and
+//! LiveKit itself accepts any UTF-8 of up to 256 bytes. The rule here is stricter because rooms and
 //! identities reach logs, and because the server's moderation topics join both with `_`.
 
 use data_encoding::BASE32_NOPAD;
 use regex::{Regex, RegexBuilder};
 
-pub use super::participant_name::ParticipantName;
 use crate::domain::requests::fields::Requirement;
 
-/// Longest room name and identity in bytes.
+/// The most bytes of a room name and of an identity.
 const MAX_NAME_BYTES: usize = 128;
-/// Bytes of the digest in a derived identity: 128 bits, so that nobody finds a second subject for
-/// one.
+/// The bytes of the digest in a derived identity: 128 bits, so that nobody can find a second subject
+/// for one.
 const DERIVED_BYTES: usize = 16;
-/// RFC 4648 base32 in lower case: 32 characters, so that five random bits choose one without bias.
+/// The alphabet of RFC 4648 base32 in lower case. Five random bits choose one of its 32 characters
+/// without bias.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// Random bytes for a random name; each yields one of its 12 characters (5 bits, 60 in all).
+/// The random bytes for a random name. Each determines one of its 12 characters (5 bits, 60 in all).
 pub type NameSeed = [u8; 12];
 
-/// A room: 1 to 128 bytes of `[a-zA-Z0-9_-]`.
+/// The name of a room: 1 to 128 bytes of `[a-zA-Z0-9_-]`.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::livekit::names::RoomName;
+///
+/// assert_eq!(RoomName::parse("standup-42").unwrap().as_str(), "standup-42");
+/// let requirement = RoomName::parse("standup 42\n").unwrap_err();
+/// assert_eq!(requirement.to_string(), "must be 1 to 128 letters, digits, '-' or '_'");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct RoomName(String);
@@ -30,26 +39,26 @@ impl RoomName {
     /// Reads a room name.
     ///
     /// # Errors
-    /// The rule, when the whole text does not follow it.
+    /// The requirement, if the text does not meet it.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
-        name(text).map(Self)
+        parse_name(text).map(Self)
     }
 
-    /// A room that nobody can guess: `room-` and 12 random characters.
+    /// Returns a room name that nobody can guess: `room-` and 12 random characters.
     #[must_use]
     pub fn random(seed: NameSeed) -> Self {
         Self(random_name("room-", seed))
     }
 
-    /// The name itself.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Who takes part: 1 to 128 bytes of `[a-zA-Z0-9_-]`. A second join with the same identity evicts
-/// the first.
+/// The identity of a participant: 1 to 128 bytes of `[a-zA-Z0-9_-]`. A second participant with the
+/// same identity evicts the first.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct ParticipantIdentity(String);
@@ -58,67 +67,72 @@ impl ParticipantIdentity {
     /// Reads an identity.
     ///
     /// # Errors
-    /// The rule, when the whole text does not follow it.
+    /// The requirement, if the text does not meet it.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
-        name(text).map(Self)
+        parse_name(text).map(Self)
     }
 
-    /// The identity of a caller who sent none: `guest-` and 12 random characters.
+    /// Returns the identity for a caller who sent none: `guest-` and 12 random characters.
     #[must_use]
     pub fn guest(seed: NameSeed) -> Self {
         Self(random_name("guest-", seed))
     }
 
-    /// The identity of a signed-in caller whose subject is not a name: `u-` and 26 characters for
-    /// the first 16 bytes of a digest.
+    /// Returns the identity for a signed-in caller whose subject is not a valid name: `u-` and 26
+    /// characters for the first 16 bytes of a digest.
     pub(in crate::domain) fn derived(digest: &[u8]) -> Self {
         let text = BASE32_NOPAD.encode(digest.get(..DERIVED_BYTES).unwrap_or(digest));
         Self(format!("u-{}", text.to_ascii_lowercase()))
     }
 
-    /// The identity itself.
+    /// Returns the identity as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The operator's own pattern for room names, matched against the whole name.
+/// The operator's own pattern for room names, which must match the whole name.
 #[derive(Debug, Clone)]
 pub struct RoomPattern(Regex);
 
 impl RoomPattern {
-    /// Compiled size in bytes that a pattern may reach; a hundred times what a name rule needs.
+    /// The most bytes of a compiled pattern, about a hundred times more than a rule for names needs.
     const MAX_COMPILED_BYTES: usize = 1 << 20;
 
-    /// Compiles the pattern on its own and then anchored: `)|(` becomes valid only once wrapped,
-    /// and a `(?x)` comment could swallow the wrap.
+    /// Compiles the pattern by itself and then anchored: `)|(` becomes valid only when it is
+    /// wrapped, and a `(?x)` comment could hide the end of the wrapping.
     ///
     /// # Errors
-    /// The rule, when either does not compile. The compiler's words are dropped: they quote the
+    /// The requirement, if either does not compile. The compiler's message is dropped: it quotes the
     /// pattern.
     pub fn parse(pattern: &str) -> Result<Self, Requirement> {
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .size_limit(Self::MAX_COMPILED_BYTES)
                 .build()
-                .map_err(|_| Requirement::from("must be a regular expression (syntax of the Rust crate regex), without a comment at its end"))
+                .map_err(|_| {
+                    Requirement::from(
+                        "must be a regular expression (syntax of the Rust crate regex), without a \
+                         comment at its end",
+                    )
+                })
         };
         compile(pattern)?;
         compile(&format!(r"\A(?:{pattern})\z")).map(Self)
     }
 
-    /// Whether the whole name matches.
+    /// Reports whether the whole name matches.
     #[must_use]
-    pub fn admits(&self, room_name: &RoomName) -> bool {
+    pub fn matches(&self, room_name: &RoomName) -> bool {
         self.0.is_match(&room_name.0)
     }
 }
 
-/// The one rule of room names and identities, over the whole text.
-fn name(text: &str) -> Result<String, Requirement> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+/// Checks the whole text against the rule for room names and identities.
+fn parse_name(text: &str) -> Result<String, Requirement> {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_allowed) {
         Ok(text.to_owned())
     } else {
         Err("must be 1 to 128 letters, digits, '-' or '_'".into())
@@ -138,9 +152,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::livekit::participant_name::ParticipantName;
 
     #[test]
-    fn names_that_break_the_rule_are_refused() {
+    fn names_that_break_the_rule_are_rejected() {
         let long = "a".repeat(129);
         for text in [
             "",
@@ -170,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn names_within_the_rule_are_kept_as_they_are() {
+    fn names_within_the_rule_are_kept_unchanged() {
         let long = "a".repeat(128);
         for text in ["a", "-", "_", "0", "standup-42", "A_b-9", long.as_str()] {
             assert_eq!(RoomName::parse(text).unwrap().as_str(), text);
@@ -179,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_only_compiles_once_wrapped_is_refused() {
+    fn a_pattern_that_only_compiles_when_wrapped_is_rejected() {
         for pattern in [
             ")|(",
             "(",
@@ -196,19 +211,19 @@ mod tests {
 
     #[test]
     fn a_pattern_must_match_the_whole_name() {
-        let admits = |pattern: &str, room: &str| {
+        let matches = |pattern: &str, room: &str| {
             RoomPattern::parse(pattern)
                 .unwrap()
-                .admits(&RoomName::parse(room).unwrap())
+                .matches(&RoomName::parse(room).unwrap())
         };
-        assert!(admits("a|ab", "ab"));
-        assert!(admits("team-[0-9]+", "team-7"));
-        assert!(!admits("team-[0-9]+", "team-7x"));
-        assert!(!admits("team-[0-9]+", "xteam-7"));
-        assert!(!admits("a|b", "ab"));
-        assert!(!admits("(?m)^a$", "ab"));
-        assert!(admits("(?i)team-.*", "TEAM-7"));
-        assert!(admits(r"\w+", "team_7"));
+        assert!(matches("a|ab", "ab"));
+        assert!(matches("team-[0-9]+", "team-7"));
+        assert!(!matches("team-[0-9]+", "team-7x"));
+        assert!(!matches("team-[0-9]+", "xteam-7"));
+        assert!(!matches("a|b", "ab"));
+        assert!(!matches("(?m)^a$", "ab"));
+        assert!(matches("(?i)team-.*", "TEAM-7"));
+        assert!(matches(r"\w+", "team_7"));
     }
 
     #[test]
@@ -224,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_either_kept_or_refused(text in any::<String>()) {
+        fn any_text_is_either_kept_unchanged_or_rejected(text in any::<String>()) {
             if let Ok(room) = RoomName::parse(&text) {
                 prop_assert_eq!(room.as_str(), text.as_str());
                 prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)));

@@ -1,42 +1,25 @@
-//! What other participants see of somebody: a name in any script, in which nothing is invisible or
-//! moves other text.
-//!
-//! # Source
-//! `Default_Ignorable_Code_Point` (UAX #44) is what a renderer shows nothing for. The exceptions
-//! are those in which scripts and emoji need such a character: joiners by RFC 5892, appendix A, and
-//! UTS #51; variation selectors by UTS #37 and UTS #51.
+//! The display name of a participant: text in any script, without characters that are invisible or
+//! that move other text.
 
-use icu_properties::props::{
-    DefaultIgnorableCodePoint, Emoji, EmojiModifier, ExtendedPictographic, GeneralCategory,
-    GeneralCategoryGroup, JoiningType, UnifiedIdeograph,
-};
-use icu_properties::{CodePointMapData, CodePointSetData};
+use icu_properties::CodePointMapData;
+use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::canonical_combining_class;
 
 use super::names::ParticipantIdentity;
+use crate::domain::invisible::{is_invisible, is_needed};
 use crate::domain::requests::fields::Requirement;
 
-/// Longest name in code points, after normalization.
+/// The most code points of a name, after normalization.
 const MAX_CODE_POINTS: usize = 128;
-/// Longest name in bytes, after normalization. LiveKit's own limit.
+/// The most bytes of a name, after normalization. It is LiveKit's own limit.
 const MAX_BYTES: usize = 256;
-
-const ZERO_WIDTH_NON_JOINER: char = '\u{200c}';
-const ZERO_WIDTH_JOINER: char = '\u{200d}';
-const MONGOLIAN_VOWEL_SEPARATOR: char = '\u{180e}';
-const COMBINING_ENCLOSING_KEYCAP: char = '\u{20e3}';
 /// A symbol that shows nothing.
 const BRAILLE_PATTERN_BLANK: char = '\u{2800}';
-/// With tag characters behind it, the flag of England, Scotland or Wales.
-const BLACK_FLAG: char = '\u{1f3f4}';
-const CANCEL_TAG: char = '\u{e007f}';
-/// The combining class of a sign that takes the vowel off a consonant (UAX #44, `Virama`).
-const VIRAMA: u8 = 9;
 
-/// What other participants see: 1 to 128 code points and at most 256 bytes in NFC (UAX #15),
-/// nothing that could split a line, colour a terminal, reorder text, or tell two names apart
-/// without showing.
+/// A name that other participants see: 1 to 128 code points and at most 256 bytes in NFC (UAX #15).
+///
+/// It contains nothing that could split a line, colour a terminal, reorder text, or distinguish two
+/// names invisibly.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct ParticipantName(String);
@@ -45,11 +28,12 @@ impl ParticipantName {
     /// Normalizes and reads a display name.
     ///
     /// # Errors
-    /// The rule, when the text does not follow it.
+    /// The requirement that the text does not meet.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
-        if (1..=MAX_CODE_POINTS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Ok(Self(text.to_owned())); // as most are
+        // Most names are plain ASCII, which needs none of the checks below.
+        let is_short = (1..=MAX_CODE_POINTS).contains(&text.len());
+        if is_short && text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Ok(Self(text.to_owned()));
         }
         let name: String = text.nfc().collect();
         let characters: Vec<char> = name.chars().collect();
@@ -65,18 +49,13 @@ impl ParticipantName {
                     .into(),
             );
         }
-        let is_free_of_invisible =
-            (0..characters.len()).all(|index| match characters.split_at(index) {
-                (before, [c, after @ ..]) => !is_invisible(*c) || is_needed(*c, before, after),
-                (_, []) => true,
-            });
-        if !is_free_of_invisible {
+        if has_needless_invisible_character(&characters) {
             return Err(
                 "must not hold invisible characters, except where an emoji or a script needs them"
                     .into(),
             );
         }
-        if !characters.iter().any(|c| is_ink(*c)) {
+        if !characters.iter().any(|c| is_visible_by_itself(*c)) {
             return Err(
                 "must hold a letter, a digit or a symbol, not only spaces and marks".into(),
             );
@@ -84,7 +63,7 @@ impl ParticipantName {
         Ok(Self(name))
     }
 
-    /// The name itself.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -92,136 +71,33 @@ impl ParticipantName {
 }
 
 impl From<&ParticipantIdentity> for ParticipantName {
-    /// The default name. Every identity is a valid name: shorter, and of letters, digits, `-` and
-    /// `_` only.
+    /// Returns the default name. Every identity is a valid name: it is shorter, and consists of
+    /// letters, digits, `-` and `_` only.
     fn from(identity: &ParticipantIdentity) -> Self {
         Self(identity.as_str().to_owned())
     }
 }
 
-/// U+2028 and U+2029 end a line; U+202A to U+202E and U+2066 to U+2069 embed, override or isolate a
-/// direction (UAX #9).
+/// Reports whether a character ends a line (U+2028, U+2029), or embeds, overrides or isolates a
+/// direction (U+202A to U+202E, U+2066 to U+2069; UAX #9).
 fn splits_or_reorders(c: char) -> bool {
     matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Returns whether a renderer shows nothing for the character.
-///
-/// Beside what renderers ignore: annotation and hieroglyph controls, a note without a head, and
-/// what is no character at all.
-#[must_use]
-pub fn is_invisible(c: char) -> bool {
-    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
-        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}' | '\u{1d159}' | '\u{fdd0}'..='\u{fdef}')
-        || u32::from(c) & 0xfffe == 0xfffe
+fn has_needless_invisible_character(characters: &[char]) -> bool {
+    (0..characters.len()).any(|index| match characters.split_at(index) {
+        (before, [c, after @ ..]) => is_invisible(*c) && !is_needed(*c, before, after),
+        (_, []) => false,
+    })
 }
 
-/// Whether the place of an invisible character is one where a script or an emoji needs it.
-fn is_needed(c: char, before: &[char], after: &[char]) -> bool {
-    let (last, next) = (before.last().copied(), after.first().copied());
-    match c {
-        ZERO_WIDTH_JOINER => {
-            ends_in_virama(before)
-                // Bengali and Kannada write ra, joiner, virama for a form of their own.
-                || (last.is_some_and(char::is_alphabetic) && next.is_some_and(is_virama))
-                || (ends_in_pictograph(before) && next.is_some_and(is_pictograph))
-        }
-        ZERO_WIDTH_NON_JOINER => {
-            ends_in_virama(before) || is_between_joining_letters(before, after)
-        }
-        '\u{180b}'..='\u{180d}' | '\u{180f}' => last.is_some_and(is_mongolian),
-        MONGOLIAN_VOWEL_SEPARATOR => {
-            last.is_some_and(is_mongolian) && next.is_some_and(is_mongolian)
-        }
-        '\u{fe00}'..='\u{fe0f}' => match last {
-            Some(key @ ('#' | '*' | '0'..='9')) => {
-                key.is_ascii() && next == Some(COMBINING_ENCLOSING_KEYCAP)
-            }
-            Some(last) => {
-                CodePointSetData::new::<Emoji>().contains(last) || has_standard_variations(last)
-            }
-            None => false,
-        },
-        '\u{e0100}'..='\u{e01ef}' => last.is_some_and(is_ideograph),
-        CANCEL_TAG => last.is_some_and(is_tag),
-        c if is_tag(c) => {
-            last.is_some_and(|last| last == BLACK_FLAG || is_tag(last))
-                && next.is_some_and(|next| next == CANCEL_TAG || is_tag(next))
-        }
-        _ => false,
-    }
-}
-
-/// RFC 5892, appendix A.1, and one step further: writers of Persian also put it behind letters that
-/// join to none.
-fn is_between_joining_letters(before: &[char], after: &[char]) -> bool {
-    let joining = |c: &char| CodePointMapData::<JoiningType>::new().get(*c);
-    let letter = |kind: &JoiningType| *kind != JoiningType::Transparent;
-    let last = before.iter().rev().map(joining).find(letter);
-    let next = after.iter().map(joining).find(letter);
-    matches!(
-        last,
-        Some(JoiningType::DualJoining | JoiningType::LeftJoining | JoiningType::RightJoining)
-    ) && matches!(
-        next,
-        Some(JoiningType::DualJoining | JoiningType::RightJoining)
-    )
-}
-
-fn ends_in_virama(before: &[char]) -> bool {
-    before.last().copied().is_some_and(is_virama)
-}
-
-fn is_virama(c: char) -> bool {
-    canonical_combining_class(c) == VIRAMA
-}
-
-/// A pictograph, perhaps with a skin tone, a presentation or a flag's tags behind it.
-fn ends_in_pictograph(before: &[char]) -> bool {
-    let is_suffix = |c: char| {
-        CodePointSetData::new::<EmojiModifier>().contains(c)
-            || matches!(c, '\u{fe0f}' | CANCEL_TAG)
-            || is_tag(c)
-    };
-    before
-        .iter()
-        .rev()
-        .copied()
-        .find(|c| !is_suffix(*c))
-        .is_some_and(is_pictograph)
-}
-
-fn is_pictograph(c: char) -> bool {
-    CodePointSetData::new::<ExtendedPictographic>().contains(c)
-}
-
-fn is_ideograph(c: char) -> bool {
-    CodePointSetData::new::<UnifiedIdeograph>().contains(c)
-}
-
-/// Beside emoji: ideographs, and the letters of Burmese and of 'Phags-pa that have variants
-/// (`StandardizedVariants.txt`).
-fn has_standard_variations(c: char) -> bool {
-    is_ideograph(c)
-        || matches!(c, '\u{1000}'..='\u{109f}' | '\u{a840}'..='\u{a877}' | '\u{aa60}'..='\u{aa7f}')
-}
-
-fn is_mongolian(c: char) -> bool {
-    matches!(c, '\u{1820}'..='\u{18aa}' | '\u{180b}'..='\u{180f}')
-}
-
-/// Digits and small letters as tags, of which the code of a region is made.
-fn is_tag(c: char) -> bool {
-    matches!(c, '\u{e0030}'..='\u{e0039}' | '\u{e0061}'..='\u{e007a}')
-}
-
-/// Whether anything of the character shows by itself.
-fn is_ink(c: char) -> bool {
+/// Reports whether a character shows something by itself, unlike spaces and combining marks.
+fn is_visible_by_itself(c: char) -> bool {
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    let blank = [GeneralCategoryGroup::Mark, GeneralCategoryGroup::Separator]
+    let is_mark_or_space = [GeneralCategoryGroup::Mark, GeneralCategoryGroup::Separator]
         .iter()
         .any(|group| group.contains(category));
-    !blank && !is_invisible(c) && c != BRAILLE_PATTERN_BLANK
+    !is_mark_or_space && !is_invisible(c) && c != BRAILLE_PATTERN_BLANK
 }
 
 #[cfg(test)]
@@ -231,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_could_split_colour_or_reorder_a_line_are_refused() {
+    fn names_that_could_split_colour_or_reorder_a_line_are_rejected() {
         let emoji = "\u{1f600}".repeat(128);
         let (characters, bytes) = ("x".repeat(129), "é".repeat(129));
         for text in [
@@ -258,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_by_nothing_that_shows_are_refused() {
+    fn names_with_a_needless_invisible_character_are_rejected() {
         for invisible in [
             '\u{ad}',   // soft hyphen
             '\u{34f}',  // combining grapheme joiner
@@ -342,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn honest_names_of_the_worlds_scripts_pass() {
+    fn ordinary_names_in_many_scripts_are_accepted() {
         for text in [
             "Alice",
             "alice_7",
@@ -438,7 +314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_accepted_name_is_short_and_stays_the_same_when_read_again(text in "\\PC{0,140}") {
+        fn an_accepted_name_is_short_and_unchanged_when_parsed_again(text in "\\PC{0,140}") {
             if let Ok(name) = ParticipantName::parse(&text) {
                 prop_assert!(name.as_str().chars().count() <= 128 && name.as_str().len() <= 256);
                 prop_assert_eq!(ParticipantName::parse(name.as_str()), Ok(name.clone()));
@@ -446,7 +322,9 @@ mod tests {
         }
 
         #[test]
-        fn an_accepted_name_always_shows(text in "[ \u{301}\u{200c}\u{200d}\u{fe0f}\u{2800}\u{e0067}\u{e007f}\u{ad}]{0,12}") {
+        fn text_without_a_visible_character_is_rejected(
+            text in "[ \u{301}\u{200c}\u{200d}\u{fe0f}\u{2800}\u{e0067}\u{e007f}\u{ad}]{0,12}",
+        ) {
             prop_assert!(ParticipantName::parse(&text).is_err());
         }
     }

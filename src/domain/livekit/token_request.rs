@@ -1,26 +1,27 @@
-//! The body of `POST /api/token`: text into types, all field errors at once.
+//! The request for a token, and the operator's policy for its fields.
 
 use super::access_token::Role;
 use super::agents::AllowedAgents;
 use super::lifetime::{Lifetime, MaxLifetime};
-use super::names::{ParticipantIdentity, ParticipantName, RoomName, RoomPattern};
+use super::names::{ParticipantIdentity, RoomName, RoomPattern};
+use super::participant_name::ParticipantName;
 use crate::domain::realtime::request::RealtimeRequest;
 use crate::domain::realtime::session::{AllowedChoices, ModelOrVoice};
-use crate::domain::requests::fields::{BodyError, ErrorRecorded, Fields, Requirement};
+use crate::domain::requests::fields::{BodyError, ErrorRecorded, Fields, Requirement, TakenField};
 use crate::domain::requests::provider::{Provider, Providers};
 
-/// What the operator allows callers to ask for.
+/// The operator's limits for the requests of callers.
 #[derive(Debug, Clone, Default)]
 pub struct RequestPolicy {
-    /// One more rule for room names.
+    /// A pattern that room names must match.
     pub room_pattern: Option<RoomPattern>,
-    /// Longest lifetime.
+    /// The longest lifetime.
     pub ceiling: MaxLifetime,
-    /// Agents that a caller may dispatch.
+    /// The agents that a caller may dispatch.
     pub agents: AllowedAgents,
-    /// Who may be asked for a key.
+    /// The configured providers.
     pub providers: Providers,
-    /// Models and voices.
+    /// The models and voices that a caller may choose.
     pub choices: AllowedChoices,
 }
 
@@ -28,51 +29,80 @@ impl RequestPolicy {
     /// Reads a room name that a caller chose.
     ///
     /// # Errors
-    /// The rule that it breaks, ours or the operator's.
-    pub fn room_name(&self, text: &str) -> Result<RoomName, Requirement> {
+    /// The requirement that it does not meet, ours or the operator's.
+    pub fn parse_room_name(&self, text: &str) -> Result<RoomName, Requirement> {
         let room_name = RoomName::parse(text)?;
-        if self.admits(&room_name) {
+        if self.allows_room(&room_name) {
             Ok(room_name)
         } else {
             Err("must match the room pattern of this service".into())
         }
     }
 
-    /// Whether the operator's pattern, if there is one, admits the room.
+    /// Reports whether the room matches the operator's pattern, if there is one.
     #[must_use]
-    pub fn admits(&self, room_name: &RoomName) -> bool {
+    pub fn allows_room(&self, room_name: &RoomName) -> bool {
         self.room_pattern
             .as_ref()
-            .is_none_or(|pattern| pattern.admits(room_name))
+            .is_none_or(|pattern| pattern.matches(room_name))
     }
 }
 
-/// A valid request, for the kind of provider that it is meant for.
+/// A valid request for a token, by the kind of its provider.
+///
+/// # Examples
+/// ```
+/// use roomkey::domain::livekit::token_request::{RequestPolicy, TokenRequest};
+/// use roomkey::domain::requests::fields::BodyError;
+///
+/// let policy = RequestPolicy::default();
+/// match TokenRequest::parse(br#"{ "roomName": "standup-42" }"#, &policy)? {
+///     TokenRequest::LiveKit(request) => assert_eq!(request.room_name.as_str(), "standup-42"),
+///     TokenRequest::Realtime(_) => panic!("LiveKit is the default provider"),
+/// }
+///
+/// let Err(BodyError::Invalid(errors)) = TokenRequest::parse(br#"{ "room": "r" }"#, &policy) else {
+///     panic!("the field is called roomName")
+/// };
+/// assert_eq!((&*errors[0].field, &*errors[0].message), ("roomName", "is required"));
+/// # Ok::<(), BodyError>(())
+/// ```
 #[derive(Debug, PartialEq)]
 pub enum TokenRequest {
-    /// A LiveKit token.
+    /// A request for a LiveKit token.
     LiveKit(LiveKitRequest),
-    /// A Realtime client secret.
+    /// A request for a Realtime client secret.
     Realtime(RealtimeRequest),
 }
 
-/// What is asked of LiveKit.
+/// A valid request for a LiveKit token.
 #[derive(Debug, PartialEq)]
 pub struct LiveKitRequest {
-    /// The one room that the key opens.
+    /// The only room that the token is for.
     pub room_name: RoomName,
-    /// Who takes part, where the caller says so.
+    /// The requested identity, if the request names one.
     pub participant_identity: Option<ParticipantIdentity>,
-    /// What others see, where the caller says so.
+    /// The name that other participants see, if the request has one.
     pub participant_name: Option<ParticipantName>,
-    /// What the participant may do.
+    /// The role of the participant.
     pub role: Role,
-    /// How long the key is to live.
+    /// The lifetime of the token.
     pub lifetime: Lifetime,
 }
 
+/// The fields of a request except `provider`, as they were taken.
+struct TakenFields {
+    room_name: TakenField<RoomName>,
+    participant_identity: TakenField<ParticipantIdentity>,
+    participant_name: TakenField<ParticipantName>,
+    role: TakenField<Role>,
+    lifetime: TakenField<Lifetime>,
+    voice: TakenField<ModelOrVoice>,
+    model: TakenField<ModelOrVoice>,
+}
+
 impl TokenRequest {
-    /// Every field that this request has.
+    /// Every field of this request.
     pub const FIELDS: [&str; 8] = [
         "provider",
         "roomName",
@@ -84,76 +114,96 @@ impl TokenRequest {
         "model",
     ];
 
-    /// Reads a body; an absent one counts as `{}`.
+    /// Reads a body. An absent one counts as `{}`.
     ///
     /// # Errors
-    /// [`BodyError`] with every field that is wrong, unknown, missing, or of no use to the provider.
-    pub fn parse(body: &[u8], limits: &RequestPolicy) -> Result<Self, BodyError> {
+    /// [`BodyError`] with every field that is wrong, unknown, missing or unused by the provider.
+    pub fn parse(body: &[u8], policy: &RequestPolicy) -> Result<Self, BodyError> {
         let mut fields = Fields::read(body)?;
-        let provider = provider(&mut fields, &limits.providers);
-        // With a provider that is wrong, any field may have had its use.
-        let (for_livekit, for_realtime) = match provider {
-            Ok(Provider::LiveKit) => (true, false),
-            Ok(Provider::AzureOpenAi | Provider::OpenAi) => (false, true),
-            Err(_) => (true, true),
-        };
-        let room_name = fields.text("roomName", |text| limits.room_name(text));
-        let participant_identity = fields.text("participantIdentity", ParticipantIdentity::parse);
-        let participant_name = fields.text("participantName", |text| {
-            used(for_livekit).and_then(|()| ParticipantName::parse(text))
-        });
-        let role = fields.text("role", |text| {
-            used(for_livekit).and_then(|()| Role::parse(text))
-        });
-        let lifetime = fields.value("expirationSeconds", |value| {
-            used(for_livekit)?;
-            Lifetime::parse(&value, limits.ceiling)
-        });
-        let voice = fields.text("voice", |text| {
-            used(for_realtime).and_then(|()| limits.choices.parse_voice(text))
-        });
-        let model = fields.text("model", |text| match &provider {
-            Ok(provider) => {
-                used(for_realtime).and_then(|()| limits.choices.parse_model(text, *provider))
-            }
-            Err(_) => ModelOrVoice::parse(text),
-        });
+        let provider = take_provider(&mut fields, &policy.providers);
+        let taken = TakenFields::take(&mut fields, provider.as_ref().ok().copied(), policy);
         match provider {
+            Ok(Provider::LiveKit) => taken.finish_livekit(fields, policy).map(Self::LiveKit),
             Ok(provider @ (Provider::AzureOpenAi | Provider::OpenAi)) => {
                 fields.reject_unknown();
                 RealtimeRequest::finish(
                     fields,
                     provider,
-                    room_name,
-                    participant_identity,
-                    (model, voice),
-                    &limits.choices,
+                    taken.room_name,
+                    taken.participant_identity,
+                    (taken.model, taken.voice),
+                    &policy.choices,
                 )
                 .map(Self::Realtime)
             }
-            Ok(Provider::LiveKit) => {
-                let room_name = fields.required("roomName", room_name);
+            Err(recorded) => {
                 fields.reject_unknown();
-                fields.finish(|| {
-                    Ok(Self::LiveKit(LiveKitRequest {
-                        room_name: room_name?,
-                        participant_identity: participant_identity?,
-                        participant_name: participant_name?,
-                        role: role?.unwrap_or(Role::Speaker),
-                        lifetime: lifetime?.unwrap_or(Lifetime::default_below(limits.ceiling)),
-                    }))
-                })
-            }
-            // Nor may any field be missing.
-            Err(noted) => {
-                fields.reject_unknown();
-                fields.finish(|| Err(noted))
+                fields.finish(|| Err(recorded))
             }
         }
     }
 }
 
-fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, ErrorRecorded> {
+impl TakenFields {
+    /// Takes the fields. If the provider is wrong, any field may have a use.
+    fn take(fields: &mut Fields<'_>, provider: Option<Provider>, policy: &RequestPolicy) -> Self {
+        let is_livekit = provider.is_none_or(|provider| provider == Provider::LiveKit);
+        let is_realtime = provider.is_none_or(|provider| provider != Provider::LiveKit);
+        Self {
+            room_name: fields.text("roomName", |text| policy.parse_room_name(text)),
+            participant_identity: fields.text("participantIdentity", ParticipantIdentity::parse),
+            participant_name: fields.text("participantName", |text| {
+                check_used(is_livekit)?;
+                ParticipantName::parse(text)
+            }),
+            role: fields.text("role", |text| {
+                check_used(is_livekit)?;
+                Role::parse(text)
+            }),
+            lifetime: fields.value("expirationSeconds", |value| {
+                check_used(is_livekit)?;
+                Lifetime::parse(&value, policy.ceiling)
+            }),
+            voice: fields.text("voice", |text| {
+                check_used(is_realtime)?;
+                policy.choices.parse_voice(text)
+            }),
+            model: fields.text("model", |text| {
+                check_used(is_realtime)?;
+                match provider {
+                    Some(provider) => policy.choices.parse_model(text, provider),
+                    None => ModelOrVoice::parse(text),
+                }
+            }),
+        }
+    }
+
+    /// Builds a LiveKit request if no error was recorded.
+    fn finish_livekit(
+        self,
+        mut fields: Fields<'_>,
+        policy: &RequestPolicy,
+    ) -> Result<LiveKitRequest, BodyError> {
+        let room_name = fields.required("roomName", self.room_name);
+        fields.reject_unknown();
+        fields.finish(|| {
+            Ok(LiveKitRequest {
+                room_name: room_name?,
+                participant_identity: self.participant_identity?,
+                participant_name: self.participant_name?,
+                role: self.role?.unwrap_or(Role::Speaker),
+                lifetime: self
+                    .lifetime?
+                    .unwrap_or(Lifetime::default_below(policy.ceiling)),
+            })
+        })
+    }
+}
+
+fn take_provider(
+    fields: &mut Fields<'_>,
+    providers: &Providers,
+) -> Result<Provider, ErrorRecorded> {
     match fields.text("provider", |text| providers.parse(text))? {
         Some(provider) => Ok(provider),
         None if providers.contains(providers.default_provider()) => {
@@ -163,9 +213,9 @@ fn provider(fields: &mut Fields<'_>, providers: &Providers) -> Result<Provider, 
     }
 }
 
-/// Refuses a field that the provider would ignore, so that nobody relies on it.
-fn used(used: bool) -> Result<(), Requirement> {
-    if used {
+/// Rejects a field that the provider would ignore, so that nobody relies on it.
+fn check_used(is_used: bool) -> Result<(), Requirement> {
+    if is_used {
         Ok(())
     } else {
         Err("is of no use to this provider; leave it out".into())
@@ -254,7 +304,8 @@ mod tests {
 
     #[test]
     fn all_wrong_fields_are_named_at_once() {
-        let body = r#"{"provider":1,"roomName":"","participantIdentity":" ","participantName":"","role":"","expirationSeconds":0,"voice":"","model":""}"#;
+        let body = r#"{"provider":1,"roomName":"","participantIdentity":" ","participantName":"",
+            "role":"","expirationSeconds":0,"voice":"","model":""}"#;
         assert_eq!(refused_fields(body), TokenRequest::FIELDS);
     }
 
@@ -273,26 +324,27 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_pattern_and_ceiling_narrow_what_is_accepted() {
-        let limits = RequestPolicy {
+    fn the_operators_pattern_and_ceiling_restrict_requests() {
+        let policy = RequestPolicy {
             room_pattern: Some(RoomPattern::parse("team-[0-9]+").unwrap()),
             ceiling: MaxLifetime::parse("120").unwrap(),
             ..RequestPolicy::default()
         };
-        let parse = |body: &str| TokenRequest::parse(body.as_bytes(), &limits);
+        let parse = |body: &str| TokenRequest::parse(body.as_bytes(), &policy);
         assert!(parse(r#"{"roomName":"team-1x"}"#).is_err());
         assert!(parse(r#"{"roomName":"team-1","expirationSeconds":121}"#).is_err());
         assert_eq!(
             livekit(parse(r#"{"roomName":"team-1"}"#)).lifetime,
-            Lifetime::default_below(limits.ceiling)
+            Lifetime::default_below(policy.ceiling)
         );
     }
 
     #[test]
-    fn each_provider_has_its_own_fields_and_refuses_those_of_the_others_by_name() {
+    fn a_field_that_the_provider_does_not_use_is_rejected_by_name() {
         for (body, fields) in [
             (
-                r#"{"provider":"openai","role":"speaker","expirationSeconds":60,"participantName":"A"}"#,
+                r#"{"provider":"openai","role":"speaker","expirationSeconds":60,
+                    "participantName":"A"}"#,
                 &["participantName", "role", "expirationSeconds"][..],
             ),
             (
@@ -334,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_realtime_request_needs_nothing_and_may_choose_from_the_lists() {
+    fn a_realtime_request_needs_no_field_and_may_choose_from_the_lists() {
         let realtime = |body: &str| match TokenRequest::parse(body.as_bytes(), &all()) {
             Ok(TokenRequest::Realtime(request)) => request,
             other => panic!("{body}: {other:?}"),
@@ -346,7 +398,8 @@ mod tests {
         );
         assert_eq!((plain.room_name, plain.participant_identity), (None, None));
         let chosen = realtime(
-            r#"{"provider":"azure-openai","model":"other","voice":"alloy","roomName":"r","participantIdentity":"alice"}"#,
+            r#"{"provider":"azure-openai","model":"other","voice":"alloy","roomName":"r",
+                "participantIdentity":"alice"}"#,
         );
         assert_eq!(
             (
@@ -366,26 +419,26 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_names_no_provider_gets_the_default_or_is_told_to_name_one() {
-        let limits = |configured: &[Provider], wish| RequestPolicy {
-            providers: Providers::new(configured.to_vec(), wish),
+    fn a_request_without_a_provider_gets_the_default_or_is_rejected() {
+        let policy = |configured: &[Provider], default| RequestPolicy {
+            providers: Providers::new(configured.to_vec(), default),
             ..all()
         };
-        let parse = |limits: &RequestPolicy| TokenRequest::parse(br#"{"roomName":"r"}"#, limits);
+        let parse = |policy: &RequestPolicy| TokenRequest::parse(br#"{"roomName":"r"}"#, policy);
         assert!(matches!(
-            parse(&limits(&[Provider::OpenAi], None)),
+            parse(&policy(&[Provider::OpenAi], None)),
             Ok(TokenRequest::Realtime(_))
         ));
         assert!(matches!(
-            parse(&limits(&Provider::ALL, Some(Provider::AzureOpenAi))),
+            parse(&policy(&Provider::ALL, Some(Provider::AzureOpenAi))),
             Ok(TokenRequest::Realtime(_))
         ));
         assert!(matches!(
-            parse(&limits(&Provider::ALL, None)),
+            parse(&policy(&Provider::ALL, None)),
             Ok(TokenRequest::LiveKit(_))
         ));
         for body in [r#"{"roomName":"r"}"#, "{}"] {
-            match TokenRequest::parse(body.as_bytes(), &limits(&Provider::REALTIME, None)) {
+            match TokenRequest::parse(body.as_bytes(), &policy(&Provider::REALTIME, None)) {
                 Err(BodyError::Invalid(errors)) => {
                     assert_eq!(
                         errors
@@ -403,9 +456,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..256)) {
+        fn arbitrary_bytes_are_rejected_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..256)) {
             let read = TokenRequest::parse(&body, &RequestPolicy::default());
-            // No body without a room is accepted, and these bytes hold one only by a miracle.
+            // Only a body with a room is accepted, and random bytes practically never contain one.
             prop_assert!(read.is_err());
         }
 

@@ -2,7 +2,7 @@
 
 use super::session::{AllowedChoices, ModelOrVoice};
 use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
-use crate::domain::requests::fields::{BodyError, ErrorRecorded, Fields};
+use crate::domain::requests::fields::{BodyError, Fields, TakenField};
 use crate::domain::requests::provider::Provider;
 
 /// A valid request for a Realtime client secret.
@@ -19,9 +19,6 @@ pub struct RealtimeRequest {
     /// The voice.
     pub voice: ModelOrVoice,
 }
-
-/// The value of a field that was taken from a request.
-type TakenField<T> = Result<Option<T>, ErrorRecorded>;
 
 impl RealtimeRequest {
     /// Every field of a plain request.

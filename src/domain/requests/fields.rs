@@ -88,6 +88,9 @@ impl BodyError {
 #[derive(Debug)]
 pub struct ErrorRecorded(());
 
+/// The value of an optional field that was taken, or the proof that it was wrong.
+pub type TakenField<T> = Result<Option<T>, ErrorRecorded>;
+
 /// The fields of one object that no parser has taken yet, and the errors so far.
 ///
 /// # Examples
@@ -156,7 +159,7 @@ impl<'a> Fields<'a> {
         &mut self,
         field: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Requirement>,
-    ) -> Result<Option<T>, ErrorRecorded> {
+    ) -> TakenField<T> {
         self.value(field, |value| match value {
             Json::Text(text) => parse(&text),
             _ => Err("must be text".into()),
@@ -171,7 +174,7 @@ impl<'a> Fields<'a> {
         &mut self,
         field: &'static str,
         parse: impl FnOnce(Json<'a>) -> Result<T, Requirement>,
-    ) -> Result<Option<T>, ErrorRecorded> {
+    ) -> TakenField<T> {
         let mut found = self.object.remove(field);
         if self.is_protobuf
             && let Some(value) = self.object.remove(camel_case(field).as_str())
@@ -196,7 +199,7 @@ impl<'a> Fields<'a> {
     pub fn required<T>(
         &mut self,
         field: &'static str,
-        taken: Result<Option<T>, ErrorRecorded>,
+        taken: TakenField<T>,
     ) -> Result<T, ErrorRecorded> {
         taken?.ok_or_else(|| self.record(field, "is required"))
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::setting_text;
 use crate::domain::callers::admin_key::{AdminKeys, MIN_CHARACTERS};
-use crate::domain::livekit::participant_name::is_invisible;
+use crate::domain::invisible::is_invisible;
 use crate::domain::requests::fields::Requirement;
 
 /// The fewest bytes of a LiveKit API secret. HS256 needs a key as long as its hash (RFC 7518 §3.2),
