@@ -1,9 +1,13 @@
-//! State that outlives a request: the counters of rate limits, in memory or shared through Redis, and
-//! the bearer tokens that were verified before.
+//! State that outlives a request: the counters of rate limits, in memory or shared through Redis;
+//! the bearer tokens that were verified before; and projects' keys, sessions and audit log in a
+//! durable store.
 //!
-//! Only keyed hashes and numbers leave the process; they identify no caller.
+//! Counters leave the process as keyed hashes and numbers only, which identify no caller.
 
 pub mod counters;
 mod memory;
+pub mod projects;
 pub mod redis;
+pub mod sqlite;
+pub mod store_error;
 pub mod verified_tokens;

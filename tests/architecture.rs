@@ -72,6 +72,7 @@ const HOMES: &[(&str, &[&str])] = &[
         r"\bazure_(core|identity|security_keyvault_secrets)\b",
         &["upstream"],
     ),
+    (r"\brusqlite\b", &["store"]),
     (r"\bjsonwebtoken\b", &["domain"]),
     (r"\bprometheus\b", &["metrics"]),
     (r"\bredis::(aio|Client)\b|\bquick_cache\b", &["store"]),

@@ -189,6 +189,8 @@ fn live(record: Option<&ProjectRecord>) -> Result<(Versions, &StoredKey), Change
     Ok((record.versions, key))
 }
 
+/// When a key was saved and resealed.
+#[derive(Clone, Copy)]
 struct Times {
     created_at_ms: u64,
     rotated_at_ms: Option<u64>,

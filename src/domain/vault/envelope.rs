@@ -330,7 +330,7 @@ fn derive(
     Ok((Zeroizing::new(prefix(key)), prefix(commitment)))
 }
 
-/// The length of what [`derive`] asks of HKDF.
+/// The length of what `derive` asks of HKDF.
 struct OutputLength;
 
 impl hkdf::KeyType for OutputLength {

@@ -113,7 +113,7 @@ mod tests {
             assert!(!rule.contains("canary"), "{text:?}: {rule}");
         }
         let longest: String = (0..512)
-            .map(|i| char::from(b'!' + (i * 7 % 89) as u8))
+            .map(|i: u16| char::from(b'!' + u8::try_from(i * 7 % 89).unwrap()))
             .collect();
         for text in [GOOD, &GOOD[..20], &longest] {
             assert_eq!(

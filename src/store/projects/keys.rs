@@ -1,0 +1,349 @@
+//! The operations on projects' keys: save, open, delete, rotate one, rotate all in slices.
+//!
+//! Each reads the record, decides by the rules in `domain::vault::changes` and writes by
+//! compare-and-swap. Another writer in between means that the decision is made again on what is
+//! there now, so that a refusal always tells the truth.
+
+use std::sync::Arc;
+
+use super::{AuditAppend, ProjectStore, ProjectWrite, Revision};
+use crate::domain::audit_log::chain::AuditRecord;
+use crate::domain::vault::changes::{self, ChangeRefused, NewKey, Precondition, RotateError};
+use crate::domain::vault::envelope::{self, OpenError, SealError, SealRandomness};
+use crate::domain::vault::kek::{KekVersion, KeyEncryptionKeys};
+use crate::domain::vault::project_id::ProjectId;
+use crate::domain::vault::project_key::ProjectKey;
+use crate::domain::vault::record::{KeySummary, ProjectRecord, RecordTag};
+use crate::store::store_error::{KeyStoreError, StoreError};
+
+/// How often a lost race is run again. Each round somebody else's write succeeds, so that only a
+/// storm of writes to one project gets this far.
+const ROUNDS: usize = 32;
+/// How many projects a slice of a rotation asks the store for at once.
+const BATCH: usize = 100;
+
+/// The operations on keys, over any store.
+#[derive(Clone)]
+pub struct ProjectKeys {
+    store: Arc<dyn ProjectStore>,
+    randomness: Arc<dyn Fn() -> SealRandomness + Send + Sync>,
+}
+
+/// A key that was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedKey {
+    /// Whether the project had none before.
+    pub is_new: bool,
+    /// What is shown of it.
+    pub summary: KeySummary,
+    /// What was written down.
+    pub audit: AuditRecord,
+}
+
+/// A key that was asked to be resealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotatedKey {
+    /// What is shown of it.
+    pub summary: KeySummary,
+    /// What was written down; `None` where it was sealed under that KEK already.
+    pub audit: Option<AuditRecord>,
+}
+
+/// A key, opened for one request.
+#[derive(Debug, Clone)]
+pub struct OpenedKey {
+    /// The key.
+    pub key: ProjectKey,
+    /// The state that it was opened in.
+    pub tag: RecordTag,
+}
+
+/// What one slice of a rotation over all projects did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RotationSlice {
+    /// How many keys it resealed.
+    pub rotated: u64,
+    /// How many keys are still sealed under a lower KEK, those that do not open among them.
+    pub remaining: u64,
+    /// What was written down, for the log lines.
+    pub audit: Vec<AuditRecord>,
+    /// Projects whose records did not open.
+    pub failed: Vec<ProjectId>,
+}
+
+impl From<SealError> for KeyStoreError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Kek(missing) => Self::Kek(missing),
+            SealError::Crypto(_) => Self::Crypto,
+        }
+    }
+}
+
+impl From<OpenError> for KeyStoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Kek(missing) => Self::Kek(missing),
+            OpenError::Corrupt => Self::RecordCorrupt,
+        }
+    }
+}
+
+impl From<RotateError> for KeyStoreError {
+    fn from(error: RotateError) -> Self {
+        match error {
+            RotateError::Refused(refused) => Self::Refused(refused),
+            RotateError::Open(error) => error.into(),
+        }
+    }
+}
+
+impl ProjectKeys {
+    /// Takes a store and the source of randomness.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn ProjectStore>,
+        randomness: Arc<dyn Fn() -> SealRandomness + Send + Sync>,
+    ) -> Self {
+        Self { store, randomness }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ProjectStore> {
+        &self.store
+    }
+
+    /// Checks whether a save would be refused as things are, so that a key is not validated for
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`KeyStoreError::Refused`], or [`KeyStoreError::Store`].
+    pub async fn check_save(
+        &self,
+        project_id: &ProjectId,
+        precondition: &Precondition,
+    ) -> Result<(), KeyStoreError> {
+        let stored = self.store.read_project(project_id).await?;
+        changes::check_save(stored.as_ref().map(|stored| &stored.record), precondition)?;
+        Ok(())
+    }
+
+    /// Saves a key.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]; nothing was stored then.
+    pub async fn save(
+        &self,
+        new: &NewKey<'_>,
+        precondition: &Precondition,
+        keks: &KeyEncryptionKeys,
+        audit: &AuditAppend,
+    ) -> Result<SavedKey, KeyStoreError> {
+        for _ in 0..ROUNDS {
+            let (before, revision) = self.read(new.project_id).await?;
+            changes::check_save(before.as_ref(), precondition)?;
+            let record = changes::saved(before.as_ref(), new, keks, &(self.randomness)())?;
+            let is_new = before.is_none_or(|before| before.key.is_none());
+            let summary = summary(&record)?;
+            if let Some(audit) = self.write(new.project_id, revision, record, audit).await? {
+                return Ok(SavedKey {
+                    is_new,
+                    summary,
+                    audit,
+                });
+            }
+        }
+        Err(StoreError::LostRace.into())
+    }
+
+    /// Opens a project's key, for one request.
+    ///
+    /// # Errors
+    /// [`ChangeRefused::NotFound`] when there is none, and [`KeyStoreError`].
+    pub async fn open(
+        &self,
+        project_id: &ProjectId,
+        keks: &KeyEncryptionKeys,
+    ) -> Result<OpenedKey, KeyStoreError> {
+        let (record, _) = self.read(project_id).await?;
+        let (versions, stored) = record
+            .and_then(|record| Some((record.versions, record.key?)))
+            .ok_or(ChangeRefused::NotFound)?;
+        let key = envelope::open(keks, project_id, versions, &stored.sealed)?;
+        Ok(OpenedKey {
+            key,
+            tag: stored.summary.tag,
+        })
+    }
+
+    /// Deletes a key.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]; nothing has changed then.
+    pub async fn delete(
+        &self,
+        project_id: &ProjectId,
+        precondition: &Precondition,
+        audit: &AuditAppend,
+    ) -> Result<AuditRecord, KeyStoreError> {
+        for _ in 0..ROUNDS {
+            let (before, revision) = self.read(project_id).await?;
+            let record = changes::deleted(before.as_ref(), precondition)?;
+            if let Some(audit) = self.write(project_id, revision, record, audit).await? {
+                return Ok(audit);
+            }
+        }
+        Err(StoreError::LostRace.into())
+    }
+
+    /// Reseals a key under another KEK.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]; nothing has changed then.
+    pub async fn rotate(
+        &self,
+        project_id: &ProjectId,
+        target: KekVersion,
+        precondition: &Precondition,
+        now_ms: u64,
+        keks: &KeyEncryptionKeys,
+        audit: &AuditAppend,
+    ) -> Result<RotatedKey, KeyStoreError> {
+        keks.get(target)?;
+        for _ in 0..ROUNDS {
+            let (before, revision) = self.read(project_id).await?;
+            let rotated = changes::rotated(
+                project_id,
+                before.as_ref(),
+                precondition,
+                target,
+                now_ms,
+                keks,
+                &(self.randomness)(),
+            )?;
+            let Some(record) = rotated else {
+                let summary = summary(&before.ok_or(ChangeRefused::NotFound)?)?;
+                return Ok(RotatedKey {
+                    summary,
+                    audit: None,
+                });
+            };
+            let summary = summary(&record)?;
+            if let Some(audit) = self.write(project_id, revision, record, audit).await? {
+                return Ok(RotatedKey {
+                    summary,
+                    audit: Some(audit),
+                });
+            }
+        }
+        Err(StoreError::LostRace.into())
+    }
+
+    /// Reseals keys that are sealed under a lower KEK, one after another in the order of their ids,
+    /// until none is left or `is_over` says that the time is. The same call again goes on with what
+    /// is left. `audit` makes the entry for a project.
+    ///
+    /// A record that does not open, or whose KEK is not known, is left as it is and stays among the
+    /// remaining ones. Keys that others save or delete meanwhile are none of this rotation's
+    /// business: a save uses the sealing KEK anyway.
+    ///
+    /// # Errors
+    /// [`KeyStoreError::Kek`] when the target is not known, [`KeyStoreError::Store`]; what was
+    /// rotated until then stays so.
+    pub async fn rotate_slice(
+        &self,
+        target: KekVersion,
+        now_ms: u64,
+        keks: &KeyEncryptionKeys,
+        audit: impl Fn(&ProjectId) -> AuditAppend + Send + Sync,
+        is_over: impl Fn() -> bool + Send + Sync,
+    ) -> Result<RotationSlice, KeyStoreError> {
+        keks.get(target)?;
+        let mut slice = RotationSlice::default();
+        let mut after = None;
+        'slice: loop {
+            let batch = self
+                .store
+                .list_sealed_below(target, after.as_ref(), BATCH)
+                .await?;
+            for project_id in &batch {
+                if is_over() {
+                    break 'slice;
+                }
+                let none = &Precondition::None;
+                let append = audit(project_id);
+                let rotated = self
+                    .rotate(project_id, target, none, now_ms, keks, &append)
+                    .await;
+                match rotated {
+                    Ok(RotatedKey { audit, .. }) => {
+                        slice.rotated += u64::from(audit.is_some());
+                        slice.audit.extend(audit);
+                    }
+                    Err(KeyStoreError::RecordCorrupt | KeyStoreError::Kek(_)) => {
+                        slice.failed.push(project_id.clone());
+                    }
+                    // It was deleted, saved or rotated further meanwhile, or others write to it all
+                    // the time; the count below tells whether it is left.
+                    Err(KeyStoreError::Refused(_) | KeyStoreError::Store(StoreError::LostRace)) => {
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let is_last = batch.len() < BATCH;
+            after = batch.into_iter().next_back();
+            if is_last {
+                break;
+            }
+        }
+        slice.remaining = self.count_below(target).await?;
+        Ok(slice)
+    }
+
+    /// Counts the keys that are sealed under a lower KEK.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn count_below(&self, version: KekVersion) -> Result<u64, StoreError> {
+        let counts = self.store.count_by_kek().await?;
+        let below = counts.into_iter().filter(|(sealed, _)| *sealed < version);
+        Ok(below.map(|(_, count)| count).sum())
+    }
+
+    async fn read(
+        &self,
+        project_id: &ProjectId,
+    ) -> Result<(Option<ProjectRecord>, Option<Revision>), StoreError> {
+        let stored = self.store.read_project(project_id).await?;
+        Ok(stored
+            .map(|stored| (stored.record, stored.revision))
+            .unzip())
+    }
+
+    /// Writes a record; `None` where another writer was faster.
+    async fn write(
+        &self,
+        project_id: &ProjectId,
+        expected: Option<Revision>,
+        record: ProjectRecord,
+        audit: &AuditAppend,
+    ) -> Result<Option<AuditRecord>, StoreError> {
+        let write = ProjectWrite {
+            project_id: project_id.clone(),
+            expected,
+            record,
+            audit: audit.clone(),
+        };
+        match self.store.write_project(write).await {
+            Ok(audit) => Ok(Some(audit)),
+            Err(StoreError::LostRace) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn summary(record: &ProjectRecord) -> Result<KeySummary, ChangeRefused> {
+    let key = record.key.as_ref().ok_or(ChangeRefused::NotFound)?;
+    Ok(key.summary.clone())
+}

@@ -1,0 +1,230 @@
+//! The embedded store: one SQLite file on a local disk, which several processes of one machine may
+//! share.
+//!
+//! A change and its audit record are one transaction, durable (WAL, `synchronous=FULL`) before it
+//! is acknowledged. Calls run on two threads of the store's own, one that writes and one that
+//! reads, and none takes longer than 3 s. A file that fails is opened again with the next call.
+//!
+//! # Source
+//! <https://sqlite.org/wal.html>, <https://sqlite.org/pragma.html>
+
+mod audit;
+mod database;
+mod projects;
+mod sessions;
+mod steps;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use self::database::{Database, Role};
+use self::worker::{Caller, Leftovers, Worker};
+use super::projects::{
+    Admittance, AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject,
+    ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
+};
+use super::store_error::StoreError;
+use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport, ChainVerifier};
+use crate::domain::vault::kek::KekVersion;
+use crate::domain::vault::project_id::ProjectId;
+
+/// How many records a step of a verification reads: some 2 ms and 500 KB.
+const VERIFIED_AT_ONCE: usize = 1_000;
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    writer: Worker,
+    reader: Worker,
+}
+
+impl SqliteStore {
+    /// Names the file. It is made or opened with the first call, so that a file which cannot be
+    /// opened yet stops no start.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the system gives no thread, or the path cannot be made absolute.
+    pub fn new(path: &Path) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path)?;
+        let was_there = Arc::new(AtomicBool::new(false));
+        let start = |name, role| {
+            let database = Database::new(path.clone(), role, Arc::clone(&was_there));
+            Worker::start(name, database)
+        };
+        Ok(Self {
+            writer: start("sqlite-writer", Role::Writer)?,
+            reader: start("sqlite-reader", Role::Reader)?,
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.reader
+            .run(Leftovers::Harmless, move |connection, _| call(connection))
+            .await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Connection, &Caller<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.run(Leftovers::Harmless, call).await
+    }
+}
+
+#[async_trait]
+impl ProjectStore for SqliteStore {
+    async fn read_project(&self, id: &ProjectId) -> Result<Option<StoredProject>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| projects::read(connection, &id))
+            .await
+    }
+
+    async fn write_project(&self, write: ProjectWrite) -> Result<AuditRecord, StoreError> {
+        // A first key replaces nothing.
+        let leftovers = if write.expected.is_some() {
+            Leftovers::Scrub
+        } else {
+            Leftovers::Harmless
+        };
+        self.writer
+            .run(leftovers, move |connection, caller| {
+                projects::write(connection, &write, caller)
+            })
+            .await
+    }
+
+    async fn list_projects(
+        &self,
+        after: Option<&ProjectId>,
+        limit: usize,
+    ) -> Result<Vec<ListedProject>, StoreError> {
+        let after = after.cloned();
+        self.read(move |connection| projects::list(connection, after.as_ref(), limit))
+            .await
+    }
+
+    async fn list_sealed_below(
+        &self,
+        version: KekVersion,
+        after: Option<&ProjectId>,
+        limit: usize,
+    ) -> Result<Vec<ProjectId>, StoreError> {
+        let after = after.cloned();
+        self.read(move |connection| {
+            projects::list_sealed_below(connection, version, after.as_ref(), limit)
+        })
+        .await
+    }
+
+    async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+        self.read(projects::count_by_kek).await
+    }
+
+    async fn append_audit(&self, append: AuditAppend) -> Result<AuditRecord, StoreError> {
+        self.write(move |connection, caller| audit::append_alone(connection, &append, caller))
+            .await
+    }
+
+    async fn query_audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        self.read(move |connection| audit::query(connection, &query))
+            .await
+    }
+
+    async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
+        let mut verifier = ChainVerifier::new(key, audit::WRITER);
+        let mut last_seen = 0;
+        loop {
+            let records = self
+                .read(move |connection| audit::read_after(connection, last_seen, VERIFIED_AT_ONCE))
+                .await?;
+            for record in &records {
+                verifier.check(record);
+            }
+            match records.last() {
+                Some(last) => last_seen = last.sequence,
+                None => return Ok(verifier.finish()),
+            }
+        }
+    }
+
+    async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError> {
+        self.write(move |connection, _| {
+            connection.execute(
+                "INSERT INTO health (id, probe) VALUES (1, ?1)
+                 ON CONFLICT DO UPDATE SET probe = excluded.probe",
+                [probe],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get_probe(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT probe FROM health WHERE id = 1";
+            Ok(connection.query_row(sql, [], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    async fn delete_probe(&self) -> Result<(), StoreError> {
+        self.write(|connection, _| {
+            connection.execute("DELETE FROM health", [])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SessionStore for SqliteStore {
+    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
+        self.write(move |connection, caller| sessions::open(connection, &request, caller))
+            .await
+    }
+
+    async fn cancel_session(&self, session_id: Uuid) -> Result<(), StoreError> {
+        self.write(move |connection, _| sessions::cancel(connection, session_id))
+            .await
+    }
+
+    async fn shorten_session(
+        &self,
+        session_id: Uuid,
+        expires_at_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection, _| sessions::shorten(connection, session_id, expires_at_ms))
+            .await
+    }
+
+    async fn end_session(
+        &self,
+        session_id: Uuid,
+        by: EndedBy,
+        now_ms: u64,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        self.write(move |connection, _| sessions::end(connection, session_id, by, now_ms))
+            .await
+    }
+
+    async fn count_sessions(
+        &self,
+        projects: &[ProjectId],
+        now_ms: u64,
+    ) -> Result<Vec<SessionCounts>, StoreError> {
+        let projects = projects.to_vec();
+        self.read(move |connection| sessions::count(connection, &projects, now_ms))
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

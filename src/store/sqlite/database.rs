@@ -1,0 +1,303 @@
+//! The database file: how it is made, opened and brought up to date, and what SQLite's errors mean.
+//!
+//! A new file is made under another name and takes its place whole, so that a file which exists is
+//! never taken for a new one, whatever is in it.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::steps;
+use crate::store::store_error::{Outage, StoreError};
+
+/// Says in the file's header whose it is: `RmKy`.
+const APPLICATION_ID: i32 = 0x526d_4b79;
+/// What brings a file from each version to the next one.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+/// How long a statement waits for another process's lock. Shorter than a call may take, so that its
+/// caller learns the cause.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a connection is idle before it empties the write-ahead log of deleted keys. Doubles with
+/// each attempt that fails.
+const SCRUB_AFTER: Duration = Duration::from_millis(50);
+/// Most doublings of [`SCRUB_AFTER`]: 51 s.
+const MAX_DOUBLINGS: u32 = 10;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Changes the file.
+    Writer,
+    /// Only reads it.
+    Reader,
+}
+
+/// A connection that is opened when it is needed, and again after it has failed.
+pub struct Database {
+    path: PathBuf,
+    role: Role,
+    open: Option<Open>,
+    /// The file was there before, or made by us. Shared by the connections of a store.
+    was_there: Arc<AtomicBool>,
+    /// What was deleted or replaced may still be in the write-ahead log: how often it could not be
+    /// emptied yet.
+    scrub_attempts: Option<u32>,
+}
+
+struct Open {
+    connection: Connection,
+    file: FileIdentity,
+}
+
+/// Tells a file from another one that has taken its place.
+#[derive(PartialEq, Eq)]
+struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Outage::Locked.into(),
+            Some(ErrorCode::DiskFull) => Outage::Full.into(),
+            Some(ErrorCode::ReadOnly) => Outage::ReadOnly.into(),
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Outage::NoAccess.into(),
+            // Without a code: a value is not of the type that this program writes.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Corrupt,
+            Some(_) => Outage::Failed.into(),
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory => Outage::NoAccess.into(),
+            io::ErrorKind::ReadOnlyFilesystem => Outage::ReadOnly.into(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Outage::Full.into(),
+            _ => Outage::Failed.into(),
+        }
+    }
+}
+
+impl Database {
+    /// Names the file; it is opened with the first use.
+    pub fn new(path: PathBuf, role: Role, was_there: Arc<AtomicBool>) -> Self {
+        Self {
+            path,
+            role,
+            open: None,
+            was_there,
+            scrub_attempts: None,
+        }
+    }
+
+    /// Uses the connection. One that has failed is closed, and opened anew for the next use.
+    pub fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = self.connection().and_then(work);
+        match &result {
+            Ok(_)
+            | Err(
+                StoreError::LostRace
+                | StoreError::RecordCorrupt
+                | StoreError::Unavailable(Outage::Locked | Outage::Late),
+            ) => {}
+            Err(_) => self.close(),
+        }
+        result
+    }
+
+    /// Closes the connection.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Remembers that a key was deleted or replaced, whose old bytes the write-ahead log holds.
+    pub fn request_scrub(&mut self) {
+        self.scrub_attempts.get_or_insert(0);
+    }
+
+    /// Returns how long to be idle before [`Database::scrub`], if that has something to do.
+    pub fn scrub_after(&self) -> Option<Duration> {
+        self.scrub_attempts
+            .map(|attempts| SCRUB_AFTER * 2_u32.pow(attempts.min(MAX_DOUBLINGS)))
+    }
+
+    /// Empties the write-ahead log, unless another process is using it; then a later attempt will.
+    /// The file itself overwrites what is deleted (`secure_delete`).
+    pub fn scrub(&mut self) {
+        let emptied = self.with(|connection| {
+            // No call waits for others' locks behind this.
+            connection.busy_timeout(Duration::ZERO)?;
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy = connection.query_row(checkpoint, [], |row| row.get::<_, i64>(0));
+            connection.busy_timeout(LOCK_WAIT)?;
+            Ok(busy? == 0)
+        });
+        self.scrub_attempts = match emptied {
+            Ok(true) => None,
+            _ => self
+                .scrub_attempts
+                .map(|attempts| attempts.saturating_add(1)),
+        };
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, StoreError> {
+        // A backup may have been put in its place, or somebody has removed it: then the connection
+        // writes to a file that nobody will ever see.
+        let on_disk = identity(&self.path)?;
+        if self.open.as_ref().map(|open| &open.file) != on_disk.as_ref() {
+            self.open = None;
+        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.open_file(on_disk.is_some())?,
+        };
+        Ok(&mut self.open.insert(open).connection)
+    }
+
+    fn open_file(&self, exists: bool) -> Result<Open, StoreError> {
+        if !exists {
+            if self.was_there.load(Ordering::SeqCst) {
+                return Err(Outage::Missing.into());
+            }
+            create(&self.path)?;
+        }
+        let metadata = fs::metadata(&self.path)?;
+        if !metadata.is_file() {
+            return Err(Outage::NoAccess.into());
+        }
+        if metadata.len() == 0 {
+            return Err(StoreError::Corrupt);
+        }
+        if metadata.mode() & 0o077 != 0 {
+            fs::set_permissions(&self.path, Permissions::from_mode(0o600))?;
+        }
+        let mut connection = connect(&self.path)?;
+        bring_up_to_date(&mut connection)?;
+        // WAL with FULL: what was acknowledged survives a loss of power. The mode stays in the file.
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Outage::Failed.into());
+        }
+        if self.role == Role::Reader {
+            connection.pragma_update(None, "query_only", true)?;
+        }
+        self.was_there.store(true, Ordering::SeqCst);
+        let file = identity(&self.path)?.ok_or(Outage::Missing)?;
+        Ok(Open { connection, file })
+    }
+}
+
+fn identity(path: &Path) -> Result<Option<FileIdentity>, StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(FileIdentity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens an existing file. The path is absolute, so SQLite does not take it for a URI.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(LOCK_WAIT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    // Nothing of a sort or an index is written to a file of its own.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(connection)
+}
+
+/// Makes the file, its folder (0700) and the tables; another process may do the same meanwhile.
+fn create(path: &Path) -> Result<(), StoreError> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let folder = path.parent().ok_or(Outage::NoAccess)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let mut name = path.file_name().ok_or(Outage::NoAccess)?.to_owned();
+    let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    name.push(format!(".new-{process}-{number}"));
+    let new = folder.join(name);
+    // What a killed process of the same number has left behind.
+    let _ = fs::remove_file(&new);
+    let made = fill(&new).and_then(|()| {
+        steps::reached("create.link");
+        // Unlike a rename, this never takes the place of a file.
+        match fs::hard_link(&new, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()),
+        }
+    });
+    let _ = fs::remove_file(&new);
+    made?;
+    File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+fn fill(new: &Path) -> Result<(), StoreError> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(new)?;
+    steps::reached("create.file");
+    let mut connection = connect(new)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    bring_up_to_date(&mut connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    File::open(new)?.sync_all()?;
+    Ok(())
+}
+
+/// Checks whose file it is, and runs the migrations that it has not seen, all or none.
+fn bring_up_to_date(connection: &mut Connection) -> Result<(), StoreError> {
+    if header(connection, "application_id")? != i64::from(APPLICATION_ID) {
+        return Err(StoreError::Foreign);
+    }
+    let newest = MIGRATIONS.len();
+    if version(connection)? == newest {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again under the lock: another process may have done it.
+    let version = version(&transaction)?;
+    if version > newest {
+        return Err(StoreError::NewerSchema);
+    }
+    for migration in MIGRATIONS.iter().skip(version) {
+        transaction.execute_batch(migration)?;
+        steps::reached("migrate.step");
+    }
+    transaction.pragma_update(None, "user_version", newest)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<usize, StoreError> {
+    usize::try_from(header(connection, "user_version")?).map_err(|_| StoreError::NewerSchema)
+}
+
+fn header(connection: &Connection, field: &str) -> Result<i64, StoreError> {
+    Ok(connection.pragma_query_value(None, field, |row| row.get(0))?)
+}

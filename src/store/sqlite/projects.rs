@@ -1,0 +1,186 @@
+//! Projects' records in SQLite.
+
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::worker::Caller;
+use super::{audit, steps};
+use crate::domain::audit_log::chain::AuditRecord;
+use crate::domain::vault::associated_data::Versions;
+use crate::domain::vault::kek::KekVersion;
+use crate::domain::vault::project_id::ProjectId;
+use crate::domain::vault::project_key::KeyFingerprint;
+use crate::domain::vault::record::{KeySummary, ProjectRecord, RecordTag, StoredKey};
+use crate::store::projects::{ListedProject, ProjectWrite, Revision, StoredProject};
+use crate::store::store_error::StoreError;
+
+/// Reads a project by its id.
+pub fn read(connection: &Connection, id: &ProjectId) -> Result<Option<StoredProject>, StoreError> {
+    let sql = "SELECT kek_version, fingerprint, tag, created_at_ms, rotated_at_ms,
+                      secret_version, record_version, sealed
+               FROM projects WHERE project_id = ?1";
+    let row = |row: &Row<'_>| {
+        let versions = Versions {
+            secret: row.get(5)?,
+            record: row.get(6)?,
+        };
+        let sealed: Option<Vec<u8>> = row.get(7)?;
+        let key = match sealed {
+            Some(sealed) => Some((sealed, summary(row)?)),
+            None => None,
+        };
+        Ok((versions, key))
+    };
+    let found = connection.query_row(sql, [id.as_str()], row).optional()?;
+    let Some((versions, key)) = found else {
+        return Ok(None);
+    };
+    let key = match key {
+        None => None,
+        Some((sealed, summary)) => Some(StoredKey {
+            sealed,
+            summary: summary.ok_or(StoreError::RecordCorrupt)?,
+        }),
+    };
+    Ok(Some(StoredProject {
+        revision: Revision(versions.record.to_string()),
+        record: ProjectRecord { versions, key },
+    }))
+}
+
+/// Replaces a project's record and writes the audit record, in one transaction.
+pub fn write(
+    connection: &mut Connection,
+    write: &ProjectWrite,
+    caller: &Caller<'_>,
+) -> Result<AuditRecord, StoreError> {
+    steps::reached("write.begin");
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    caller.still_waits()?;
+    steps::reached("write.locked");
+    let (record, summary) = (
+        &write.record,
+        write.record.key.as_ref().map(|key| &key.summary),
+    );
+    let row = params![
+        write.project_id.as_str(),
+        record.versions.secret,
+        record.versions.record,
+        record.key.as_ref().map(|key| &key.sealed),
+        summary.map(|summary| summary.kek_version.number()),
+        summary.map(|summary| summary.fingerprint.to_string()),
+        summary.map(|summary| summary.tag.as_str()),
+        summary.map(|summary| summary.created_at_ms),
+        summary.and_then(|summary| summary.rotated_at_ms),
+        // Read by the update only; the insert has its parameters in the same places.
+        write.expected.as_ref().map(|Revision(version)| version),
+    ];
+    let changed = if write.expected.is_some() {
+        transaction.execute(
+            "UPDATE projects SET secret_version = ?2, record_version = ?3, sealed = ?4,
+               kek_version = ?5, fingerprint = ?6, tag = ?7, created_at_ms = ?8, rotated_at_ms = ?9
+             WHERE project_id = ?1 AND record_version = CAST(?10 AS INTEGER)
+               AND record_version < ?3 AND secret_version <= ?2",
+            row,
+        )?
+    } else {
+        transaction.execute(
+            "INSERT INTO projects (project_id, secret_version, record_version, sealed,
+               kek_version, fingerprint, tag, created_at_ms, rotated_at_ms)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE ?10 IS NULL
+             ON CONFLICT DO NOTHING",
+            row,
+        )?
+    };
+    if changed != 1 {
+        return Err(StoreError::LostRace);
+    }
+    steps::reached("write.changed");
+    let record = audit::append(&transaction, &write.audit)?;
+    steps::reached("write.audited");
+    caller.still_waits()?;
+    transaction.commit()?;
+    steps::reached("write.committed");
+    Ok(record)
+}
+
+/// Lists projects that have a key.
+pub fn list(
+    connection: &Connection,
+    after: Option<&ProjectId>,
+    limit: usize,
+) -> Result<Vec<ListedProject>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT kek_version, fingerprint, tag, created_at_ms, rotated_at_ms, project_id
+         FROM projects WHERE project_id > ?1 AND kek_version IS NOT NULL
+         ORDER BY project_id LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![start(after), limit], |row| {
+        Ok((row.get::<_, String>(5)?, summary(row)?))
+    })?;
+    let mut listed = Vec::new();
+    for row in rows {
+        let (project_id, summary) = row?;
+        listed.push(ListedProject {
+            project_id: known(&project_id)?,
+            summary,
+        });
+    }
+    Ok(listed)
+}
+
+/// Lists projects whose key is sealed under a lower KEK.
+pub fn list_sealed_below(
+    connection: &Connection,
+    version: KekVersion,
+    after: Option<&ProjectId>,
+    limit: usize,
+) -> Result<Vec<ProjectId>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT project_id FROM projects WHERE project_id > ?1 AND kek_version < ?2
+         ORDER BY project_id LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![start(after), version.number(), limit], |row| {
+        row.get::<_, String>(0)
+    })?;
+    rows.map(|row| known(&row?)).collect()
+}
+
+/// Counts keys by the KEK that seals them.
+pub fn count_by_kek(connection: &Connection) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT kek_version, count(*) FROM projects WHERE kek_version IS NOT NULL
+         GROUP BY kek_version ORDER BY kek_version",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.map(|row| {
+        let (number, count) = row?;
+        let version = KekVersion::from_number(number).ok_or(StoreError::Corrupt)?;
+        Ok((version, count))
+    })
+    .collect()
+}
+
+/// The id behind which a listing begins; every id is greater than the empty text.
+fn start(after: Option<&ProjectId>) -> &str {
+    after.map_or("", ProjectId::as_str)
+}
+
+fn known(project_id: &str) -> Result<ProjectId, StoreError> {
+    ProjectId::parse(project_id).map_err(|_| StoreError::Corrupt)
+}
+
+/// Reads the first five columns of a row that has a key; `None` where they are not what this
+/// program writes, so that one damaged row does not spoil a listing.
+fn summary(row: &Row<'_>) -> rusqlite::Result<Option<KeySummary>> {
+    let (number, fingerprint, tag): (u32, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (created_at_ms, rotated_at_ms) = (row.get(3)?, row.get(4)?);
+    let kek_version = KekVersion::from_number(number);
+    let parsed = kek_version.zip(KeyFingerprint::parse(&fingerprint));
+    Ok(parsed.map(|(kek_version, fingerprint)| KeySummary {
+        kek_version,
+        fingerprint,
+        tag: RecordTag::from_text(&tag),
+        created_at_ms,
+        rotated_at_ms,
+    }))
+}

@@ -1,0 +1,351 @@
+//! Processes that are killed while they write, at each step and at any moment, and eight of them
+//! that write to one file.
+//!
+//! The processes are this test program again, told on stdin what to do. They say `done` behind each
+//! change that was acknowledged.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use uuid::Uuid;
+
+use super::project_store::{
+    NOON_MS, audit, delete, keys_over, opened, project, rotate, save, try_save, verified,
+};
+use super::{Guard, file, over};
+use crate::domain::audit_log::entry::EventType;
+use crate::domain::callers::caller_hash::HashKey;
+use crate::domain::vault::changes::Precondition;
+use crate::store::projects::keys::ProjectKeys;
+use crate::store::projects::{EndedBy, SessionRequest};
+use crate::store::sqlite::{SqliteStore, steps};
+use crate::store::store_error::{KeyStoreError, StoreError};
+
+/// The changes of one life, one after another.
+const SCRIPT: [Change; 11] = [
+    Change::Save("a", 1),
+    Change::Save("b", 2),
+    Change::Replace("a", 3),
+    Change::OpenSession(1),
+    Change::Rotate("a"),
+    Change::Delete("b"),
+    Change::AppendAudit,
+    Change::Save("b", 4),
+    Change::CancelSession(1),
+    Change::OpenSession(2),
+    Change::EndSession(2),
+];
+
+#[derive(Clone, Copy)]
+enum Change {
+    Save(&'static str, usize),
+    Replace(&'static str, usize),
+    Rotate(&'static str),
+    Delete(&'static str),
+    AppendAudit,
+    OpenSession(u128),
+    CancelSession(u128),
+    EndSession(u128),
+}
+
+/// What a store must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Expected {
+    a: Option<usize>,
+    a_is_rotated: bool,
+    b: Option<usize>,
+    records: u64,
+    active: u64,
+    today: u64,
+}
+
+impl Expected {
+    fn after(changes: &[Change]) -> Self {
+        let mut expected = Self::default();
+        for change in changes {
+            let is_audited = match *change {
+                Change::Save("a", number) | Change::Replace("a", number) => {
+                    expected.a = Some(number);
+                    true
+                }
+                Change::Save(_, number) | Change::Replace(_, number) => {
+                    expected.b = Some(number);
+                    true
+                }
+                Change::Rotate(_) => {
+                    expected.a_is_rotated = true;
+                    true
+                }
+                Change::Delete(_) => {
+                    expected.b = None;
+                    true
+                }
+                Change::AppendAudit => true,
+                Change::OpenSession(_) => {
+                    expected.active += 1;
+                    expected.today += 1;
+                    false
+                }
+                Change::CancelSession(_) => {
+                    expected.active -= 1;
+                    expected.today -= 1;
+                    false
+                }
+                Change::EndSession(_) => {
+                    expected.active -= 1;
+                    false
+                }
+            };
+            expected.records += u64::from(is_audited);
+        }
+        expected
+    }
+
+    /// What a store holds; every key in it must open, and its log must verify.
+    async fn found(keys: &ProjectKeys) -> Self {
+        let mut found = Self::default();
+        let listed = keys.store().list_projects(None, 10).await.unwrap();
+        for listed in listed {
+            let key = opened(keys, &listed.project_id).await.unwrap();
+            let number = key.trim_start_matches("sk-proj-canary-key-number-").parse();
+            let number = Some(number.unwrap());
+            let is_rotated = listed.summary.unwrap().kek_version.number() == 2;
+            match listed.project_id.as_str() {
+                "a" => (found.a, found.a_is_rotated) = (number, is_rotated),
+                _ => found.b = number,
+            }
+        }
+        found.records = verified(keys).await;
+        let projects = [project("a")];
+        let counts = keys
+            .store()
+            .count_sessions(&projects, NOON_MS)
+            .await
+            .unwrap();
+        (found.active, found.today) = (counts[0].active, counts[0].today);
+        found
+    }
+}
+
+async fn apply(keys: &ProjectKeys, change: Change) {
+    let (store, any) = (keys.store(), Precondition::AnyKey);
+    match change {
+        Change::Save(id, number) => drop(save(keys, &project(id), number).await),
+        Change::Replace(id, number) => {
+            try_save(keys, &project(id), number, &any).await.unwrap();
+        }
+        Change::Rotate(id) => drop(rotate(keys, &project(id), 2).await.unwrap()),
+        Change::Delete(id) => drop(delete(keys, &project(id), &any).await.unwrap()),
+        Change::AppendAudit => {
+            let append = audit(EventType::SessionError, &project("a"));
+            store.append_audit(append).await.unwrap();
+        }
+        Change::OpenSession(id) => {
+            let request = SessionRequest {
+                session_id: Uuid::from_u128(id),
+                project_id: project("a"),
+                owner: HashKey::new(&[7; 32]).hash("token", b"alice"),
+                now_ms: NOON_MS,
+                expires_at_ms: NOON_MS + 1_000,
+                concurrency: 5,
+                daily_sessions: Some(5),
+            };
+            store.open_session(request).await.unwrap();
+        }
+        Change::CancelSession(id) => store.cancel_session(Uuid::from_u128(id)).await.unwrap(),
+        Change::EndSession(id) => {
+            let id = Uuid::from_u128(id);
+            let ended = store.end_session(id, EndedBy::Operator, NOON_MS).await;
+            assert!(ended.unwrap().is_some_and(|ended| ended.was_active));
+        }
+    }
+}
+
+/// The process that is killed. Does nothing when it is run by hand.
+#[tokio::test]
+#[ignore = "a process of the other tests"]
+async fn child() {
+    let mut orders = std::io::stdin().lock().lines();
+    let Some(Ok(path)) = orders.next() else {
+        return;
+    };
+    let order = orders.next().unwrap().unwrap();
+    let (order, number) = order.split_once(' ').unwrap();
+    let number: usize = number.parse().unwrap();
+    let store = SqliteStore::new(Path::new(&path)).unwrap();
+    let keys = keys_over(std::sync::Arc::new(store));
+    match order {
+        "script" => {
+            steps::arm(number);
+            for change in SCRIPT {
+                apply(&keys, change).await;
+                say("done");
+            }
+            for step in steps::passed() {
+                say(&format!("step {step}"));
+            }
+        }
+        "loop" => {
+            for number in 1.. {
+                let any = Precondition::AnyKey;
+                try_save(&keys, &project("a"), number, &any).await.unwrap();
+                say("done");
+            }
+        }
+        _ => {
+            let any = Precondition::AnyKey;
+            let mut left = 20;
+            while left > 0 {
+                match try_save(&keys, &project("a"), number, &any).await {
+                    Ok(_) => left -= 1,
+                    // Nothing was stored; the others were faster each time.
+                    Err(KeyStoreError::Store(StoreError::LostRace)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            say("done");
+        }
+    }
+    say("end");
+}
+
+/// Says a line, which the test program's own lines are told apart from.
+fn say(word: &str) {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "\nsays: {word}").unwrap();
+    stdout.flush().unwrap();
+}
+
+struct Process {
+    child: Child,
+    _orders: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(path: &Path, order: &str) -> Self {
+        let name = "store::sqlite::tests::killed::child";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut orders = child.stdin.take().unwrap();
+        writeln!(orders, "{}\n{order}", path.display()).unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self {
+            child,
+            _orders: orders,
+            lines,
+        }
+    }
+
+    /// What it says next; `None` once it is dead.
+    fn says(&mut self) -> Option<String> {
+        loop {
+            let line = self.lines.next()?.unwrap();
+            if let Some(word) = line.strip_prefix("says: ") {
+                return Some(word.to_owned());
+            }
+        }
+    }
+
+    /// What it says until it is dead.
+    fn says_all(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.says()).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn count(says: &[String], word: &str) -> usize {
+    says.iter().filter(|said| *said == word).count()
+}
+
+/// A store in another life, and what it holds.
+async fn restarted(folder: tempfile::TempDir) -> (Guard, Expected) {
+    let guard = over(folder);
+    let found = Expected::found(&guard.keys).await;
+    (guard, found)
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_step_leaves_each_change_whole_or_undone() {
+    let mut kills = 0;
+    let steps = loop {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Process::start(&file(folder.path()), &format!("script {}", kills + 1));
+        let says = process.says_all();
+        let done = count(&says, "done");
+        let (guard, found) = restarted(folder).await;
+        if says.last().is_some_and(|last| last == "end") {
+            assert_eq!(found, Expected::after(&SCRIPT));
+            break says.len() - done - 1;
+        }
+        kills += 1;
+        let acknowledged = Expected::after(&SCRIPT[..done]);
+        let next = Expected::after(&SCRIPT[..=done]);
+        assert!(
+            found == acknowledged || found == next,
+            "killed at step {kills}: {found:?} is neither {acknowledged:?} nor {next:?}"
+        );
+        // It serves as if nothing had happened.
+        save(&guard.keys, &project("c"), 9).await;
+        assert_eq!(verified(&guard.keys).await, found.records + 1);
+    };
+    // Each step was one process's last; the least that the script above goes through.
+    assert_eq!(kills, steps);
+    assert!(kills >= 40, "{kills}");
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_moment_loses_nothing_that_was_acknowledged() {
+    for kill_after in 0..12 {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = over(folder);
+        save(&guard.keys, &project("a"), 0).await;
+        let mut process = Process::start(&guard.path(), "loop 0");
+        for _ in 0..kill_after {
+            assert_eq!(process.says().as_deref(), Some("done"));
+        }
+        process.child.kill().unwrap();
+        let more = process.says_all();
+        let acknowledged = kill_after + count(&more, "done");
+        let found = Expected::found(&guard.keys).await;
+        let number = found.a.unwrap();
+        assert!(
+            number == acknowledged || number == acknowledged + 1,
+            "{number} of {acknowledged}"
+        );
+        assert_eq!(found.records, number as u64 + 1);
+        // A second life of the file, once nobody has it open.
+        let guard = guard.reopened();
+        assert_eq!(Expected::found(&guard.keys).await, found);
+    }
+}
+
+#[tokio::test]
+async fn eight_processes_that_write_to_one_file_lose_no_update() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = over(folder);
+    save(&guard.keys, &project("a"), 0).await;
+    let mut writers: Vec<_> = (1..=8)
+        .map(|number| Process::start(&guard.path(), &format!("race {number}")))
+        .collect();
+    for writer in &mut writers {
+        assert_eq!(writer.says_all(), ["done", "end"]);
+    }
+    let id = project("a");
+    let stored = guard.keys.store().read_project(&id).await.unwrap().unwrap();
+    let versions = stored.record.versions;
+    assert_eq!((versions.secret, versions.record), (161, 161));
+    assert_eq!(verified(&guard.keys).await, 161);
+    assert!((1..=8).contains(&Expected::found(&guard.keys).await.a.unwrap()));
+}
