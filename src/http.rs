@@ -13,6 +13,7 @@ mod guard;
 mod head;
 mod health;
 mod host;
+mod livekit;
 mod metrics;
 pub mod openapi;
 mod origin;

@@ -1,5 +1,5 @@
-//! `GET /api/diagnostics/realtime`: can each Realtime provider be asked, and what to do if not. It
-//! spends nothing; `POST` also mints one secret at each, which nobody gets to see.
+//! `GET /api/diagnostics/realtime`: whether each Realtime provider can be called, and what to do if
+//! not. It costs nothing; `POST` also mints one secret at each, which is never shown.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,27 +21,25 @@ use crate::domain::realtime::mint::MintRequest;
 use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
-struct Answer<'a> {
-    providers: Vec<Line<'a>>,
+struct DiagnosticsResponse<'a> {
+    providers: Vec<ProviderReport<'a>>,
 }
 
-/// One provider.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Line<'a> {
+struct ProviderReport<'a> {
     provider: Provider,
     endpoint: &'a str,
     credential: &'static str,
     breaker: &'static str,
-    probe: Check,
+    probe: CallReport,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mint: Option<Check>,
+    mint: Option<CallReport>,
 }
 
-/// What came of asking.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Check {
+struct CallReport {
     /// `ok` or an error's code.
     result: &'static str,
     latency_ms: u64,
@@ -51,91 +49,79 @@ struct Check {
     remediation: Option<&'static str>,
 }
 
-/// Asks each provider for its models.
+/// Lists the models of each provider, as a probe.
 pub async fn probe(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let now = guard::admit_operator(app, &mut request).await?.now;
-    let lines = app.upstreams.all().map(|upstream| line(upstream, now));
-    reply::json(
-        StatusCode::OK,
-        &Answer {
-            providers: join_all(lines).await,
-        },
-    )
+    let reports = app
+        .upstreams
+        .all()
+        .map(|upstream| probe_upstream(upstream, now));
+    let providers = join_all(reports).await;
+    reply::json(StatusCode::OK, &DiagnosticsResponse { providers })
 }
 
-/// The same, and mints once. All providers at once: one after the other could take longer than a
-/// request may.
+/// Probes each provider and mints one secret there. All providers at once: one after the other
+/// could take longer than a request may.
 pub async fn probe_and_mint(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let now = guard::admit_operator(app, &mut request).await?.now;
     request.record.action = Some((Action::DiagnoseRealtime, now));
     request.record.mints = true;
-    let lines = app.upstreams.all().map(async |upstream| {
-        let (mint, trial) = mint(app, upstream, now).await.unzip();
-        (
-            Line {
-                mint,
-                ..line(upstream, now).await
-            },
-            trial,
-        )
+    let reports = app.upstreams.all().map(async |upstream| {
+        let (mint, result) = mint_at(app, upstream, now).await.unzip();
+        let report = probe_upstream(upstream, now).await;
+        (ProviderReport { mint, ..report }, result)
     });
-    let (providers, trials): (_, Vec<_>) = join_all(lines).await.into_iter().unzip();
-    request.record.trials = Some(trials.into_iter().flatten().collect());
-    reply::json(StatusCode::OK, &Answer { providers })
+    let (providers, results): (_, Vec<_>) = join_all(reports).await.into_iter().unzip();
+    request.record.probe_results = Some(results.into_iter().flatten().collect());
+    reply::json(StatusCode::OK, &DiagnosticsResponse { providers })
 }
 
-async fn line(upstream: &Upstream, now: SystemTime) -> Line<'_> {
+async fn probe_upstream(upstream: &Upstream, now: SystemTime) -> ProviderReport<'_> {
     let stopwatch = Stopwatch::start();
-    let probed = upstream.probe(now).await;
-    Line {
+    let probed = upstream.probe(now).await.map_err(ApiError::Upstream);
+    ProviderReport {
         provider: upstream.provider(),
         endpoint: upstream.host(),
         credential: upstream.credential_kind(),
         breaker: upstream.breaker_state(now).as_str(),
-        probe: check(&probed.map_err(ApiError::Upstream), stopwatch.elapsed()),
+        probe: report(probed.as_ref().err(), stopwatch.elapsed()),
         mint: None,
     }
 }
 
-/// `None` only for a provider without a model, which no configured one is, and without a hash key,
-/// without which no operator is let in.
-async fn mint(app: &App, upstream: &Upstream, now: SystemTime) -> Option<(Check, ProbeResult)> {
-    let choices = &app.limits.choices;
-    let model = choices.default_model(upstream.provider())?;
-    let caller = app
-        .secrets
-        .hash_key
-        .value()?
-        .hash("diagnostics", b"operator");
+/// Mints a secret and drops it. `None` only for a provider without a model, which no configured one
+/// is, and without a hash key, without which no operator is admitted.
+async fn mint_at(
+    app: &App,
+    upstream: &Upstream,
+    now: SystemTime,
+) -> Option<(CallReport, ProbeResult)> {
+    let (provider, choices) = (upstream.provider(), &app.limits.choices);
+    let model = choices.default_model(provider)?;
+    let hash_key = app.secrets.hash_key.value()?;
     let stopwatch = Stopwatch::start();
-    let ask = MintRequest {
+    let mint_request = MintRequest {
         model: model.clone(),
         voice: choices.voice.clone(),
-        caller,
+        caller: hash_key.hash("diagnostics", b"operator"),
         now,
     };
-    let outcome = match realtime::reserve_mint(app, upstream, model, now).await {
-        Ok(reserved) => realtime::ask_upstream(app, upstream.provider(), reserved, ask)
+    let minted = match realtime::reserve_mint(app, upstream, model, now).await {
+        Ok(reserved) => realtime::count_mint(app, provider, reserved.mint(mint_request))
             .await
             .outcome
             .map_err(ApiError::Upstream),
         Err(error) => Err(error),
     };
-    let check = check(&outcome, stopwatch.elapsed());
-    Some((
-        check,
-        (
-            upstream.provider(),
-            outcome
-                .map(|secret| IssuedCredential::Secret(secret.session_id))
-                .map_err(|error| error.kind().code),
-        ),
-    ))
+    let report = report(minted.as_ref().err(), stopwatch.elapsed());
+    let issued = minted
+        .map(|secret| IssuedCredential::Secret(secret.session_id))
+        .map_err(|error| error.kind().code);
+    Some((report, (provider, issued)))
 }
 
-fn check<T>(outcome: &Result<T, ApiError>, latency: Duration) -> Check {
-    let error = outcome.as_ref().err();
-    Check {
+fn report(error: Option<&ApiError>, latency: Duration) -> CallReport {
+    CallReport {
         result: error.map_or("ok", |error| error.kind().code),
         latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
         detail: error.map(ToString::to_string),

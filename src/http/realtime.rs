@@ -1,5 +1,5 @@
-//! Realtime client secrets: the part of `POST /api/token` for the providers that mint, and what its
-//! plain sibling shares with it.
+//! The minting of Realtime client secrets, which `POST /api/token`, `POST /api/v1/token` and the
+//! diagnostics share.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ use crate::domain::requests::provider::Provider;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct RealtimeResponse<'a> {
     provider: Provider,
     token: &'a SecretValue,
     issued_at: Rfc3339,
@@ -35,73 +35,70 @@ struct Answer<'a> {
     webrtc_url: String,
 }
 
-/// Mints a Realtime client secret.
+/// Issues a client secret as the response of `POST /api/token`.
 pub async fn issue(
     app: &App,
     record: &mut Record,
     admission: &CallerAdmission,
-    wanted: RealtimeRequest,
+    request: RealtimeRequest,
 ) -> Result<Reply, ApiError> {
-    let (secret, webrtc_url) = mint(app, record, admission, &wanted).await?;
+    let (secret, webrtc_url) = mint(app, record, admission, &request).await?;
     let validity = Validity::until(secret.expires_at, admission.now);
-    let answer = Answer {
-        provider: wanted.provider,
+    let response = RealtimeResponse {
+        provider: request.provider,
         token: &secret.value,
         issued_at: Rfc3339::of(admission.now),
         expires_at: Rfc3339::of(instant(validity.expires_at)),
         refresh_at: Rfc3339::of(validity.refresh_at()),
         session_id: secret.session_id.as_ref(),
-        model: &wanted.model,
-        voice: &wanted.voice,
+        model: &request.model,
+        voice: &request.voice,
         webrtc_url,
     };
-    reply::json(StatusCode::OK, &answer)
+    reply::json(StatusCode::OK, &response)
 }
 
-/// Policy, permit, budget, mint, record: what every route that mints does. Returns the address for
-/// the browser too.
+/// Authorizes a request and mints its secret. Returns the secret and the URL for the browser.
 ///
 /// # Errors
-/// 403 by policy, 503 where the upstream is not asked at present, 429 past the budget of mints, and
-/// what the upstream's answer means.
+/// 403 by policy, 503 if the upstream cannot be called, 429 past the budget of mints, and the error
+/// for the upstream's response.
 pub(super) async fn mint(
     app: &App,
     record: &mut Record,
     admission: &CallerAdmission,
-    wanted: &RealtimeRequest,
+    request: &RealtimeRequest,
 ) -> Result<(ClientSecret, String), ApiError> {
-    record.asked_for(wanted.provider, wanted.room_name.as_ref());
-    admission.authorize(
-        wanted.participant_identity.clone(),
-        wanted.room_name.as_ref(),
-    )?;
+    let provider = request.provider;
+    let room_name = request.room_name.as_ref();
+    record.set_target(provider, room_name);
+    admission.authorize(request.participant_identity.clone(), room_name)?;
     let upstream = app
         .upstreams
-        .of(wanted.provider)
+        .of(provider)
         .ok_or(ApiError::Internal("a provider is on and has no upstream"))?;
     record.mints = true;
-    // Before the budget, so that a mint that cannot even begin costs nothing; a permit that the
-    // budget refuses is given back.
-    let reserved = reserve_mint(app, upstream, &wanted.model, admission.now).await?;
+    // Before the budget, so that a mint that cannot start costs nothing; the reservation is returned
+    // if the budget refuses.
+    let reserved = reserve_mint(app, upstream, &request.model, admission.now).await?;
     guard::charge_mint(app, record, admission).await?;
-    let (model, voice) = (wanted.model.clone(), wanted.voice.clone());
-    let ask = MintRequest {
-        model,
-        voice,
+    let mint_request = MintRequest {
+        model: request.model.clone(),
+        voice: request.voice.clone(),
         caller: admission.caller_hash,
         now: admission.now,
     };
-    let minted = ask_upstream(app, wanted.provider, reserved, ask).await;
+    let minted = count_mint(app, provider, reserved.mint(mint_request)).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
     record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));
     Ok((secret, upstream.calls_url()))
 }
 
-/// Reserves a mint at an upstream, and counts a failure to do so.
+/// Reserves one mint at an upstream, and counts it if that fails.
 ///
 /// # Errors
-/// What is missing for a mint, as an error of its own.
+/// The reason why the upstream cannot mint.
 pub(super) async fn reserve_mint(
     app: &App,
     upstream: &Upstream,
@@ -116,36 +113,36 @@ pub(super) async fn reserve_mint(
     })
 }
 
-/// Asks an upstream for a secret, and counts what came of it.
-pub(super) async fn ask_upstream(
+/// Waits for a mint and counts it with its outcome.
+pub(super) async fn count_mint(
     app: &App,
     provider: Provider,
-    reserved: ReservedMint,
-    ask: MintRequest,
+    mint: impl Future<Output = Minted>,
 ) -> Minted {
-    let mut count = Count {
+    let mut count = MintCount {
         app,
         provider,
         outcome: ABANDONED,
         duration: None,
     };
-    let minted = reserved.mint(ask).await;
-    let outcome = minted.outcome.as_ref();
-    count.outcome =
-        outcome.map_or_else(|error| ApiError::Upstream(*error).kind().code, |_| "minted");
+    let minted = mint.await;
+    count.outcome = match &minted.outcome {
+        Ok(_) => "minted",
+        Err(error) => ApiError::Upstream(*error).kind().code,
+    };
     count.duration = Some(minted.duration);
     minted
 }
 
-/// Counts a mint when it goes, so that one whose caller hung up is counted too.
-struct Count<'a> {
+/// Counts a mint when it is dropped, so that one whose caller hung up is counted too.
+struct MintCount<'a> {
     app: &'a App,
     provider: Provider,
     outcome: &'static str,
     duration: Option<Duration>,
 }
 
-impl Drop for Count<'_> {
+impl Drop for MintCount<'_> {
     fn drop(&mut self) {
         self.app
             .metrics

@@ -1,8 +1,8 @@
-//! What becomes known of a request while it is served: for its log lines, the metrics and the
-//! headers of its answer.
+//! The facts about a request that its handler collects for the log lines, the metrics and the
+//! headers of the response.
 //!
-//! It outlives the handler, so that a request that was refused, ran out of time or ended in a panic
-//! is told as far as it got.
+//! The record outlives the handler, so a request that was refused, timed out or panicked is logged
+//! with the facts collected until then.
 
 use std::time::SystemTime;
 
@@ -13,75 +13,77 @@ use crate::domain::livekit::names::RoomName;
 use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::domain::requests::provider::Provider;
 
-/// The code of a request whose caller hung up while its secret was being minted.
+/// The code of a request whose caller hung up while its secret was minted.
 pub const ABANDONED: &str = "abandoned";
 
-/// A provider that an operator tried, and what was minted or the error's code.
+/// A provider that an operator probed, and the minted credential or the error's code.
 pub type ProbeResult = (Provider, Result<IssuedCredential, &'static str>);
 
-/// Filled in as a request goes on.
+/// The facts about one request.
 #[derive(Default)]
 pub struct Record {
-    /// Who asks, as far as that is known.
+    /// The caller or operator, once identified.
     pub actor: Option<Actor<CallerHash>>,
-    /// What is to be written to the audit log, and the request's one clock reading.
+    /// The action for the audit log, and the request's one clock reading.
     pub action: Option<(Action, SystemTime)>,
-    /// Who is to give the key.
+    /// The provider of the credential.
     pub provider: Option<Provider>,
-    /// Which room it opens.
+    /// The room that the credential opens.
     pub room_name: Option<RoomName>,
-    /// A secret is being minted for it, so that it leaves its lines even where the caller hangs up.
+    /// Whether a secret is being minted, so that the request is logged even if the caller hangs up.
     pub mints: bool,
-    /// By what the key that was issued is known.
+    /// The id of the credential that was issued.
     pub issued: Option<IssuedCredential>,
-    /// What came of an operator's trials, once they are over.
-    pub trials: Option<Vec<ProbeResult>>,
-    /// By what the upstream knows its answer.
+    /// The results of an operator's probes, once they are over.
+    pub probe_results: Option<Vec<ProbeResult>>,
+    /// The upstream's own id of its response.
     pub upstream_id: Option<UpstreamId>,
-    /// What the budget said that was asked last, and when.
+    /// The last decision of a budget, with the time of it.
     pub limit: Option<(Budget, Decision, SystemTime)>,
-    /// Whether the body was read, or at least waited for.
+    /// Whether the handler read the body or at least waited for it.
     pub has_read_body: bool,
-    /// Name of the used-up budget that refused the request, which therefore writes no lines of its
-    /// own.
+    /// The name of the used-up budget that refused the request, which is therefore not logged on
+    /// its own.
     pub unlogged_budget: Option<&'static str>,
 }
 
 impl Record {
-    /// Notes what is asked for, once that follows the rules.
-    pub fn asked_for(&mut self, provider: Provider, room_name: Option<&RoomName>) -> &mut Self {
+    /// Records the provider and the room of a valid request.
+    pub fn set_target(&mut self, provider: Provider, room_name: Option<&RoomName>) {
         self.provider = Some(provider);
         self.room_name = room_name.cloned();
-        self
     }
 
-    /// What the audit log has to say, if anything: `code` is the error's, where there is one. A
-    /// trial of providers has an event for each, everything else one.
+    /// Returns the events for the audit log: one for each provider that was probed, else at most
+    /// one. `code` is the error's, if there is one.
     pub fn audit(
         &self,
         code: Option<&'static str>,
     ) -> impl Iterator<Item = AuditEvent<'_, CallerHash>> {
-        let of_request = self.trials.is_none().then(|| match (&self.issued, code) {
-            (Some(issued), None) => (self.provider, Outcome::Issued(issued)),
-            (_, code) => (
-                self.provider,
-                Outcome::Refused {
-                    code: code.unwrap_or("internal"),
-                },
-            ),
-        });
-        let of_trials = self
-            .trials
-            .iter()
-            .flatten()
-            .map(|(provider, outcome)| match outcome {
-                Ok(issued) => (Some(*provider), Outcome::Issued(issued)),
-                Err(code) => (Some(*provider), Outcome::Refused { code }),
+        let of_request = self
+            .probe_results
+            .is_none()
+            .then(|| match (&self.issued, code) {
+                (Some(issued), None) => (self.provider, Outcome::Issued(issued)),
+                (_, code) => (
+                    self.provider,
+                    Outcome::Refused {
+                        code: code.unwrap_or("internal"),
+                    },
+                ),
             });
+        let of_probes =
+            self.probe_results
+                .iter()
+                .flatten()
+                .map(|(provider, result)| match result {
+                    Ok(issued) => (Some(*provider), Outcome::Issued(issued)),
+                    Err(code) => (Some(*provider), Outcome::Refused { code }),
+                });
         let actor = self.actor.unwrap_or(Actor::Unknown);
         of_request
             .into_iter()
-            .chain(of_trials)
+            .chain(of_probes)
             .filter_map(move |(provider, outcome)| {
                 let (action, occurred_at) = self.action?;
                 Some(AuditEvent {

@@ -1,4 +1,4 @@
-//! `POST /api/v1/token`: for clients of a plain Realtime token service, which know no provider,
+//! `POST /api/v1/token`: for clients of a plain Realtime token service, which send no provider,
 //! room or name.
 
 use http::StatusCode;
@@ -17,23 +17,23 @@ use crate::domain::realtime::request::RealtimeRequest;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct PlainTokenResponse<'a> {
     token: &'a SecretValue,
     endpoint: String,
     expires_at: Rfc3339,
 }
 
-/// Mints a Realtime client secret. Without a Realtime provider there is no such route.
+/// Issues a Realtime client secret. Without a Realtime provider this route does not exist.
 pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let provider = app.limits.providers.realtime().ok_or(ApiError::NotFound)?;
     let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     let wanted = RealtimeRequest::parse_plain(&body, provider, &app.limits.choices)?;
     let (secret, endpoint) = realtime::mint(app, request.record, &admission, &wanted).await?;
-    let answer = Answer {
+    let response = PlainTokenResponse {
         token: &secret.value,
         endpoint,
         expires_at: Rfc3339::of(instant(secret.expires_at)),
     };
-    reply::json(StatusCode::OK, &answer)
+    reply::json(StatusCode::OK, &response)
 }
