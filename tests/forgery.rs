@@ -1,5 +1,5 @@
-//! Forged tokens: each is a good one with one thing broken. Shared by the tests of the rules and
-//! those of the whole service.
+//! Forged tokens, each a valid one with a single defect, for the tests of the rules and of the
+//! whole service.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -8,12 +8,12 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEn
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
-/// The key id of the provider's key that signs.
+/// The id of the provider's key that signs.
 pub const KEY_ID: &str = "k1";
-/// The key id of another key of the provider's.
+/// The id of the provider's other key.
 pub const OTHER_KEY_ID: &str = "k2";
 
-/// What a good token must say.
+/// The values that a valid token must contain.
 pub struct Terms {
     /// The accepted issuer.
     pub issuer: String,
@@ -21,22 +21,21 @@ pub struct Terms {
     pub audience: String,
     /// A listed tenant, with a letter in it.
     pub tenant: String,
-    /// Now, in seconds since 1970.
+    /// The current time in seconds since 1970.
     pub now: i64,
 }
 
-/// One token that nobody may accept.
+/// A token that must be rejected.
 pub struct Forgery {
-    /// What is broken.
+    /// The defect.
     pub name: &'static str,
-    /// The word under which the log must have it, so that a forgery is not refused for another
-    /// reason than its own.
+    /// The label of the expected rejection, so that a forgery is not rejected for another reason.
     pub reason: &'static str,
-    /// What stands behind `Bearer `.
+    /// The text after `Bearer `.
     pub token: String,
 }
 
-/// An identity provider's two keys, and an attacker's.
+/// The two keys of an identity provider and one of an attacker.
 pub struct Forge {
     good: KeyPair,
     other: KeyPair,
@@ -44,7 +43,7 @@ pub struct Forge {
 }
 
 impl Forge {
-    /// Makes new keys.
+    /// Generates new keys.
     pub fn new() -> Self {
         let key = || KeyPair::generate(KeySize::Rsa2048).unwrap();
         Self {
@@ -54,37 +53,38 @@ impl Forge {
         }
     }
 
-    /// What the provider publishes.
+    /// Returns the key set that the provider publishes.
     pub fn key_set(&self) -> Value {
         json!({ "keys": [jwk(&self.good, KEY_ID), jwk(&self.other, OTHER_KEY_ID)] })
     }
 
-    /// Signs with the provider's key, RS256.
+    /// Signs a token with the provider's key by RS256.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
-    /// Signs texts that need not be JSON.
+    /// Signs a header and claims that need not be JSON.
     pub fn sign_text(&self, header: &str, claims: &str) -> String {
         signed(&self.good, &RSA_PKCS1_SHA256, header, claims)
     }
 
-    /// A good token.
+    /// Returns a valid token.
     pub fn good(&self, terms: &Terms) -> String {
         self.sign(&header(), &claims(terms))
     }
 
-    /// Every forgery. `terms` must be those that the verifier holds tokens against, with a list of
+    /// Returns every forgery. `terms` must be those of the verifier, which must have a list of
     /// tenants.
     pub fn forgeries(&self, terms: &Terms) -> Vec<Forgery> {
-        let mut forgeries = self.in_the_header(terms);
-        forgeries.extend(self.in_the_signature(terms));
-        forgeries.extend(self.in_the_claims(terms));
-        forgeries.extend(self.in_the_form(terms));
+        let mut forgeries = self.header_forgeries(terms);
+        forgeries.extend(self.signature_forgeries(terms));
+        forgeries.extend(self.claim_forgeries(terms));
+        forgeries.extend(self.form_forgeries(terms));
         forgeries
     }
 
-    fn in_the_header(&self, terms: &Terms) -> Vec<Forgery> {
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
+    fn header_forgeries(&self, terms: &Terms) -> Vec<Forgery> {
         let claims = claims(terms);
         let attacker = jwk(&self.attacker, KEY_ID);
         let signed = |name, reason, change: Value| Forgery {
@@ -92,8 +92,8 @@ impl Forge {
             reason,
             token: self.sign(&changed(&header(), change), &claims),
         };
-        // The attacker signs and brings or names the key that would fit.
-        let brought = |name, change: Value| Forgery {
+        // The attacker signs, and sends or names the matching key.
+        let with_own_key = |name, change: Value| Forgery {
             name,
             reason: "signature",
             token: signed_by(&self.attacker, &changed(&header(), change), &claims),
@@ -146,7 +146,7 @@ impl Forge {
                 json!({ "typ": "logout+jwt" }),
             ),
             signed(
-                "typ is of an ID token's cousin",
+                "typ is of a DPoP proof",
                 "type",
                 json!({ "typ": "dpop+jwt" }),
             ),
@@ -184,7 +184,7 @@ impl Forge {
             signed("kid holds a line break", "key", json!({ "kid": "k1\n" })),
             signed("kid is too long", "key", json!({ "kid": "k".repeat(257) })),
             Forgery {
-                name: "kid is missing and the key is nobody's",
+                name: "kid is missing and the key is not the provider's",
                 reason: "signature",
                 token: signed_by(
                     &self.attacker,
@@ -192,19 +192,16 @@ impl Forge {
                     &claims,
                 ),
             },
-            brought("the key comes along as jwk", json!({ "jwk": attacker })),
-            brought(
-                "the key lies at jku",
+            with_own_key("the key is sent as jwk", json!({ "jwk": attacker })),
+            with_own_key(
+                "the key is at jku",
                 json!({ "jku": "http://127.0.0.1:9/keys" }),
             ),
-            brought(
-                "the certificate lies at x5u",
+            with_own_key(
+                "the certificate is at x5u",
                 json!({ "x5u": "http://127.0.0.1:9/cert" }),
             ),
-            brought(
-                "the certificate comes along as x5c",
-                json!({ "x5c": ["MIIB"] }),
-            ),
+            with_own_key("the certificate is sent as x5c", json!({ "x5c": ["MIIB"] })),
             in_text("the header is a list", "form", r#"["RS256"]"#),
             in_text("the header is a text", "form", r#""RS256""#),
             in_text(
@@ -215,7 +212,7 @@ impl Forge {
             in_text("the header is not JSON", "form", "{alg:RS256}"),
             in_text("the header is empty", "form", ""),
         ];
-        for (name, alg) in [
+        for (name, is_pem) in [
             ("HS256 with the public key as secret, in PEM", true),
             ("HS256 with the public key as secret, in DER", false),
         ] {
@@ -224,7 +221,7 @@ impl Forge {
                 "-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n",
                 data_encoding::BASE64.encode(der)
             );
-            let key = hmac::Key::new(hmac::HMAC_SHA256, if alg { pem.as_bytes() } else { der });
+            let key = hmac::Key::new(hmac::HMAC_SHA256, if is_pem { pem.as_bytes() } else { der });
             let message = message(
                 &changed(&header(), json!({ "alg": "HS256" })).to_string(),
                 &claims.to_string(),
@@ -240,7 +237,7 @@ impl Forge {
         forgeries
     }
 
-    fn in_the_signature(&self, terms: &Terms) -> Vec<Forgery> {
+    fn signature_forgeries(&self, terms: &Terms) -> Vec<Forgery> {
         let (header, claims) = (header(), claims(terms));
         let good = self.sign(&header, &claims);
         let (message_of_good, signature) = good.rsplit_once('.').unwrap();
@@ -270,7 +267,7 @@ impl Forge {
         );
         vec![
             plain(
-                "a perfect token of the wrong key",
+                "a valid token signed with the wrong key",
                 "signature",
                 signed_by(&self.attacker, &header, &claims),
             ),
@@ -298,24 +295,25 @@ impl Forge {
                 format!("{message_of_good}.{signature_of_another}"),
             ),
             plain(
-                "the signature is stripped",
+                "the signature is removed",
                 "signature",
                 format!("{message_of_good}."),
             ),
             plain(
-                "alg is none, signature stripped",
+                "alg is none, signature removed",
                 "algorithm",
                 format!("{none}."),
             ),
             with_signature("one bit of the signature is flipped", &flipped),
-            with_signature("the signature is cut", &bytes[..255]),
+            with_signature("the signature is truncated", &bytes[..255]),
             with_signature("the signature is longer", &[&bytes[..], &[0]].concat()),
             with_signature("the signature is all zeros", &[0; 256]),
             with_signature("the signature is one byte", &[1]),
         ]
     }
 
-    fn in_the_claims(&self, terms: &Terms) -> Vec<Forgery> {
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
+    fn claim_forgeries(&self, terms: &Terms) -> Vec<Forgery> {
         let (header, claims) = (header(), claims(terms));
         let (now, issuer, audience) = (terms.now, terms.issuer.as_str(), terms.audience.as_str());
         let signed = |name, reason, change: Value| Forgery {
@@ -328,6 +326,7 @@ impl Forge {
             reason: "claims",
             token: self.sign_text(&header.to_string(), claims),
         };
+        let half_a_second_late: Value = serde_json::from_str(&format!("{}.5", now - 61)).unwrap();
         let doubled = claims.to_string().replacen('{', r#"{"sub":"mallory","#, 1);
         vec![
             signed("exp is missing", "claims", json!({ "exp": null })),
@@ -343,7 +342,7 @@ impl Forge {
             signed(
                 "exp passed 60.5 s ago",
                 "expired",
-                json!({ "exp": serde_json::from_str::<Value>(&format!("{}.5", now - 61)).unwrap() }),
+                json!({ "exp": half_a_second_late }),
             ),
             signed("exp is zero", "expired", json!({ "exp": 0 })),
             signed(
@@ -352,7 +351,7 @@ impl Forge {
                 json!({ "exp": (now + 600) * 1_000 }),
             ),
             signed(
-                "exp lies past the year 9999",
+                "exp is past the year 9999",
                 "claims",
                 json!({ "exp": 253_402_300_800_u64 }),
             ),
@@ -361,18 +360,10 @@ impl Forge {
                 "claims",
                 json!({ "exp": u64::MAX }),
             ),
-            signed("exp has no end", "claims", json!({ "exp": 1e300 })),
-            signed(
-                "nbf lies 61 s ahead",
-                "too_early",
-                json!({ "nbf": now + 61 }),
-            ),
+            signed("exp is 1e300", "claims", json!({ "exp": 1e300 })),
+            signed("nbf is 61 s ahead", "too_early", json!({ "nbf": now + 61 })),
             signed("nbf is text", "claims", json!({ "nbf": now.to_string() })),
-            signed(
-                "iat lies 61 s ahead",
-                "too_early",
-                json!({ "iat": now + 61 }),
-            ),
+            signed("iat is 61 s ahead", "too_early", json!({ "iat": now + 61 })),
             signed("iat is text", "claims", json!({ "iat": now.to_string() })),
             signed("iss is missing", "issuer", json!({ "iss": null })),
             signed(
@@ -381,12 +372,12 @@ impl Forge {
                 json!({ "iss": "https://evil.example" }),
             ),
             signed(
-                "iss has one slash more",
+                "iss has an extra slash",
                 "issuer",
                 json!({ "iss": format!("{issuer}/") }),
             ),
             signed(
-                "iss has one slash less",
+                "iss lacks a slash",
                 "issuer",
                 json!({ "iss": issuer.replacen("//", "/", 1) }),
             ),
@@ -438,7 +429,7 @@ impl Forge {
                 json!({ "aud": [audience, 5] }),
             ),
             signed(
-                "aud holds ours among words",
+                "aud contains ours among other words",
                 "audience",
                 json!({ "aud": format!("other {audience}") }),
             ),
@@ -457,7 +448,7 @@ impl Forge {
                 "claims",
                 json!({ "sub": "a".repeat(256) }),
             ),
-            in_text("a claim stands twice", &doubled),
+            in_text("a claim occurs twice", &doubled),
             in_text("the claims are a list", &format!("[{claims}]")),
             in_text("the claims are a text", r#""alice""#),
             in_text("the claims are not JSON", "sub=alice"),
@@ -466,7 +457,7 @@ impl Forge {
         ]
     }
 
-    fn in_the_form(&self, terms: &Terms) -> Vec<Forgery> {
+    fn form_forgeries(&self, terms: &Terms) -> Vec<Forgery> {
         let good = self.good(terms);
         let [header, claims, signature] = [0, 1, 2].map(|part| good.split('.').nth(part).unwrap());
         let plain = |name, reason, token| Forgery {
@@ -474,8 +465,8 @@ impl Forge {
             reason,
             token,
         };
-        // 256 bytes make 342 characters, of which the last carries four bits that mean nothing.
-        let loose_end = if good.ends_with('A') { "B" } else { "_" };
+        // 256 bytes make 342 characters, of which the last has four unused bits.
+        let changed_end = if good.ends_with('A') { "B" } else { "_" };
         vec![
             plain("nothing", "credentials", String::new()),
             plain("one part", "form", header.to_owned()),
@@ -492,21 +483,21 @@ impl Forge {
                 "signature",
                 format!("{header}..{signature}"),
             ),
-            plain("padding behind the signature", "form", format!("{good}==")),
+            plain("padding after the signature", "form", format!("{good}==")),
             plain(
-                "padding behind the header",
+                "padding after the header",
                 "form",
                 format!("{header}=.{claims}.{signature}"),
             ),
             plain(
-                "base64 with + in place of base64url",
+                "base64 with + instead of base64url",
                 "form",
                 format!("{header}.{claims}.+{}", &signature[1..]),
             ),
             plain(
-                "bits that mean nothing at the end",
+                "unused bits are set at the end",
                 "form",
-                format!("{}{loose_end}", &good[..good.len() - 1]),
+                format!("{}{changed_end}", &good[..good.len() - 1]),
             ),
             plain(
                 "a space inside",
@@ -527,20 +518,21 @@ impl Forge {
     }
 }
 
-/// The header of a good token.
+/// Returns the header of a valid token.
 pub fn header() -> Value {
     json!({ "alg": "RS256", "typ": "at+jwt", "kid": KEY_ID })
 }
 
-/// The claims of a good token.
+/// Returns the claims of a valid token.
 pub fn claims(terms: &Terms) -> Value {
     json!({
-        "iss": terms.issuer, "aud": terms.audience, "sub": "alice", "tid": terms.tenant, "iat": terms.now, "nbf": terms.now,
-        "exp": terms.now + 600, "scope": "openid rooms.join", "jti": "1",
+        "iss": terms.issuer, "aud": terms.audience, "sub": "alice", "tid": terms.tenant,
+        "iat": terms.now, "nbf": terms.now, "exp": terms.now + 600,
+        "scope": "openid rooms.join", "jti": "1",
     })
 }
 
-/// `base` with members set; null takes one away.
+/// Returns `base` with members set, or removed by null.
 pub fn changed(base: &Value, change: Value) -> Value {
     let (mut changed, Value::Object(change)) = (base.clone(), change) else {
         panic!("not an object")

@@ -69,8 +69,8 @@ pub(super) fn is_needed(c: char, before: &[char], after: &[char]) -> bool {
     }
 }
 
-/// Reports whether a non-joiner is between letters that would join (RFC 5892, appendix A.1). Writers
-/// of Persian also use it after letters that join to none, which is accepted too.
+/// Reports whether a non-joiner is between letters that would join (RFC 5892, appendix A.1).
+/// Writers of Persian also use it after letters that join to none, which is accepted too.
 fn is_between_joining_letters(before: &[char], after: &[char]) -> bool {
     let joining_type = |c: &char| CodePointMapData::<JoiningType>::new().get(*c);
     let is_letter = |kind: &JoiningType| *kind != JoiningType::Transparent;

@@ -169,7 +169,8 @@ mod tests {
             let mut value = GOOD.as_bytes().to_vec();
             value[place] = byte;
             let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-            let is_wrong = if GOOD.as_bytes()[place] == b'-' { byte != b'-' } else { !is_hex(byte) };
+            let is_separator = GOOD.as_bytes()[place] == b'-';
+            let is_wrong = if is_separator { byte != b'-' } else { !is_hex(byte) };
             let is_rejected = TraceId::from_traceparent(&value).is_none();
             prop_assert_eq!(is_rejected, is_wrong || value.starts_with(b"ff"));
         }

@@ -27,8 +27,9 @@ type Digest = [u8; 32];
 /// use roomkey::domain::callers::admin_key::AdminKeys;
 /// use roomkey::domain::requests::fields::Requirement;
 ///
-/// let keys = AdminKeys::parse("0f3b7c1d9e5a4b6c8d2e1f0a9b8c7d6e,6e7d8c9b0a1f2e3d4c5b6a7e8f9d0c1b")?;
-/// let id = keys.find(b"0f3b7c1d9e5a4b6c8d2e1f0a9b8c7d6e").expect("the first key");
+/// let (old, new) = ("0f3b7c1d9e5a4b6c8d2e1f0a9b8c7d6e", "6e7d8c9b0a1f2e3d4c5b6a7e8f9d0c1b");
+/// let keys = AdminKeys::parse(&format!("{old},{new}"))?;
+/// let id = keys.find(new.as_bytes()).expect("an active key");
 /// assert_eq!(id.to_string().len(), 8);
 /// assert_eq!(keys.find(b"a wrong key"), None);
 /// # Ok::<(), Requirement>(())

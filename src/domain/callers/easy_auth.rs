@@ -5,8 +5,10 @@
 //! ones, so the code that calls [`read_caller`] must check the operator's setting and the
 //! platform's own marker first. The principal has one of two shapes, which differ in their members:
 //! App Service's, with claims, and that of Static Web Apps in front of a linked backend, without.
-//! Sources: <https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities>,
-//! <https://learn.microsoft.com/azure/static-web-apps/user-information>
+//!
+//! # Source
+//! <https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities>
+//! and <https://learn.microsoft.com/azure/static-web-apps/user-information>
 
 use data_encoding::BASE64;
 

@@ -486,7 +486,10 @@ mod tests {
         }
 
         #[test]
-        fn a_refused_request_is_admitted_exactly_after_retry_after(gcra in limits(), ahead in 0..4_000_000_000u64) {
+        fn a_refused_request_is_admitted_exactly_after_retry_after(
+            gcra in limits(),
+            ahead in 0..4_000_000_000u64,
+        ) {
             let tat = Some(NOW + ahead % (gcra.capacity_us() + 1));
             let (decision, _) = gcra.decide(tat, NOW, Cost::One);
             if !decision.allowed {

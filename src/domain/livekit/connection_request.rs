@@ -87,8 +87,8 @@ impl ConnectionRequest {
 /// Returns a random room for a request that names none.
 ///
 /// # Errors
-/// [`BodyError`] if the operator's pattern does not match random names, so that the caller must name
-/// a room.
+/// [`BodyError`] if the operator's pattern does not match random names, so that the caller must
+/// name a room.
 pub fn random_room(seed: NameSeed, policy: &RequestPolicy) -> Result<RoomName, BodyError> {
     let room_name = RoomName::random(seed);
     if policy.allows_room(&room_name) {
@@ -254,6 +254,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn a_wrong_field_is_named() {
         let long = "x".repeat(1025);
         let many: BTreeMap<_, _> = (0..17).map(|n| (n.to_string(), "v")).collect();
@@ -325,7 +326,8 @@ mod tests {
             (
                 "room_config",
                 &format!(
-                    r#"{{"agents":[{{"agent_name":"notes","metadata":"{}","attributes":{{"a":"b"}}}}]}}"#,
+                    r#"{{"agents":[{{"agent_name":"notes","metadata":"{}",
+                        "attributes":{{"a":"b"}}}}]}}"#,
                     &long[2..]
                 ),
             ),
@@ -357,7 +359,7 @@ mod tests {
         ] {
             match parse(&format!("{{\"{field}\":{value}}}")) {
                 Err(BodyError::Invalid(errors)) if errors.len() == 1 => {
-                    assert_eq!(errors[0].field, field, "{value:.60}")
+                    assert_eq!(errors[0].field, field, "{value:.60}");
                 }
                 other => panic!("{field} {value:.60}: {other:?}"),
             }
@@ -425,7 +427,8 @@ mod tests {
         let attachments = parse(
             r#"{"participant_metadata":"{\"a\":1}","participant_attributes":{"k":"v"},
                 "room_config":{"agents":[
-                    {"agent_name":"notes","metadata":"m"},{"agent_name":"notes","metadata":null}]}}"#,
+                    {"agent_name":"notes","metadata":"m"},
+                    {"agent_name":"notes","metadata":null}]}}"#,
         )
         .unwrap()
         .attachments;
@@ -471,7 +474,7 @@ mod tests {
             for (one, other) in [("null", "null"), ("null", "{}"), (r#""a""#, r#""a""#)] {
                 match parse(&format!(r#"{{"{field}":{one},"{camel}":{other}}}"#)) {
                     Err(BodyError::Invalid(errors)) => {
-                        assert_eq!((errors.len(), errors[0].field.as_ref()), (1, field))
+                        assert_eq!((errors.len(), errors[0].field.as_ref()), (1, field));
                     }
                     other => panic!("{field}: {other:?}"),
                 }

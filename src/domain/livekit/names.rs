@@ -11,14 +11,15 @@ use crate::domain::requests::fields::Requirement;
 
 /// The most bytes of a room name and of an identity.
 const MAX_NAME_BYTES: usize = 128;
-/// The bytes of the digest in a derived identity: 128 bits, so that nobody can find a second subject
-/// for one.
+/// The bytes of the digest in a derived identity: 128 bits, so that nobody can find a second
+/// subject for one.
 const DERIVED_BYTES: usize = 16;
 /// The alphabet of RFC 4648 base32 in lower case. Five random bits choose one of its 32 characters
 /// without bias.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// The random bytes for a random name. Each determines one of its 12 characters (5 bits, 60 in all).
+/// The random bytes for a random name. Each determines one of its 12 characters (5 bits, 60 in
+/// all).
 pub type NameSeed = [u8; 12];
 
 /// The name of a room: 1 to 128 bytes of `[a-zA-Z0-9_-]`.
@@ -97,15 +98,15 @@ impl ParticipantIdentity {
 pub struct RoomPattern(Regex);
 
 impl RoomPattern {
-    /// The most bytes of a compiled pattern, about a hundred times more than a rule for names needs.
+    /// The most bytes of a compiled pattern, about a hundred times what a rule for names needs.
     const MAX_COMPILED_BYTES: usize = 1 << 20;
 
     /// Compiles the pattern by itself and then anchored: `)|(` becomes valid only when it is
     /// wrapped, and a `(?x)` comment could hide the end of the wrapping.
     ///
     /// # Errors
-    /// The requirement, if either does not compile. The compiler's message is dropped: it quotes the
-    /// pattern.
+    /// The requirement, if either does not compile. The compiler's message is dropped: it quotes
+    /// the pattern.
     pub fn parse(pattern: &str) -> Result<Self, Requirement> {
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern)

@@ -456,7 +456,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_are_rejected_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..256)) {
+        fn arbitrary_bytes_are_rejected_without_a_panic(
+            body in prop::collection::vec(any::<u8>(), 0..256),
+        ) {
             let read = TokenRequest::parse(&body, &RequestPolicy::default());
             // Only a body with a room is accepted, and random bytes practically never contain one.
             prop_assert!(read.is_err());

@@ -280,7 +280,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_are_rejected_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..256)) {
+        fn arbitrary_bytes_are_rejected_without_a_panic(
+            body in prop::collection::vec(any::<u8>(), 0..256),
+        ) {
             prop_assert!(ClientSecret::parse(&body, now()).is_err());
         }
     }

@@ -245,7 +245,7 @@ mod tests {
                 "leave out its path",
             ),
             (
-                "https://r.openai.azure.com/openai/realtimeapi/sessions?api-version=2025-04-01-preview",
+                "https://r.openai.azure.com/openai/realtimeapi/sessions?api-version=2025-04-01",
                 "query",
             ),
             ("https://r.openai.azure.com/v1", "leave out its path"),

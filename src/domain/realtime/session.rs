@@ -281,7 +281,7 @@ fn merge_members(ours: &mut Map<String, Value>, operators: &Map<String, Value>) 
             (Some(Value::Object(ours)), Value::Object(operators))
                 if !differs(ours.get("type"), operators.get("type")) =>
             {
-                merge_members(ours, operators)
+                merge_members(ours, operators);
             }
             _ => {
                 ours.insert(name.clone(), value.clone());
@@ -460,7 +460,8 @@ mod tests {
                 json!(500),
             ),
             (
-                r#"{"audio":{"input":{"turn_detection":{"type":"semantic_vad","eagerness":"low"}}}}"#,
+                r#"{"audio":{"input":{
+                    "turn_detection":{"type":"semantic_vad","eagerness":"low"}}}}"#,
                 "/audio/input/turn_detection",
                 json!({ "type": "semantic_vad", "eagerness": "low" }),
             ),

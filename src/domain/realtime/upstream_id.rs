@@ -1,5 +1,5 @@
-//! The id by which an upstream's support finds one of its responses. It comes from outside, so it is
-//! checked before it reaches a log.
+//! The id by which an upstream's support finds one of its responses. It comes from outside, so it
+//! is checked before it reaches a log.
 
 use std::fmt;
 

@@ -406,7 +406,8 @@ mod tests {
         fn a_sanitized_name_is_always_safe(name in any::<String>()) {
             let sanitized = sanitize_name(&name);
             prop_assert!((1..=40).contains(&sanitized.len()));
-            prop_assert!(sanitized.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)));
+            let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+            prop_assert!(sanitized.bytes().all(is_safe));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The accepted issuer: an address (`OpenID` Connect Discovery 1.0 §4), and the special rules of
 //! Entra ID.
 //!
-//! | setting | `iss` of its tokens |
-//! |---|---|
-//! | the issuer of any provider, including one tenant of Entra or External ID | the same text |
-//! | `https://login.microsoftonline.com/{tenant}` | `https://sts.windows.net/{tid}/` (version 1) |
-//! | `https://login.microsoftonline.com/organizations/v2.0` | `https://login.microsoftonline.com/{tid}/v2.0` for each tenant |
+//! - The issuer of any provider, including one tenant of Entra or External ID, is the `iss` of its
+//!   tokens.
+//! - `https://login.microsoftonline.com/{tenant}` means version 1, whose tokens have the `iss`
+//!   `https://sts.windows.net/{tid}/`.
+//! - `https://login.microsoftonline.com/organizations/v2.0` means version 2 for many tenants, whose
+//!   tokens have the `iss` `https://login.microsoftonline.com/{tid}/v2.0`.
 //!
 //! Source: <https://learn.microsoft.com/entra/identity-platform/access-tokens>
 

@@ -240,6 +240,7 @@ fn an_invalid_claim_that_is_not_needed_is_ignored() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn roles_are_also_read_from_a_configured_claim_by_name_or_path() {
     let mut provider = TestProvider::new();
     for (path, claims, has_role) in [

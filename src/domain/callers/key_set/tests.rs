@@ -117,6 +117,7 @@ fn each_kind_of_key_verifies_what_it_signed_and_nothing_else() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn unusable_entries_are_skipped_and_broken_ones_are_counted() {
     let (_, good) = edwards();
     let (_, p256) = elliptic(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256");
