@@ -61,7 +61,7 @@ impl From<ResponseBodyError> for AttemptError {
     fn from(error: ResponseBodyError) -> Self {
         let cause = match error {
             ResponseBodyError::TooLarge => "the upstream's answer is too large",
-            ResponseBodyError::Incomplete(_) => "the upstream's answer broke off",
+            ResponseBodyError::Incomplete(_) => "the upstream's answer is incomplete",
         };
         MintError::Failed(cause).into()
     }
@@ -83,15 +83,16 @@ pub(super) fn require_success(response: &Response) -> Result<(), AttemptError> {
             (MintError::RateLimited(wait), Retry::Never)
         }
         status if status.is_client_error() => (MintError::Rejected, Retry::Never),
-        status if status.is_redirection() => {
-            (MintError::Failed("the upstream redirects"), Retry::Never)
-        }
+        status if status.is_redirection() => (
+            MintError::Failed("the upstream returned a redirect"),
+            Retry::Never,
+        ),
         status if status.is_server_error() => (
-            MintError::Failed("the upstream says 5xx"),
+            MintError::Failed("the upstream returned 5xx"),
             Retry::AfterPause,
         ),
         _ => (
-            MintError::Failed("the upstream's status has no meaning here"),
+            MintError::Failed("the upstream returned an unexpected status"),
             Retry::Never,
         ),
     };

@@ -300,7 +300,7 @@ async fn a_second_attempt_that_the_deadline_would_cut_off_is_not_made() {
         let shared = shared(1, 255, total);
         assert_eq!(
             mint(&upstream(&peer, key(), &shared)).await.unwrap_err(),
-            MintError::Failed("the upstream says 5xx")
+            MintError::Failed("the upstream returned 5xx")
         );
         assert_eq!(peer.requests.load(Ordering::SeqCst), requests, "{total:?}");
     }
