@@ -1,4 +1,4 @@
-//! HTTP as bytes on a connection, for what a client library would never send.
+//! Raw HTTP on a connection, for requests that a client library would never send.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 /// A good request without a body.
 pub const GET: &[u8] = b"GET /api/health HTTP/1.1\r\nhost: x\r\n\r\n";
 /// The head of a good request with a body.
-pub const POST_HEAD: &[u8] = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
+pub const POST_HEAD: &[u8] = b"POST /api/token HTTP/1.1\r\nhost: x\r\n\
+    content-type: application/json\r\ncontent-length: 16\r\n\r\n";
 /// Its body.
 pub const POST_BODY: &[u8] = br#"{"roomName":"r"}"#;
 
@@ -41,8 +42,8 @@ pub async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
 /// [`POST_BODY`].
 pub async fn in_flight(address: SocketAddr) -> TcpStream {
     let mut stream = connect(address).await;
-    let head =
-        b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n";
+    let head = b"POST /api/token HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+            content-type: application/json\r\ncontent-length: 16\r\n\r\n";
     stream.write_all(head).await.unwrap();
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).await.unwrap();

@@ -1,5 +1,5 @@
-//! One kind of attack. After each request of it: the answer is a problem document without a word of
-//! the secret, the process is alive, and the next good request succeeds.
+//! A series of hostile requests of one kind. Each must be answered with a problem document without
+//! the secret, and the next valid request must succeed.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use crate::harness::{API_SECRET, Answer, TestApp, spawn_app};
 use crate::wire::{connect, until_closed};
 
-/// One kind of attack; says at its end how many requests it sent.
+/// One kind of attack. It prints at its end how many requests it sent.
 pub struct Attack {
     name: &'static str,
     pub app: TestApp,
@@ -17,7 +17,7 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Against an instance of its own.
+    /// Starts an instance for this attack only.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -45,7 +45,7 @@ impl Attack {
         answer
     }
 
-    /// Sends bytes as they are and returns the status of the first answer, 0 for none.
+    /// Sends raw bytes and returns the status of the first response, or 0 for none.
     pub async fn raw(&mut self, request: &[u8]) -> (u16, String) {
         let mut stream = connect(self.app.address).await;
         // The server may close before it has read everything.
@@ -60,7 +60,7 @@ impl Attack {
         )
     }
 
-    /// Holds for every attack: no word of the secret, and the next good request succeeds.
+    /// Checks that no response contains the secret and that the next valid request succeeds.
     pub async fn survived(&mut self, answer: &str) {
         self.sent += 1;
         assert!(!answer.contains(API_SECRET));

@@ -1,4 +1,4 @@
-//! What the operator sees: the audit line of each token, the ids of the access line, the metrics.
+//! The operator's view: the audit line of each token, the ids in the access log, the metrics.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub fn lines(app: &TestApp, message: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn each_token_issued_or_refused_has_an_audit_line_without_the_token() {
+async fn each_issued_or_refused_token_has_an_audit_line_without_the_token() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[("ROOMKEY_LOG", "error")]);
     let bearer = format!(
@@ -72,8 +72,10 @@ async fn each_token_issued_or_refused_has_an_audit_line_without_the_token() {
     assert_eq!(
         lines[0],
         json!({
-            "timestamp": time, "level": "INFO", "request_id": answer.header("x-request-id"), "trace_id": "0af7651916cd43dd8448eb211c80319c",
-            "actor": actor, "action": "token.issue", "provider": "livekit", "target": "standup-42", "outcome": "issued", "jti": claims["jti"], "occurred_at": at,
+            "timestamp": time, "level": "INFO", "request_id": answer.header("x-request-id"),
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            "actor": actor, "action": "token.issue", "provider": "livekit", "target": "standup-42",
+            "outcome": "issued", "jti": claims["jti"], "occurred_at": at,
             "message": "audit",
         })
     );
@@ -115,7 +117,7 @@ async fn each_token_issued_or_refused_has_an_audit_line_without_the_token() {
 }
 
 #[tokio::test]
-async fn the_access_line_names_trace_caller_and_provider_by_safe_words() {
+async fn the_access_line_has_trace_caller_and_provider_in_safe_form() {
     let app = Setup::default().spawn();
     app.send(
         Method::POST,
@@ -175,7 +177,7 @@ async fn the_access_line_names_trace_caller_and_provider_by_safe_words() {
 }
 
 #[tokio::test]
-async fn fault_54_metrics_are_the_operators_and_hold_no_word_of_a_client() {
+async fn fault_54_metrics_need_the_admin_key_and_contain_no_text_of_a_client() {
     let app = Setup::default().spawn();
     assert_eq!(app.get("/api/metrics").await.code(), "unauthenticated");
     app.post("/api/token", r#"{"roomName":"clientcanary7"}"#)

@@ -1,4 +1,4 @@
-//! How often: callers, addresses, wrong credentials; and what the answers say of it.
+//! Rate limits by caller, address and wrong credentials, and the headers that report them.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -33,8 +33,8 @@ async fn metrics(app: &TestApp, key: &str, address: &str) -> Answer {
     .await
 }
 
-/// What each header says, as numbers: limit, remaining, seconds until one more, moment of it,
-/// `Retry-After`.
+/// The values of the rate limit headers: limit, remaining, seconds until one more, the time of
+/// that, `Retry-After`.
 fn numbers(answer: &Answer) -> [Option<u64>; 5] {
     let part = |header: &str, name: &str| {
         answer
@@ -55,7 +55,7 @@ fn numbers(answer: &Answer) -> [Option<u64>; 5] {
 }
 
 #[tokio::test]
-async fn a_caller_past_the_limit_gets_429_whose_headers_agree() {
+async fn a_caller_past_the_limit_gets_429_with_consistent_headers() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[("ROOMKEY_RATE_LIMIT", "3/1h")]);
     let alice = format!("Bearer {}", issuer.token(json!({})));
@@ -67,7 +67,7 @@ async fn a_caller_past_the_limit_gets_429_whose_headers_agree() {
         );
         let [limit, remaining, seconds, moment, retry_after] = numbers(&answer);
         assert_eq!((limit, remaining, retry_after), (Some(3), Some(left), None));
-        // The clock of the tests stands at 0.123 s past a second.
+        // The fixed clock shows 0.123 s past a second.
         assert_eq!(moment, Some(NOW + seconds.unwrap() + 1));
     }
     let refused = ask(&app, ("authorization", &alice)).await;
@@ -86,7 +86,7 @@ async fn a_caller_past_the_limit_gets_429_whose_headers_agree() {
         ]
     );
     assert_eq!(refused.json()["retryable"], true);
-    // Another token of the same caller changes nothing, another caller is not concerned.
+    // Another token of the same caller shares its budget, another caller has its own.
     let again = format!("Bearer {}", issuer.token(json!({ "jti": "2" })));
     assert_eq!(
         ask(&app, ("authorization", &again)).await.status,
@@ -105,7 +105,7 @@ async fn a_caller_past_the_limit_gets_429_whose_headers_agree() {
 }
 
 #[tokio::test]
-async fn every_answer_of_a_limited_route_says_what_is_left() {
+async fn every_response_of_a_limited_route_reports_what_is_left() {
     let app = Setup {
         settings: &[("ROOMKEY_RATE_LIMIT", "9/1h")],
         ..Setup::default()
@@ -157,7 +157,7 @@ async fn every_answer_of_a_limited_route_says_what_is_left() {
 }
 
 #[tokio::test]
-async fn anonymous_callers_count_by_address_and_only_a_trusted_proxy_names_it() {
+async fn anonymous_callers_count_by_address_which_only_a_trusted_proxy_may_report() {
     let limit = ("ROOMKEY_RATE_LIMIT", "1/1h");
     let asks = async |settings: &[(&str, &str)], headers: &[(&str, &str)]| {
         let app = Setup {
@@ -234,8 +234,7 @@ async fn anonymous_callers_count_by_address_and_only_a_trusted_proxy_names_it() 
 }
 
 #[tokio::test]
-async fn fault_24_wrong_admin_keys_are_throttled_by_address_and_the_right_one_from_elsewhere_still_works()
- {
+async fn fault_24_wrong_admin_keys_are_throttled_by_address() {
     let app = Setup {
         settings: &[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8")],
         ..Setup::default()
@@ -256,7 +255,7 @@ async fn fault_24_wrong_admin_keys_are_throttled_by_address_and_the_right_one_fr
     ];
     for key in wrong {
         let answer = metrics(&app, key, "192.0.2.1").await;
-        // A header value loses white space at its end on the way.
+        // Trailing white space of a header value is removed in transit.
         let expected = if key.trim() == ADMIN_KEY {
             StatusCode::OK
         } else {
@@ -293,7 +292,7 @@ async fn fault_24_wrong_admin_keys_are_throttled_by_address_and_the_right_one_fr
 }
 
 #[tokio::test]
-async fn past_the_budget_of_refused_bearers_the_answer_stays_and_good_tokens_still_work() {
+async fn past_the_budget_of_rejected_tokens_the_401_stays_and_valid_tokens_work() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
     let bearer = |token: String| format!("Bearer {token}");
@@ -361,7 +360,7 @@ async fn past_the_budget_of_refused_bearers_the_answer_stays_and_good_tokens_sti
 }
 
 #[tokio::test]
-async fn several_admin_keys_are_active_and_without_any_nobody_gets_in() {
+async fn several_admin_keys_may_be_active_and_without_any_nobody_is_admitted() {
     let second = "canary-second-key-of-32-characters";
     let app = Setup {
         settings: &[("ROOMKEY_ADMIN_KEYS", &format!("{ADMIN_KEY},{second}"))],

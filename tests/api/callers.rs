@@ -1,4 +1,5 @@
-//! Who may ask for what: every route against every kind of caller, forged tokens, and the policy.
+//! Authentication and authorization: every route with every kind of caller, forged tokens, and the
+//! operator's policy.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,8 +16,9 @@ use crate::upstream::Upstream;
 type Headers = Vec<(&'static str, String)>;
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
-/// Of someone whom Azure is said to have signed in, as anyone on the internet can write it.
-const PRINCIPAL: &str = r#"{"auth_typ":"aad","claims":[{"typ":"sub","val":"mallory"},{"typ":"roles","val":"Roomkey.Admin"}],"name_typ":"name","role_typ":"roles"}"#;
+/// A principal header of Azure's sign-in, as anyone on the Internet can write it.
+const PRINCIPAL: &str = r#"{"auth_typ":"aad","name_typ":"name","role_typ":"roles","claims":[
+    {"typ":"sub","val":"mallory"},{"typ":"roles","val":"Roomkey.Admin"}]}"#;
 
 fn bearer(token: &str) -> (&'static str, String) {
     ("authorization", format!("Bearer {token}"))
@@ -43,7 +45,7 @@ async fn ask_token(app: &TestApp, headers: &Headers, body: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
+async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
     let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
     let openai = upstream.openai();
     let openai: Vec<_> = openai
@@ -128,7 +130,7 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             [401, 401, 401, 403, 403, 200, 200, 401, 200, 401],
         ),
     ]);
-    // Until the keys are there, readiness and callers have to wait.
+    // Readiness and callers wait until the keys have been fetched.
     let ready = async { while app.get("/api/health/ready").await.status != StatusCode::OK {} };
     tokio::time::timeout(Duration::from_secs(30), ready)
         .await
@@ -173,7 +175,7 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_before_the_body_is_looked_at() {
+async fn a_caller_is_refused_before_the_body_is_read() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
     let answer = app
@@ -194,7 +196,7 @@ async fn a_refusal_comes_before_the_body_is_looked_at() {
 }
 
 #[tokio::test]
-async fn fault_14_and_15_no_credentials_and_such_that_are_none_get_401() {
+async fn fault_14_and_15_missing_and_malformed_credentials_get_401() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
     let good = issuer.token(json!({}));
@@ -256,8 +258,8 @@ async fn fault_16_to_19_every_forged_token_gets_the_same_401_and_causes_no_reque
         .status,
         StatusCode::OK
     );
-    // The one fetch a minute that a token with an unknown key may cause is spent before, so that
-    // none is left for the others.
+    // A token with an unknown key may cause one fetch per minute. It is used up first, so that the
+    // forgeries cause none.
     let forgeries = FORGE.forgeries(&issuer.terms);
     let unknown = forgeries
         .iter()
@@ -272,8 +274,8 @@ async fn fault_16_to_19_every_forged_token_gets_the_same_401_and_causes_no_reque
     let asked = issuer.asked();
     let mut bodies = std::collections::BTreeSet::new();
     for forgery in &forgeries {
-        // Some are no header values at all, and white space at the end is not part of one: those
-        // never reach a server.
+        // Some are not valid header values, or have trailing white space, which is not part of one.
+        // Those never reach a server.
         if forgery.token.ends_with([' ', '\t']) {
             continue;
         }
@@ -398,7 +400,7 @@ async fn fault_12_13_and_21_a_known_caller_stays_within_identity_rooms_and_scope
             }
         }
     }
-    // A random room is a room too: a caller whose rooms are listed gets none that is not.
+    // A caller with listed rooms must not get a random room, which is not on the list.
     let random = ask(
         &app,
         &Method::POST,
@@ -420,7 +422,7 @@ async fn fault_12_13_and_21_a_known_caller_stays_within_identity_rooms_and_scope
 }
 
 #[tokio::test]
-async fn an_identity_that_could_be_taken_for_another_is_a_hash_of_issuer_and_subject() {
+async fn an_ambiguous_identity_is_replaced_by_a_hash_of_issuer_and_subject() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
     let identity = async |subject: &str| {
@@ -453,7 +455,7 @@ async fn an_identity_that_could_be_taken_for_another_is_a_hash_of_issuer_and_sub
 }
 
 #[tokio::test]
-async fn fault_22_without_keys_nobody_gets_in_and_who_has_no_credentials_is_told_so() {
+async fn fault_22_without_keys_nobody_is_admitted_and_missing_credentials_still_get_401() {
     let issuer = Issuer::start().await;
     let (terms, token) = (issuer.terms.issuer.clone(), issuer.token(json!({})));
     let settings = [
@@ -481,12 +483,15 @@ async fn fault_22_without_keys_nobody_gets_in_and_who_has_no_credentials_is_told
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         ready.json(),
-        json!({ "status": "waiting", "dependencies": [{ "name": "identity-provider", "state": "missing" }] })
+        json!({
+            "status": "waiting",
+            "dependencies": [{ "name": "identity-provider", "state": "missing" }],
+        })
     );
 }
 
 #[tokio::test]
-async fn fault_23_azures_sign_in_counts_only_where_azure_takes_forged_headers_away() {
+async fn fault_23_azures_sign_in_counts_only_where_azure_removes_forged_headers() {
     let principal = data_encoding::BASE64.encode(PRINCIPAL.as_bytes());
     let signed_in: Headers = vec![("x-ms-client-principal", principal.clone())];
     let azure = [

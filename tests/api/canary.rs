@@ -1,4 +1,4 @@
-//! No secret, and nothing that a client sent, comes out where it should not.
+//! Secrets and clients' texts never reach a response, a log line or a metric.
 
 use std::fmt::Write;
 
@@ -9,11 +9,11 @@ use http::Method;
 use crate::harness::{ADMIN_KEY, API_KEY, API_SECRET, TestApp, spawn_app, spawn_app_with};
 use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
 
-/// What a client sends everywhere; it is a valid room name and header value too.
+/// The text that a client sends everywhere. It is a valid room name and header value.
 const CLIENT: &str = "clientcanary7";
 
-/// The forms in which a text could leak: raw, hex, percent, JSON escapes, and base64 at each of its
-/// three alignments.
+/// Returns the forms in which a text could leak: raw, hex, percent-encoded, JSON escapes, and
+/// base64 at each of its three alignments.
 fn forms(text: &str) -> Vec<String> {
     let each = |format: fn(u8) -> String| text.bytes().map(format).collect::<String>();
     let mut forms = vec![
@@ -44,7 +44,7 @@ fn assert_absent(canary: &str, sink: &str, place: &str) {
     }
 }
 
-/// Sends a request and returns all of its answer as text.
+/// Sends a request and returns the whole response as text.
 async fn sink(
     app: &TestApp,
     method: Method,
@@ -66,7 +66,7 @@ async fn sink(
 }
 
 #[tokio::test]
-async fn canary_the_forms_of_a_leak_are_recognized() {
+async fn canary_every_form_of_a_leak_is_recognized() {
     for leak in [
         API_SECRET.to_owned(),
         STANDARD.encode(format!("x{API_SECRET}")),
@@ -81,7 +81,7 @@ async fn canary_the_forms_of_a_leak_are_recognized() {
 }
 
 #[tokio::test]
-async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_the_log() {
+async fn canary_no_text_of_a_client_is_repeated_in_an_error_or_the_log() {
     let app = spawn_app();
     let json: (&str, &[u8]) = ("content-type", b"application/json");
     let spoiled: Vec<(&str, &[u8])> = [
@@ -184,7 +184,7 @@ async fn canary_nothing_that_a_client_sent_comes_back_from_a_refusal_or_reaches_
 }
 
 #[tokio::test]
-async fn canary_the_name_of_an_unknown_field_is_all_that_a_refusal_repeats_and_it_is_made_safe() {
+async fn canary_only_the_sanitized_name_of_an_unknown_field_is_repeated_in_an_error() {
     let app = spawn_app();
     let name = format!("<b>{CLIENT}\\r\\n\\u202e{}", "x".repeat(100));
     let answer = app
@@ -201,16 +201,19 @@ async fn canary_the_name_of_an_unknown_field_is_all_that_a_refusal_repeats_and_i
 }
 
 #[tokio::test]
-async fn canary_no_secret_reaches_an_answer_or_the_log() {
+async fn canary_no_secret_reaches_a_response_or_the_log() {
     let app = spawn_app();
     let json: (&str, &[u8]) = ("content-type", b"application/json");
+    let token_request = br#"{"roomName":"r","participantIdentity":"clientcanary7",
+        "participantName":"clientcanary7"}"#;
+    let details_request = br#"{"room_name":"r","participant_metadata":"clientcanary7"}"#;
     for (method, path, body) in [
+        (Method::POST, "/api/token", Some(&token_request[..])),
         (
             Method::POST,
-            "/api/token",
-            Some(&br#"{"roomName":"r","participantIdentity":"clientcanary7","participantName":"clientcanary7"}"#[..]),
+            "/api/connection-details",
+            Some(details_request),
         ),
-        (Method::POST, "/api/connection-details", Some(br#"{"room_name":"r","participant_metadata":"clientcanary7"}"#)),
         (Method::POST, "/api/token", Some(b"{")),
         (Method::GET, "/", None),
         (Method::GET, "/api/health", None),
@@ -220,10 +223,11 @@ async fn canary_no_secret_reaches_an_answer_or_the_log() {
         (Method::PUT, "/api/token", None),
         (Method::GET, "/api/metrics", None),
     ] {
-        let answer = sink(&app, method, path, &[json, ("x-admin-api-key", ADMIN_KEY.as_bytes())], body).await;
+        let headers = [json, ("x-admin-api-key", ADMIN_KEY.as_bytes())];
+        let answer = sink(&app, method, path, &headers, body).await;
         assert_absent(API_SECRET, &answer, path);
         assert_absent(ADMIN_KEY, &answer, path);
-        // LiveKit wants the key's name in the token as `iss`, in base64; nowhere else.
+        // LiveKit requires the API key in the token as `iss`, in base64. It must be nowhere else.
         assert!(!answer.contains(API_KEY), "{answer}");
     }
     let log = app.log();
@@ -235,7 +239,7 @@ async fn canary_no_secret_reaches_an_answer_or_the_log() {
 }
 
 #[tokio::test]
-async fn canary_no_key_and_no_word_of_a_realtime_provider_reaches_anything() {
+async fn canary_no_key_and_no_text_of_a_realtime_provider_reaches_any_output() {
     let (azure, openai) = (Upstream::start().await, Upstream::start().await);
     let settings = [azure.azure(), openai.openai()].concat();
     let settings: Vec<_> = settings

@@ -1,4 +1,4 @@
-//! `POST /api/connection-details`, LiveKit's standard token endpoint.
+//! Tests of `POST /api/connection-details`, LiveKit's standard token endpoint.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::harness::{NOW, Setup, claims, spawn_app, spawn_app_with};
 const PATH: &str = "/api/connection-details";
 
 #[tokio::test]
-async fn what_the_caller_may_not_decide_is_refused() {
+async fn fields_that_the_caller_may_not_choose_are_rejected() {
     let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes")], None);
     for (body, field) in [
         (r#"{"room_name":"a b"}"#, "room_name"),
@@ -33,7 +33,7 @@ async fn what_the_caller_may_not_decide_is_refused() {
 }
 
 #[tokio::test]
-async fn a_room_must_be_named_where_the_pattern_admits_no_random_one() {
+async fn a_room_is_required_if_the_pattern_does_not_match_random_rooms() {
     let app = spawn_app_with(&[("ROOMKEY_ROOM_PATTERN", "team-[0-9]+")], None);
     assert_eq!(app.post(PATH, "{}").await.fields(), ["room_name"]);
     assert_eq!(
@@ -43,7 +43,7 @@ async fn a_room_must_be_named_where_the_pattern_admits_no_random_one() {
 }
 
 #[tokio::test]
-async fn bodies_that_livekits_clients_send_are_welcome() {
+async fn bodies_of_livekits_clients_are_accepted() {
     let app = spawn_app();
     for body in [
         "",
@@ -67,11 +67,13 @@ async fn bodies_that_livekits_clients_send_are_welcome() {
 }
 
 #[tokio::test]
-async fn what_the_app_attaches_stands_in_the_token() {
+async fn attachments_of_the_app_are_in_the_token() {
     let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes, helper")], None);
     let body = json!({
-        "room_name": "r", "participant_identity": "alice", "participant_name": "Alice", "participant_metadata": "m",
-        "participant_attributes": { "k": "v" }, "room_config": { "agents": [{ "agent_name": "helper", "metadata": "am" }] },
+        "room_name": "r", "participant_identity": "alice", "participant_name": "Alice",
+        "participant_metadata": "m",
+        "participant_attributes": { "k": "v" },
+        "room_config": { "agents": [{ "agent_name": "helper", "metadata": "am" }] },
     });
     let json = app.post(PATH, &body.to_string()).await.json();
     assert_eq!(json["participant_name"], "Alice");
@@ -88,12 +90,16 @@ async fn what_the_app_attaches_stands_in_the_token() {
 }
 
 #[tokio::test]
-async fn the_camel_case_of_protobufs_json_gets_the_same_token() {
+async fn the_camel_case_of_protobuf_json_gets_the_same_token() {
     let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes@prod")], None);
-    let agent = json!({ "agentName": "notes", "deployment": "prod", "metadata": "am", "attributes": { "k": "v" } });
+    let agent = json!({
+        "agentName": "notes", "deployment": "prod", "metadata": "am", "attributes": { "k": "v" },
+    });
     let body = json!({
-        "roomName": "r", "participantIdentity": "alice", "participantName": "Alice", "participantMetadata": "m",
-        "participantAttributes": { "k": "v" }, "roomConfig": { "name": "", "emptyTimeout": 0, "agents": [agent] },
+        "roomName": "r", "participantIdentity": "alice", "participantName": "Alice",
+        "participantMetadata": "m",
+        "participantAttributes": { "k": "v" },
+        "roomConfig": { "name": "", "emptyTimeout": 0, "agents": [agent] },
     });
     let answer = app.post(PATH, &body.to_string()).await;
     assert_eq!(
@@ -112,7 +118,7 @@ async fn the_camel_case_of_protobufs_json_gets_the_same_token() {
 }
 
 #[tokio::test]
-async fn a_field_in_both_spellings_is_refused_by_name() {
+async fn a_field_in_both_spellings_is_rejected_by_name() {
     let app = spawn_app_with(&[("ROOMKEY_AGENTS", "notes")], None);
     for (body, field) in [
         (r#"{"room_name":"r","roomName":"r"}"#, "room_name"),
@@ -140,7 +146,7 @@ async fn a_field_in_both_spellings_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn whoever_names_nothing_gets_a_room_an_identity_and_a_token_of_their_own() {
+async fn an_empty_request_gets_its_own_room_identity_and_token() {
     let app = spawn_app_with(&[("ROOMKEY_MAX_TOKEN_SECONDS", "120")], None);
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..20 {
@@ -161,11 +167,13 @@ async fn whoever_names_nothing_gets_a_room_an_identity_and_a_token_of_their_own(
 }
 
 #[tokio::test]
-async fn the_longest_token_stays_within_what_proxies_take_of_an_address() {
+async fn the_longest_token_fits_into_the_url_that_proxies_accept() {
     let app = spawn_app();
     let body = json!({
-        "room_name": "r".repeat(128), "participant_identity": "i".repeat(128), "participant_name": "😀".repeat(64),
-        "participant_metadata": "m".repeat(1024), "participant_attributes": { "k": "v".repeat(1023) },
+        "room_name": "r".repeat(128), "participant_identity": "i".repeat(128),
+        "participant_name": "😀".repeat(64),
+        "participant_metadata": "m".repeat(1024),
+        "participant_attributes": { "k": "v".repeat(1023) },
     });
     let token = app.post(PATH, &body.to_string()).await.json()["participant_token"]
         .as_str()
@@ -175,7 +183,7 @@ async fn the_longest_token_stays_within_what_proxies_take_of_an_address() {
 }
 
 #[tokio::test]
-async fn without_livekit_there_is_no_such_route_for_anybody() {
+async fn without_livekit_the_route_does_not_exist() {
     let left_out = ["LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"];
     let settings = [
         ("OPENAI_API_KEY", "sk-canary-of-openai"),

@@ -1,4 +1,4 @@
-//! Who gets CORS headers, and that `host.json` alone decides it.
+//! CORS headers, which follow from `host.json` alone.
 
 use http::{Method, StatusCode};
 
@@ -72,7 +72,7 @@ async fn an_origin_that_is_not_listed_byte_for_byte_gets_no_cors_header() {
 }
 
 #[tokio::test]
-async fn a_listed_origin_gets_its_name_back_on_errors_too() {
+async fn a_listed_origin_is_allowed_on_errors_too() {
     let app = spawn_app();
     for (method, path) in [
         (Method::GET, "/api/health"),
@@ -89,14 +89,15 @@ async fn a_listed_origin_gets_its_name_back_on_errors_too() {
         assert_eq!(answer.header("vary"), "Origin");
         assert_eq!(
             answer.header("access-control-expose-headers"),
-            "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, ETag, Location"
+            "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, \
+             X-RateLimit-Remaining, X-RateLimit-Reset, ETag, Location"
         );
         assert_eq!(answer.header("access-control-allow-credentials"), "");
     }
 }
 
 #[tokio::test]
-async fn a_preflight_of_a_listed_origin_says_what_may_be_sent() {
+async fn a_preflight_of_a_listed_origin_lists_methods_and_headers() {
     let app = spawn_app();
     let answer = preflight(&app, PAGE, b"content-type, Authorization,x-my-header").await;
     assert_eq!(
@@ -118,7 +119,7 @@ async fn a_preflight_of_a_listed_origin_says_what_may_be_sent() {
 }
 
 #[tokio::test]
-async fn requested_headers_that_are_not_header_names_do_not_come_back() {
+async fn requested_headers_that_are_not_header_names_are_not_allowed() {
     let app = spawn_app();
     for asked in [
         &b"a b"[..],
@@ -154,7 +155,7 @@ async fn a_preflight_of_a_path_that_does_not_exist_is_404() {
 }
 
 #[tokio::test]
-async fn apps_on_the_list_get_the_headers_that_pages_get() {
+async fn apps_on_the_list_get_the_same_headers_as_pages() {
     let origins = [
         "capacitor://localhost",
         "ionic://localhost",
@@ -162,7 +163,8 @@ async fn apps_on_the_list_get_the_headers_that_pages_get() {
         "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
     ];
     let host_json = format!(
-        "// comments and trailing commas are fine\n{{ \"version\": \"2.0\", \"Cors\": {{ \"allowedOrigins\": {origins:?}, }}, /* end */ }}"
+        "// comments and trailing commas are fine\n{{ \"version\": \"2.0\", \
+         \"Cors\": {{ \"allowedOrigins\": {origins:?}, }}, /* end */ }}"
     );
     let app = spawn_app_with(&[], Some(&host_json));
     for origin in origins {
@@ -199,7 +201,8 @@ async fn apps_on_the_list_get_the_headers_that_pages_get() {
 async fn cors_follows_host_json_and_nothing_else() {
     let listing = |origin: &str| {
         format!(
-            r#"{{"version":"2.0","cors":{{"allowedOrigins":["{origin}"],"supportCredentials":true}}}}"#
+            r#"{{"version":"2.0","cors":{{
+                "allowedOrigins":["{origin}"],"supportCredentials":true}}}}"#
         )
     };
     for (listed, other) in [

@@ -1,5 +1,5 @@
-//! The documents say what the code does. `UPDATE_DOCS=1 cargo test --test api documents` writes
-//! those that are generated.
+//! The documents agree with the code. `UPDATE_DOCS=1 cargo test --test api documents` writes the
+//! generated ones.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn assert_generated(name: &str, expected: &str) {
 }
 
 #[test]
-fn documents_settings_are_those_of_the_code() {
+fn documents_settings_match_the_code() {
     let mut text = "# Settings\n\n\
         Environment variables, in Azure app settings. This page is generated from `src/config/settings.rs`; `make docs` writes it.\n\n\
         | setting | default | meaning |\n|---|---|---|\n"
@@ -70,7 +70,7 @@ fn documents_settings_are_those_of_the_code() {
 }
 
 #[test]
-fn documents_operations_have_the_metrics_of_the_code() {
+fn documents_operations_list_the_metrics_of_the_code() {
     const BEGIN: &str = "<!-- the metrics, from src/metrics/catalogue.rs -->\n";
     const END: &str = "<!-- end of the metrics -->";
     let page =
@@ -85,7 +85,7 @@ fn documents_operations_have_the_metrics_of_the_code() {
 }
 
 #[test]
-fn documents_operations_explain_every_reason_for_which_credentials_are_refused() {
+fn documents_operations_explain_every_reason_for_rejected_credentials() {
     let page =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md"))
             .unwrap();
@@ -104,7 +104,7 @@ fn documents_operations_explain_every_reason_for_which_credentials_are_refused()
 }
 
 #[test]
-fn documents_errors_are_those_of_the_code() {
+fn documents_errors_match_the_code() {
     let mut text = "# Errors\n\n\
         Every error is a problem document (RFC 9457, `application/problem+json`) with `type`, `title`, `status`, `detail`, `code`, `requestId` \
         and `retryable`; `invalid_request` adds `errors`, a list of `field` and `message`, and where an operator can act there is \
@@ -187,7 +187,7 @@ fn documents_openapi_names_every_error_code_and_every_field() {
 }
 
 #[test]
-fn documents_openapi_refuses_what_the_code_refuses() {
+fn documents_openapi_rejects_the_same_values_as_the_code() {
     let refused = |schema: &str, body: Value| {
         assert!(
             !is_valid(
@@ -215,7 +215,11 @@ fn documents_openapi_refuses_what_the_code_refuses() {
     ] {
         refused("TokenRequest", body);
     }
-    let agent = |member: &str, value: Value| json!({ "room_config": { "agents": [{ "agent_name": "a", member: value }] } });
+    let agent = |member: &str, value: Value| {
+        json!({
+            "room_config": { "agents": [{ "agent_name": "a", member: value }] },
+        })
+    };
     for body in [
         json!({ "room_name": "a b" }),
         json!({ "room_config": { "egress": {} } }),
@@ -267,7 +271,7 @@ fn documents_openapi_examples_follow_their_schemas() {
     assert!(checked > 0, "no example was found");
 }
 
-/// The compiler asks for a line here with each new error.
+/// Lists every error. The compiler requires a line here for each new one.
 fn is_listed(error: &ApiError) -> bool {
     match error {
         ApiError::MalformedJson

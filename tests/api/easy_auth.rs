@@ -1,5 +1,5 @@
-//! Azure's built-in sign-in: whose headers count, in which shape, and which web pages may use its
-//! cookie.
+//! Azure's built-in sign-in: the headers and shapes that are accepted, and the web pages that may
+//! use its cookie.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -50,19 +50,21 @@ fn encoded(principal: &Value) -> String {
 }
 
 fn alice() -> String {
-    encoded(
-        &json!({ "auth_typ": "aad", "claims": [{ "typ": "sub", "val": "alice" }], "name_typ": "name", "role_typ": "roles" }),
-    )
+    encoded(&json!({
+        "auth_typ": "aad", "claims": [{ "typ": "sub", "val": "alice" }], "name_typ": "name",
+        "role_typ": "roles",
+    }))
 }
 
 fn of_static_web_apps(roles: &[&str]) -> String {
-    encoded(
-        &json!({ "identityProvider": "github", "userId": "0a1b", "userDetails": "alice", "userRoles": roles }),
-    )
+    encoded(&json!({
+        "identityProvider": "github", "userId": "0a1b", "userDetails": "alice",
+        "userRoles": roles,
+    }))
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_is_refused_before_any_budget_is_touched() {
+async fn a_page_of_another_site_is_refused_before_any_budget_is_charged() {
     let app = app(&[("ROOMKEY_RATE_LIMIT", "2/1h")]);
     let alice = alice();
     let principal = ("x-ms-client-principal", alice.as_str());
@@ -145,7 +147,7 @@ async fn a_page_of_another_site_is_refused_before_any_budget_is_touched() {
         "no wrong key was counted"
     );
     assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
-    // Both of the caller's requests are still there.
+    // Both of the caller's requests are still left.
     for origin in ["https://page.example", "https://app.azurewebsites.net"] {
         assert_eq!(
             ask(&app, &[host, principal, ("origin", origin)])
@@ -163,7 +165,7 @@ async fn a_page_of_another_site_is_refused_before_any_budget_is_touched() {
 }
 
 #[tokio::test]
-async fn the_sites_own_pages_ask_through_the_host_and_through_static_web_apps() {
+async fn the_sites_own_pages_are_admitted_directly_and_through_static_web_apps() {
     let app = app(&[]);
     let alice = alice();
     let principal = ("x-ms-client-principal", alice.as_str());
@@ -191,7 +193,7 @@ async fn the_sites_own_pages_ask_through_the_host_and_through_static_web_apps() 
 }
 
 #[tokio::test]
-async fn with_bearers_and_without_sign_in_no_cookie_is_at_stake_and_any_page_may_ask() {
+async fn without_a_sign_in_cookie_any_page_is_admitted() {
     let app = Setup {
         host_json: Some(HOST_JSON),
         ..Setup::default()
@@ -206,10 +208,15 @@ async fn with_bearers_and_without_sign_in_no_cookie_is_at_stake_and_any_page_may
 }
 
 #[tokio::test]
-async fn the_largest_principals_and_claims_without_values_are_read() {
+async fn large_principals_and_claims_without_values_are_accepted() {
     let app = app(&[]);
     let groups: Vec<_> = (0..170)
-        .map(|n| json!({ "typ": "groups", "val": format!("{n:08}-aaaa-bbbb-cccc-dddddddddddd-and-a-name-of-some-length") }))
+        .map(|n| {
+            json!({
+                "typ": "groups",
+                "val": format!("{n:08}-aaaa-bbbb-cccc-dddddddddddd-and-a-name-of-some-length"),
+            })
+        })
         .collect();
     let claims = [
         &[
@@ -240,7 +247,7 @@ async fn the_largest_principals_and_claims_without_values_are_read() {
 }
 
 #[tokio::test]
-async fn a_caller_behind_static_web_apps_is_known_by_headers_that_agree() {
+async fn a_caller_behind_static_web_apps_is_identified_by_headers_that_agree() {
     let app = app(&[("ROOMKEY_OIDC_SCOPE", "rooms.join")]);
     let principal =
         of_static_web_apps(&["anonymous", "authenticated", "rooms.join", "Roomkey.Admin"]);
@@ -295,7 +302,7 @@ async fn a_caller_behind_static_web_apps_is_known_by_headers_that_agree() {
 }
 
 #[tokio::test]
-async fn a_setting_that_names_a_claim_shuts_callers_of_static_web_apps_out_and_the_log_says_why() {
+async fn a_claim_setting_excludes_callers_of_static_web_apps_and_is_logged() {
     let app = app(&[("ROOMKEY_ROOMS_CLAIM", "rooms")]);
     let principal = of_static_web_apps(&["authenticated"]);
     let headers = [

@@ -1,4 +1,4 @@
-//! What holds for every route: paths, methods, content types, sizes, ids and the order of refusal.
+//! Rules for every route: paths, methods, content types, sizes, ids and the order of refusal.
 
 use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt;
@@ -75,7 +75,7 @@ async fn case_and_one_slash_at_the_end_do_not_matter() {
 }
 
 #[tokio::test]
-async fn every_route_answers_its_methods_and_no_other() {
+async fn every_route_accepts_its_methods_and_no_other() {
     let app = spawn_app();
     let methods = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get",
@@ -127,7 +127,7 @@ async fn every_route_answers_its_methods_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_head_has_the_headers_of_a_get_and_no_body() {
+async fn a_head_request_gets_the_headers_of_a_get_and_no_body() {
     let app = spawn_app();
     let (get, head) = (
         app.get("/api/health").await,
@@ -139,7 +139,7 @@ async fn a_head_has_the_headers_of_a_get_and_no_body() {
 }
 
 #[tokio::test]
-async fn every_post_route_takes_json_in_utf_8_and_no_other_type() {
+async fn every_post_route_accepts_only_json_in_utf_8() {
     let app = spawn_app();
     for path in POSTS {
         for (types, refused) in [
@@ -193,7 +193,7 @@ async fn every_post_route_takes_json_in_utf_8_and_no_other_type() {
 }
 
 #[tokio::test]
-async fn a_body_of_16_kib_passes_and_one_byte_more_is_refused_and_closes() {
+async fn a_body_over_16_kib_is_refused_and_closes_the_connection() {
     let app = spawn_app();
     let padded = |length: usize| format!("{:<length$}", r#"{"roomName":"r"}"#);
     assert_eq!(
@@ -207,7 +207,7 @@ async fn a_body_of_16_kib_passes_and_one_byte_more_is_refused_and_closes() {
     );
 }
 
-/// Sends bytes as they are and reads until the server closes.
+/// Sends raw bytes and reads until the server closes the connection.
 async fn raw(address: std::net::SocketAddr, request: &str) -> String {
     let mut stream = connect(address).await;
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -217,7 +217,8 @@ async fn raw(address: std::net::SocketAddr, request: &str) -> String {
 #[tokio::test]
 async fn chunked_bodies_are_read_like_any_other() {
     let app = spawn_app();
-    let head = "POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let answer = raw(
         app.address,
         &format!("{head}5\r\n{{\"roo\r\nb\r\nmName\":\"r\"}}\r\n0\r\n\r\n"),
@@ -237,7 +238,7 @@ async fn chunked_bodies_are_read_like_any_other() {
 }
 
 #[tokio::test]
-async fn every_form_of_a_request_target_is_answered() {
+async fn every_form_of_a_request_target_gets_a_response() {
     let app = spawn_app();
     assert!(
         raw(app.address, "GET /api/health HTTP/1.0\r\n\r\n")
@@ -297,7 +298,7 @@ async fn the_request_id_is_the_hosts_last_invocation_id_or_a_fresh_one() {
 }
 
 #[tokio::test]
-async fn every_request_but_the_probe_has_one_access_line() {
+async fn every_request_except_the_probe_has_one_access_line() {
     let app = spawn_app();
     app.get("/").await;
     app.send(Method::HEAD, "/", &[], None).await;
@@ -339,7 +340,7 @@ async fn every_request_but_the_probe_has_one_access_line() {
 }
 
 #[tokio::test]
-async fn health_says_what_runs_and_that_it_is_ready() {
+async fn health_reports_the_version_and_readiness() {
     let app = spawn_app_with(&[], None);
     let health = app.get("/api/health").await.json();
     assert_eq!(
@@ -378,7 +379,7 @@ async fn a_request_without_a_host_or_with_two_is_refused_before_anything_else() 
 }
 
 #[tokio::test]
-async fn on_a_loopback_address_only_names_of_this_machine_are_served() {
+async fn on_a_loopback_address_only_loopback_hosts_are_served() {
     let ask = async |app: &crate::harness::TestApp, path: &str, host: &str| {
         app.send(Method::GET, path, &[("host", host.as_bytes())], None)
             .await

@@ -1,4 +1,4 @@
-//! Hostile bodies, one test for each kind.
+//! Tests of hostile bodies, one for each kind.
 
 use http::StatusCode;
 
@@ -23,7 +23,8 @@ async fn fault_01_an_empty_body_where_a_field_is_required() {
             );
         }
     }
-    let dropped = b"POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let dropped = b"POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        transfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let (status, answer) = attack.raw(dropped).await;
     assert!(
         status == 400 && answer.contains(r#""field":"roomName""#),
@@ -158,7 +159,8 @@ async fn fault_05_a_body_of_16_kib_and_one_byte_plain_and_chunked() {
             .await;
         assert_eq!(answer.header("connection"), "close");
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                transfer-encoding: chunked\r\n\r\n"
         );
         let chunk = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n"].concat();
         let (status, answer) = attack.raw(&[head.as_bytes(), &chunk].concat()).await;

@@ -1,4 +1,5 @@
-//! Starts roomkey in the test's own thread and holds every answer against the OpenAPI document.
+//! A roomkey in the test's own thread, whose every response is checked against the OpenAPI
+//! document.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,11 +24,11 @@ use tokio::sync::oneshot;
 
 use crate::log_capture::LogCapture;
 
-/// What every test's clock says: 2023-11-14T22:13:20.123Z.
+/// The time of the fixed clock in whole seconds: 2023-11-14T22:13:20.123Z.
 pub const NOW: u64 = 1_700_000_000;
 pub const API_KEY: &str = "APIcanarykey";
 pub const ADMIN_KEY: &str = "canary-admin-key-of-32-characters";
-/// Says that the Functions host started the process.
+/// The setting that shows that the Functions host started the process.
 pub const UNDER_HOST: &str = "FUNCTIONS_CUSTOMHANDLER_WORKER_ID";
 pub const API_SECRET: &str = "canary-secret-of-at-least-32-bytes";
 
@@ -39,7 +40,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// `SplitMix64`: the same numbers in every run.
+/// A generator of the same numbers in every run (`SplitMix64`).
 struct Seeded(Mutex<u64>);
 
 impl Entropy for Seeded {
@@ -63,7 +64,7 @@ pub struct TestApp {
     _logging: tracing::subscriber::DefaultGuard,
 }
 
-/// One answer.
+/// A response, read completely.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -71,22 +72,21 @@ pub struct Answer {
     pub text: String,
 }
 
-/// What a test changes; the rest is what most tests want.
+/// The differences of a test's instance from the default one.
 #[derive(Default)]
 pub struct Setup<'a> {
     pub settings: &'a [(&'a str, &'a str)],
-    /// Settings that most tests want and this one does not.
+    /// Default settings that are left out.
     pub left_out: &'a [&'a str],
     pub host_json: Option<&'a str>,
     pub bounds: ConnectionLimits,
-    /// In place of a clock that stands still.
+    /// A clock to use instead of the fixed one.
     pub clock: Option<Arc<dyn Clock>>,
-    /// In place of seeded randomness.
+    /// A source of randomness to use instead of the seeded one.
     pub entropy: Option<Arc<dyn Entropy>>,
 }
 
-/// Starts roomkey as an operator would have configured it, in a folder whose `host.json` is the
-/// given text.
+/// Starts roomkey with further settings, in a folder with the given `host.json`.
 pub fn spawn_app_with(settings: &[(&str, &str)], host_json: Option<&str>) -> TestApp {
     Setup {
         settings,
@@ -106,7 +106,7 @@ impl Setup<'_> {
         let base = [
             ("FUNCTIONS_APP_ROOT_PATH", root.path().to_str().unwrap()),
             ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
-            // As under a Functions host, so that the hosts of requests do not matter.
+            // Simulates a Functions host, so that the `Host` of requests does not matter.
             (UNDER_HOST, "3f2504e0-4f89-41d3-9a0c-0305e82c3301"),
             ("LIVEKIT_URL", "wss://livekit.example.com"),
             ("LIVEKIT_API_KEY", API_KEY),
@@ -138,8 +138,7 @@ impl Setup<'_> {
         let serving = tokio::spawn(server::serve(listener, Arc::new(app), self.bounds, async {
             let _ = stopped.await;
         }));
-        // A pooled connection that the server closes at that moment would look like a failed
-        // request.
+        // A request on a pooled connection fails if the server closes it at that moment.
         let client = reqwest::Client::builder()
             .pool_max_idle_per_host(0)
             .build()
@@ -155,7 +154,7 @@ impl Setup<'_> {
     }
 }
 
-/// Starts roomkey with the settings that most tests want.
+/// Starts roomkey with the default settings.
 pub fn spawn_app() -> TestApp {
     spawn_app_with(
         &[],
@@ -164,7 +163,7 @@ pub fn spawn_app() -> TestApp {
 }
 
 impl TestApp {
-    /// Sends a request and checks what holds for every answer.
+    /// Sends a request and checks the rules for every response.
     pub async fn send(
         &self,
         method: Method,
@@ -192,7 +191,7 @@ impl TestApp {
         answer
     }
 
-    /// Posts JSON.
+    /// Sends a POST request with a JSON body.
     pub async fn post(&self, path: &str, body: &str) -> Answer {
         self.send(
             Method::POST,
@@ -203,46 +202,46 @@ impl TestApp {
         .await
     }
 
-    /// Gets a path.
+    /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], None).await
     }
 
-    /// Asks for a stop, as a signal would.
+    /// Requests a stop, as a signal does.
     pub fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the server has stopped.
     pub async fn stopped(self) {
         self.serving.await.unwrap();
     }
 
-    /// All log lines so far.
+    /// Returns all log lines so far.
     pub fn log(&self) -> String {
         self.log.text()
     }
 }
 
 impl Answer {
-    /// A header's text; empty when it is not there.
+    /// Returns the text of a header, empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
-    /// The error's code.
+    /// Returns the code of the error.
     pub fn code(&self) -> String {
         self.json()["code"].as_str().unwrap().to_owned()
     }
 
-    /// The names of the fields that an error lists.
+    /// Returns the names of the fields that the error lists.
     pub fn fields(&self) -> Vec<String> {
         let json = self.json();
         let errors = json["errors"].as_array().unwrap();
@@ -328,13 +327,13 @@ impl Answer {
     }
 }
 
-/// The OpenAPI document.
+/// The parsed OpenAPI document.
 pub fn document() -> &'static Value {
     static PARSED: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(DOCUMENT).unwrap());
     &PARSED
 }
 
-/// A component in place of a reference to it.
+/// Replaces a reference by the component that it names.
 fn resolved(value: &'static Value) -> &'static Value {
     match value["$ref"].as_str() {
         Some(reference) => document()
@@ -344,7 +343,7 @@ fn resolved(value: &'static Value) -> &'static Value {
     }
 }
 
-/// Whether a value follows a schema of the document.
+/// Checks that a value is valid by a schema of the document.
 pub fn is_valid(schema: &Value, value: &Value) -> bool {
     validator(schema).is_valid(value)
 }
@@ -355,7 +354,7 @@ fn assert_valid(schema: &Value, value: &Value) {
     }
 }
 
-/// Compiled once per schema: compiling costs more than a hundred requests.
+/// The compiled schemas. Compiling one costs more than a hundred requests.
 fn validator(schema: &Value) -> Arc<jsonschema::Validator> {
     static COMPILED: LazyLock<Mutex<HashMap<String, Arc<jsonschema::Validator>>>> =
         LazyLock::new(Mutex::default);
@@ -372,7 +371,7 @@ fn validator(schema: &Value) -> Arc<jsonschema::Validator> {
     )
 }
 
-/// A token's header and claims, its signature checked with the test's secret.
+/// Verifies a token with the test's secret, and returns its header and claims.
 pub fn claims(token: &str) -> (Value, Value) {
     let key = jsonwebtoken::DecodingKey::from_secret(API_SECRET.as_bytes());
     let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);

@@ -1,5 +1,5 @@
-//! Tokens, key sets and discovery documents that real providers write, and that other rules than
-//! ours would refuse.
+//! Valid tokens, key sets and discovery documents of real providers that a stricter implementation
+//! would reject.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +40,7 @@ async fn metrics(app: &TestApp) -> String {
     .text
 }
 
-/// A good token with its header and claims changed; null takes one away.
+/// Returns a valid token with changed header and claims. Null removes a member.
 fn token(issuer: &Issuer, of_header: Value, of_claims: Value) -> String {
     FORGE.sign(
         &changed(&header(), of_header),
@@ -49,7 +49,7 @@ fn token(issuer: &Issuer, of_header: Value, of_claims: Value) -> String {
 }
 
 #[tokio::test]
-async fn tokens_as_real_providers_write_them_are_accepted() {
+async fn tokens_of_real_providers_are_accepted() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
     let groups: Vec<_> = (0..200)
@@ -144,7 +144,7 @@ async fn tokens_as_real_providers_write_them_are_accepted() {
 }
 
 #[tokio::test]
-async fn what_nulls_and_broken_neighbours_leave_of_a_key_set_counts() {
+async fn nulls_and_broken_entries_do_not_affect_the_rest_of_a_key_set() {
     let issuer = Issuer::start().await;
     let mut keys = FORGE.key_set();
     let modulus = data_encoding::BASE64URL_NOPAD
@@ -154,7 +154,9 @@ async fn what_nulls_and_broken_neighbours_leave_of_a_key_set_counts() {
         json!(data_encoding::BASE64URL_NOPAD.encode(&[&[0][..], &modulus].concat()));
     keys["keys"][0]["alg"] = json!(null);
     keys["keys"].as_array_mut().unwrap().extend([
-        json!({ "kty": "RSA", "use": "enc", "kid": "e", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB" }),
+        json!({
+            "kty": "RSA", "use": "enc", "kid": "e", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB",
+        }),
         json!({ "kty": "oct", "kid": "s", "k": "AQAB" }),
         json!({ "kty": "EC", "crv": "P-521", "kid": "p", "x": "AQAB", "y": "AQAB" }),
         json!({ "kty": "RSA", "kid": "weak", "n": "AQAB", "e": "AQAB" }),
@@ -183,7 +185,7 @@ async fn what_nulls_and_broken_neighbours_leave_of_a_key_set_counts() {
 }
 
 #[tokio::test]
-async fn a_discovery_document_elsewhere_is_found_and_must_speak_for_the_same_issuer() {
+async fn a_discovery_document_elsewhere_must_name_the_same_issuer() {
     let manner = Manner {
         discovery_at: Some("/b2c/v2.0/.well-known/openid-configuration?p=B2C_1_signin"),
         ..Manner::default()
@@ -211,7 +213,7 @@ async fn a_discovery_document_elsewhere_is_found_and_must_speak_for_the_same_iss
 }
 
 #[tokio::test]
-async fn two_documents_that_take_more_than_a_second_each_bring_the_keys_to_the_first_caller() {
+async fn the_first_caller_waits_for_two_slow_documents() {
     let latency = Duration::from_millis(1_100);
     let issuer = Issuer::start_with(Manner {
         latency,
@@ -226,7 +228,7 @@ async fn two_documents_that_take_more_than_a_second_each_bring_the_keys_to_the_f
 }
 
 #[tokio::test]
-async fn roles_come_from_one_more_claim_of_the_operators_choice() {
+async fn roles_are_also_read_from_the_operators_claim() {
     let issuer = Issuer::start().await;
     let keycloak =
         json!({ "scope": "openid", "realm_access": { "roles": ["rooms.join", "Roomkey.Admin"] } });
@@ -268,7 +270,7 @@ async fn roles_come_from_one_more_claim_of_the_operators_choice() {
     }
 }
 
-/// A clock that goes on by a millisecond with each reading.
+/// A clock that advances by a millisecond with each reading.
 #[derive(Default)]
 struct Ticking(AtomicU64);
 
@@ -279,7 +281,7 @@ impl Clock for Ticking {
 }
 
 #[tokio::test]
-async fn a_key_that_the_provider_withdraws_ends_the_tokens_that_it_signed() {
+async fn a_withdrawn_key_invalidates_the_tokens_that_it_signed() {
     let issuer = Issuer::start().await;
     let app = issuer.app_with(&[], Some(Arc::new(Ticking::default())));
     let alice = issuer.token(json!({}));
@@ -310,7 +312,7 @@ async fn a_key_that_the_provider_withdraws_ends_the_tokens_that_it_signed() {
 }
 
 #[tokio::test]
-async fn a_provider_without_key_ids_may_change_its_key() {
+async fn a_provider_without_key_ids_may_rotate_its_key() {
     let issuer = Issuer::start().await;
     let nameless = |key_id: &str| {
         let mut keys = FORGE.key_set();
@@ -343,7 +345,7 @@ async fn a_provider_without_key_ids_may_change_its_key() {
 }
 
 #[tokio::test]
-async fn a_token_that_azures_front_end_has_put_in_place_of_the_callers_has_a_word_of_its_own() {
+async fn a_token_that_azures_front_end_put_in_place_is_rejected_as_platform_token() {
     let issuer = Issuer::start().await;
     let app = issuer.app(&[]);
     assert_eq!(

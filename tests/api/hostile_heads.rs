@@ -1,4 +1,4 @@
-//! Hostile heads: headers, methods, origins.
+//! Hostile request heads: headers, methods, origins.
 
 use http::{Method, StatusCode};
 
@@ -124,7 +124,7 @@ async fn fault_47_origin_null_a_look_alike_suffix_and_the_http_variant_of_an_all
 }
 
 #[tokio::test]
-async fn a_head_may_have_128_fields_and_36_kib_and_not_more() {
+async fn a_head_may_have_at_most_128_fields_and_36_kib() {
     let mut attack = Attack::new("heads at their bounds");
     let head = |more: &str| {
         format!("GET /api/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n")

@@ -1,4 +1,4 @@
-//! An identity provider on a loopback address that counts what it is asked, and roomkey that trusts
+//! An identity provider on a loopback address that counts its requests, and a roomkey that trusts
 //! it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,15 +13,15 @@ use warp::Filter;
 use crate::forgery::{Forge, Terms, changed, claims, header};
 use crate::harness::{NOW, Setup, TestApp};
 
-/// What roomkey is told to accept.
+/// The audience that roomkey accepts.
 pub const AUDIENCE: &str = "api://roomkey";
 pub const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
 pub const SCOPE: &str = "rooms.join";
 
-/// Keys are slow to make, and no test changes them.
+/// The keys of all tests, which are slow to generate and never changed.
 pub static FORGE: LazyLock<Forge> = LazyLock::new(Forge::new);
 
-/// A provider; it ends with the test.
+/// An identity provider that stops with the test.
 pub struct Issuer {
     pub terms: Terms,
     asked: Arc<AtomicUsize>,
@@ -29,12 +29,12 @@ pub struct Issuer {
     serving: JoinHandle<()>,
 }
 
-/// How a provider differs from most.
+/// The differences of a provider from a usual one.
 #[derive(Clone, Copy, Default)]
 pub struct Manner {
-    /// Path and query of the discovery document, if it is not where most have it.
+    /// The path and query of the discovery document, if it is not at the usual place.
     pub discovery_at: Option<&'static str>,
-    /// What each answer takes.
+    /// The delay of each response.
     pub latency: Duration,
 }
 
@@ -43,7 +43,7 @@ impl Issuer {
         Self::start_with(Manner::default()).await
     }
 
-    /// Starts a provider that differs from most.
+    /// Starts an unusual provider.
     pub async fn start_with(manner: Manner) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
@@ -96,27 +96,27 @@ impl Issuer {
         }
     }
 
-    /// Publishes another key set from now on.
+    /// Replaces the published key set.
     pub fn publish(&self, keys: String) {
         *self.keys.lock().unwrap() = keys;
     }
 
-    /// How many documents were asked for.
+    /// Returns the number of requested documents.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// A good token with claims changed; null takes one away.
+    /// Returns a valid token with changed claims. Null removes a claim.
     pub fn token(&self, claims_changed: Value) -> String {
         FORGE.sign(&header(), &changed(&claims(&self.terms), claims_changed))
     }
 
-    /// roomkey for callers with a token of this provider.
+    /// Starts a roomkey that trusts this provider.
     pub fn app(&self, settings: &[(&str, &str)]) -> TestApp {
         self.app_with(settings, None)
     }
 
-    /// As [`Issuer::app`], with another clock than one that stands still.
+    /// Starts a roomkey like [`Issuer::app`], with the given clock.
     pub fn app_with(&self, settings: &[(&str, &str)], clock: Option<Arc<dyn Clock>>) -> TestApp {
         let base = [
             ("ROOMKEY_CALLER_AUTH", "oidc"),

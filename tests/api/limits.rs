@@ -1,5 +1,5 @@
-//! The edge under attack: slow, silent, lying and too many clients. Bounds are short here; the
-//! black-box tests have the real ones.
+//! Slow, silent, lying and too many clients. The limits are short here; the black-box tests use the
+//! real ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::wire::{GET, POST_BODY, POST_HEAD, connect, exchange, in_flight, until
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(30);
-/// Bounds that no test reaches by accident.
+/// Limits that no test reaches by accident.
 fn wide() -> ConnectionLimits {
     ConnectionLimits {
         head: LONG,
@@ -37,7 +37,7 @@ fn spawn(bounds: ConnectionLimits) -> TestApp {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
+async fn an_unfinished_head_closes_the_connection_however_slowly_it_arrives() {
     let app = spawn(ConnectionLimits {
         head: SHORT,
         ..wide()
@@ -69,7 +69,7 @@ async fn a_head_that_does_not_end_closes_the_connection_however_it_drips() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_end_gets_408_and_a_close() {
+async fn an_unfinished_body_gets_408_and_closes_the_connection() {
     let app = spawn(ConnectionLimits {
         request: SHORT,
         ..wide()
@@ -101,7 +101,7 @@ async fn the_time_of_a_request_counts_from_its_first_byte() {
         .write_all(b"POST /api/token HTTP/1.1\r\n")
         .await
         .unwrap();
-    // Three quarters of the time go by within the head.
+    // Three quarters of the time pass within the head.
     let mut nothing = [0];
     assert!(
         tokio::time::timeout(SHORT * 3, stream.read(&mut nothing))
@@ -117,7 +117,7 @@ async fn the_time_of_a_request_counts_from_its_first_byte() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_closes_only_after_its_own_longer_time() {
+async fn an_idle_connection_closes_only_after_the_idle_timeout() {
     let app = spawn(ConnectionLimits {
         head: SHORT,
         idle: SHORT * 4,
@@ -140,12 +140,12 @@ async fn an_idle_connection_closes_only_after_its_own_longer_time() {
         "{:?}",
         idle.elapsed()
     );
-    // One that never says a word is idle too.
+    // A connection that never sends anything is idle too.
     assert_eq!(until_closed(&mut connect(app.address).await).await, "");
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answers_is_cut_off() {
+async fn a_client_that_reads_no_responses_is_disconnected() {
     let app = spawn(ConnectionLimits {
         request: SHORT,
         ..wide()
@@ -162,7 +162,7 @@ async fn a_client_that_takes_no_answers_is_cut_off() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_their_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let app = spawn(wide());
     let mut stream = connect(app.address).await;
     let close = b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -180,7 +180,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
+async fn fault_05_a_false_content_length_affects_only_its_own_connection() {
     let app = spawn(ConnectionLimits {
         request: SHORT,
         ..wide()
@@ -197,7 +197,8 @@ async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
     ] {
         let mut stream = connect(app.address).await;
         let head = format!(
-            "POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            "POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: {length}\r\n\r\n"
         );
         stream
             .write_all(&[head.as_bytes(), body].concat())
@@ -216,7 +217,7 @@ async fn fault_05_a_length_that_lies_costs_only_its_own_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_that_leaves_a_body_unread_says_that_it_closes() {
+async fn a_response_before_the_body_was_read_announces_the_close() {
     let app = spawn(wide());
     for (method, path, headers) in [
         ("POST", "/nowhere", "content-length: 8000"),
@@ -262,16 +263,17 @@ async fn an_answer_that_leaves_a_body_unread_says_that_it_closes() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_refused_at_once_and_a_client_that_goes_on_sending_is_not_reset() {
+async fn a_large_body_is_refused_at_once_without_a_reset() {
     let app = spawn(wide());
     let mut stream = connect(app.address).await;
-    let head = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n\r\n";
+    let head = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        content-length: 900000\r\n\r\n";
     let answer = exchange(&mut stream, head).await;
     assert!(
         answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close\r\n"),
         "{answer}"
     );
-    // A reset would end these with an error; on a slow line it would also overtake the answer.
+    // A reset would end these with an error, and on a slow line it would overtake the response.
     for _ in 0..9 {
         stream.write_all(&vec![b' '; 100_000]).await.unwrap();
         app.get("/api/health").await;
@@ -280,8 +282,7 @@ async fn a_large_body_is_refused_at_once_and_a_client_that_goes_on_sending_is_no
 }
 
 #[tokio::test]
-async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_health_always_have_an_answer()
- {
+async fn requests_past_the_limit_get_503_except_probe_and_health() {
     let app = spawn(ConnectionLimits {
         requests: 3,
         ..wide()
@@ -319,7 +320,7 @@ async fn requests_past_the_bound_get_503_after_404_and_405_and_the_probe_and_hea
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_gives_its_seat_back() {
+async fn a_disconnected_client_releases_its_request_slot() {
     let app = spawn(ConnectionLimits {
         requests: 1,
         ..wide()
@@ -334,7 +335,7 @@ async fn a_client_that_goes_away_gives_its_seat_back() {
 }
 
 #[tokio::test]
-async fn connections_past_the_bound_are_told_so_and_closed() {
+async fn connections_past_the_limit_get_503_and_are_closed() {
     let app = spawn(ConnectionLimits {
         connections: 2,
         ..wide()
@@ -353,7 +354,7 @@ async fn connections_past_the_bound_are_told_so_and_closed() {
         "{answer}"
     );
 
-    // One refusal at a time has a seat here; whoever comes on top of it is closed without a word.
+    // Only one connection at a time is told that the server is full; further ones are just closed.
     let (mut waiting, mut surplus) = (connect(app.address).await, connect(app.address).await);
     waiting.write_all(b"GET /").await.unwrap();
     assert_eq!(until_closed(&mut surplus).await, "");
@@ -379,7 +380,7 @@ impl Clock for PanickingClock {
 }
 
 #[tokio::test]
-async fn fault_51_a_panic_in_sign_becomes_500_is_counted_in_the_log_and_the_connection_goes_on() {
+async fn fault_51_a_panic_while_signing_becomes_a_logged_500_and_keeps_the_connection() {
     let app = Setup {
         clock: Some(Arc::new(PanickingClock::default())),
         ..Setup::default()
@@ -414,7 +415,7 @@ async fn fault_51_a_panic_in_sign_becomes_500_is_counted_in_the_log_and_the_conn
     );
 }
 
-/// Randomness that fails each third time that it is asked after the start.
+/// A source of randomness that fails every third time after the start.
 #[derive(Default)]
 struct PanickingEntropy(AtomicUsize);
 
@@ -430,7 +431,7 @@ impl Entropy for PanickingEntropy {
 }
 
 #[tokio::test]
-async fn a_panic_outside_of_a_handler_is_answered_too() {
+async fn a_panic_outside_of_a_handler_gets_500_too() {
     let app = Setup {
         entropy: Some(Arc::new(PanickingEntropy::default())),
         ..Setup::default()
@@ -452,7 +453,7 @@ async fn a_panic_outside_of_a_handler_is_answered_too() {
 }
 
 #[tokio::test]
-async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_comes() {
+async fn a_stop_reports_not_ready_and_finishes_all_requests() {
     let mut app = spawn(wide());
     let mut flying = Vec::new();
     for _ in 0..100 {
@@ -486,7 +487,7 @@ async fn a_stop_says_not_ready_at_once_serves_what_is_in_flight_and_what_still_c
 }
 
 #[tokio::test]
-async fn a_stop_cuts_off_what_does_not_finish() {
+async fn a_stop_aborts_requests_that_do_not_finish() {
     let mut app = spawn(ConnectionLimits {
         drain: SHORT,
         ..wide()
@@ -506,7 +507,7 @@ async fn a_stop_cuts_off_what_does_not_finish() {
 }
 
 #[tokio::test]
-async fn requests_that_a_used_up_budget_refuses_have_one_summary_line_and_none_of_their_own() {
+async fn requests_refused_by_a_used_up_budget_share_one_summary_line() {
     let bounds = ConnectionLimits {
         summary: SHORT,
         ..wide()
@@ -579,7 +580,7 @@ async fn requests_that_a_used_up_budget_refuses_have_one_summary_line_and_none_o
         metrics.contains(r#"roomkey_tokens_total{outcome="refused",provider="none"} 5"#),
         "{metrics}"
     );
-    // What came after the last summary is told when the service stops.
+    // Requests after the last summary are reported when the service stops.
     refuse(&app, 3).await;
     app.stop();
     let stopped = async {

@@ -1,4 +1,4 @@
-//! The real routes over a real connection, with a fixed clock and seeded randomness.
+//! Tests of the real routes over a real connection, with a fixed clock and seeded randomness.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,4 @@
-//! What stands around a mint: who may ask for one and how often, what the operator sees of it, and
-//! diagnostics.
+//! Permissions, budgets, log lines and diagnostics of mints.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +16,7 @@ use crate::realtime::{MovedClock, OPENAI, PATH, app, no_canary, unlimited, until
 use crate::upstream::{Act, CANARY, Upstream};
 
 #[tokio::test]
-async fn mints_have_a_budget_of_their_own_which_only_a_valid_request_takes_from() {
+async fn mints_have_their_own_budget_which_only_valid_requests_use() {
     let upstream = Upstream::start().await;
     let app = app(
         &upstream.openai(),
@@ -59,7 +58,7 @@ async fn mints_have_a_budget_of_their_own_which_only_a_valid_request_takes_from(
 }
 
 #[tokio::test]
-async fn policy_comes_before_the_budget_of_mints_and_before_the_upstream() {
+async fn policy_is_checked_before_the_mint_budget_and_the_upstream() {
     let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
     let settings = upstream.openai();
     let mut settings: Vec<_> = settings
@@ -109,7 +108,7 @@ async fn policy_comes_before_the_budget_of_mints_and_before_the_upstream() {
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_leaves_its_lines_while_the_mint_runs_on_to_its_deadline() {
+async fn a_disconnected_caller_is_logged_while_the_mint_continues() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     upstream.next(Act::Hang);
@@ -119,7 +118,7 @@ async fn a_caller_who_hangs_up_leaves_its_lines_while_the_mint_runs_on_to_its_de
     }
     until(|| upstream.gone() == 1).await;
     assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
-    // A secret may exist that nobody has, so that the operator must be able to find it.
+    // The secret may exist although no caller has it, so the operator must be able to find it.
     let (audit, access) = (&lines(&app, "audit")[0], &lines(&app, "request")[0]);
     assert_eq!(
         (&audit["outcome"], &audit["code"], &audit["request_id"]),
@@ -163,7 +162,7 @@ async fn a_caller_who_hangs_up_leaves_its_lines_while_the_mint_runs_on_to_its_de
 }
 
 #[tokio::test]
-async fn without_its_credential_a_provider_is_unavailable_and_the_others_work() {
+async fn a_provider_without_its_credential_is_unavailable_and_the_others_work() {
     let upstream = Upstream::start().await;
     let without_key: Vec<_> = upstream
         .azure()
@@ -186,7 +185,7 @@ async fn without_its_credential_a_provider_is_unavailable_and_the_others_work() 
 }
 
 #[tokio::test]
-async fn diagnostics_say_what_is_wrong_and_spend_nothing_unless_asked_to() {
+async fn diagnostics_report_faults_and_mint_only_on_request() {
     let (azure, openai) = (Upstream::start().await, Upstream::start().await);
     let app = app(&[azure.azure(), openai.openai()].concat(), &[]);
     let admin: [(&str, &[u8]); 1] = [("x-admin-api-key", ADMIN_KEY.as_bytes())];
@@ -265,7 +264,7 @@ async fn diagnostics_say_what_is_wrong_and_spend_nothing_unless_asked_to() {
 }
 
 #[tokio::test]
-async fn a_minted_secret_is_accounted_for_by_its_session() {
+async fn a_minted_secret_is_audited_by_its_session() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     app.post(PATH, r#"{"provider":"openai","roomName":"standup-42"}"#)
@@ -289,7 +288,7 @@ async fn a_minted_secret_is_accounted_for_by_its_session() {
 }
 
 #[tokio::test]
-async fn a_mint_that_cannot_begin_takes_nothing_from_the_budget() {
+async fn a_mint_that_cannot_start_uses_no_budget() {
     let upstream = Upstream::start().await;
     let without_key: Vec<_> = upstream
         .azure()
@@ -340,7 +339,7 @@ async fn a_mint_that_cannot_begin_takes_nothing_from_the_budget() {
 }
 
 #[tokio::test]
-async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_no_such_route() {
+async fn a_plain_client_gets_a_secret_or_404_without_a_realtime_provider() {
     assert_eq!(
         Setup::default()
             .spawn()
@@ -386,7 +385,7 @@ async fn a_plain_client_gets_a_secret_and_without_a_realtime_provider_there_is_n
 }
 
 #[test]
-fn too_many_mints_in_flight_are_an_overload_of_ours_and_not_the_upstreams_fault() {
+fn too_many_mints_in_flight_get_503_overloaded() {
     let error = ApiError::Upstream(MintError::Full);
     assert_eq!(
         (error.kind().code, error.kind().status),

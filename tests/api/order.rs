@@ -1,5 +1,5 @@
-//! The order of refusal, as a generated table of route × method × content type × body. Each refusal
-//! protects the next.
+//! The order of refusals, as a generated table of route × method × content type × body. Each
+//! refusal protects the next step.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::harness::{spawn_app, spawn_app_with};
 
-/// What the contract's order says of one request.
+/// Returns the refusal that the documented order requires for one request.
 fn expected(path: &str, method: &str, media_type: Option<&str>, body: &Body) -> u16 {
     let methods = match path {
         "/" | "/api/health" | "/api/health/ready" | "/api/openapi.json" => {
@@ -56,7 +56,7 @@ fn bodies() -> Vec<Body> {
 }
 
 #[tokio::test]
-async fn refusals_come_in_the_contracts_order_for_every_route_method_type_and_body() {
+async fn refusals_follow_the_documented_order_for_every_combination() {
     let app = spawn_app();
     let mut sent = 0;
     for path in [
@@ -107,7 +107,7 @@ async fn refusals_come_in_the_contracts_order_for_every_route_method_type_and_bo
 }
 
 #[tokio::test]
-async fn each_refusal_comes_before_the_next() {
+async fn each_refusal_precedes_the_next() {
     let app = spawn_app_with(&[], None);
     let large = vec![b' '; 16 * 1024 + 1];
     let (json, text) = (

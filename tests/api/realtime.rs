@@ -1,4 +1,4 @@
-//! Realtime client secrets: what is asked of an upstream, and what becomes of its answers.
+//! Realtime client secrets: the requests to an upstream, and the handling of its responses.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn no_canary(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn openai_gives_a_secret_and_the_address_for_the_browser() {
+async fn openai_returns_a_secret_and_the_url_for_the_browser() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     let answer = app
@@ -54,8 +54,10 @@ async fn openai_gives_a_secret_and_the_address_for_the_browser() {
     assert_eq!(
         answer.json(),
         json!({
-            "provider": "openai", "token": "ek_0", "issuedAt": "2023-11-14T22:13:20.123Z", "expiresAt": "2023-11-14T22:14:20.000Z",
-            "refreshAt": "2023-11-14T22:14:10.000Z", "sessionId": "sess_0", "model": "gpt-realtime-2.1", "voice": "alloy",
+            "provider": "openai", "token": "ek_0", "issuedAt": "2023-11-14T22:13:20.123Z",
+            "expiresAt": "2023-11-14T22:14:20.000Z",
+            "refreshAt": "2023-11-14T22:14:10.000Z", "sessionId": "sess_0",
+            "model": "gpt-realtime-2.1", "voice": "alloy",
             "webrtcUrl": format!("http://{}/v1/realtime/calls", upstream.address),
         })
     );
@@ -75,7 +77,7 @@ async fn openai_gives_a_secret_and_the_address_for_the_browser() {
 }
 
 #[tokio::test]
-async fn azure_gets_its_own_header_its_deployment_and_no_header_that_it_does_not_document() {
+async fn azure_gets_only_the_headers_that_it_documents() {
     let upstream = Upstream::start().await;
     let session = r#"{"audio":{"input":{"turn_detection":{"threshold":0.7}}}}"#;
     let more = [
@@ -118,7 +120,10 @@ async fn azure_gets_its_own_header_its_deployment_and_no_header_that_it_does_not
                 "audio": {
                     "input": {
                         "transcription": { "model": "transcribe" },
-                        "turn_detection": { "type": "server_vad", "threshold": 0.7, "prefix_padding_ms": 300, "silence_duration_ms": 500 },
+                        "turn_detection": {
+                            "type": "server_vad", "threshold": 0.7, "prefix_padding_ms": 300,
+                            "silence_duration_ms": 500,
+                        },
                     },
                     "output": { "voice": "marin" },
                 },
@@ -128,7 +133,7 @@ async fn azure_gets_its_own_header_its_deployment_and_no_header_that_it_does_not
 }
 
 #[tokio::test]
-async fn a_custom_voice_goes_upstream_as_an_object_and_comes_back_as_its_id() {
+async fn a_custom_voice_is_sent_as_an_object_and_returned_as_its_id() {
     let upstream = Upstream::start().await;
     let voices = [
         ("ROOMKEY_REALTIME_VOICES", "marin,voice_1234"),
@@ -173,14 +178,20 @@ async fn a_custom_voice_goes_upstream_as_an_object_and_comes_back_as_its_id() {
 }
 
 #[tokio::test]
-async fn fault_39_each_status_of_the_upstream_has_its_answer_and_no_word_of_its_body_gets_out() {
+async fn fault_39_each_upstream_status_has_its_error_without_text_of_the_body() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     let bodies = [
         String::new(),
         CANARY.to_owned(),
-        json!({ "error": { "message": CANARY, "type": CANARY, "code": CANARY, "param": null } }).to_string(),
-        json!({ "value": format!("ek_{CANARY}"), "expires_at": NOW + 60, "session": { "id": CANARY } }).to_string(),
+        json!({
+            "error": { "message": CANARY, "type": CANARY, "code": CANARY, "param": null },
+        })
+        .to_string(),
+        json!({
+            "value": format!("ek_{CANARY}"), "expires_at": NOW + 60, "session": { "id": CANARY },
+        })
+        .to_string(),
         "x".repeat(100_000),
     ];
     for (head, status, code, retry_after, tries) in [
@@ -313,11 +324,14 @@ async fn fault_39_each_status_of_the_upstream_has_its_answer_and_no_word_of_its_
 }
 
 #[tokio::test]
-async fn a_success_without_a_usable_secret_is_none() {
+async fn a_success_without_a_usable_secret_is_an_error() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     let secret = |value: serde_json::Value, expires_at: serde_json::Value| {
-        json!({ "value": value, "expires_at": expires_at, "session": { "id": "sess_1" }, "note": CANARY }).to_string()
+        json!({
+            "value": value, "expires_at": expires_at, "session": { "id": "sess_1" }, "note": CANARY,
+        })
+        .to_string()
     };
     for body in [
         String::new(),
@@ -347,7 +361,7 @@ async fn a_success_without_a_usable_secret_is_none() {
         );
         no_canary(&answer);
     }
-    // An id that is not safe to write down does not make the secret worse.
+    // An id that is not safe to log does not make the secret unusable.
     upstream.next(Act::Answer(
         "200 OK\r\nx-request-id: up stream",
         json!({ "value": "ek_9", "expires_at": NOW + 60, "session": { "id": "a b" } }).to_string(),
@@ -361,7 +375,7 @@ async fn a_success_without_a_usable_secret_is_none() {
 }
 
 #[tokio::test]
-async fn fault_40_an_upstream_that_hangs_or_breaks_off_costs_three_seconds_at_most() {
+async fn fault_40_an_upstream_that_hangs_or_disconnects_takes_three_seconds_at_most() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     let began = Instant::now();
@@ -396,11 +410,12 @@ async fn fault_40_an_upstream_that_hangs_or_breaks_off_costs_three_seconds_at_mo
 }
 
 #[tokio::test]
-async fn fault_41_a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
+async fn fault_41_a_redirect_is_not_followed_and_the_key_is_sent_nowhere_else() {
     let (upstream, elsewhere) = (Upstream::start().await, Upstream::start().await);
     let app = unlimited(&upstream);
     let location = format!(
-        "HTTP/1.1 307 Temporary\r\nlocation: http://{}/v1/realtime/client_secrets\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 307 Temporary\r\nlocation: http://{}/v1/realtime/client_secrets\r\n\
+            content-length: 0\r\n\r\n",
         elsewhere.address
     );
     upstream.next(Act::Raw(location));
@@ -409,7 +424,7 @@ async fn fault_41_a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_second_try_brings_the_secret_after_a_5xx() {
+async fn a_retry_after_a_5xx_returns_the_secret() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     upstream.next(Act::Answer("503 Unavailable", CANARY.to_owned()));
@@ -418,7 +433,7 @@ async fn a_second_try_brings_the_secret_after_a_5xx() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_not_there_is_unavailable_and_after_five_failures_not_asked_any_more() {
+async fn an_unreachable_upstream_gets_no_more_requests_after_five_failures() {
     let upstream = Upstream::start().await;
     let clock = Arc::new(MovedClock::default());
     let settings = upstream.openai();
@@ -505,7 +520,7 @@ async fn fault_42_a_thousand_callers_at_once_get_a_secret_each() {
 }
 
 #[tokio::test]
-async fn connections_to_the_upstream_are_used_again() {
+async fn connections_to_the_upstream_are_reused() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);
     for _ in 0..20 {
@@ -514,7 +529,7 @@ async fn connections_to_the_upstream_are_used_again() {
     assert_eq!((upstream.asked().len(), upstream.connections()), (20, 1));
 }
 
-/// Waits for something that happens in other tasks.
+/// Waits for a condition that other tasks fulfil.
 pub async fn until(happened: impl Fn() -> bool) {
     let waiting = async {
         while !happened() {
@@ -526,7 +541,7 @@ pub async fn until(happened: impl Fn() -> bool) {
         .unwrap();
 }
 
-/// A clock that a test moves by whole seconds.
+/// A clock that a test advances by whole seconds.
 #[derive(Default)]
 pub struct MovedClock(pub AtomicU64);
 

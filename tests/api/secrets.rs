@@ -1,14 +1,13 @@
-//! Secrets that stand in a Key Vault which cannot be reached. What a vault that answers does to
-//! them is shown in `tests/real/`.
+//! Secrets in a Key Vault that cannot be reached. `tests/real/` has the tests with one that can.
 
 use http::{Method, StatusCode};
 
 use crate::harness::{ADMIN_KEY, API_SECRET, Setup, TestApp};
 
-/// Nobody listens there.
+/// The address of a vault that nothing listens on.
 const VAULT: (&str, &str) = ("KEY_VAULT_URL", "https://127.0.0.1:1");
 
-/// Asks for a managed identity, which no machine of a test has.
+/// The settings of a managed identity, which no test machine has.
 const IDENTITY: (&str, &str) = ("IDENTITY_ENDPOINT", "http://127.0.0.1:1");
 
 fn app_with(settings: &[(&str, &str)], left_out: &[&str]) -> TestApp {
@@ -21,7 +20,7 @@ fn app_with(settings: &[(&str, &str)], left_out: &[&str]) -> TestApp {
 }
 
 #[tokio::test]
-async fn secrets_livekit_answers_503_until_its_pair_has_come() {
+async fn secrets_livekit_returns_503_until_its_pair_is_read() {
     let app = app_with(&[VAULT], &["LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"]);
     for (path, body) in [
         ("/api/token", r#"{"roomName":"r"}"#),
@@ -69,7 +68,7 @@ async fn secrets_livekit_answers_503_until_its_pair_has_come() {
 }
 
 #[tokio::test]
-async fn secrets_operators_wait_for_their_keys_and_nobody_else_does() {
+async fn secrets_only_operators_wait_for_the_admin_keys() {
     let app = app_with(
         &[VAULT, ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "admin-keys")],
         &["ROOMKEY_ADMIN_KEYS"],
@@ -118,7 +117,7 @@ async fn secrets_in_the_settings_need_no_vault() {
 }
 
 #[tokio::test]
-async fn secrets_a_token_of_entra_that_does_not_come_is_a_line_of_its_own() {
+async fn secrets_a_missing_entra_token_has_its_own_readiness_line() {
     let azure = [
         ("AZURE_OPENAI_ENDPOINT", "http://127.0.0.1:1"),
         ("AZURE_OPENAI_DEPLOYMENT", "d"),
@@ -127,7 +126,9 @@ async fn secrets_a_token_of_entra_that_does_not_come_is_a_line_of_its_own() {
     let app = app_with(&azure, &[]);
     let ready = app.get("/api/health/ready").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    let expected = serde_json::json!({ "status": "waiting", "dependencies": [{ "name": "azure-openai-token", "state": "missing" }] });
+    let expected = serde_json::json!({
+        "status": "waiting", "dependencies": [{ "name": "azure-openai-token", "state": "missing" }],
+    });
     assert_eq!(ready.json(), expected);
     let metrics = app
         .send(
@@ -160,7 +161,7 @@ async fn secrets_a_token_of_entra_that_does_not_come_is_a_line_of_its_own() {
 }
 
 #[tokio::test]
-async fn secrets_without_the_hash_key_nobody_can_be_counted_so_nobody_is_served() {
+async fn secrets_without_the_hash_key_no_caller_is_served() {
     let app = app_with(&[VAULT, ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key")], &[]);
     for body in [r#"{"roomName":"r"}"#, "no JSON"] {
         let answer = app.post("/api/token", body).await;
@@ -184,7 +185,9 @@ async fn secrets_without_the_hash_key_nobody_can_be_counted_so_nobody_is_served(
         "wrong keys could not be counted either"
     );
     let ready = app.get("/api/health/ready").await;
-    let expected = serde_json::json!({ "status": "waiting", "dependencies": [{ "name": "roomkey-hash-key", "state": "missing" }] });
+    let expected = serde_json::json!({
+        "status": "waiting", "dependencies": [{ "name": "roomkey-hash-key", "state": "missing" }],
+    });
     assert_eq!(
         (ready.status, ready.json()),
         (StatusCode::SERVICE_UNAVAILABLE, expected)
@@ -192,7 +195,7 @@ async fn secrets_without_the_hash_key_nobody_can_be_counted_so_nobody_is_served(
 }
 
 #[tokio::test]
-async fn secrets_without_the_address_of_redis_each_instance_limits_on_its_own() {
+async fn secrets_without_the_redis_address_each_instance_counts_alone() {
     let hash_key = ("ROOMKEY_HASH_KEY", "a-hash-key-for-tests-only-0123456789");
     let app = app_with(
         &[
@@ -210,7 +213,9 @@ async fn secrets_without_the_address_of_redis_each_instance_limits_on_its_own() 
         );
     }
     let ready = app.get("/api/health/ready").await;
-    let expected = serde_json::json!({ "status": "ready", "dependencies": [{ "name": "roomkey-redis-url", "state": "missing" }] });
+    let expected = serde_json::json!({
+        "status": "ready", "dependencies": [{ "name": "roomkey-redis-url", "state": "missing" }],
+    });
     assert_eq!((ready.status, ready.json()), (StatusCode::OK, expected));
     let metrics = app
         .send(

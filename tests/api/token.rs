@@ -1,4 +1,4 @@
-//! `POST /api/token`.
+//! Tests of `POST /api/token`.
 
 use http::StatusCode;
 use serde_json::json;
@@ -8,10 +8,11 @@ use crate::harness::{API_KEY, NOW, claims, spawn_app, spawn_app_with};
 const PATH: &str = "/api/token";
 
 #[tokio::test]
-async fn a_wrong_request_names_every_field_and_gets_no_token() {
+async fn a_wrong_request_gets_an_error_for_every_field_and_no_token() {
     let app = spawn_app();
-    let answer =
-        app.post(PATH, r#"{"roomName":"a b","participantName":"\u0007","role":"owner","expirationSeconds":59,"roomAdmin":true}"#).await;
+    let body = r#"{"roomName":"a b","participantName":"\u0007","role":"owner",
+        "expirationSeconds":59,"roomAdmin":true}"#;
+    let answer = app.post(PATH, body).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
         (StatusCode::BAD_REQUEST, "invalid_request")
@@ -33,7 +34,7 @@ async fn a_wrong_request_names_every_field_and_gets_no_token() {
 }
 
 #[tokio::test]
-async fn a_charset_of_utf_8_is_fine_however_it_is_written_and_no_other() {
+async fn only_the_charset_utf_8_is_accepted_in_any_spelling() {
     let app = spawn_app();
     let status = async |media_type: &str| {
         let headers: [(&str, &[u8]); 1] = [("content-type", media_type.as_bytes())];
@@ -94,7 +95,7 @@ async fn a_charset_of_utf_8_is_fine_however_it_is_written_and_no_other() {
 }
 
 #[tokio::test]
-async fn invisible_characters_in_a_name_are_refused_by_name_and_a_family_is_welcome() {
+async fn needless_invisible_characters_in_a_name_are_rejected() {
     let app = spawn_app();
     let body = |name: &str| json!({ "roomName": "r", "participantName": name }).to_string();
     for name in [
@@ -122,7 +123,7 @@ async fn invisible_characters_in_a_name_are_refused_by_name_and_a_family_is_welc
 }
 
 #[tokio::test]
-async fn an_absent_body_is_an_empty_object_whose_missing_field_is_named() {
+async fn an_absent_body_counts_as_an_empty_object() {
     let app = spawn_app();
     let answer = app.send(http::Method::POST, PATH, &[], None).await;
     assert_eq!(
@@ -132,9 +133,10 @@ async fn an_absent_body_is_an_empty_object_whose_missing_field_is_named() {
 }
 
 #[tokio::test]
-async fn a_speaker_gets_a_token_whose_times_agree_with_the_answer() {
+async fn a_speakers_token_has_the_times_of_the_response() {
     let app = spawn_app();
-    let body = r#"{"provider":"livekit","roomName":"standup-42","participantIdentity":"alice","participantName":"Alice Ä","role":"speaker","expirationSeconds":60}"#;
+    let body = r#"{"provider":"livekit","roomName":"standup-42","participantIdentity":"alice",
+        "participantName":"Alice Ä","role":"speaker","expirationSeconds":60}"#;
     let answer = app.post(PATH, body).await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
@@ -154,12 +156,18 @@ async fn a_speaker_gets_a_token_whose_times_agree_with_the_answer() {
 
     let (header, claims) = claims(json["token"].as_str().unwrap());
     assert_eq!(header, json!({ "alg": "HS256", "typ": "JWT" }));
-    let video = json!({ "roomJoin": true, "room": "standup-42", "canPublish": true, "canSubscribe": true, "canPublishData": false, "canPublishSources": ["microphone"] });
+    let video = json!({
+        "roomJoin": true, "room": "standup-42", "canPublish": true, "canSubscribe": true,
+        "canPublishData": false, "canPublishSources": ["microphone"],
+    });
     let jti = &claims["jti"];
     assert!(uuid::Uuid::try_parse(jti.as_str().unwrap()).is_ok());
     assert_eq!(
         claims,
-        json!({ "iss": API_KEY, "sub": "alice", "nbf": NOW, "iat": NOW, "exp": NOW + 60, "jti": jti, "name": "Alice Ä", "video": video })
+        json!({
+            "iss": API_KEY, "sub": "alice", "nbf": NOW, "iat": NOW, "exp": NOW + 60, "jti": jti,
+            "name": "Alice Ä", "video": video,
+        })
     );
 }
 
@@ -172,12 +180,15 @@ async fn a_listener_may_publish_nothing() {
     let (_, claims) = claims(answer.json()["token"].as_str().unwrap());
     assert_eq!(
         claims["video"],
-        json!({ "roomJoin": true, "room": "r", "canPublish": false, "canSubscribe": true, "canPublishData": false })
+        json!({
+            "roomJoin": true, "room": "r", "canPublish": false, "canSubscribe": true,
+            "canPublishData": false,
+        })
     );
 }
 
 #[tokio::test]
-async fn a_guest_gets_an_identity_of_its_own_and_every_token_its_own_id() {
+async fn every_guest_gets_a_new_identity_and_every_token_a_new_id() {
     let app = spawn_app();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..20 {
@@ -199,7 +210,7 @@ async fn a_guest_gets_an_identity_of_its_own_and_every_token_its_own_id() {
 }
 
 #[tokio::test]
-async fn the_operators_ceiling_and_room_pattern_hold() {
+async fn the_operators_ceiling_and_room_pattern_are_enforced() {
     let app = spawn_app_with(
         &[
             ("ROOMKEY_MAX_TOKEN_SECONDS", "120"),

@@ -1,5 +1,4 @@
-//! A Realtime upstream on a loopback address that does what it is told, over a bare socket, and
-//! keeps what it was asked.
+//! A scripted Realtime upstream on a loopback address that records its requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,27 +12,27 @@ use tokio::task::JoinHandle;
 
 use crate::harness::NOW;
 
-/// What an upstream says in every answer that is none of ours.
+/// The text in every response of the upstream that must not reach a caller.
 pub const CANARY: &str = "upstreamcanary9";
 
-/// How one request is answered.
+/// The behaviour of the upstream for one request.
 #[derive(Clone)]
 pub enum Act {
-    /// A fresh secret that lives for a minute.
+    /// Returns a new secret with a lifetime of a minute.
     Mint,
-    /// Status line and headers, then the body.
+    /// Sends a status line and headers, then the body.
     Answer(&'static str, String),
-    /// The bytes as they are, then the end of the connection.
+    /// Sends raw bytes and closes the connection.
     Raw(String),
-    /// Nothing, for ever.
+    /// Sends nothing and keeps the connection open.
     Hang,
-    /// A head, then nothing.
+    /// Sends a head and then nothing.
     HeadOnly,
-    /// The end of the connection.
+    /// Closes the connection.
     Close,
 }
 
-/// One request as it arrived.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub head: String,
@@ -50,7 +49,7 @@ struct Shared {
     minted: AtomicUsize,
 }
 
-/// An upstream; it ends with the test.
+/// A scripted upstream that stops with the test.
 pub struct Upstream {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -70,7 +69,7 @@ impl Upstream {
         }
     }
 
-    /// The settings of a roomkey that has it as OpenAI.
+    /// Returns the settings of a roomkey that uses it as OpenAI.
     pub fn openai(&self) -> Vec<(&'static str, String)> {
         vec![
             ("OPENAI_BASE_URL", format!("http://{}/v1/", self.address)),
@@ -78,7 +77,7 @@ impl Upstream {
         ]
     }
 
-    /// The settings of a roomkey that has it as Azure OpenAI.
+    /// Returns the settings of a roomkey that uses it as Azure OpenAI.
     pub fn azure(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AZURE_OPENAI_ENDPOINT", format!("http://{}/", self.address)),
@@ -87,27 +86,27 @@ impl Upstream {
         ]
     }
 
-    /// Answers the next request so; later ones mint, or do what [`Upstream::always`] said.
+    /// Sets the behaviour for the next request. Later ones mint, or follow [`Upstream::always`].
     pub fn next(&self, act: Act) {
         self.shared.acts.lock().unwrap().push_back(act);
     }
 
-    /// Answers all requests so.
+    /// Sets the behaviour for all requests.
     pub fn always(&self, act: Act) {
         *self.shared.always.lock().unwrap() = Some(act);
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many connections that it let hang were ended by the other side.
+    /// Returns the number of hanging connections that the client closed.
     pub fn gone(&self) -> usize {
         self.shared.gone.load(Ordering::SeqCst)
     }
@@ -123,7 +122,7 @@ impl Drop for Upstream {
 }
 
 impl Asked {
-    /// A header's value; empty when it is not there.
+    /// Returns the value of a header, empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.head
             .lines()
@@ -134,7 +133,7 @@ impl Asked {
             .map_or("", |(_, value)| value)
     }
 
-    /// The request line without the version.
+    /// Returns the request line without the version.
     pub fn line(&self) -> &str {
         self.head
             .lines()
@@ -203,7 +202,8 @@ async fn hang(stream: &mut TcpStream, shared: &Shared) {
     shared.gone.fetch_add(1, Ordering::SeqCst);
 }
 
-/// As the vendors answer: the session comes back whole, with what roomkey must not hand on.
+/// Returns a response as the vendors write it: it echoes the whole session, including parts that
+/// roomkey must not pass on.
 fn mint(shared: &Shared, asked: &Asked) -> String {
     let number = shared.minted.fetch_add(1, Ordering::SeqCst);
     let mut session = asked.body["session"].clone();

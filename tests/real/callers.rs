@@ -1,5 +1,4 @@
-//! What a caller gets whom a real identity provider vouches for: tokens in his own name, for his
-//! rooms, so often and no more.
+//! Callers with tokens of a real identity provider: their identities, rooms and rate limits.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,13 +10,15 @@ use crate::peers::LiveKitServer;
 use crate::signed_in::{ADMIN_KEY, Answer, any_room, ask, asking, client, metric, roomkey};
 
 #[tokio::test]
-async fn a_caller_gets_a_token_in_his_own_name_and_a_real_livekit_server_accepts_it() {
+async fn a_callers_token_has_the_callers_identity_and_livekit_accepts_it() {
     let (provider, server) = (OpenIdProvider::start(), LiveKitServer::start().await);
     let roomkey = roomkey(&provider, &[]).await;
     let alice = provider.token("alice", json!({})).await;
     for body in [
         any_room(),
-        json!({ "roomName": "standup-42", "participantIdentity": "alice", "participantName": "Alice" }),
+        json!({
+            "roomName": "standup-42", "participantIdentity": "alice", "participantName": "Alice",
+        }),
     ] {
         let answer = ask(&roomkey, &alice, &body).await;
         assert_eq!(
@@ -46,7 +47,7 @@ async fn a_program_gets_a_token_with_its_own_client_credentials() {
 }
 
 #[tokio::test]
-async fn a_subject_that_is_no_name_becomes_the_same_hashed_identity_each_time() {
+async fn a_subject_that_is_not_a_name_gets_a_stable_hashed_identity() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
     let mut identities = Vec::new();
@@ -101,7 +102,7 @@ async fn another_claim_may_be_the_identity() {
 }
 
 #[tokio::test]
-async fn a_caller_enters_the_rooms_of_his_claim_and_no_other() {
+async fn a_caller_may_only_enter_the_rooms_of_the_claim() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[("ROOMKEY_ROOMS_CLAIM", "rooms")]).await;
     let forbidden = (403, "room_forbidden");
@@ -142,14 +143,14 @@ async fn a_caller_enters_the_rooms_of_his_claim_and_no_other() {
 }
 
 #[tokio::test]
-async fn past_the_limit_a_caller_is_told_when_to_come_back_and_others_are_not_held_up() {
+async fn past_the_limit_a_caller_gets_retry_after_and_others_are_served() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[("ROOMKEY_RATE_LIMIT", "3/15m")]).await;
     let (alice, bob) = (
         provider.token("alice", json!({})).await,
         provider.token("bob", json!({})).await,
     );
-    // A token of the same caller that is another: the limit counts callers.
+    // Another token of the same caller: the limit counts callers, not tokens.
     let alice_again = provider.token("alice", json!({})).await;
     for (bearer, left) in [(&alice, 2), (&alice, 1), (&alice_again, 0)] {
         let answer = ask(&roomkey, bearer, &any_room()).await;
@@ -167,7 +168,7 @@ async fn past_the_limit_a_caller_is_told_when_to_come_back_and_others_are_not_he
             ((429, "rate_limited"), &json!(true))
         );
         headers_agree(&refused, 0);
-        // One of three is back after a third of the span, all are back after all of it.
+        // One of three requests is possible again after a third of the span, all after all of it.
         let retry_after = refused.number("retry-after");
         assert!((290..=300).contains(&retry_after), "{retry_after}");
         assert!(retry_after <= refused.parameter("ratelimit", "t"));
@@ -180,7 +181,7 @@ async fn past_the_limit_a_caller_is_told_when_to_come_back_and_others_are_not_he
     assert!(metric(&roomkey, "roomkey_rate_limited_total").await >= 2.0);
 }
 
-/// The draft's headers and the older ones say the same about a limit of 3 in 15 minutes.
+/// Checks that the draft's headers and the older ones agree about a limit of 3 in 15 minutes.
 fn headers_agree(answer: &Answer, left: u64) {
     assert_eq!(
         (
@@ -199,8 +200,8 @@ fn headers_agree(answer: &Answer, left: u64) {
     assert_eq!(answer.number("x-ratelimit-limit"), 3);
     let name = |header: &str| answer.header(header).split(';').next().unwrap().to_owned();
     assert_eq!(name("ratelimit"), name("ratelimit-policy"));
-    // The answer was written less than a minute ago, on this machine's clock, and each number is
-    // rounded on its own.
+    // The response is less than a minute old by this machine's clock, and each number is rounded
+    // separately.
     let (until_reset, reset_at) = (
         answer.parameter("ratelimit", "t"),
         answer.number("x-ratelimit-reset"),
@@ -218,7 +219,7 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_refused_for_its_credentials_takes_nothing_from_the_callers_budget() {
+async fn rejected_credentials_use_no_budget_of_a_caller() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[("ROOMKEY_RATE_LIMIT", "3/15m")]).await;
     for _ in 0..2 {
@@ -242,7 +243,7 @@ async fn what_is_refused_for_its_credentials_takes_nothing_from_the_callers_budg
 }
 
 #[tokio::test]
-async fn fault_25_users_and_operators_do_not_reach_each_others_routes() {
+async fn fault_25_users_and_operators_cannot_use_each_others_routes() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
     let (user, admin) = (
@@ -291,7 +292,7 @@ async fn fault_25_users_and_operators_do_not_reach_each_others_routes() {
 }
 
 #[tokio::test]
-async fn neither_a_callers_token_nor_his_subject_reaches_a_line_of_the_log() {
+async fn neither_token_nor_subject_of_a_caller_reaches_the_log() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[("ROOMKEY_LOG", "debug")]).await;
     let (good, foreign) = (

@@ -1,5 +1,4 @@
-//! Who gets nothing: callers whom the provider does not vouch for, and those who ask for more than
-//! is theirs.
+//! Refused callers: those whom the provider did not sign in, and those who request too much.
 
 use serde_json::{Value, json};
 
@@ -7,7 +6,7 @@ use crate::openid_provider::OpenIdProvider;
 use crate::signed_in::{Answer, any_room, ask, asking, client, roomkey};
 
 #[tokio::test]
-async fn fault_14_without_credentials_a_caller_is_told_to_bring_a_bearer() {
+async fn fault_14_missing_credentials_get_a_bearer_challenge() {
     let provider = OpenIdProvider::start();
     let answer = Answer::to(asking(&roomkey(&provider, &[]).await, &any_room())).await;
     assert_eq!(answer.verdict(), (401, "unauthenticated"));
@@ -19,7 +18,7 @@ async fn fault_14_without_credentials_a_caller_is_told_to_bring_a_bearer() {
 }
 
 #[tokio::test]
-async fn fault_15_credentials_that_come_twice_or_by_another_way_are_none() {
+async fn fault_15_repeated_or_misplaced_credentials_are_rejected() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
     let good = provider.token("alice", json!({})).await;
@@ -69,7 +68,7 @@ async fn fault_15_credentials_that_come_twice_or_by_another_way_are_none() {
 }
 
 #[tokio::test]
-async fn faults_16_to_19_every_bad_token_gets_the_same_answer_and_causes_no_request() {
+async fn faults_16_to_19_every_bad_token_gets_the_same_401_and_causes_no_request() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
     let good = provider.token("alice", json!({})).await;
@@ -187,7 +186,7 @@ async fn a_token_for_several_audiences_or_a_little_late_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_provider_withdraws_ends_the_tokens_that_it_signed() {
+async fn a_withdrawn_key_invalidates_the_tokens_that_it_signed() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
     let (alice, bob) = (
@@ -218,7 +217,7 @@ async fn a_key_that_the_provider_withdraws_ends_the_tokens_that_it_signed() {
 }
 
 #[tokio::test]
-async fn fault_12_nobody_gets_a_token_in_anothers_name() {
+async fn fault_12_a_caller_cannot_get_a_token_with_another_identity() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
     let alice = provider.token("alice", json!({})).await;
@@ -275,7 +274,7 @@ async fn fault_21_a_token_without_the_scope_or_role_is_not_enough() {
     }
 }
 
-/// What a token says, unverified: it comes from the provider that the test started.
+/// Returns the claims of a token without verification: the provider that the test started made it.
 fn claims(token: &str) -> Value {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

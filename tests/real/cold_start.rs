@@ -1,5 +1,4 @@
-//! The requests for which an instance is started: they wait for what has not been fetched yet,
-//! share one fetch, and are served.
+//! The first requests of an instance: they wait for the first fetch, share it, and are served.
 
 use std::time::Duration;
 
@@ -14,12 +13,12 @@ use crate::process::Roomkey;
 use crate::realtime::{bare, mint};
 use crate::signed_in::{Answer, any_room, ask, client, cold_roomkey};
 
-/// How long a vault in the same region takes, and the identity endpoint beside the handler.
+/// The response times of a vault in the same region and of the identity endpoint on the machine.
 const VAULT_MS: u64 = 150;
 const IDENTITY_MS: u64 = 60;
-/// What both may cost the first request in all, on a machine that runs nothing else.
+/// The longest time of the first request on a machine that runs nothing else.
 const TARGET: Duration = Duration::from_millis(350);
-/// The same on one that runs other tests.
+/// The longest time of the first request on a machine that runs other tests.
 const BOUND: Duration = Duration::from_secs(2);
 
 async fn slow_azure() -> FakeAzure {
@@ -48,7 +47,7 @@ fn with_livekit_in(azure: &FakeAzure) -> Roomkey {
     )
 }
 
-/// Asks as soon as the readiness probe of the Functions host was answered.
+/// Sends a request as soon as the readiness probe of the Functions host gets a response.
 async fn first_answers(roomkey: &Roomkey, count: usize, body: Value) -> Vec<Answer> {
     assert_eq!(
         client().get(&roomkey.url).send().await.unwrap().status(),
@@ -137,7 +136,7 @@ async fn the_first_signed_in_callers_are_served() {
 }
 
 #[tokio::test]
-async fn after_a_failed_first_read_nobody_waits() {
+async fn after_a_failed_first_read_no_request_waits() {
     let azure = slow_azure().await;
     azure.order_vault(json!({ "status": 403 })).await;
     let roomkey = with_livekit_in(&azure);
@@ -160,7 +159,7 @@ async fn after_a_failed_first_read_nobody_waits() {
 }
 
 #[tokio::test]
-async fn a_vault_that_hangs_keeps_the_first_request_waiting_3_s_and_no_longer() {
+async fn a_vault_that_hangs_delays_the_first_request_by_3_s_at_most() {
     let azure = slow_azure().await;
     azure.order_vault(json!({ "how": "hang" })).await;
     let roomkey = with_livekit_in(&azure);

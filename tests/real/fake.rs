@@ -1,5 +1,5 @@
-//! A fake that runs as a program of its own: how it is started, and told what to do.
-//! `peers/js/on_command.mjs` is its other half.
+//! The start and the control of a fake that runs as a separate program.
+//! `peers/js/on_command.mjs` is its counterpart.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use crate::peers::tool;
 use crate::signed_in::client;
 
-/// A started fake. It ends with the test.
+/// A started fake that stops with the test.
 pub struct Fake {
     child: Child,
     controls: String,
 }
 
 impl Fake {
-    /// Starts a script of the peers' and reads so many lines that it says before the URL of its
-    /// controls.
+    /// Starts one of the peers' scripts and reads the given number of lines that it prints before
+    /// the URL of its controls.
     pub fn start<const LINES: usize>(script: &str, arguments: &[&str]) -> (Self, [String; LINES]) {
         let mut child = Command::new("node")
             .arg(tool("tests/real/peers/js").join(script))
@@ -38,12 +38,12 @@ impl Fake {
         (Self { child, controls }, said)
     }
 
-    /// The URL of its controls.
+    /// Returns the URL of its controls.
     pub fn controls(&self) -> &str {
         &self.controls
     }
 
-    /// Calls a control and returns its answer.
+    /// Calls a control and returns its response.
     pub async fn control(&self, control: &str, parameters: &Value) -> Value {
         let answer = client()
             .post(format!("{}/{control}", self.controls))
@@ -56,12 +56,12 @@ impl Fake {
         body
     }
 
-    /// What it has counted so far.
+    /// Returns its counters.
     pub async fn counts(&self) -> Value {
         self.control("counts", &json!({})).await
     }
 
-    /// What it was asked last.
+    /// Returns the last request that it got.
     pub async fn last(&self) -> Value {
         self.control("last", &json!({})).await
     }

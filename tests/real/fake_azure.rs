@@ -1,5 +1,4 @@
-//! A fake managed identity and Key Vault, and what they can be told to do:
-//! `peers/js/fake_azure.mjs`.
+//! A fake managed identity and Key Vault with their controls: `peers/js/fake_azure.mjs`.
 
 use std::time::Duration;
 
@@ -9,18 +8,18 @@ use crate::fake::Fake;
 
 /// The identity header that the fake serves.
 pub const IDENTITY_HEADER: &str = "identity-header-of-the-fake-azure";
-/// Stands in every error that it answers with.
+/// The text in every error of the fake.
 pub const CANARY: &str = "azure-canary-5e1f";
 
-/// Longer than the shortest time between two reads of a vault, 30 s, with its jitter.
+/// A time longer than the shortest interval between two reads of a vault, 30 s, with its jitter.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A fake of this test's own, on loopback.
+/// A fake on a loopback address for this test only.
 pub struct FakeAzure {
     fake: Fake,
-    /// `https://kv.vault.localhost:…`, as roomkey's setting has it.
+    /// The vault's address for roomkey's setting: `https://kv.vault.localhost:…`.
     pub vault: String,
-    /// Where tokens of the managed identity are.
+    /// The address of the managed identity's endpoint.
     pub identity: String,
     /// The path of the certificate that a client must trust.
     pub authority: String,
@@ -28,7 +27,7 @@ pub struct FakeAzure {
 }
 
 impl FakeAzure {
-    /// Starts both with an empty vault.
+    /// Starts the fake with an empty vault.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (fake, [vault, identity, authority]) =
@@ -42,7 +41,7 @@ impl FakeAzure {
         }
     }
 
-    /// The settings by which roomkey reads this vault with this identity.
+    /// Returns the settings with which roomkey reads this vault.
     pub fn settings(&self) -> [(&'static str, &str); 4] {
         [
             ("KEY_VAULT_URL", &self.vault),
@@ -52,53 +51,53 @@ impl FakeAzure {
         ]
     }
 
-    /// The URL of its controls.
+    /// Returns the URL of its controls.
     pub fn controls(&self) -> &str {
         self.fake.controls()
     }
 
-    /// A new version of a secret.
+    /// Adds a new version of a secret.
     pub async fn set(&self, name: &str, value: &str) {
         self.fake
             .control("set", &json!({ "name": name, "value": value }))
             .await;
     }
 
-    /// Switches a secret off, which is a version of its own.
+    /// Disables a secret, which adds a version.
     pub async fn disable(&self, name: &str) {
         self.fake
             .control("set", &json!({ "name": name, "enabled": false }))
             .await;
     }
 
-    /// What the vault does with requests that have a token; `{}`: as usual.
+    /// Sets the vault's behaviour for requests that have a token. `{}` is the usual one.
     pub async fn order_vault(&self, order: Value) {
         self.fake.control("vault", &order).await;
     }
 
-    /// What the identity endpoint does; `{}`: as usual.
+    /// Sets the behaviour of the identity endpoint. `{}` is the usual one.
     pub async fn order_identity(&self, order: Value) {
         self.fake.control("identity", &order).await;
     }
 
-    /// The vault resets every connection from now on, those that are open included.
+    /// Makes the vault reset every connection, open ones included.
     pub async fn stop_vault(&self) {
         self.fake.control("stop", &json!({})).await;
     }
 
-    /// The vault serves again.
+    /// Makes the vault serve again.
     pub async fn start_vault(&self) {
         self.fake.control("start", &json!({})).await;
     }
 
-    /// How often a secret was asked for with a token.
+    /// Returns the number of reads of a secret with a token.
     pub async fn reads(&self, name: &str) -> u64 {
         self.fake.counts().await["secrets"][name]
             .as_u64()
             .unwrap_or(0)
     }
 
-    /// Waits until a secret was asked for so many times in all.
+    /// Waits until the reads of a secret reach a number.
     pub async fn until_read(&self, name: &str, reads: u64) {
         let parameters = json!({ "name": name, "reads": reads });
         let asked = self.fake.control("await", &parameters);
@@ -110,12 +109,12 @@ impl FakeAzure {
         );
     }
 
-    /// How often the identity endpoint was asked.
+    /// Returns the number of requests to the identity endpoint.
     pub async fn identity_requests(&self) -> u64 {
         self.fake.counts().await["identity"].as_u64().unwrap()
     }
 
-    /// What the identity endpoint was asked last.
+    /// Returns the last request to the identity endpoint.
     pub async fn last_identity_request(&self) -> Value {
         self.fake.last().await["identity"].clone()
     }

@@ -1,9 +1,9 @@
-//! Whether a text came out of a program in any of the forms in which a leak would show it.
+//! A search for secrets in the output of a program, in every form in which they could leak.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// A text as it is, and in the forms that survive a log or an answer.
+/// Returns a text, and the forms in which a log or a response could contain it.
 fn forms(text: &str) -> [String; 5] {
     let each = |format: fn(u8) -> String| text.bytes().map(format).collect::<String>();
     [
@@ -15,7 +15,7 @@ fn forms(text: &str) -> [String; 5] {
     ]
 }
 
-/// Fails when one of the texts stands in one of the outputs.
+/// Panics if one of the outputs contains one of the texts.
 pub fn assert_absent(texts: &[&str], outputs: &[&str]) {
     for output in outputs {
         let output = output.to_lowercase();
@@ -31,7 +31,7 @@ pub fn assert_absent(texts: &[&str], outputs: &[&str]) {
 }
 
 #[test]
-fn a_leak_is_found_in_each_of_its_forms() {
+fn a_leak_is_found_in_every_form() {
     let text = "a-canary-0123";
     for form in forms(text) {
         let output = format!("before {form} after");

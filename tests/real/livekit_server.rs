@@ -1,4 +1,4 @@
-//! What a real LiveKit server says to roomkey's tokens.
+//! Tests of roomkey's tokens with a real LiveKit server.
 
 use futures_util::StreamExt;
 use livekit_protocol::{JoinResponse, SignalResponse, signal_response::Message};
@@ -39,7 +39,10 @@ async fn real_livekit_server_accepts_the_tokens_of_both_routes() {
         ("/api/token", json!({ "roomName": "standup-42" })),
         (
             "/api/token",
-            json!({ "roomName": "standup-42", "role": "speaker", "participantIdentity": "alice", "participantName": "Älice 👋" }),
+            json!({
+                "roomName": "standup-42", "role": "speaker", "participantIdentity": "alice",
+                "participantName": "Älice 👋",
+            }),
         ),
         (
             "/api/token",
@@ -48,7 +51,10 @@ async fn real_livekit_server_accepts_the_tokens_of_both_routes() {
         ("/api/connection-details", json!({})),
         (
             "/api/connection-details",
-            json!({ "room_name": "standup-42", "participant_attributes": { "k": "v" }, "room_config": { "agents": [{ "agent_name": "notes" }] } }),
+            json!({
+                "room_name": "standup-42", "participant_attributes": { "k": "v" },
+                "room_config": { "agents": [{ "agent_name": "notes" }] },
+            }),
         ),
     ] {
         let token = token(&roomkey, path, &body).await;
@@ -94,7 +100,7 @@ async fn real_livekit_server_gives_a_join_token_no_admin_call() {
     }
 }
 
-/// Joins with a token and reads what the server says first.
+/// Joins with a token and reads the server's first message.
 async fn join(server: &LiveKitServer, token: &str, extra: &str) -> JoinResponse {
     let url = format!(
         "{}/rtc?access_token={token}{extra}",
@@ -111,8 +117,14 @@ async fn join(server: &LiveKitServer, token: &str, extra: &str) -> JoinResponse 
 #[tokio::test]
 async fn real_livekit_server_joins_the_room_that_was_asked_for() {
     let (server, roomkey) = (LiveKitServer::start().await, roomkey(&[]));
-    let speaker =
-        token(&roomkey, "/api/token", &json!({ "roomName": "room-a", "participantIdentity": "alice", "participantName": "Alice" })).await;
+    let speaker = token(
+        &roomkey,
+        "/api/token",
+        &json!({
+            "roomName": "room-a", "participantIdentity": "alice", "participantName": "Alice",
+        }),
+    )
+    .await;
     let joined = join(&server, &speaker, "&room=room-b").await;
     assert_eq!(joined.room.unwrap().name, "room-a");
     let alice = joined.participant.unwrap();
@@ -155,7 +167,9 @@ async fn real_livekit_server_joins_the_room_that_was_asked_for() {
         (false, true, false)
     );
 
-    let body = json!({ "room_name": "room-c", "participant_metadata": "m", "participant_attributes": { "k": "v" } });
+    let body = json!({
+        "room_name": "room-c", "participant_metadata": "m", "participant_attributes": { "k": "v" },
+    });
     let joined = join(
         &server,
         &token(&roomkey, "/api/connection-details", &body).await,

@@ -1,6 +1,6 @@
-//! Against real parts: LiveKit's server, its three server SDKs and its browser client, an identity
-//! provider and Redis; and against fakes of Azure and of Realtime services, which Microsoft's and
-//! OpenAI's own SDKs are run against too. `make tools` installs them.
+//! Tests with real peers: LiveKit's server, its three server SDKs and its browser client, an
+//! identity provider and Redis; and with fakes of Azure and of Realtime services, which are tested
+//! with Microsoft's and OpenAI's own SDKs. `make tools` installs them.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! A real identity provider, and what it can be told to do: `peers/js/oidc_provider.mjs`.
+//! A real identity provider with its controls: `peers/js/oidc_provider.mjs`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 use crate::peers::tool;
 use crate::signed_in::client;
 
-/// The audience and the scope of the tokens that it issues by itself.
+/// The audience and the scope of its usual tokens.
 pub const AUDIENCE: &str = "api://roomkey";
 pub const SCOPE: &str = "rooms.join";
 
-/// A provider of this test's own, on loopback. It ends with the test.
+/// A provider on a loopback address for this test only. It stops with the test.
 pub struct OpenIdProvider {
     child: Child,
-    /// Its issuer, as roomkey's setting has it.
+    /// Its issuer for roomkey's setting.
     pub issuer: String,
     controls: String,
 }
 
-/// How a provider is out of service.
+/// The way in which a provider is out of service.
 #[derive(Debug, Clone, Copy)]
 pub enum Outage {
     /// Every connection is cut.
     Reset,
-    /// Every request stays without an answer.
+    /// Every request hangs.
     Hang,
 }
 
@@ -56,13 +56,13 @@ impl OpenIdProvider {
         }
     }
 
-    /// A token for a user, with whatever other claims it shall have.
+    /// Returns a token for a user with further claims.
     pub async fn token(&self, sub: &str, mut claims: Value) -> String {
         claims["sub"] = sub.into();
         self.issued("mint", &claims).await
     }
 
-    /// A token for a program, asked for as any program would.
+    /// Requests a token for a program by client credentials.
     pub async fn client_credentials(&self) -> String {
         let form = format!(
             "grant_type=client_credentials&client_id=demo&client_secret=demo-secret&scope={SCOPE}"
@@ -84,23 +84,23 @@ impl OpenIdProvider {
             .to_owned()
     }
 
-    /// A token with any header and claims; `null` takes one of a good token's away.
+    /// Returns a token with changed header and claims. `null` removes a member of a valid token.
     pub async fn signed(&self, header: Value, claims: Value) -> String {
         self.issued("sign", &json!({ "header": header, "claims": claims }))
             .await
     }
 
-    /// A good token but for its signature, which is of a key that nobody publishes.
+    /// Returns a valid token, except that an unpublished key signed it.
     pub async fn signed_by_another(&self) -> String {
         self.issued("sign", &json!({ "foreign": true })).await
     }
 
-    /// Signs with a new key from now on. The old one stays published where it is kept.
+    /// Rotates the signing key. The old one stays published if it is kept.
     pub async fn rotate(&self, keep: bool) {
         self.control("rotate", &json!({ "keep": keep })).await;
     }
 
-    /// Goes out of service.
+    /// Puts the provider out of service.
     pub async fn stop(&self, outage: Outage) {
         let how = match outage {
             Outage::Reset => "reset",
@@ -109,19 +109,19 @@ impl OpenIdProvider {
         self.control("stop", &json!({ "how": how })).await;
     }
 
-    /// Serves again.
+    /// Puts the provider back into service.
     pub async fn resume(&self) {
         self.control("start", &json!({})).await;
     }
 
-    /// How often its keys were asked for.
+    /// Returns the number of requests for its keys.
     pub async fn key_fetches(&self) -> u64 {
         self.control("counts", &json!({})).await["keys"]
             .as_u64()
             .unwrap()
     }
 
-    /// How often it was asked for anything.
+    /// Returns the number of all requests.
     pub async fn requests(&self) -> u64 {
         let counts = self.control("counts", &json!({})).await;
         counts
@@ -160,7 +160,7 @@ impl Drop for OpenIdProvider {
 }
 
 #[tokio::test]
-async fn the_provider_signs_counts_turns_its_keys_and_fails_as_the_tests_rely_on() {
+async fn the_provider_signs_counts_rotates_and_fails_as_the_tests_require() {
     let provider = OpenIdProvider::start();
     let url = format!("{}/jwks", provider.issuer);
     let published =

@@ -1,5 +1,5 @@
-//! The provider turns its keys, goes away and comes back; strangers try to make roomkey ask for
-//! keys.
+//! Key rotations and outages of the identity provider, and attempts to make roomkey fetch keys too
+//! often.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::openid_provider::{OpenIdProvider, Outage};
 use crate::process::Roomkey;
 use crate::signed_in::{Answer, any_room, ask, asking, cold_roomkey, metric, roomkey};
 
-/// What a healing may take: retries begin at a second apart, and a hanging request lasts two.
+/// The longest time of a recovery: retries begin a second apart, and a hanging request takes two.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
-async fn a_new_key_costs_one_fetch_and_the_old_one_still_counts() {
+async fn a_new_key_causes_one_fetch_and_the_old_one_stays_valid() {
     let provider = OpenIdProvider::start();
     let roomkey = roomkey(&provider, &[]).await;
     let old = [
@@ -46,8 +46,7 @@ async fn a_new_key_costs_one_fetch_and_the_old_one_still_counts() {
 #[tokio::test]
 async fn fault_20_a_thousand_tokens_with_unknown_keys_cause_one_fetch_at_most() {
     let provider = OpenIdProvider::start();
-    // Each from an address of its own, so that no limit on failures stands in front of what is
-    // tested.
+    // Each comes from another address, so that the limit on failures is not reached.
     let roomkey = roomkey(&provider, &[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32")]).await;
     let good = provider.token("alice", json!({})).await;
     assert_eq!(ask(&roomkey, &good, &any_room()).await.status, 200);
@@ -73,7 +72,7 @@ async fn fault_20_a_thousand_tokens_with_unknown_keys_cause_one_fetch_at_most() 
 }
 
 #[tokio::test]
-async fn fault_22_with_keys_at_hand_an_outage_of_the_provider_goes_unnoticed() {
+async fn fault_22_with_cached_keys_an_outage_of_the_provider_has_no_effect() {
     for outage in [Outage::Reset, Outage::Hang] {
         let provider = OpenIdProvider::start();
         let roomkey = roomkey(&provider, &[]).await;
@@ -99,7 +98,7 @@ async fn fault_22_with_keys_at_hand_an_outage_of_the_provider_goes_unnoticed() {
 }
 
 #[tokio::test]
-async fn fault_22_without_keys_nobody_gets_a_token_until_the_provider_is_there() {
+async fn fault_22_without_keys_nobody_gets_a_token_until_the_provider_recovers() {
     for outage in [Outage::Reset, Outage::Hang] {
         let provider = OpenIdProvider::start();
         let (good, foreign) = (
@@ -123,7 +122,7 @@ async fn fault_22_without_keys_nobody_gets_a_token_until_the_provider_is_there()
                 asked.elapsed()
             );
         }
-        // Whoever brings nothing is told so, whatever the provider does.
+        // Missing credentials get 401 whatever the provider does.
         assert_eq!(
             Answer::to(asking(&roomkey, &any_room())).await.verdict(),
             (401, "unauthenticated")
@@ -152,7 +151,7 @@ async fn two_hundred_callers_at_a_cold_start_share_one_fetch_and_are_served() {
     assert_eq!(provider.key_fetches().await, 1);
 }
 
-/// Asks until there is a token. Each answer before it must be the one that says to come back.
+/// Sends requests until one gets a token. Each response before it must be a 503.
 async fn healed(roomkey: &Roomkey, bearer: &str) {
     let began = Stopwatch::start();
     loop {

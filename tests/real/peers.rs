@@ -1,4 +1,4 @@
-//! Where the real parts are, a started LiveKit server, and tokens to show them.
+//! The installed peers, a LiveKit server, and tokens to present to them.
 
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
@@ -15,11 +15,11 @@ use serde_json::Value;
 
 use crate::process::{Roomkey, client};
 
-/// A key that is in no configuration but the tests'.
+/// A key that only the tests use.
 pub const API_KEY: &str = "APIrealparts";
 pub const API_SECRET: &str = "a-throw-away-secret-of-32-bytes-or-more";
 
-/// An installed tool.
+/// Returns the path of an installed tool.
 pub fn tool(path: &str) -> PathBuf {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     assert!(
@@ -29,8 +29,7 @@ pub fn tool(path: &str) -> PathBuf {
     tool
 }
 
-/// A LiveKit server of this test's own. It listens on loopback addresses only and ends with the
-/// test.
+/// A LiveKit server for this test only. It listens on loopback addresses and stops with the test.
 pub struct LiveKitServer {
     child: Child,
     pub url: String,
@@ -38,10 +37,10 @@ pub struct LiveKitServer {
 }
 
 impl LiveKitServer {
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it serves.
     pub async fn start() -> Self {
-        // The server cannot be handed a socket, and a port that was free a moment ago may be taken
-        // now: then another one.
+        // The server cannot inherit a socket, and a port that was free a moment ago may be taken by
+        // now. Then another one is tried.
         for _ in 0..5 {
             if let Some(server) = Self::try_start().await {
                 return server;
@@ -64,12 +63,14 @@ impl LiveKitServer {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("livekit.yaml");
         let text = format!(
-            "port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{ {API_KEY}: {API_SECRET} }}\nlogging: {{ level: error }}\n\
-             rtc: {{ node_ip: 127.0.0.1, use_external_ip: false, enable_loopback_candidate: true, interfaces: {{ includes: [lo] }}, \
-             tcp_port: 0, udp_port: {udp_port}, stun_servers: [\"127.0.0.1:9\"] }}\n"
+            "port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{ {API_KEY}: {API_SECRET} }}\n\
+             logging: {{ level: error }}\n\
+             rtc: {{ node_ip: 127.0.0.1, use_external_ip: false, enable_loopback_candidate: true, \
+             interfaces: {{ includes: [lo] }}, tcp_port: 0, udp_port: {udp_port}, \
+             stun_servers: [\"127.0.0.1:9\"] }}\n"
         );
         std::fs::write(&config, text).unwrap();
-        // What it says of an error goes to the test's own stderr.
+        // Its error messages go to the test's own stderr.
         let mut command = Command::new(tool("target/tools/bin/livekit-server"));
         let child = command
             .arg("--config")
@@ -97,7 +98,7 @@ impl LiveKitServer {
         Some(server)
     }
 
-    /// The server's own word on a token: what a join would be told, without a join.
+    /// Asks the server to validate a token without a join.
     pub async fn validate(&self, token: &str) -> (u16, String) {
         let answer = client()
             .get(format!("{}/rtc/validate", self.url))
@@ -116,7 +117,7 @@ impl Drop for LiveKitServer {
     }
 }
 
-/// roomkey, signing for the tests' key.
+/// Starts a roomkey that signs with the tests' key.
 pub fn roomkey(settings: &[(&str, &str)]) -> Roomkey {
     let base = [
         ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
@@ -132,7 +133,7 @@ pub fn roomkey(settings: &[(&str, &str)]) -> Roomkey {
     )
 }
 
-/// Asks roomkey for a token.
+/// Requests a token from roomkey.
 pub async fn token(roomkey: &Roomkey, path: &str, body: &Value) -> String {
     let answer: Value = client()
         .post(format!("{}{path}", roomkey.url))
@@ -150,8 +151,8 @@ pub async fn token(roomkey: &Roomkey, path: &str, body: &Value) -> String {
         .to_owned()
 }
 
-/// A token as roomkey signs it, with any key and any times: `expires_in` seconds from now, negative
-/// for the past.
+/// Signs a token as roomkey does, with any key and any times: `expires_in` is in seconds from now,
+/// negative for the past.
 pub fn signed(api_key: &str, api_secret: &str, expires_in: i64) -> String {
     let now = SystemClock
         .now()
@@ -184,7 +185,7 @@ pub fn signed(api_key: &str, api_secret: &str, expires_in: i64) -> String {
         .to_owned()
 }
 
-/// The same token with one claim changed and the signature left as it was.
+/// Returns the token with one changed claim and the old signature.
 pub fn tampered(token: &str) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -200,7 +201,7 @@ pub fn tampered(token: &str) -> String {
     )
 }
 
-/// Runs one of the peers' scripts with `input` on stdin and reads the JSON that it prints.
+/// Runs one of the peers' scripts with `input` on stdin and returns the JSON that it prints.
 pub fn script(program: &str, arguments: &[&str], input: &str) -> Value {
     let mut child = Command::new(program)
         .args(arguments)

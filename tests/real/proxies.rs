@@ -1,4 +1,4 @@
-//! Proxy variables of the environment: no key and no token may take that way.
+//! Proxy variables in the environment, which must not redirect keys and tokens.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use crate::fake_realtime::{self, FakeRealtime};
 use crate::openid_provider::OpenIdProvider;
 use crate::signed_in::ask;
 
-/// Counts who connects, and hangs up.
+/// A listener that counts connections and closes them.
 fn proxy() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -76,7 +76,7 @@ async fn proxy_variables_are_ignored_for_every_upstream() {
             if answer.status == 200 {
                 break;
             }
-            // Until the keys, the secrets and the token are there.
+            // Repeats until the keys, the secrets and the token have been fetched.
             assert_eq!(answer.status, 503, "{body} {answer:?}");
             assert!(
                 began.elapsed() < std::time::Duration::from_mins(1),
@@ -92,7 +92,7 @@ async fn proxy_variables_are_ignored_for_every_upstream() {
     assert_eq!(realtime.count("mints").await, 2);
     assert_eq!(connections.load(Ordering::SeqCst), 0);
 
-    // The same variables lead another program there.
+    // Another program does use the same variables.
     let mut curl = Command::new("curl");
     curl.args(["-sS", "http://upstream.invalid/"])
         .env_clear()

@@ -1,5 +1,4 @@
-//! Client secrets of a Realtime upstream: what callers get when it serves, when it refuses and when
-//! it fails.
+//! Client secrets of a Realtime upstream that serves, refuses or fails.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,12 +15,12 @@ use crate::leaks::assert_absent;
 use crate::process::Roomkey;
 use crate::signed_in::{ADMIN_KEY, Answer, client};
 
-/// The deadline of a mint, and what the way there and back may add on a busy machine.
+/// The deadline of a mint plus the time that a busy machine may add.
 const DEADLINE: Duration = Duration::from_millis(3_000 + 1_500);
-/// What the first Entra token may take, or an upstream to notice that a client went away.
+/// The longest time until the first Entra token arrives or an upstream notices a disconnect.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whose service the fake is taken for.
+/// The vendor whose service the fake stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Vendor {
     OpenAi,
@@ -29,7 +28,7 @@ pub enum Vendor {
 }
 
 impl Vendor {
-    /// As requests name it.
+    /// Returns the provider's name in requests.
     pub fn provider(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
@@ -37,7 +36,7 @@ impl Vendor {
         }
     }
 
-    /// OpenAI's model, or Azure's deployment.
+    /// Returns OpenAI's model or Azure's deployment.
     pub fn model(self) -> &'static str {
         match self {
             Self::OpenAi => MODEL,
@@ -46,7 +45,7 @@ impl Vendor {
     }
 }
 
-/// roomkey with nothing but the given settings and the least that it needs beside them.
+/// Starts a roomkey with the given settings and the required ones only.
 pub fn bare(settings: &[(&str, &str)]) -> Roomkey {
     let base = [
         ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
@@ -60,7 +59,7 @@ pub fn bare(settings: &[(&str, &str)]) -> Roomkey {
     )
 }
 
-/// roomkey, minting at one vendor's side of the fake with its API key.
+/// Starts a roomkey that mints at one vendor's side of the fake with its API key.
 pub fn roomkey(fake: &FakeRealtime, vendor: Vendor, settings: &[(&str, &str)]) -> Roomkey {
     match vendor {
         Vendor::OpenAi => bare(
@@ -82,7 +81,7 @@ pub fn roomkey(fake: &FakeRealtime, vendor: Vendor, settings: &[(&str, &str)]) -
     }
 }
 
-/// Asks for a token.
+/// Requests a token.
 pub async fn mint(roomkey: &Roomkey, body: &Value) -> Answer {
     Answer::to(
         client()
@@ -92,15 +91,14 @@ pub async fn mint(roomkey: &Roomkey, body: &Value) -> Answer {
     .await
 }
 
-/// All that roomkey has said: an answer with its headers, and what it wrote until it is stopped
-/// here.
+/// Stops roomkey and returns all of its output: a response with its headers, and its log.
 fn outputs(roomkey: Roomkey, answer: &Answer) -> [String; 3] {
     let ended = roomkey.stop("TERM");
     [format!("{answer:?}"), ended.stdout, ended.stderr]
 }
 
 #[tokio::test]
-async fn a_realtime_token_is_a_secret_of_the_upstreams_and_where_the_browser_goes_with_it() {
+async fn a_realtime_token_has_the_upstreams_secret_and_the_url_for_the_browser() {
     for (vendor, calls) in [
         (Vendor::OpenAi, "/v1/realtime/calls"),
         (Vendor::Azure, "/openai/v1/realtime/calls?webrtcfilter=on"),
@@ -152,7 +150,7 @@ async fn a_realtime_token_is_a_secret_of_the_upstreams_and_where_the_browser_goe
         );
         assert_eq!(text("webrtcUrl"), format!("{}{calls}", fake.url));
         assert_eq!(answer.header("cache-control"), "no-store");
-        // RFC 3339 in one form and one zone: texts are in the order of the times.
+        // RFC 3339 in one form and one zone: the order of the texts is that of the times.
         assert!(
             *Rfc3339::of(before).to_string() <= *text("issuedAt")
                 && text("issuedAt") <= text("refreshAt"),
@@ -189,7 +187,7 @@ async fn a_realtime_token_is_a_secret_of_the_upstreams_and_where_the_browser_goe
 }
 
 #[tokio::test]
-async fn a_plain_realtime_token_service_is_what_v1_token_looks_like() {
+async fn v1_token_works_like_a_plain_realtime_token_service() {
     let fake = FakeRealtime::start();
     let roomkey = roomkey(&fake, Vendor::Azure, &[]);
     let url = format!("{}/api/v1/token", roomkey.url);
@@ -213,7 +211,7 @@ async fn a_plain_realtime_token_service_is_what_v1_token_looks_like() {
 }
 
 #[tokio::test]
-async fn callers_may_choose_only_what_the_operator_lists_and_are_known_to_openai_by_a_hash() {
+async fn callers_may_only_choose_listed_values_and_openai_gets_a_hash() {
     let fake = FakeRealtime::start();
     let settings = [
         ("ROOMKEY_REALTIME_VOICES", "marin,cedar"),
@@ -259,7 +257,7 @@ async fn callers_may_choose_only_what_the_operator_lists_and_are_known_to_openai
 }
 
 #[tokio::test]
-async fn azure_without_a_key_is_asked_with_a_token_of_the_managed_identity_which_is_fetched_once() {
+async fn azure_without_a_key_uses_one_token_of_the_managed_identity() {
     let (azure, fake) = (FakeAzure::start(), FakeRealtime::start());
     let [_, identity, header, authority] = azure.settings();
     let client_id = ("AZURE_CLIENT_ID", "11111111-1111-4111-8111-111111111111");
@@ -278,7 +276,7 @@ async fn azure_without_a_key_is_asked_with_a_token_of_the_managed_identity_which
         ]
         .concat(),
     );
-    // The token comes in the background. Until it is there, 503 is the only honest answer.
+    // The token is fetched in the background. Until then the response must be 503.
     let began = Stopwatch::start();
     while mint(&roomkey, &json!({})).await.status == 503 {
         assert!(began.elapsed() < PATIENCE, "it does not get a token");
@@ -287,7 +285,7 @@ async fn azure_without_a_key_is_asked_with_a_token_of_the_managed_identity_which
     for _ in 0..20 {
         assert_eq!(mint(&roomkey, &json!({})).await.status, 200);
     }
-    // One that failed, and one that did not.
+    // One attempt that failed, and one that succeeded.
     assert_eq!((requests, azure.identity_requests().await), (2, 2));
     let url = azure.last_identity_request().await["url"]
         .as_str()
@@ -311,7 +309,7 @@ async fn azure_without_a_key_is_asked_with_a_token_of_the_managed_identity_which
 }
 
 #[tokio::test]
-async fn every_answer_of_the_upstreams_has_one_of_ours_and_none_of_its_text_goes_on() {
+async fn every_upstream_response_maps_to_an_error_without_its_text() {
     let fake = FakeRealtime::start();
     let limited = json!({ "status": 429, "headers": { "retry-after": "7" } });
     let elsewhere =
@@ -381,7 +379,7 @@ async fn every_answer_of_the_upstreams_has_one_of_ours_and_none_of_its_text_goes
     ];
     for (order, status, code) in rows {
         fake.order(order.clone()).await;
-        // One of its own for each, so that no breaker opens.
+        // Each uses its own, so that no breaker opens.
         let roomkey = roomkey(&fake, Vendor::Azure, &[]);
         let stopwatch = Stopwatch::start();
         let answer = mint(&roomkey, &json!({})).await;
@@ -408,7 +406,7 @@ async fn every_answer_of_the_upstreams_has_one_of_ours_and_none_of_its_text_goes
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_away_costs_503_and_one_that_fails_once_costs_nothing() {
+async fn an_unreachable_upstream_gives_503_and_a_single_failure_is_retried() {
     let fake = FakeRealtime::start();
     let roomkey = roomkey(&fake, Vendor::OpenAi, &[]);
     fake.order(json!({ "status": 500, "times": 1 })).await;
@@ -422,7 +420,7 @@ async fn an_upstream_that_is_away_costs_503_and_one_that_fails_once_costs_nothin
 }
 
 #[tokio::test]
-async fn a_thousand_callers_at_once_get_a_secret_each_over_connections_that_are_used_again() {
+async fn a_thousand_callers_at_once_get_a_secret_each_over_reused_connections() {
     rlimit::increase_nofile_limit(8_192).unwrap();
     let fake = FakeRealtime::start();
     let settings = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32")];
@@ -450,18 +448,18 @@ async fn a_thousand_callers_at_once_get_a_secret_each_over_connections_that_are_
     assert_eq!(secrets.len(), 1_000);
     assert_eq!(fake.count("mints").await, 1_000);
 
-    // One after the other they need no new connection.
+    // Sequential mints need no new connection.
     fake.order(json!({})).await;
     let connections = fake.count("connections").await;
     for _ in 0..10 {
         assert_eq!(mint(&roomkey, &json!({})).await.status, 200);
     }
-    // What asks the fake's controls here goes to another port.
+    // Requests to the fake's controls use another port.
     assert_eq!(fake.count("connections").await, connections);
 }
 
 #[tokio::test]
-async fn callers_who_hang_up_on_a_slow_but_healthy_upstream_close_it_for_nobody() {
+async fn disconnected_callers_do_not_open_the_breaker() {
     let fake = FakeRealtime::start();
     let roomkey = roomkey(
         &fake,
@@ -490,7 +488,7 @@ async fn callers_who_hang_up_on_a_slow_but_healthy_upstream_close_it_for_nobody(
 }
 
 #[tokio::test]
-async fn a_model_that_fails_closes_no_other_model() {
+async fn a_failing_model_does_not_affect_other_models() {
     let fake = FakeRealtime::start();
     let settings = [
         ("ROOMKEY_REALTIME_RATE_LIMIT", "off"),
@@ -511,14 +509,14 @@ async fn a_model_that_fails_closes_no_other_model() {
 }
 
 #[tokio::test]
-async fn a_caller_has_a_budget_of_mints_beside_that_of_requests() {
+async fn a_caller_has_separate_budgets_for_mints_and_requests() {
     let fake = FakeRealtime::start();
     let roomkey = roomkey(
         &fake,
         Vendor::OpenAi,
         &[("ROOMKEY_REALTIME_RATE_LIMIT", "2/15m")],
     );
-    // What is refused for another reason costs nothing of it.
+    // A request that is refused for another reason does not use it.
     assert_eq!(
         mint(&roomkey, &json!({ "voice": "nobody" })).await.status,
         400
@@ -532,7 +530,7 @@ async fn a_caller_has_a_budget_of_mints_beside_that_of_requests() {
 }
 
 #[tokio::test]
-async fn diagnostics_are_the_operators_and_spend_nothing_unless_posted() {
+async fn diagnostics_need_the_admin_key_and_mint_only_on_post() {
     let fake = FakeRealtime::start();
     let roomkey = roomkey(&fake, Vendor::Azure, &[]);
     let url = format!("{}/api/diagnostics/realtime", roomkey.url);

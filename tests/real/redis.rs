@@ -1,5 +1,5 @@
-//! Limits that instances share through a real Redis, which is killed, stopped, emptied and spoilt
-//! in the middle.
+//! Limits that instances share through a real Redis, which is killed, stopped, emptied and filled
+//! with garbage during the tests.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -23,9 +23,9 @@ use tracing::subscriber::DefaultGuard;
 use crate::log_capture::LogCapture;
 use crate::redis_server::RedisServer;
 
-/// Nothing comes back to such a budget while a test runs.
+/// A limit so slow that nothing is added to a budget while a test runs.
 pub const TEN: &str = "10/24h";
-/// Longer than 50 ms by what a busy machine may take on top.
+/// The time limit of 50 ms plus the time that a busy machine may add.
 const SOON: Duration = Duration::from_millis(500);
 
 pub fn budget(limit: &str) -> Budget {
@@ -55,7 +55,7 @@ pub async fn admitted(counters: &Counters, budget: &Budget, name: &str, times: u
     admitted
 }
 
-/// Waits for the task that looks for Redis.
+/// Waits for the task that reconnects to Redis.
 pub async fn back(counters: &Counters) {
     let began = Stopwatch::start();
     while counters.is_degraded() {
@@ -67,7 +67,7 @@ pub async fn back(counters: &Counters) {
     }
 }
 
-/// The log lines of this thread, on which a `tokio::test` runs everything.
+/// Captures the log lines of this thread, on which a `tokio::test` runs everything.
 pub fn capture_log() -> (LogCapture, DefaultGuard) {
     let log = LogCapture::default();
     let subscriber = telemetry::subscriber(tracing::Level::INFO, LogFormat::Json, log.writer());
@@ -75,7 +75,7 @@ pub fn capture_log() -> (LogCapture, DefaultGuard) {
 }
 
 #[test]
-fn real_redis_decides_as_the_rule_does() {
+fn real_redis_decides_like_the_rule() {
     let server = RedisServer::start();
     let (connection, script) = (
         RefCell::new(server.connection()),
@@ -146,7 +146,7 @@ fn real_redis_decides_as_the_rule_does() {
                         whole
                     );
                 } else if stored.is_some_and(|stored| stored < now_us) {
-                    // It may have ended, which is the same.
+                    // It may have stopped already.
                     stored = None;
                 }
             }
@@ -203,7 +203,7 @@ async fn real_redis_makes_two_instances_share_one_limit_exactly() {
 }
 
 #[tokio::test]
-async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_unlimited() {
+async fn real_redis_killed_and_restarted_is_logged_once_each_and_never_unlimited() {
     let (log, _logging) = capture_log();
     let mut server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
@@ -245,7 +245,7 @@ async fn real_redis_killed_and_started_again_is_said_once_each_and_never_means_u
 }
 
 #[tokio::test]
-async fn real_redis_that_hangs_costs_one_request_50_ms_and_the_others_nothing() {
+async fn real_redis_that_hangs_delays_one_request_by_50_ms_and_no_other() {
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
     assert_eq!(admitted(&counters, &budget, "alice", 1).await, 1);
@@ -269,7 +269,7 @@ async fn real_redis_that_hangs_costs_one_request_50_ms_and_the_others_nothing() 
 }
 
 #[tokio::test]
-async fn real_redis_that_is_not_there_at_the_start_is_found_later() {
+async fn real_redis_that_is_down_at_start_is_found_later() {
     let mut server = RedisServer::start();
     server.kill();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
@@ -281,7 +281,7 @@ async fn real_redis_that_is_not_there_at_the_start_is_found_later() {
 }
 
 #[tokio::test]
-async fn real_redis_without_the_script_is_given_it_again() {
+async fn real_redis_that_lost_the_script_gets_it_again() {
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
     assert_eq!(admitted(&counters, &budget, "alice", 3).await, 3);
@@ -291,7 +291,7 @@ async fn real_redis_without_the_script_is_given_it_again() {
 }
 
 #[tokio::test]
-async fn real_redis_that_closed_an_idle_connection_is_asked_again_at_once() {
+async fn real_redis_that_closed_an_idle_connection_is_retried_at_once() {
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
     assert_eq!(admitted(&counters, &budget, "alice", 3).await, 3);
@@ -301,8 +301,7 @@ async fn real_redis_that_closed_an_idle_connection_is_asked_again_at_once() {
 }
 
 #[tokio::test]
-async fn fault_53_real_redis_with_a_key_of_another_type_counts_from_a_full_budget_and_disturbs_nobody()
- {
+async fn fault_53_real_redis_with_a_key_of_another_type_counts_from_a_full_budget() {
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
     server.ask::<()>(&["RPUSH", &format!("roomkey:token:{}", caller("alice")), "x"]);
@@ -315,7 +314,7 @@ async fn fault_53_real_redis_with_a_key_of_another_type_counts_from_a_full_budge
 }
 
 #[tokio::test]
-async fn real_redis_with_nonsense_at_a_key_counts_from_a_full_budget() {
+async fn real_redis_with_garbage_in_a_key_counts_from_a_full_budget() {
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget(TEN));
     for nonsense in [
@@ -375,8 +374,7 @@ async fn real_redis_with_another_password_uses_local_counters_and_the_password_i
 }
 
 #[tokio::test]
-async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_said_once_and_taken_back_once()
- {
+async fn real_redis_is_replaced_without_new_budgets_and_with_one_log_line_each() {
     let (log, _logging) = capture_log();
     let said = |what: &str| log.text().matches(what).count();
     let server = RedisServer::start();
@@ -415,7 +413,7 @@ async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_s
     assert_eq!((said("does not answer"), said("Redis answers")), (1, 1));
     assert_eq!(admitted(&counters, &budget, "bob", 4).await, 4);
     let other = self::counters(&url("a-canary-of-a-password"));
-    // The first exchange, with its connection, may take longer than a busy machine has.
+    // On a busy machine the first exchange, which connects, may take longer than the time limit.
     admitted(&other, &budget, "carol", 1).await;
     back(&other).await;
     assert_eq!(admitted(&other, &budget, "bob", 20).await, 6);
@@ -432,7 +430,7 @@ async fn real_redis_is_exchanged_for_another_without_new_budgets_and_a_loss_is_s
 }
 
 #[tokio::test]
-async fn real_redis_never_learns_who_asks() {
+async fn real_redis_never_gets_a_callers_name() {
     let server = RedisServer::start();
     let mut monitor = TcpStream::connect(
         server
@@ -460,15 +458,15 @@ async fn real_redis_never_learns_who_asks() {
 }
 
 #[test]
-fn real_redis_is_reached_by_tls_only_with_a_certificate_that_this_machine_trusts() {
+fn real_redis_by_tls_needs_a_trusted_certificate() {
     let server = RedisServer::start_with_tls();
     let stranger = RedisServer::start_with_tls();
     for (authority, word) in [
         (server.authority(), "trusted"),
         (stranger.authority(), "foreign"),
     ] {
-        // Whom a process trusts is read from its environment, and only a process of its own has one
-        // of its own.
+        // The trusted certificates are read from the environment of a process, so this test needs a
+        // separate process.
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",

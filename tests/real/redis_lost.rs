@@ -1,5 +1,5 @@
-//! Redis servers that answer, but not to everything: of a cluster, and without memory. They are
-//! lost once, not once a second.
+//! Redis servers that fail some commands only: one in a cluster, and one without memory. Each is
+//! reported as lost once, not once a second.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use roomkey::clock::Stopwatch;
 use crate::redis::{TEN, admitted, back, budget, caller, capture_log, counters};
 use crate::redis_server::RedisServer;
 
-/// Connections that the server has had so far, asked over one that stays.
+/// Returns the number of connections that the server has accepted, read over a lasting one.
 fn connections(server: &mut redis::Connection) -> u64 {
     let info: String = redis::cmd("INFO").arg("stats").query(server).unwrap();
     info.lines()
@@ -20,7 +20,7 @@ fn connections(server: &mut redis::Connection) -> u64 {
 }
 
 #[tokio::test]
-async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_failed() {
+async fn real_redis_cluster_is_lost_once_and_found_when_the_failed_key_works() {
     let ((one, _), (other, bus)) = (
         RedisServer::start_in_cluster(),
         RedisServer::start_in_cluster(),
@@ -62,7 +62,7 @@ async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_f
     assert_eq!(admitted(&counters, &budget, &name, 20).await, 10);
     assert!(counters.is_degraded());
     let before = connections(&mut operator);
-    // Each attempt to find it again is a connection.
+    // Each attempt to reconnect is a connection.
     while connections(&mut operator) < before + 2 {
         assert!(
             counters.is_degraded(),
@@ -94,7 +94,7 @@ async fn real_redis_cluster_is_lost_once_and_found_when_it_serves_the_key_that_f
 }
 
 #[tokio::test]
-async fn real_redis_that_is_lost_again_and_again_is_looked_for_less_often() {
+async fn real_redis_that_is_lost_repeatedly_is_retried_less_often() {
     let (log, _logging) = capture_log();
     let server = RedisServer::start();
     let (counters, budget) = (counters(&server.url()), budget("1000000/24h"));

@@ -1,4 +1,4 @@
-//! A started Redis, which a test may stop, kill and start again in the middle.
+//! A Redis server that a test may stop, kill and restart.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::time::Duration;
 use redis::{Connection, FromRedisValue};
 use roomkey::clock::Stopwatch;
 
-/// A Redis of this test's own. It listens on a loopback address only, keeps nothing on disk and
-/// ends with the test.
+/// A Redis server for this test only. It listens on a loopback address, stores nothing on disk and
+/// stops with the test.
 pub struct RedisServer {
     child: Child,
     port: u16,
@@ -18,13 +18,13 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server on a port of its own and waits until it answers.
+    /// Starts a server on a free port and waits until it serves.
     pub fn start() -> Self {
         Self::start_with(|_| Vec::new())
     }
 
-    /// As [`RedisServer::start`], with TLS only, and a certificate of an authority of this test's
-    /// own: [`RedisServer::authority`].
+    /// Starts a server with TLS only and a certificate of this test's own authority:
+    /// [`RedisServer::authority`].
     pub fn start_with_tls() -> Self {
         Self::start_with(|folder| {
             make_certificates(folder);
@@ -47,8 +47,8 @@ impl RedisServer {
         })
     }
 
-    /// As [`RedisServer::start`], as a server of a cluster that serves no key yet. The second
-    /// number is the port of the cluster's own bus.
+    /// Starts a server of a cluster that serves no key yet. The second number is the port of the
+    /// cluster bus.
     pub fn start_in_cluster() -> (Self, u16) {
         let bus = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -63,14 +63,14 @@ impl RedisServer {
         )
     }
 
-    /// Whom a client of [`RedisServer::start_with_tls`] must trust.
+    /// Returns the authority that a client of [`RedisServer::start_with_tls`] must trust.
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("authority.pem")
     }
 
     fn start_with(settings: impl Fn(&Path) -> Vec<String>) -> Self {
-        // The server cannot be handed a socket, and a port that was free a moment ago may be taken
-        // now: then another one.
+        // The server cannot inherit a socket, and a port that was free a moment ago may be taken by
+        // now. Then another one is tried.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0")
                 .unwrap()
@@ -93,7 +93,7 @@ impl RedisServer {
         panic!("redis-server ended five times before it answered");
     }
 
-    /// `redis://…`, as an operator writes it.
+    /// Returns its address as an operator writes it: `redis://…`.
     pub fn url(&self) -> String {
         format!(
             "{}://127.0.0.1:{}/",
@@ -106,24 +106,24 @@ impl RedisServer {
         )
     }
 
-    /// Where it listens, for another server of its cluster.
+    /// Returns its socket address, for another server of its cluster.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Kills the server; its data is gone.
+    /// Kills the server, which loses its data.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again, empty, on the same port.
+    /// Restarts the server, empty, on the same port.
     pub fn restart(&mut self) {
         self.child = spawn(self.port, &self.settings, self.folder.path());
         assert!(self.comes_up(), "redis-server did not come up again");
     }
 
-    /// Stops or continues the process, as a signal's name says: a server that hangs, and whose
+    /// Sends a signal that stops or continues the process. A stopped server hangs, and its
     /// connections stay open.
     pub fn signal(&self, signal: &str) {
         assert!(
@@ -135,7 +135,7 @@ impl RedisServer {
         );
     }
 
-    /// Asks the server something as its operator would.
+    /// Sends a command to the server.
     pub fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
         let mut words = command.iter();
         let mut ask = redis::cmd(words.next().unwrap());
@@ -145,7 +145,7 @@ impl RedisServer {
         ask.query(&mut self.connection()).unwrap()
     }
 
-    /// A connection of the operator's own.
+    /// Opens a connection to the server.
     pub fn connection(&self) -> Connection {
         redis::Client::open(self.url())
             .unwrap()
@@ -212,7 +212,7 @@ fn spawn(port: u16, settings: &[String], folder: &Path) -> Child {
         .unwrap_or_else(|error| panic!("redis-server: {error}; `make tools` installs it"))
 }
 
-/// An authority, and a server's certificate that it signed for 127.0.0.1.
+/// Generates an authority and a server certificate for 127.0.0.1.
 fn make_certificates(folder: &Path) {
     std::fs::write(
         folder.join("server.ext"),
@@ -221,12 +221,24 @@ fn make_certificates(folder: &Path) {
     .unwrap();
     let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     for command in [
-        format!("req -x509 {new_key} -keyout authority.key -out authority.pem -days 2 -subj /CN=authority"),
+        format!(
+            "req -x509 {new_key} -keyout authority.key -out authority.pem -days 2 \
+             -subj /CN=authority"
+        ),
         format!("req {new_key} -keyout server.key -out server.csr -subj /CN=server"),
-        "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 -extfile server.ext -out server.pem"
+        "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 \
+         -extfile server.ext -out server.pem"
             .to_owned(),
     ] {
-        let output = Command::new("openssl").args(command.split(' ')).current_dir(folder).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("openssl")
+            .args(command.split(' '))
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

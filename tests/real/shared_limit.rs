@@ -1,5 +1,5 @@
-//! Two roomkey processes and one Redis are one limit; without Redis each keeps the limit alone,
-//! says so, and comes back.
+//! Two roomkey processes with one Redis share one limit. Without Redis each enforces the limit by
+//! itself, logs that, and recovers.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::process::Roomkey;
 use crate::redis_server::RedisServer;
 use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, client, metric};
 
-/// The limit of these tests, and twice as many requests.
+/// The limit of these tests and the number of requests, twice as many.
 const LIMIT: usize = 40;
 const REQUESTS: usize = 2 * LIMIT;
-/// Requests at once: enough to race, and few enough that Redis answers each within its 50 ms on a
-/// busy machine.
+/// The number of concurrent requests: enough to race, and few enough that Redis answers each within
+/// its 50 ms on a busy machine.
 const AT_ONCE: usize = 8;
-/// The key of hashed callers, the same for all processes.
+/// The hash key, the same for all processes.
 const HASH_KEY: &str = "a-hash-key-for-tests-only-0123456789";
-/// What a change of state may take to be seen.
+/// The longest time until a change of state is visible.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many callers it counts.
+/// Returns the number of callers that Redis counts.
 fn counted(redis: &RedisServer) -> usize {
     redis.ask(&["DBSIZE"])
 }
 
-/// roomkey behind a proxy on this machine, so that a test can be many callers.
+/// Starts a roomkey behind a proxy on this machine, so that a test can send as many callers.
 fn roomkey(redis: &RedisServer) -> Roomkey {
     roomkey_with(&[
         ("ROOMKEY_REDIS_URL", &redis.url()),
@@ -53,7 +53,7 @@ async fn ask(roomkey: &Roomkey, caller: &str) -> Answer {
     answer
 }
 
-/// Sends requests of one caller to each process in turn, several at once, and says how many each
+/// Sends concurrent requests of one caller to each process in turn, and returns how many each
 /// admitted.
 async fn admitted<const N: usize>(processes: [&Roomkey; N], caller: &str) -> [usize; N] {
     let mut sums = [0; N];
@@ -69,7 +69,8 @@ async fn admitted<const N: usize>(processes: [&Roomkey; N], caller: &str) -> [us
     sums
 }
 
-/// Asks as new callers until Redis has counted one: the connection is made in the background.
+/// Sends requests of new callers until Redis has counted one, since roomkey connects in the
+/// background.
 async fn counted_in(redis: &RedisServer, roomkey: &Roomkey, network: &str) {
     let (began, before) = (Stopwatch::start(), counted(redis));
     for index in 0.. {
@@ -85,7 +86,7 @@ async fn counted_in(redis: &RedisServer, roomkey: &Roomkey, network: &str) {
     }
 }
 
-/// Waits until a secret of the vault's has been read.
+/// Waits until a secret has been read from the vault.
 async fn until_fresh(roomkey: &Roomkey, name: &str) {
     let began = Stopwatch::start();
     loop {
@@ -127,7 +128,7 @@ async fn two_processes_and_one_redis_admit_one_limit_together() {
             "{caller}: {by_one} and {by_other}"
         );
     }
-    // Both count the caller, so both say the same about him.
+    // Both processes count the caller, so both report the same.
     let (here, there) = (ask(&one, "192.0.2.1").await, ask(&other, "192.0.2.1").await);
     assert_eq!((here.status, there.status), (429, 429));
     assert!(
@@ -138,7 +139,7 @@ async fn two_processes_and_one_redis_admit_one_limit_together() {
 }
 
 #[tokio::test]
-async fn fault_53_without_redis_each_process_keeps_the_limit_says_so_once_and_comes_back() {
+async fn fault_53_without_redis_each_process_keeps_the_limit_and_recovers() {
     let mut redis = RedisServer::start();
     let (one, other) = (roomkey(&redis), roomkey(&redis));
     for (process, network) in [(&one, "198.18"), (&other, "198.19")] {
@@ -180,7 +181,7 @@ async fn fault_53_without_redis_each_process_keeps_the_limit_says_so_once_and_co
 }
 
 #[tokio::test]
-async fn a_start_does_not_wait_for_redis_and_is_limited_from_its_first_request() {
+async fn a_start_does_not_wait_for_redis_and_limits_the_first_request() {
     let mut redis = RedisServer::start();
     redis.kill();
     let roomkey = roomkey(&redis);
@@ -189,8 +190,7 @@ async fn a_start_does_not_wait_for_redis_and_is_limited_from_its_first_request()
 }
 
 #[tokio::test]
-async fn with_redis_and_the_hash_key_in_the_vault_nobody_is_served_uncounted_and_then_all_share_one_limit()
- {
+async fn with_redis_and_hash_key_in_the_vault_no_request_is_uncounted() {
     const PASSWORD: &str = "a-canary-of-a-password";
     let (azure, redis) = (FakeAzure::start(), RedisServer::start());
     let names = [

@@ -1,4 +1,4 @@
-//! roomkey for callers whom a real identity provider vouches for, and what it answers them.
+//! A roomkey for callers with tokens of a real identity provider, and its responses.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::openid_provider::{AUDIENCE, OpenIdProvider, SCOPE};
 use crate::peers;
 use crate::process::Roomkey;
 
-/// An operator's key, in no configuration but the tests'.
+/// An admin key that only the tests use.
 pub const ADMIN_KEY: &str = "an-admin-key-for-tests-only-0123456789";
 
-/// What fetching the keys may take.
+/// The longest time until the keys are fetched.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// An answer, taken apart.
+/// A response, read completely.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -25,9 +25,9 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// One client for all: making one reads the system's certificates, too slow for a test of a
-/// thousand requests. It keeps no connection, since one belongs to the runtime of the test that
-/// opened it.
+/// The client of all tests. Creating one reads the system's certificates, which is too slow for a
+/// test of a thousand requests. It keeps no connections, since each belongs to the runtime of the
+/// test that opened it.
 pub fn client() -> &'static reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         reqwest::Client::builder()
@@ -39,13 +39,13 @@ pub fn client() -> &'static reqwest::Client {
     &CLIENT
 }
 
-/// roomkey, trusting a provider whose keys it has.
+/// Starts a roomkey that trusts a provider, and waits until it has the provider's keys.
 pub async fn roomkey(provider: &OpenIdProvider, settings: &[(&str, &str)]) -> Roomkey {
     let (roomkey, bearer) = (
         cold_roomkey(provider, settings),
         provider.token("early-bird", json!({})).await,
     );
-    // The keys come in the background. Until they are there, 503 is the only honest answer.
+    // The keys are fetched in the background. Until then the response must be 503.
     let began = Stopwatch::start();
     while ask(&roomkey, &bearer, &any_room()).await.status == 503 {
         assert!(began.elapsed() < PATIENCE, "it does not fetch the keys");
@@ -53,7 +53,7 @@ pub async fn roomkey(provider: &OpenIdProvider, settings: &[(&str, &str)]) -> Ro
     roomkey
 }
 
-/// roomkey, trusting a provider that may be out of service.
+/// Starts a roomkey that trusts a provider, which may be out of service.
 pub fn cold_roomkey(provider: &OpenIdProvider, settings: &[(&str, &str)]) -> Roomkey {
     let base = [
         ("ROOMKEY_CALLER_AUTH", "oidc"),
@@ -65,24 +65,24 @@ pub fn cold_roomkey(provider: &OpenIdProvider, settings: &[(&str, &str)]) -> Roo
     peers::roomkey(&[&base, settings].concat())
 }
 
-/// A request for a token for one room, which a test may add to.
+/// Returns a request for a token for one room, to which a test may add.
 pub fn asking(roomkey: &Roomkey, body: &Value) -> reqwest::RequestBuilder {
     client()
         .post(format!("{}/api/token", roomkey.url))
         .json(body)
 }
 
-/// The room that tests ask for when it does not matter.
+/// The room of tests to which it does not matter.
 pub fn any_room() -> Value {
     json!({ "roomName": "standup-42" })
 }
 
-/// Asks for a token with a bearer.
+/// Requests a token with a bearer token.
 pub async fn ask(roomkey: &Roomkey, bearer: &str, body: &Value) -> Answer {
     Answer::to(asking(roomkey, body).bearer_auth(bearer)).await
 }
 
-/// The value of a metric, as an operator with the key reads it; of one that has labels, the sum.
+/// Returns the value of a metric, or the sum over its labels.
 pub async fn metric(roomkey: &Roomkey, name: &str) -> f64 {
     let request = client()
         .get(format!("{}/api/metrics", roomkey.url))
@@ -100,7 +100,7 @@ pub async fn metric(roomkey: &Roomkey, name: &str) -> f64 {
 }
 
 impl Answer {
-    /// What comes back.
+    /// Sends the request and returns the response.
     pub async fn to(request: reqwest::RequestBuilder) -> Self {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
@@ -112,26 +112,26 @@ impl Answer {
         }
     }
 
-    /// The status, and the code of an error.
+    /// Returns the status and the code of an error.
     pub fn verdict(&self) -> (u16, &str) {
         (self.status, self.body["code"].as_str().unwrap_or_default())
     }
 
-    /// A header's one value.
+    /// Returns the only value of a header.
     pub fn header(&self, name: &str) -> &str {
         let values: Vec<_> = self.headers.get_all(name).iter().collect();
         assert_eq!(values.len(), 1, "{name} in {:?}", self.headers);
         values[0].to_str().unwrap()
     }
 
-    /// A header that is a whole number.
+    /// Returns the value of a header that is a whole number.
     pub fn number(&self, name: &str) -> u64 {
         self.header(name)
             .parse()
             .unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// A parameter of a structured header, such as `r` of `"token";r=95;t=612`.
+    /// Returns a parameter of a structured header, such as `r` of `"token";r=95;t=612`.
     pub fn parameter(&self, name: &str, key: &str) -> u64 {
         let parameters = self.header(name).split(';').skip(1).map(str::trim);
         let found = parameters

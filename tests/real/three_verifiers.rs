@@ -1,11 +1,11 @@
-//! LiveKit's verifiers in JavaScript, Python and Rust are strict about different things; a token
-//! must pass all three.
+//! LiveKit's verifiers in JavaScript, Python and Rust, which are strict about different things. A
+//! token must be valid for all three.
 
 use serde_json::{Value, json};
 
 use crate::peers::{API_KEY, API_SECRET, roomkey, script, signed, tampered, token, tool};
 
-/// What each verifier says to each token: the claims, or nothing when it refuses.
+/// Returns the result of each verifier for each token: the claims, or `None` if it rejects it.
 fn verdicts(tokens: &[String]) -> Vec<(&'static str, Vec<Option<Value>>)> {
     let cases: Vec<_> = tokens
         .iter()
@@ -66,7 +66,8 @@ fn three_verifiers_refuse_tampered_expired_and_foreign_tokens() {
 async fn three_verifiers_accept_the_tokens_of_both_routes_and_read_the_same_grants() {
     let roomkey = roomkey(&[("ROOMKEY_AGENTS", "notes")]);
     let attached = json!({
-        "room_name": "standup-42", "participant_metadata": "m", "participant_attributes": { "k": "v" },
+        "room_name": "standup-42", "participant_metadata": "m",
+        "participant_attributes": { "k": "v" },
         "room_config": { "agents": [{ "agent_name": "notes", "metadata": "am" }] },
     });
     let tokens = [

@@ -1,4 +1,4 @@
-//! LiveKit's browser client, unchanged, against `/api/connection-details`.
+//! LiveKit's browser client, unchanged, with `/api/connection-details`.
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::peers::{API_SECRET, roomkey, script, tool};
 
 #[test]
-fn token_source_of_livekits_client_works_unchanged_and_its_cache_holds() {
+fn token_source_of_livekits_client_works_unchanged_and_caches() {
     tool("tests/real/peers/js/node_modules");
     let roomkey = roomkey(&[("ROOMKEY_AGENTS", "notes@prod")]);
     let url = format!("{}/api/connection-details", roomkey.url);
@@ -43,7 +43,7 @@ fn token_source_of_livekits_client_works_unchanged_and_its_cache_holds() {
     );
 
     let post = json!("POST");
-    // The second fetch of the first source is not among them: it came from the cache.
+    // The second fetch of the first source is missing, since it came from the cache.
     let requests: Vec<_> = seen["requests"]
         .as_array()
         .unwrap()

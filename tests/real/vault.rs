@@ -1,4 +1,4 @@
-//! Secrets in a Key Vault that is away, comes back, changes its values and gives bad ones.
+//! Secrets in a Key Vault with outages, rotated values and unusable values.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::process::Roomkey;
 use crate::realtime::{bare, mint};
 use crate::signed_in::{Answer, client};
 
-/// LiveKit's pair under its default names, before a rotation and after it.
+/// LiveKit's API key and secret under their default names, before and after a rotation.
 const OLD: [&str; 2] = ["APIoldcanary", "an-old-canary-secret-of-32-bytes-or-more"];
 const NEW: [&str; 2] = ["APInewcanary", "a-new-canary-secret-of-32-bytes-or-more-1"];
 const PAIR_NAMES: [&str; 2] = ["livekit-api-key", "livekit-api-secret"];
-/// Where the tests keep Azure OpenAI's key.
+/// The name of Azure OpenAI's key in the vault.
 const AZURE_KEY: (&str, &str) = ("AZURE_OPENAI_API_KEY_SECRET_NAME", "azure-openai-key");
 
-/// What a healing may take: tries are at most a minute apart, and a hanging one lasts three
-/// seconds.
+/// The longest time of a recovery: attempts are at most a minute apart, and a hanging one takes
+/// three seconds.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// roomkey with LiveKit's pair in the vault, and what else the settings say.
+/// Starts a roomkey with LiveKit's pair in the vault and further settings.
 fn roomkey(azure: &FakeAzure, settings: &[(&str, &str)]) -> Roomkey {
     let livekit = [
         ("LIVEKIT_URL", "wss://livekit.example.com"),
@@ -49,7 +49,7 @@ async fn livekit_token(roomkey: &Roomkey) -> Answer {
     .await
 }
 
-/// Whether a token is of this pair: named in `iss`, and signed with its secret.
+/// Reports whether a token has this API key as `iss` and is signed with its secret.
 fn is_of(answer: &Answer, [key, secret]: [&str; 2]) -> bool {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_issuer(&[key]);
@@ -64,8 +64,8 @@ fn is_of(answer: &Answer, [key, secret]: [&str; 2]) -> bool {
     .is_ok()
 }
 
-/// Asks again until the answer is as wished, and returns it. What is neither wished nor allowed
-/// meanwhile fails at once.
+/// Repeats a request until the response is the expected one, and returns it. A response that is
+/// neither expected nor allowed until then fails at once.
 async fn until(what: &str, ask: impl AsyncFn() -> Answer, meanwhile: (u16, &str)) -> Answer {
     let began = Stopwatch::start();
     loop {
@@ -82,7 +82,7 @@ async fn ready(roomkey: &Roomkey) -> Answer {
     Answer::to(client().get(format!("{}/api/health/ready", roomkey.url))).await
 }
 
-/// The states that the ready lines name, of dependencies whose name holds a text.
+/// Returns the states in the readiness report of dependencies whose name contains a text.
 fn states<'a>(ready: &'a Answer, part: &str) -> Vec<&'a str> {
     let lines = ready.body["dependencies"]
         .as_array()
@@ -94,7 +94,7 @@ fn states<'a>(ready: &'a Answer, part: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Stops it and looks for secrets and the fakes' canaries in all that it wrote.
+/// Stops roomkey and searches its output for secrets and the fakes' canaries.
 fn assert_silent(roomkey: Roomkey, answers: &[&Answer]) {
     let ended = roomkey.stop("TERM");
     assert!(ended.status.success(), "{ended:?}");
@@ -110,7 +110,7 @@ fn assert_silent(roomkey: Roomkey, answers: &[&Answer]) {
         fake_realtime::API_KEY,
     ];
     assert_absent(&texts, &[&ended.stdout, &ended.stderr]);
-    // A token names its key, so answers may.
+    // A token contains the API key, so responses may contain it.
     assert_absent(
         &[
             OLD[1],
@@ -124,7 +124,7 @@ fn assert_silent(roomkey: Roomkey, answers: &[&Answer]) {
 }
 
 #[tokio::test]
-async fn a_start_without_the_vault_serves_what_it_can_and_the_rest_as_soon_as_the_vault_is_there() {
+async fn a_start_without_the_vault_serves_everything_as_soon_as_it_is_back() {
     let azure = FakeAzure::start();
     set_pair(&azure, OLD).await;
     azure.stop_vault().await;
@@ -167,8 +167,7 @@ async fn a_start_without_the_vault_serves_what_it_can_and_the_rest_as_soon_as_th
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log_none_of_its_text()
-{
+async fn every_vault_failure_gives_the_same_503_and_logs_none_of_its_text() {
     let azure = FakeAzure::start();
     for (order, secret) in [
         (json!({ "status": 401 }), None),
@@ -196,7 +195,7 @@ async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log
         azure.order_vault(order.clone()).await;
         let read = azure.reads(PAIR_NAMES[0]).await + azure.reads(PAIR_NAMES[1]).await;
         let roomkey = roomkey(&azure, &[]);
-        // Both of them, or again and again the first that fails.
+        // Either both of them, or repeatedly the first that fails.
         let began = Stopwatch::start();
         while azure.reads(PAIR_NAMES[0]).await + azure.reads(PAIR_NAMES[1]).await < read + 2 {
             assert!(
@@ -210,7 +209,7 @@ async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log
             (503, "secret_unavailable"),
             "{order} {secret:?}"
         );
-        // However long the vault asks to be left alone, it is asked again.
+        // The vault is read again, however long its `Retry-After` is.
         azure.order_vault(json!({})).await;
         set_pair(&azure, OLD).await;
         let served = until(
@@ -225,7 +224,7 @@ async fn whatever_is_wrong_in_the_vault_the_caller_gets_the_same_503_and_the_log
 }
 
 #[tokio::test]
-async fn a_secret_that_is_not_there_or_is_switched_off_is_used_as_soon_as_that_changes() {
+async fn a_missing_or_disabled_secret_is_used_as_soon_as_it_is_available() {
     let azure = FakeAzure::start();
     let roomkey = roomkey(&azure, &[]);
     azure.until_read(PAIR_NAMES[0], 1).await;
@@ -262,7 +261,7 @@ async fn a_secret_that_is_not_there_or_is_switched_off_is_used_as_soon_as_that_c
 }
 
 #[tokio::test]
-async fn a_pair_that_was_rotated_signs_without_a_restart_and_never_mixes_with_the_old_one() {
+async fn a_rotated_pair_is_used_without_a_restart_and_never_mixed_with_the_old_one() {
     let azure = FakeAzure::start();
     set_pair(&azure, OLD).await;
     let roomkey = roomkey(&azure, &[("ROOMKEY_SECRET_REFRESH_SECONDS", "30")]);
@@ -290,7 +289,7 @@ async fn a_pair_that_was_rotated_signs_without_a_restart_and_never_mixes_with_th
         assert!(began.elapsed() < PATIENCE, "the new pair does not sign");
     };
 
-    // Neither half of a pair, nor a value that is none, takes its place.
+    // Neither half a pair nor an unusable value replaces it.
     for (name, value) in [(PAIR_NAMES[1], "changeme"), (PAIR_NAMES[0], "")] {
         azure.set(name, value).await;
     }
@@ -301,11 +300,11 @@ async fn a_pair_that_was_rotated_signs_without_a_restart_and_never_mixes_with_th
 }
 
 #[tokio::test]
-async fn a_rotated_key_costs_nobody_a_request_and_a_refused_one_does_not_storm_the_vault() {
+async fn a_rotated_key_fails_no_request_and_a_rejected_one_does_not_flood_the_vault() {
     let (azure, fake) = (FakeAzure::start(), FakeRealtime::start());
     set_pair(&azure, OLD).await;
     azure.set(AZURE_KEY.1, fake_realtime::API_KEY).await;
-    // The timer alone would take an hour.
+    // The regular refresh would take an hour.
     let settings = [
         &fake.azure_settings()[..],
         &[AZURE_KEY, ("ROOMKEY_SECRET_REFRESH_SECONDS", "3600")],
@@ -350,7 +349,7 @@ async fn a_rotated_key_costs_nobody_a_request_and_a_refused_one_does_not_storm_t
             (502, "upstream_credentials_rejected")
         );
     }
-    // At most one in 30 s, and one that was under way.
+    // At most one read in 30 s, and one that was in flight.
     let allowed = 2 + began.elapsed().as_secs() / 30;
     assert!(
         azure.reads(AZURE_KEY.1).await <= read + allowed,
@@ -361,7 +360,7 @@ async fn a_rotated_key_costs_nobody_a_request_and_a_refused_one_does_not_storm_t
 }
 
 #[tokio::test]
-async fn a_vault_that_is_killed_while_it_is_read_takes_nothing_away() {
+async fn a_vault_that_is_killed_during_a_read_removes_no_value() {
     let (azure, fake) = (FakeAzure::start(), FakeRealtime::start());
     set_pair(&azure, OLD).await;
     azure.set(AZURE_KEY.1, fake_realtime::API_KEY).await;
@@ -401,10 +400,10 @@ async fn a_vault_that_is_killed_while_it_is_read_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn the_ready_lines_have_one_for_each_secret_and_say_which_is_missing() {
+async fn readiness_lists_each_secret_and_which_one_is_missing() {
     let (azure, fake) = (FakeAzure::start(), FakeRealtime::start());
     set_pair(&azure, OLD).await;
-    // Azure OpenAI's key is not there, and is nobody else's business.
+    // Azure OpenAI's key is missing, which affects nothing else.
     let roomkey = roomkey(&azure, &[&fake.azure_settings()[..], &[AZURE_KEY]].concat());
     let served = until(
         "the pair",
@@ -425,7 +424,7 @@ async fn the_ready_lines_have_one_for_each_secret_and_say_which_is_missing() {
         "{waiting:?}"
     );
     assert!(!states(&waiting, "livekit").is_empty(), "{waiting:?}");
-    // Names of ours only: what it is called in the vault is the operator's.
+    // Only roomkey's names appear. The names in the vault are the operator's.
     assert_absent(
         &[AZURE_KEY.1, "kv.vault.localhost"],
         &[&waiting.body.to_string()],

@@ -1,4 +1,4 @@
-//! Microsoft's own SDKs drive the fake of Azure. What they accept from it, roomkey may rely on.
+//! Microsoft's own SDKs use the fake of Azure, which shows that the fake behaves like Azure.
 
 use roomkey::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
@@ -7,11 +7,12 @@ use crate::fake_azure::{FakeAzure, IDENTITY_HEADER};
 use crate::peers::{script, tool};
 
 #[test]
-fn microsofts_sdks_take_the_fake_azure_for_key_vault_and_a_managed_identity() {
+fn microsofts_sdks_work_with_the_fake_azure() {
     let fake = FakeAzure::start();
     let python = tool("target/tools/venv/bin/python");
     let given = json!({
-        "identity": fake.identity, "header": IDENTITY_HEADER, "vault": fake.vault, "authority": fake.authority, "controls": fake.controls(),
+        "identity": fake.identity, "header": IDENTITY_HEADER, "vault": fake.vault,
+        "authority": fake.authority, "controls": fake.controls(),
     });
     let seen = script(
         python.to_str().unwrap(),
@@ -25,11 +26,15 @@ fn microsofts_sdks_take_the_fake_azure_for_key_vault_and_a_managed_identity() {
 }
 
 fn values_and_versions_are_read_and_written(seen: &Value) {
-    let secret = |value: &str, version: &Value| json!({ "name": "plain", "value": value, "version": version, "enabled": true });
+    let secret = |value: &str, version: &Value| {
+        json!({
+            "name": "plain", "value": value, "version": version, "enabled": true,
+        })
+    };
     let versions = &seen["versions"];
     assert_eq!(seen["first"], secret("first", &versions[0]));
-    // One challenge, one token, one read with it: the check of the challenge passed with the
-    // vault's real name.
+    // One challenge, one token, one read with it: the SDK's check of the challenge accepted the
+    // vault's name.
     let counts = &seen["afterFirst"];
     assert_eq!(
         (
@@ -76,7 +81,7 @@ fn failures_are_those_that_the_sdk_knows(seen: &Value) {
             "{case}"
         );
     }
-    // A reset is one of two errors, as it comes before the client has said something or after.
+    // A reset is one of two errors, depending on whether the client had sent something.
     assert!(
         ["ServiceRequestError", "ServiceResponseError"]
             .map(Value::from)
@@ -104,7 +109,8 @@ fn tokens_are_issued_with_either_form_of_expiry(seen: &Value) {
         assert_eq!(seen[case]["isText"], true, "{case}");
     }
     let request = &seen["identityRequest"];
-    let url = "/msi/token?api-version=2019-08-01&resource=https://cognitiveservices.azure.com&client_id=11111111-1111-4111-8111-111111111111";
+    let url = "/msi/token?api-version=2019-08-01&resource=https://cognitiveservices.azure.com\
+               &client_id=11111111-1111-4111-8111-111111111111";
     assert_eq!(
         (&request["method"], &request["url"]),
         (&json!("GET"), &json!(url))

@@ -1,5 +1,5 @@
-//! OpenAI's own SDK drives the fake of the Realtime services, and sends the mint that roomkey must
-//! send too.
+//! OpenAI's own SDK uses the fake of the Realtime services, and its mint is compared with
+//! roomkey's.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::fake_realtime::{API_KEY, DEPLOYMENT, FakeRealtime, MODEL};
 use crate::peers::{script, tool};
 use crate::realtime::{self, Vendor};
 
-/// What OpenAI's SDK gets from the fake, and sends to it, for a session.
+/// Returns the response that OpenAI's SDK gets from the fake for a session, and its request.
 fn witness(fake: &FakeRealtime, session: &Value) -> Value {
     tool("tests/real/peers/js/node_modules/openai");
     let given =
@@ -20,11 +20,13 @@ fn witness(fake: &FakeRealtime, session: &Value) -> Value {
 }
 
 #[test]
-fn openais_sdk_takes_the_fake_realtime_for_both_vendors() {
+fn openais_sdk_works_with_the_fake_realtime_of_both_vendors() {
     let fake = FakeRealtime::start();
     let seen = witness(
         &fake,
-        &json!({ "type": "realtime", "model": DEPLOYMENT, "audio": { "output": { "voice": "marin" } } }),
+        &json!({
+            "type": "realtime", "model": DEPLOYMENT, "audio": { "output": { "voice": "marin" } },
+        }),
     );
 
     for (client, url) in [
@@ -64,12 +66,12 @@ fn openais_sdk_takes_the_fake_realtime_for_both_vendors() {
         seen["models"],
         json!([[MODEL, DEPLOYMENT], [MODEL, DEPLOYMENT]])
     );
-    // A mint that was answered with 500 twice is tried again twice, and gives one secret.
+    // A mint that gets 500 twice is retried twice and returns one secret.
     assert_eq!(seen["tries"], json!([1, "2"]));
 }
 
 #[test]
-fn openais_sdk_knows_the_faults_of_the_fake_realtime() {
+fn openais_sdk_recognizes_the_errors_of_the_fake_realtime() {
     let fake = FakeRealtime::start();
     let seen = witness(&fake, &json!({ "type": "realtime", "model": DEPLOYMENT }));
     for (case, name, status, code, request_id) in [
@@ -154,18 +156,20 @@ fn openais_sdk_knows_the_faults_of_the_fake_realtime() {
 }
 
 #[tokio::test]
-async fn roomkeys_mint_equals_that_of_openais_sdk_wherever_both_say_something() {
+async fn roomkeys_mint_agrees_with_that_of_openais_sdk() {
     for vendor in [Vendor::OpenAi, Vendor::Azure] {
         let fake = FakeRealtime::start();
         let model = vendor.model();
-        // The session as the vendors' papers have it for these settings, and not as roomkey wrote
-        // it.
+        // The session by the vendors' documentation for these settings, not by roomkey's code.
         let session = json!({
             "type": "realtime", "model": model, "instructions": "Be brief.",
             "audio": {
                 "input": {
                     "transcription": { "model": "gpt-4o-mini-transcribe", "language": "de" },
-                    "turn_detection": { "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500 },
+                    "turn_detection": {
+                        "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300,
+                        "silence_duration_ms": 500,
+                    },
                 },
                 "output": { "voice": "cedar" },
             },
@@ -177,7 +181,8 @@ async fn roomkeys_mint_equals_that_of_openais_sdk_wherever_both_say_something() 
             "openai"
         }]["request"];
 
-        let extra = r#"{"audio":{"input":{"transcription":{"model":"gpt-4o-mini-transcribe","language":"de"}}}}"#;
+        let extra = r#"{"audio":{"input":{"transcription":{
+        "model":"gpt-4o-mini-transcribe","language":"de"}}}}"#;
         let settings = [
             ("ROOMKEY_REALTIME_INSTRUCTIONS", "Be brief."),
             ("ROOMKEY_REALTIME_SESSION", extra),
@@ -203,8 +208,8 @@ async fn roomkeys_mint_equals_that_of_openais_sdk_wherever_both_say_something() 
             "{vendor:?}: {}",
             ours["body"]
         );
-        // What belongs to the connection or names the client differs, and Azure's key has a header
-        // of its own.
+        // Headers of the connection and the client's name differ, and Azure's key has another
+        // header.
         for name in ["content-type", "accept", "authorization", "host"] {
             match ours["headers"].get(name) {
                 Some(value) => assert_eq!(value, &sdk["headers"][name], "{vendor:?}: {name}"),
@@ -221,7 +226,7 @@ async fn roomkeys_mint_equals_that_of_openais_sdk_wherever_both_say_something() 
     }
 }
 
-/// Of `ours`, the members that `theirs` has too, at any depth.
+/// Returns the members of `ours` that `theirs` has too, at any depth.
 fn common(theirs: &Value, ours: &Value) -> Value {
     match (theirs, ours) {
         (Value::Object(theirs), Value::Object(ours)) => theirs

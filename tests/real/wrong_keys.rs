@@ -1,5 +1,5 @@
-//! Wrong operators' keys, many at once, over a Redis that takes its time: no more than ten an hour
-//! are looked at, and right ones do not stand in each other's way.
+//! Many concurrent wrong admin keys with a slow Redis: at most ten per hour are checked, and right
+//! keys do not block each other.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::process::Roomkey;
 use crate::redis_server::RedisServer;
 use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, client, metric};
 
-/// What each word of Redis takes: less than the 50 ms that roomkey waits, and enough that all
-/// requests are under way at once.
+/// The delay of each response of Redis: less than the 50 ms that roomkey waits, and enough that all
+/// requests are in flight at once.
 const LATENCY: Duration = Duration::from_millis(20);
-/// Requests at once.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 30;
 
-/// What a change of state may take to be seen.
+/// The longest time until a change of state is visible.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Hands on what a client and a Redis say, the latter's words late. Returns the address, and how
-/// many decisions were asked for.
+/// Starts a proxy to Redis that delays its responses. Returns its address, and the counter of
+/// decisions.
 async fn slow(redis: &RedisServer) -> (String, watch::Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -87,8 +87,8 @@ async fn roomkey(redis: &RedisServer) -> (Roomkey, watch::Receiver<usize>) {
         ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
     ];
     let roomkey = peers::roomkey(&settings);
-    // The connection is made in the background. Its first words are many and late, so that it may
-    // be given up once before it counts.
+    // Roomkey connects in the background. The first exchanges are many and delayed, so the first
+    // attempt may be given up.
     let began = Stopwatch::start();
     for caller in 0.. {
         Answer::to(asking(&roomkey, &any_room()).header(
@@ -120,7 +120,7 @@ fn times(statuses: &[u16], status: u16) -> usize {
 }
 
 #[tokio::test]
-async fn ten_wrong_keys_of_many_at_once_are_looked_at_and_no_more() {
+async fn only_ten_of_many_concurrent_wrong_keys_are_checked() {
     let redis = RedisServer::start();
     let (roomkey, mut decisions) = roomkey(&redis).await;
     let before = *decisions.borrow_and_update();
@@ -133,7 +133,7 @@ async fn ten_wrong_keys_of_many_at_once_are_looked_at_and_no_more() {
         all_answered.notify_one();
         statuses
     };
-    // The right key, while ten guesses wait for their answers.
+    // The right key, while ten guesses wait for their responses.
     let right = async {
         tokio::select! {
             counted = decisions.wait_for(|asked| *asked >= before + 10) => drop(counted.unwrap()),
@@ -164,7 +164,7 @@ async fn ten_wrong_keys_of_many_at_once_are_looked_at_and_no_more() {
 }
 
 #[tokio::test]
-async fn right_keys_at_once_are_all_let_in() {
+async fn concurrent_right_keys_are_all_admitted() {
     let redis = RedisServer::start();
     let (roomkey, _) = roomkey(&redis).await;
     for round in 0..3 {
