@@ -1,16 +1,15 @@
-//! The only place that asks what time it is. Everything else is handed the answer, so that tests
-//! can fix it.
+//! The only source of time. Everything else gets the time as a parameter, so that tests can fix it.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Where the time of day comes from.
+/// A source of the time of day.
 pub trait Clock: Send + Sync {
-    /// The present moment. A request reads it once and derives every time in its answer from that
-    /// one value.
+    /// Returns the current time. A request reads it once and derives every time in its response
+    /// from that value.
     fn now(&self) -> SystemTime;
 }
 
-/// The system's clock. Verifiers allow 10 to 60 s of skew, so the machine needs NTP.
+/// The clock of the system. Verifiers of tokens allow 10 to 60 s of skew, so the machine needs NTP.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock;
 
@@ -21,7 +20,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Measures how long something took, unmoved by corrections of the time of day.
+/// Measures elapsed time, independent of corrections to the time of day.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 
@@ -33,20 +32,20 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    /// Time since the start.
+    /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 
-    /// The moment at which [`Stopwatch::elapsed`] reaches a time, for timers.
+    /// Returns the moment at which [`Stopwatch::elapsed`] reaches the given time, for timers.
     #[must_use]
     pub fn moment(&self, elapsed: Duration) -> Instant {
         self.0 + elapsed
     }
 }
 
-/// A clock that stands still, for tests.
+/// A clock that always returns the same time, for tests.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FixedClock(pub(crate) SystemTime);

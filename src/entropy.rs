@@ -1,12 +1,12 @@
-//! The only source of randomness. Everything else is handed an [`Entropy`], so that tests can seed
-//! it.
+//! The only source of randomness. Everything else gets an [`Entropy`] as a parameter, so that tests
+//! can seed it.
 
 use rand::Rng;
 use uuid::{Builder, Uuid};
 
-/// Random bytes fit for identifiers that nobody may guess.
+/// A source of random bytes for identifiers that must not be guessable.
 pub trait Entropy: Send + Sync {
-    /// Overwrites all of `bytes`.
+    /// Fills all of `bytes` with random values.
     fn fill(&self, bytes: &mut [u8]);
 }
 
@@ -21,16 +21,16 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// Lets the TLS library gather what its own generator begins with. It would do so within the first
-/// handshake, for some 25 ms of CPU on a thread that serves; whoever is about to connect calls this
-/// on another.
+/// Seeds the random generator of the TLS library. Otherwise the first handshake would seed it, which
+/// takes about 25 ms of CPU on a thread that serves requests. It is called on another thread before
+/// the first connection.
 pub fn prepare_for_tls() {
-    // Should it fail, the handshake fails too and is reported there.
+    // If it fails, the handshake fails too and reports it.
     let _ = aws_lc_rs::rand::fill(&mut [0]);
 }
 
 impl dyn Entropy + '_ {
-    /// As many random bytes as the caller has use for.
+    /// Returns an array of random bytes.
     #[must_use]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
@@ -38,14 +38,14 @@ impl dyn Entropy + '_ {
         bytes
     }
 
-    /// A random UUID (RFC 9562, version 4).
+    /// Returns a random UUID (RFC 9562, version 4).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
         Builder::from_random_bytes(self.bytes()).into_uuid()
     }
 }
 
-/// A source that repeats one byte, for tests.
+/// A source that always returns the same byte, for tests.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FixedEntropy(pub(crate) u8);

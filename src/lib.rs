@@ -1,10 +1,11 @@
-//! roomkey gives a browser that wants to speak one short-lived key.
+//! roomkey issues short-lived keys for voice in the browser: signed LiveKit tokens, and Realtime
+//! client secrets of `OpenAI` and Azure `OpenAI`.
 //!
-//! The map of the house, in the order in which a start walks through it: [`config`] turns the
-//! environment and `host.json` into a [`config::Config`]; [`app`] wires the parts once; [`http`] is
-//! the edge and calls the rules in [`domain`]; [`upstream`] asks the outside world, [`store`]
-//! counts callers, [`metrics`] and [`telemetry`] tell the operator, [`process`] asks the operating
-//! system for what it does itself. `ARCHITECTURE.md` walks one request through these rooms.
+//! The modules in the order of a start: [`config`] reads the environment and `host.json` into a
+//! [`config::Config`]; [`app`] wires the services once; [`http`] is the HTTP edge and calls the
+//! rules in [`domain`]; [`upstream`] calls other services, [`store`] counts requests, [`metrics`]
+//! and [`telemetry`] report to the operator, and [`process`] makes requests to the operating
+//! system. `ARCHITECTURE.md` follows one request through these modules.
 
 pub mod app;
 pub mod clock;

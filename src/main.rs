@@ -1,6 +1,7 @@
-//! Start, serve, stop.
+//! The `roomkey` program: it starts, serves and stops.
 
 use std::io::{ErrorKind, Write};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use roomkey::http::server;
 use roomkey::process::{self, Parent};
 use roomkey::telemetry::{self, LogLines};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const HELP: &str = "\
 roomkey issues short-lived keys for voice in the browser.
@@ -28,16 +29,17 @@ roomkey issues short-lived keys for voice in the browser.
 Usage: roomkey [--check | --help | --version]
 
   (nothing)   serve
-  --check     read the settings, say what would be served and for whom, and exit 0 or 1
-  --help      this text
-  --version   the version
+  --check     check the settings, print what would be served and for whom, exit with 0 or 1
+  --help      print this text
+  --version   print the version
 
-Settings come from the environment. With none it starts in dev mode on http://127.0.0.1:7071.
-docs/settings.md lists them all.
+Settings come from the environment. Without any, roomkey starts in dev mode on
+http://127.0.0.1:7071. docs/settings.md lists all settings.
 ";
 
-/// How long the end waits for work on other threads.
-const SHUTDOWN: Duration = Duration::from_millis(200);
+/// The longest time that a stop waits for blocking work. The resolution of a host name may take
+/// many seconds, and nothing needs its result any more.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     process::forbid_core_dumps();
@@ -45,18 +47,14 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    match arguments
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
         [] => serve(),
         ["--check"] => check(),
-        ["--help" | "-h"] => say(HELP.lines()),
-        ["--version" | "-V"] => say([concat!("roomkey ", env!("CARGO_PKG_VERSION"))]),
+        ["--help" | "-h"] => print_lines(HELP.lines()),
+        ["--version" | "-V"] => print_lines([concat!("roomkey ", env!("CARGO_PKG_VERSION"))]),
         _ => {
-            complain(["unknown arguments; roomkey --help lists those it has"]);
+            print_errors(["unknown arguments; roomkey --help lists the known ones"]);
             ExitCode::from(2)
         }
     }
@@ -64,130 +62,145 @@ fn main() -> ExitCode {
 
 fn check() -> ExitCode {
     match Config::read(&Environment::of_process()) {
-        Ok(config) => say(config.check_lines()),
-        Err(Faults { faults, .. }) => refuse(&faults),
+        Ok(config) => print_lines(config.check_lines()),
+        Err(Faults { faults, .. }) => fail_with(&faults),
     }
 }
 
 fn serve() -> ExitCode {
     let environment = Environment::of_process();
-    process::bound_freed_memory(&environment);
+    process::return_freed_memory(&environment);
     let parent = Parent::current();
-    let config = match Config::read(&environment) {
-        Ok(config) => config,
-        Err(Faults {
-            mut faults,
-            address,
-        }) => {
-            faults.extend(
-                address
-                    .and_then(|address| server::bind(address).err())
-                    .map(|error| bind_fault(&error)),
-            );
-            return refuse(&faults);
-        }
-    };
-    let listener = match server::bind(config.address) {
-        Ok(listener) => listener,
-        Err(error) => return refuse(&[bind_fault(&error)]),
+    let (config, listener) = match read_and_bind(&environment) {
+        Ok(read) => read,
+        Err(faults) => return fail_with(&faults),
     };
     let format = telemetry::format(config.log.format);
-    let lines = LastLines(telemetry::start(config.log.level, format));
+    let lines = FlushOnDrop(telemetry::start(config.log.level, format));
     telemetry::log_panics();
     let runtime = Builder::new_multi_thread().enable_all().build();
-    let served = runtime.map_err(Failed::from).and_then(|runtime| {
+    let served = runtime.map_err(ServeError::from).and_then(|runtime| {
         let served = runtime.block_on(run(listener, config, format, lines.0, parent));
-        // A name that is being resolved may take a resolver many seconds, and nobody waits for it
-        // any more.
-        runtime.shutdown_timeout(SHUTDOWN);
+        runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         served
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failed::Setting(fault)) => {
-            lines.0.complain(&fault.to_string());
+        Err(ServeError::Setting(fault)) => {
+            lines.0.print_error(&fault.to_string());
             ExitCode::FAILURE
         }
-        Err(Failed::System(error)) => {
+        Err(ServeError::System(error)) => {
             tracing::error!(kind = %error.kind(), "the service could not run");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Lets the last lines leave when the process ends, by a panic too.
-struct LastLines(&'static LogLines);
+/// Reads the settings and binds the address. A port in use is reported together with wrong
+/// settings.
+fn read_and_bind(environment: &Environment) -> Result<(Config, TcpListener), Vec<Fault>> {
+    let bind = |address| server::bind(address).map_err(|error| bind_fault(&error));
+    match Config::read(environment) {
+        Ok(config) => match bind(config.address) {
+            Ok(listener) => Ok((config, listener)),
+            Err(fault) => Err(vec![fault]),
+        },
+        Err(Faults {
+            mut faults,
+            address,
+        }) => {
+            faults.extend(address.and_then(|address| bind(address).err()));
+            Err(faults)
+        }
+    }
+}
 
-impl Drop for LastLines {
+/// Writes the remaining log lines when the process ends, also by a panic.
+struct FlushOnDrop(&'static LogLines);
+
+impl Drop for FlushOnDrop {
     fn drop(&mut self) {
         self.0.finish();
     }
 }
 
-/// Why it does not serve.
-enum Failed {
+/// An error that ends the service.
+enum ServeError {
     Setting(Fault),
     System(std::io::Error),
 }
 
-impl From<std::io::Error> for Failed {
+impl From<std::io::Error> for ServeError {
     fn from(error: std::io::Error) -> Self {
         Self::System(error)
     }
 }
 
 async fn run(
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     mut config: Config,
     format: LogFormat,
     out: &LogLines,
     parent: Parent,
-) -> Result<(), Failed> {
+) -> Result<(), ServeError> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    // Before the first line is written: whoever reads it may send a signal at once.
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let mut signals = async || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    // Installed before the first line is written: its reader may send a signal at once.
+    let mut signals = StopSignals::install()?;
     let started_by_host = config.hosting.started_by_host;
-    let (mut lines, warning) = (
-        config.start_lines(listener.local_addr()?),
-        config.start_warning(),
-    );
-    lines.extend(dev_admin_key(&mut config));
-    let app = Arc::new(
-        App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy))
-            .map_err(Failed::Setting)?,
-    );
+    let mut lines = config.start_lines(listener.local_addr()?);
+    let warning = config.start_warning();
+    lines.extend(create_dev_admin_key(&mut config));
+    let app = App::new(config, Arc::new(SystemClock), Arc::new(SystemEntropy))
+        .map_err(ServeError::Setting)?;
     announce(&lines, warning.as_deref(), format, out);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = server::serve(listener, app, ConnectionLimits::default(), async {
+    let limits = ConnectionLimits::default();
+    let serving = server::serve(listener, Arc::new(app), limits, async {
         let _ = stopped.await;
     });
     let signalled = async {
-        signals().await;
+        signals.next().await;
         tracing::info!("stopping: requests in flight may finish; a second signal ends at once");
         let _ = stop.send(());
-        signals().await;
+        signals.next().await;
     };
     tokio::select! {
         () = serving => {}
         () = signalled => {}
-        // Nobody is left who could hand on an answer, and nobody who would end this process.
-        () = parent.gone(), if started_by_host => tracing::warn!("stopping: the Functions host is gone"),
+        // Without that host nobody can forward a response, or end this process.
+        () = parent.wait_for_exit(), if started_by_host => {
+            tracing::warn!("stopping: the Functions host is gone");
+        }
     }
     Ok(())
 }
 
-/// Makes an admin key for this start in dev mode, which configures none, and returns the line that
-/// shows it.
-fn dev_admin_key(config: &mut Config) -> Option<String> {
+/// The signals that stop the process.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Creates an admin key for this start in dev mode, which configures none. Returns the line that
+/// prints it.
+fn create_dev_admin_key(config: &mut Config) -> Option<String> {
     let entropy: &dyn Entropy = &SystemEntropy;
     let key = BASE64URL_NOPAD.encode(&entropy.bytes::<32>());
     let keys = AdminKeys::parse(&key).ok().filter(|_| config.dev_mode)?;
@@ -197,14 +210,15 @@ fn dev_admin_key(config: &mut Config) -> Option<String> {
     ))
 }
 
+/// Writes the lines of a start: as text for a terminal, otherwise as log lines.
 fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &LogLines) {
     match format {
         LogFormat::Text => {
             for line in lines {
-                out.say(line);
+                out.print_line(line);
             }
             if let Some(line) = warning {
-                out.complain(line);
+                out.print_error(line);
             }
         }
         LogFormat::Json => {
@@ -219,35 +233,34 @@ fn announce(lines: &[String], warning: Option<&str>, format: LogFormat, out: &Lo
 }
 
 fn bind_fault(error: &std::io::Error) -> Fault {
-    let (setting, remedy) = match error.kind() {
-        ErrorKind::AddrInUse => (
-            "FUNCTIONS_CUSTOMHANDLER_PORT",
-            "the port is in use; stop the other program or choose another port",
+    const PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
+    match error.kind() {
+        ErrorKind::AddrInUse => Fault::new(
+            PORT,
+            "is in use; stop the other program or choose another port",
         ),
-        ErrorKind::PermissionDenied => (
-            "FUNCTIONS_CUSTOMHANDLER_PORT",
-            "this port needs more rights; choose one from 1024 up",
-        ),
-        _ => ("ROOMKEY_BIND", "this machine cannot listen on this address"),
-    };
-    Fault::new(setting, remedy)
+        ErrorKind::PermissionDenied => {
+            Fault::new(PORT, "requires more privileges; choose a port from 1024 up")
+        }
+        _ => Fault::new("ROOMKEY_BIND", "is not an address of this machine"),
+    }
 }
 
-fn refuse(faults: &[Fault]) -> ExitCode {
-    complain(faults.iter().map(Fault::to_string));
+fn fail_with(faults: &[Fault]) -> ExitCode {
+    print_errors(faults.iter().map(Fault::to_string));
     ExitCode::FAILURE
 }
 
-/// Writes lines to stdout and waits for their reader, who asked for nothing else. One that went
-/// away is no reason to stop.
-fn say<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> ExitCode {
+/// Prints lines to stdout and waits for their reader. A reader that has gone away is ignored.
+fn print_lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> ExitCode {
     for line in lines {
         let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
     }
     ExitCode::SUCCESS
 }
 
-fn complain<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) {
+/// Prints lines to stderr. A reader that has gone away is ignored.
+fn print_errors<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) {
     for line in lines {
         let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
     }

@@ -1,5 +1,5 @@
-//! What the program asks of the operating system for its own process: no core dumps, freed memory
-//! back, and whether the process that started it is still there.
+//! Requests of this process to the operating system: no core dumps, freed memory returned, and the
+//! end of the parent process noticed.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -10,26 +10,28 @@ use tokio::time::interval;
 
 use crate::config::environment::Environment;
 
-/// The setting of glibc's allocator from which size on a block has pages of its own, which go back
-/// to the system when it is freed.
+/// The variable that tells glibc's allocator from which size on a block gets pages of its own.
+/// Such a block returns to the system when it is freed.
 const MMAP_THRESHOLD: &str = "MALLOC_MMAP_THRESHOLD_";
-
-/// The size of hyper's buffers, two of which every connection has.
+/// The size of hyper's buffers. Every connection has two.
 const MMAP_THRESHOLD_BYTES: &str = "8192";
+/// The time between two checks of the parent process.
+const PARENT_CHECK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Keeps secrets in memory out of core dumps and away from debuggers of the same user.
 pub fn forbid_core_dumps() {
-    // A core pattern that is a pipe ignores the limit, and some systems refuse the other; failing
-    // at both leaves what was before.
+    // A core pattern that is a pipe ignores the limit, and some systems refuse the other call. If
+    // both fail, nothing has changed.
     let _ = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Starts the program once more in the same process, with an allocator that gives the buffers of
-/// closed connections back to the system; glibc reads its settings at the start only. Without it
-/// memory stays as high as 4,000 connections once made it. Returns where that was done already, by
-/// whomever, and where it cannot be done.
-pub fn bound_freed_memory(environment: &Environment) {
+/// Restarts the program in the same process with an allocator that returns the buffers of closed
+/// connections to the system. glibc reads its settings only at the start of a program. Without it
+/// memory stays as high as after the largest number of connections.
+///
+/// It returns where the allocator is already configured, and where the restart fails.
+pub fn return_freed_memory(environment: &Environment) {
     if environment.is_set(MMAP_THRESHOLD) {
         return;
     }
@@ -41,30 +43,27 @@ pub fn bound_freed_memory(environment: &Environment) {
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
         }
-        // Returns only with an error, and then the program serves as it is.
+        // It returns only with an error. Then the program goes on as it is.
         let _ = command.exec();
     }
 }
-
-/// How often the parent is looked for.
-const PARENT_PERIOD: Duration = Duration::from_secs(1);
 
 /// The process that started this one.
 #[derive(Debug, Clone, Copy)]
 pub struct Parent(Option<Pid>);
 
 impl Parent {
-    /// Remembers which process that is. Called early: a parent that has ended before cannot be told
-    /// from one that has not.
+    /// Remembers the current parent. It must be called early: a parent that has ended before is not
+    /// noticed.
     #[must_use]
     pub fn current() -> Self {
         Self(getppid())
     }
 
-    /// Waits until it has ended. A signal at the parent's death would not do: it comes when the
+    /// Waits until the parent has ended. A parent-death signal does not serve: it is sent when the
     /// thread that started this process ends.
-    pub async fn gone(self) {
-        let mut ticks = interval(PARENT_PERIOD);
+    pub async fn wait_for_exit(self) {
+        let mut ticks = interval(PARENT_CHECK_PERIOD);
         while getppid() == self.0 {
             ticks.tick().await;
         }

@@ -1,8 +1,8 @@
-//! Log lines: one access line a request, and few others.
+//! Log lines: one access line per request, and few others.
 //!
-//! The Functions host takes stdout as information and stderr as an error, or as a warning where the
-//! line holds "warn"; so WARN and ERROR go to stderr and the level stands in each line. Fields hold
-//! our own words, numbers and checked ids only.
+//! The Functions host logs stdout as information and stderr as errors, or as warnings where the line
+//! contains "warn". So WARN and ERROR go to stderr, and each line contains its level. Fields contain
+//! constant words, numbers and checked ids only.
 
 mod json;
 mod lines;
@@ -34,49 +34,49 @@ use crate::domain::settings::log_format::LogFormat;
 use crate::domain::trace_context::TraceId;
 pub use crate::telemetry::lines::LogLines;
 
-/// The target of the lines that a start writes.
+/// The target of the lines of a start.
 pub const START: &str = "roomkey::start";
 
-/// The target of the lines about one request each.
+/// The target of access lines.
 const REQUEST: &str = "roomkey::request";
 
-/// The target of the audit log.
+/// The target of audit lines.
 const AUDIT: &str = "roomkey::audit";
 
-/// By what the lines of one request are found.
+/// The ids by which the lines of one request are found.
 #[derive(Debug, Clone, Copy)]
 pub struct CorrelationIds {
-    /// The id that the answer carries too.
+    /// The id in the response.
     pub request_id: Uuid,
-    /// The trace that its sender says it belongs to.
+    /// The id of the sender's trace.
     pub trace_id: Option<TraceId>,
 }
 
-/// What is known of a request when its answer is ready.
+/// The data of an access line.
 pub struct AccessRecord {
-    /// By which it is found.
+    /// The ids of the request.
     pub ids: CorrelationIds,
-    /// A common method, or `other`.
+    /// The method if it is a common one, otherwise `other`.
     pub method: &'static str,
-    /// The path as the route table has it, or `none`.
+    /// The path in the route table, or `none`.
     pub route: &'static str,
-    /// The answer's HTTP status.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// The error's code.
+    /// The code of the error.
     pub code: Option<&'static str>,
-    /// What only the log may say of an error.
+    /// The cause of the error, which only the log contains.
     pub cause: Option<&'static str>,
-    /// Who asked, as far as that is known.
+    /// The caller, if it was identified.
     pub caller: Option<Actor<CallerHash>>,
-    /// Who was to give the key.
+    /// The provider that was requested.
     pub provider: Option<&'static str>,
-    /// By what the provider's people find its answer.
+    /// The id of the upstream's response, for the provider's support.
     pub upstream_id: Option<UpstreamId>,
-    /// From the request's head to the answer.
+    /// The time from the request's head to the response.
     pub duration: Duration,
 }
 
-/// Writes the access line: a fault of ours as ERROR, another 5xx as WARN, all else as INFO.
+/// Writes the access line: 500 as ERROR, other 5xx as WARN, everything else as INFO.
 pub fn access(access: &AccessRecord) {
     let AccessRecord {
         ids: CorrelationIds {
@@ -101,7 +101,10 @@ pub fn access(access: &AccessRecord) {
     let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {
         ($level:expr) => {
-            tracing::event!(target: REQUEST, $level, %request_id, trace_id, method, route, status, code, cause, caller, provider, upstream_id, duration_us, "request")
+            tracing::event!(
+                target: REQUEST, $level, %request_id, trace_id, method, route, status, code, cause,
+                caller, provider, upstream_id, duration_us, "request"
+            )
         };
     }
     match status {
@@ -111,8 +114,8 @@ pub fn access(access: &AccessRecord) {
     }
 }
 
-/// Writes the audit line of a key that was issued or refused, whatever the level: who wants fewer
-/// lines still wants these.
+/// Writes the audit line of a key that was issued or refused. It ignores the configured level:
+/// an operator who wants fewer lines still needs these.
 pub fn audit(ids: CorrelationIds, event: &AuditEvent<'_, CallerHash>) {
     let AuditEvent {
         actor,
@@ -132,16 +135,17 @@ pub fn audit(ids: CorrelationIds, event: &AuditEvent<'_, CallerHash>) {
         outcome.session_id().map(display),
     );
     tracing::info!(
-        target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor, action = action.as_str(),
-        provider = provider.map(Provider::as_str), "target" = room_name,
-        outcome = outcome.as_str(), code = outcome.code(), jti, session_id, occurred_at = %Rfc3339::of(*occurred_at), "audit"
+        target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor,
+        action = action.as_str(), provider = provider.map(Provider::as_str),
+        "target" = room_name, outcome = outcome.as_str(), code = outcome.code(), jti, session_id,
+        occurred_at = %Rfc3339::of(*occurred_at), "audit"
     );
 }
 
-/// The format in force: on a terminal a person reads along.
+/// Returns the configured format, or the default: text on a terminal, otherwise JSON.
 #[must_use]
-pub fn format(wanted: Option<LogFormat>) -> LogFormat {
-    wanted.unwrap_or_else(|| {
+pub fn format(configured: Option<LogFormat>) -> LogFormat {
+    configured.unwrap_or_else(|| {
         if std::io::stdout().is_terminal() {
             LogFormat::Text
         } else {
@@ -150,27 +154,25 @@ pub fn format(wanted: Option<LogFormat>) -> LogFormat {
     })
 }
 
-/// Writes one line for the requests that a used-up budget refused since the last such line, in
-/// place of two lines for each of them. It stands for their audit lines too, so it is written
-/// whatever the level.
+/// Writes one line for all requests that an exhausted budget has refused since the last such line,
+/// instead of two lines for each. It replaces audit lines too, so it ignores the configured level.
 pub fn unlogged_refusals(budget: &'static str, requests: u64) {
     tracing::info!(target: AUDIT, budget, requests, "requests refused without lines of their own");
 }
 
-/// The streams of this process, once lines are written to them.
+/// The streams of this process, once logging has started.
 static LINES: OnceLock<LogLines> = OnceLock::new();
 
-/// Starts writing lines of roomkey's own; those of libraries may quote clients and are never
-/// written. Whoever ends the process must call [`LogLines::finish`].
+/// Starts to write log lines of roomkey. Lines of libraries may quote clients and are never written.
+/// [`LogLines::finish`] must be called before the process ends.
 pub fn start(level: Level, format: LogFormat) -> &'static LogLines {
     let lines = LINES.get_or_init(LogLines::start);
-    // Fails only if it was started before, and then lines are written already.
+    // It fails only if logging has started before.
     let _ = tracing::subscriber::set_global_default(subscriber(level, format, lines.clone()));
     lines
 }
 
-/// Returns the number of lines that were dropped since the start because nobody read them, by
-/// stream.
+/// Returns the number of lines dropped since the start because nobody read them, by stream.
 #[must_use]
 pub fn lines_dropped() -> [(&'static str, u64); 2] {
     LINES
@@ -178,17 +180,17 @@ pub fn lines_dropped() -> [(&'static str, u64); 2] {
         .map_or([("stdout", 0), ("stderr", 0)], LogLines::dropped)
 }
 
-/// Writes where a panic happened, and not what it said: its message may hold a client's text.
+/// Logs the place of a panic, but not its message, which may contain text of a client.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let (file, line) = panic
             .location()
-            .map_or(("", 0), |place| (place.file(), place.line()));
+            .map_or(("", 0), |location| (location.file(), location.line()));
         tracing::error!(file, line, "a panic");
     }));
 }
 
-/// What [`start`] starts, for any writer.
+/// Creates the subscriber that [`start`] installs, for any writer.
 pub fn subscriber<W>(
     level: Level,
     format: LogFormat,
@@ -206,7 +208,7 @@ where
             .with_ansi(false)
             .boxed(),
     };
-    // What a start says, its warnings above all, and the audit log are written whatever the level.
+    // Lines of a start, with their warnings, and audit lines ignore the configured level.
     Registry::default().with(
         lines.with_filter(
             Targets::new()

@@ -1,7 +1,8 @@
-//! One line, one JSON object: time, level, then the event's own fields in their order.
+//! Writes each event as one line with one JSON object: time, level, then the event's fields in
+//! their order.
 //!
-//! tracing-subscriber's own JSON format costs more than signing a token does, so this one writes
-//! the few kinds of values that lines of ours have directly.
+//! tracing-subscriber's own JSON format costs more than signing a token, so this one writes the few
+//! kinds of values that roomkey logs directly.
 
 use std::fmt::{self, Debug, Write};
 
@@ -14,10 +15,10 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::livekit::lifetime::Rfc3339;
 
-/// Bytes that a line about a request fits into.
-const USUAL_LINE: usize = 512;
+/// The initial capacity of a line. A line about a request fits.
+const LINE_CAPACITY: usize = 512;
 
-/// Writes an event as JSON.
+/// Formats an event as JSON.
 pub struct JsonFormat;
 
 impl<S, N> FormatEvent<S, N> for JsonFormat
@@ -31,7 +32,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = String::with_capacity(USUAL_LINE);
+        let mut line = String::with_capacity(LINE_CAPACITY);
         write!(
             line,
             "{{\"timestamp\":\"{}\",\"level\":\"{}\"",
@@ -44,7 +45,7 @@ where
     }
 }
 
-/// Appends each field as a member. Names are written in our own code and need no escapes.
+/// Appends each field as a member. The names are constants and need no escapes.
 struct Members<'a>(&'a mut String);
 
 impl Members<'_> {
@@ -57,7 +58,7 @@ impl Members<'_> {
     fn text(&mut self, field: &Field, write: impl FnOnce(&mut Escaped<'_>) -> fmt::Result) {
         self.name(field);
         self.0.push('"');
-        // Memory takes whatever is written to it.
+        // Writing to a `String` cannot fail.
         let _ = write(&mut Escaped(self.0));
         self.0.push('"');
     }
@@ -90,7 +91,7 @@ impl Visit for Members<'_> {
     }
 }
 
-/// The inside of a JSON string.
+/// Escapes text inside a JSON string.
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
@@ -120,7 +121,7 @@ mod tests {
     use crate::log_capture::LogCapture;
     use crate::telemetry::subscriber;
 
-    /// The one line that `log` writes, without its time.
+    /// Returns the only line that `log` writes, without its time.
     fn line(log: impl FnOnce()) -> Value {
         let written = LogCapture::default();
         tracing::subscriber::with_default(
@@ -136,21 +137,24 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_value_is_written_as_json_has_it() {
+    fn every_kind_of_value_is_written_as_json() {
         let line = line(|| {
-            tracing::warn!(target: "roomkey::request", text = "a\"b\\c\nd\u{1b}é", absent = None::<&str>, some = Some("x"), whole = 7_u64,
-                below = -7_i64, yes = true, shown = %"say \"x\"", debugged = ?Some(1), "done");
+            tracing::warn!(
+                target: "roomkey::request", text = "a\"b\\c\nd\u{1b}é", absent = None::<&str>,
+                some = Some("x"), whole = 7_u64, below = -7_i64, yes = true, shown = %"say \"x\"",
+                debugged = ?Some(1), "done"
+            );
         });
         let expected = json!({
-            "level": "WARN", "text": "a\"b\\c\nd\u{1b}é", "some": "x", "whole": 7, "below": -7, "yes": true, "shown": "say \"x\"",
-            "debugged": "Some(1)", "message": "done",
+            "level": "WARN", "text": "a\"b\\c\nd\u{1b}é", "some": "x", "whole": 7, "below": -7,
+            "yes": true, "shown": "say \"x\"", "debugged": "Some(1)", "message": "done",
         });
         assert_eq!(line, expected);
     }
 
     proptest! {
         #[test]
-        fn any_text_stays_one_line_and_itself(text in any::<String>()) {
+        fn any_text_is_written_unchanged_on_one_line(text in any::<String>()) {
             let line = line(|| tracing::info!(target: "roomkey", text, "done"));
             prop_assert_eq!(line, json!({ "level": "INFO", "text": text, "message": "done" }));
         }

@@ -1,5 +1,5 @@
-//! The process's two streams, each behind a queue and a writer of its own: a reader of one that
-//! stops reading delays neither a request nor the lines of the other.
+//! Writes log lines to stdout and stderr, each through its own queue and thread: a reader of one
+//! that stops reading delays neither a request nor the lines of the other.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::queue::{MAX_BYTES, Queue};
 use crate::clock::Stopwatch;
 
-/// Longest time that the end of the process waits for the readers of both streams.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// The longest time that a stop waits for the readers of both streams.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Share of that time which is left for stderr where nobody reads stdout.
-const LAST_ERRORS: Duration = Duration::from_millis(200);
+/// The part of that time that is reserved for stderr where nobody reads stdout.
+const STDERR_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Writes lines to stdout and stderr without waiting for their readers.
 #[derive(Clone)]
@@ -26,18 +26,18 @@ pub struct LogLines {
 impl LogLines {
     pub(super) fn start() -> Self {
         Self {
-            stdout: Queue::start("stdout", MAX_BYTES, io::stdout(), report),
-            stderr: Queue::start("stderr", MAX_BYTES, io::stderr(), report),
+            stdout: Queue::start("stdout", MAX_BYTES, io::stdout(), log_dropped),
+            stderr: Queue::start("stderr", MAX_BYTES, io::stderr(), log_dropped),
         }
     }
 
-    /// Writes a line to stdout that is no log line.
-    pub fn say(&self, line: &str) {
+    /// Writes a line to stdout that is not a log line.
+    pub fn print_line(&self, line: &str) {
         self.stdout.push(format!("{line}\n").as_bytes());
     }
 
-    /// Writes a line to stderr that is no log line.
-    pub fn complain(&self, line: &str) {
+    /// Writes a line to stderr that is not a log line.
+    pub fn print_error(&self, line: &str) {
         self.stderr.push(format!("{line}\n").as_bytes());
     }
 
@@ -49,22 +49,23 @@ impl LogLines {
         ]
     }
 
-    /// Waits until all lines are written, for at most one second. What was dropped and not reported
-    /// is reported now.
+    /// Waits at most one second until all lines are written. It reports dropped lines that were not
+    /// reported before.
     pub fn finish(&self) {
-        let began = Stopwatch::start();
-        self.stdout.drain(LAST_LINES.saturating_sub(LAST_ERRORS));
+        let stopwatch = Stopwatch::start();
+        self.stdout
+            .drain(FLUSH_TIMEOUT.saturating_sub(STDERR_FLUSH_TIMEOUT));
         let unreported = self.stdout.take_unreported();
         if unreported > 0 {
-            report("stdout", unreported);
+            log_dropped("stdout", unreported);
         }
         self.stderr
-            .drain(LAST_LINES.saturating_sub(began.elapsed()));
+            .drain(FLUSH_TIMEOUT.saturating_sub(stopwatch.elapsed()));
     }
 }
 
-/// Logs that lines were dropped. It goes to stderr, which is where an operator looks for trouble.
-fn report(stream: &'static str, dropped: u64) {
+/// Logs that lines were dropped. A warning goes to stderr, where operators look for problems.
+fn log_dropped(stream: &'static str, dropped: u64) {
     tracing::warn!(
         stream,
         dropped,
@@ -88,7 +89,7 @@ impl<'a> MakeWriter<'a> for LogLines {
     }
 }
 
-/// The queue that takes one line.
+/// The stream that one line is written to.
 pub struct LineDestination<'a>(&'a Queue);
 
 impl Write for LineDestination<'_> {

@@ -1,30 +1,30 @@
 //! A bounded queue of log lines and the thread that writes them to one stream.
 //!
-//! Whoever logs a line never waits for the reader of the stream: the line is copied into memory, or
-//! dropped and counted where the queue is full. tracing-appender's writer is built alike, but its
-//! queue is bounded in lines and not in bytes, and it wakes its thread for each line; here the
-//! thread wakes at most once a millisecond and writes all lines that wait in one system call.
+//! Logging never waits for the reader of the stream: the line is copied into memory, or dropped and
+//! counted where the queue is full. tracing-appender works alike, but bounds its queue in lines
+//! instead of bytes and wakes its thread for each line. This thread wakes at most once per
+//! millisecond and writes all waiting lines in one system call.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Largest number of bytes that wait for one stream. Lines are longer than 50 bytes, so this bounds
-/// their number too. A reader may pause for about a tenth of a second under full load.
+/// The largest number of bytes that wait for one stream. Under full load they cover a pause of the
+/// reader of about a tenth of a second.
 pub const MAX_BYTES: usize = 4 << 20;
 
-/// Time for which lines are collected before they leave together.
-const COLLECT: Duration = Duration::from_millis(1);
+/// The time for which lines are collected before they are written together.
+const COLLECT_PERIOD: Duration = Duration::from_millis(1);
 
-/// A buffer that grew past this size in a burst is given back.
-const KEPT_BYTES: usize = 64 * 1024;
+/// The capacity that a buffer keeps after a burst.
+const KEPT_CAPACITY: usize = 64 * 1024;
 
-/// Called on the writer's thread with the number of lines that were dropped while the queue was
-/// full, once it is not full anymore.
+/// Reports the number of lines that were dropped while the queue was full. It is called on the
+/// writer's thread when the queue has room again.
 pub type DropReport = fn(stream: &'static str, dropped: u64);
 
-/// The lines that wait for one stream.
+/// The queue of one stream.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
@@ -32,9 +32,9 @@ struct Shared {
     stream: &'static str,
     max_bytes: usize,
     waiting: Mutex<Waiting>,
-    /// Notified when a line comes while the writer is idle.
+    /// Notified when a line is added while the writer is idle.
     filled: Condvar,
-    /// Notified when nothing waits and nothing is being written.
+    /// Notified when no line waits and none is being written.
     drained: Condvar,
 }
 
@@ -43,14 +43,15 @@ struct Waiting {
     lines: Vec<u8>,
     is_idle: bool,
     is_writing: bool,
-    /// Lines dropped since the last report, and since the start.
+    /// Lines dropped since the last report.
     unreported: u64,
+    /// Lines dropped since the start.
     dropped: u64,
 }
 
 impl Queue {
-    /// Starts the thread that writes to `output`. Where the system gives no thread, lines are
-    /// dropped and counted once the queue is full.
+    /// Starts the thread that writes to `output`. If the thread cannot be started, lines are dropped
+    /// and counted once the queue is full.
     pub fn start(
         stream: &'static str,
         max_bytes: usize,
@@ -71,7 +72,7 @@ impl Queue {
         Self(shared)
     }
 
-    /// Adds one line, with its end, or drops it where the queue is full.
+    /// Adds one line with its line break, or drops it if the queue is full.
     pub fn push(&self, line: &[u8]) {
         let mut waiting = self.0.lock();
         if waiting.lines.len() + line.len() > self.0.max_bytes {
@@ -87,12 +88,12 @@ impl Queue {
         }
     }
 
-    /// Waits until everything is written, for at most `patience`. Returns whether it is.
-    pub fn drain(&self, patience: Duration) -> bool {
+    /// Waits at most `timeout` until all lines are written. Returns whether they are.
+    pub fn drain(&self, timeout: Duration) -> bool {
         let (waiting, _) = self
             .0
             .drained
-            .wait_timeout_while(self.0.lock(), patience, |waiting| !waiting.is_drained())
+            .wait_timeout_while(self.0.lock(), timeout, |waiting| !waiting.is_drained())
             .unwrap_or_else(PoisonError::into_inner);
         waiting.is_drained()
     }
@@ -102,7 +103,7 @@ impl Queue {
         self.0.lock().dropped
     }
 
-    /// Takes the number of lines that were dropped and not reported yet.
+    /// Returns the number of dropped lines that were not reported yet, and resets it.
     pub fn take_unreported(&self) -> u64 {
         std::mem::take(&mut self.0.lock().unreported)
     }
@@ -131,22 +132,22 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
             drop(waiting);
-            thread::sleep(COLLECT);
+            thread::sleep(COLLECT_PERIOD);
             let mut waiting = self.lock();
             std::mem::swap(&mut waiting.lines, &mut batch);
             waiting.is_writing = true;
             drop(waiting);
-            let lost = write_all(&mut output, &batch);
+            let dropped = write_all(&mut output, &batch);
             batch.clear();
-            batch.shrink_to(KEPT_BYTES);
+            batch.shrink_to(KEPT_CAPACITY);
             let mut waiting = self.lock();
-            waiting.dropped += lost;
+            waiting.dropped += dropped;
             let unreported = std::mem::take(&mut waiting.unreported);
             drop(waiting);
             if unreported > 0 {
                 report(self.stream, unreported);
             }
-            // Last, so that whoever waits for the end of the queue has the report too.
+            // This comes last, so that a drained queue includes the report.
             let mut waiting = self.lock();
             waiting.is_writing = false;
             if waiting.is_drained() {
@@ -156,8 +157,8 @@ impl Shared {
     }
 }
 
-/// Writes a batch and returns how many lines were lost. A reader that went away is no reason to
-/// stop; a stream that does not block, because another process has set it so, is waited for.
+/// Writes a batch and returns how many lines could not be written. A reader that has gone away is
+/// ignored. A stream that another process has set to non-blocking is retried.
 fn write_all(output: &mut impl Write, batch: &[u8]) -> u64 {
     let mut rest = batch;
     while !rest.is_empty() {
@@ -165,7 +166,9 @@ fn write_all(output: &mut impl Write, batch: &[u8]) -> u64 {
             Ok(0) => break,
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(COLLECT),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(COLLECT_PERIOD)
+            }
             Err(_) => break,
         }
     }
@@ -179,9 +182,9 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// A stream whose reader takes one batch for each permit.
+    /// A stream that accepts one batch per permit.
     struct Stuck {
         permits: Receiver<()>,
         written: SyncSender<String>,
@@ -212,11 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_find_no_room_are_dropped_counted_and_reported_once() {
+    fn lines_beyond_the_capacity_are_dropped_counted_and_reported_once() {
         static REPORTED: Mutex<Vec<(&str, u64)>> = Mutex::new(Vec::new());
         let (queue, permit, batches) =
             stuck(|stream, dropped| REPORTED.lock().unwrap().push((stream, dropped)));
-        // The writer takes the first line with it and is stuck.
+        // The writer takes the first line and blocks.
         queue.push(b"first\n");
         while queue.0.lock().is_drained() || !queue.0.lock().is_writing {
             thread::yield_now();
@@ -224,12 +227,15 @@ mod tests {
         for line in [&b"12345\n"[..], b"123\n", b"1\n", b"2\n"] {
             queue.push(line);
         }
-        assert_eq!(queue.dropped(), 2, "ten bytes have room");
+        assert_eq!(queue.dropped(), 2, "the queue holds ten bytes");
         assert!(!queue.drain(Duration::from_millis(1)));
-        assert!(REPORTED.lock().unwrap().is_empty(), "it has not ended");
+        assert!(
+            REPORTED.lock().unwrap().is_empty(),
+            "the queue is still full"
+        );
         permit.send(()).unwrap();
         permit.send(()).unwrap();
-        assert!(queue.drain(PATIENCE));
+        assert!(queue.drain(TIMEOUT));
         let batches: Vec<_> = batches.try_iter().collect();
         assert_eq!(batches, ["first\n", "12345\n123\n"]);
         assert_eq!(*REPORTED.lock().unwrap(), [("stdout", 2)]);
@@ -237,18 +243,17 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_stops_nobody_and_its_lines_are_counted() {
+    fn lines_for_a_reader_that_has_gone_away_are_counted_as_dropped() {
         let (queue, permit, _) = stuck(|_, _| {});
         drop(permit);
         for _ in 0..100 {
             queue.push(b"line\n");
-            assert!(queue.drain(PATIENCE));
+            assert!(queue.drain(TIMEOUT));
         }
         assert_eq!((queue.dropped(), queue.take_unreported()), (100, 0));
     }
 
-    /// Takes three bytes at every other call, as a pipe does that does not block and whose reader
-    /// is slow.
+    /// Accepts three bytes at every other call, as a non-blocking pipe with a slow reader does.
     #[derive(Clone, Default)]
     struct NonBlocking(Arc<Mutex<(bool, Vec<u8>)>>);
 
@@ -270,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_does_not_block_gets_every_line_in_the_end() {
+    fn a_non_blocking_stream_gets_every_line() {
         let output = NonBlocking::default();
         let queue = Queue::start("stdout", MAX_BYTES, output.clone(), |_, _| {});
         queue.push(b"first\n");
         queue.push(b"second\n");
-        assert!(queue.drain(PATIENCE));
+        assert!(queue.drain(TIMEOUT));
         assert_eq!(
             (output.0.lock().unwrap().1.as_slice(), queue.dropped()),
             (&b"first\nsecond\n"[..], 0)
