@@ -1,10 +1,12 @@
-//! Signed-in callers: a bearer token, held against the provider's keys or what is remembered of it.
+//! The authentication of callers by bearer token, with the identity provider's keys and a cache of
+//! verified tokens.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::dependency::DependencyStatus;
 use crate::clock::Clock;
+use crate::domain::callers::auth_error::AuthError;
 use crate::domain::callers::bearer::{
     self, TokenPolicy, TokenRejection, UnverifiedToken, VerifiedCaller,
 };
@@ -19,7 +21,7 @@ use crate::upstream::oidc_keys::{KeyCache, KeyLookupError};
 /// fail.
 const STALE_AFTER: Duration = Duration::from_hours(2);
 
-/// What it takes to check a token.
+/// Verifies bearer tokens.
 pub struct Oidc {
     policy: TokenPolicy,
     /// The provider's keys.
@@ -27,19 +29,8 @@ pub struct Oidc {
     verified: VerifiedTokens,
 }
 
-/// Why a token proves nothing.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unproven {
-    /// It is not accepted.
-    Rejected(TokenRejection),
-    /// It is not accepted with the provider's keys that are held; with newer ones it may be.
-    UnknownKey(TokenRejection),
-    /// The provider's keys are not there, so that nobody can be told from anybody.
-    CannotTell,
-}
-
 impl Oidc {
-    /// Begins to fetch the keys, in a task of the Tokio runtime that this is called in.
+    /// Starts to fetch the keys. It must be called inside a Tokio runtime.
     pub(super) fn new(
         policy: TokenPolicy,
         clock: &Arc<dyn Clock>,
@@ -59,59 +50,60 @@ impl Oidc {
         }
     }
 
-    /// Finds out whose token this is, with the keys that are held.
+    /// Authenticates the caller of a token with the cached keys.
     ///
     /// # Errors
-    /// [`Unproven`].
-    pub async fn caller(&self, token: &str, now: SystemTime) -> Result<Arc<Caller>, Unproven> {
-        // Read before the key is: if new keys come in between, what the old one proved is not
-        // remembered for them.
-        let keys_of = self.keys.serving_since(now);
+    /// Every [`AuthError`] except [`AuthError::MissingCredentials`].
+    pub async fn authenticate(
+        &self,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<Arc<Caller>, AuthError> {
+        // Read before the key is: if new keys arrive in between, a verification by the old ones is
+        // not cached for the new ones.
+        let serving_since = self.keys.serving_since(now);
         let digest = TokenDigest::of(token);
         if let Some(caller) =
-            keys_of.and_then(|keys_of| self.verified.caller(&digest, keys_of, now))
+            serving_since.and_then(|since| self.verified.caller(&digest, since, now))
         {
             return Ok(caller);
         }
-        let verified = self
-            .verify(token, now)
-            .await
-            .map_err(|unproven| match unproven {
-                Unproven::Rejected(_) | Unproven::UnknownKey(_)
-                    if bearer::is_platform_token(token) =>
-                {
-                    TokenRejection::Platform.into()
-                }
-                unproven => unproven,
-            })?;
+        let verified = self.verify(token, now).await.map_err(|error| match error {
+            AuthError::Rejected(_) | AuthError::UnknownKey(_)
+                if bearer::is_platform_token(token) =>
+            {
+                TokenRejection::Platform.into()
+            }
+            error => error,
+        })?;
         let caller = Arc::new(verified.caller);
-        if let Some(keys_of) = keys_of {
+        if let Some(since) = serving_since {
             self.verified
-                .insert(digest, keys_of, &caller, verified.good_until);
+                .insert(digest, since, &caller, verified.good_until);
         }
         Ok(caller)
     }
 
-    /// Finds out whose token this is that the keys which were held did not prove: waits for newer
-    /// keys first.
+    /// Waits for newer keys and authenticates the caller of a token that the cached ones did not
+    /// verify.
     ///
     /// # Errors
-    /// [`Unproven`], but not [`Unproven::UnknownKey`].
-    pub async fn caller_with_newer_keys(
+    /// [`AuthError::Rejected`] or [`AuthError::KeysUnavailable`].
+    pub async fn authenticate_with_newer_keys(
         &self,
         token: &str,
         now: SystemTime,
-    ) -> Result<Arc<Caller>, Unproven> {
+    ) -> Result<Arc<Caller>, AuthError> {
         self.keys.wait_for_refresh().await?;
-        self.caller(token, now)
+        self.authenticate(token, now)
             .await
-            .map_err(|unproven| match unproven {
-                Unproven::UnknownKey(rejected) => rejected.into(),
-                unproven => unproven,
+            .map_err(|error| match error {
+                AuthError::UnknownKey(reason) => AuthError::Rejected(reason),
+                error => error,
             })
     }
 
-    async fn verify(&self, token: &str, now: SystemTime) -> Result<VerifiedCaller, Unproven> {
+    async fn verify(&self, token: &str, now: SystemTime) -> Result<VerifiedCaller, AuthError> {
         let unverified = UnverifiedToken::parse(token)?;
         let keys = self
             .keys
@@ -119,11 +111,13 @@ impl Oidc {
             .await?;
         unverified
             .verify(keys.iter(), &self.policy, now)
-            .map_err(|rejected| match rejected {
-                // Without names, only the signature tells whether the key is among those that are
-                // held.
-                TokenRejection::Signature if !keys.are_named => Unproven::UnknownKey(rejected),
-                rejected => rejected.into(),
+            .map_err(|rejection| match rejection {
+                // Without key ids, only the signature tells whether the key is among the cached
+                // ones.
+                TokenRejection::Signature if !keys.are_named => {
+                    AuthError::UnknownKey(rejection.as_str())
+                }
+                rejection => rejection.into(),
             })
     }
 
@@ -159,18 +153,12 @@ impl Oidc {
     }
 }
 
-impl From<TokenRejection> for Unproven {
-    fn from(rejected: TokenRejection) -> Self {
-        Self::Rejected(rejected)
-    }
-}
-
-impl From<KeyLookupError> for Unproven {
-    fn from(not_found: KeyLookupError) -> Self {
-        match not_found {
-            KeyLookupError::Rejected => Self::Rejected(TokenRejection::Key),
-            KeyLookupError::UnknownKey => Self::UnknownKey(TokenRejection::Key),
-            KeyLookupError::KeysUnavailable => Self::CannotTell,
+impl From<KeyLookupError> for AuthError {
+    fn from(error: KeyLookupError) -> Self {
+        match error {
+            KeyLookupError::Rejected => TokenRejection::Key.into(),
+            KeyLookupError::UnknownKey => Self::UnknownKey(TokenRejection::Key.as_str()),
+            KeyLookupError::KeysUnavailable => Self::KeysUnavailable,
         }
     }
 }

@@ -12,13 +12,14 @@ use std::time::SystemTime;
 use http::header::HeaderName;
 
 use self::admission::{CallerAdmission, OperatorAdmission};
-use super::caller::{self, Stranger};
+use super::caller;
 use super::error::ApiError;
 use super::origin;
 use super::record::Record;
 use super::request::Request;
 use crate::app::{App, Callers, WRONG_ADMIN_KEY};
 use crate::domain::audit::{Action, Actor};
+use crate::domain::callers::auth_error::AuthError;
 use crate::domain::callers::caller::Caller;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Decision};
@@ -99,7 +100,7 @@ pub async fn admit_operator(
 /// visitor's name. It is refused before it can use up a budget of the visitor's.
 fn check_origin(app: &App, request: &Request<'_>) -> Result<(), ApiError> {
     match app.callers {
-        Callers::EasyAuth(_) if !origin::may_ask(&app.cors, request.headers) => {
+        Callers::EasyAuth(_) if !origin::is_allowed(&app.cors, request.headers) => {
             Err(ApiError::OriginForbidden)
         }
         Callers::EasyAuth(_) | Callers::Oidc(_) | Callers::Anonymous => Ok(()),
@@ -113,14 +114,14 @@ async fn identify_caller(
     now: SystemTime,
 ) -> Result<(Arc<Caller>, CallerHash), ApiError> {
     let mut authenticated = caller::authenticate(app, request, now).await;
-    if matches!(authenticated, Err(Stranger::UnknownKey(_)))
+    if matches!(authenticated, Err(AuthError::UnknownKey(_)))
         && may_refresh_keys(app, request, now).await?
     {
         authenticated = caller::authenticate_with_newer_keys(app, request, now).await;
     }
     let caller = match authenticated {
         Ok(caller) => caller,
-        Err(stranger) => return Err(refuse(app, request, stranger, now).await),
+        Err(error) => return Err(refuse(app, request, error, now).await),
     };
     let caller_hash = hash(app, caller.name()).await?;
     request.record.actor = Some(Actor::Caller(caller_hash));
@@ -178,13 +179,13 @@ async fn check_admin_key(
 async fn refuse(
     app: &App,
     request: &mut Request<'_>,
-    stranger: Stranger,
+    error: AuthError,
     now: SystemTime,
 ) -> ApiError {
-    match stranger {
-        Stranger::NoCredentials => ApiError::MissingCredentials,
-        Stranger::CannotTell => ApiError::AuthUnavailable,
-        Stranger::Rejected(reason) | Stranger::UnknownKey(reason) => {
+    match error {
+        AuthError::MissingCredentials => ApiError::MissingCredentials,
+        AuthError::KeysUnavailable => ApiError::AuthUnavailable,
+        AuthError::Rejected(reason) | AuthError::UnknownKey(reason) => {
             app.metrics.auth_rejected(reason);
             let address = match address_hash(app, request).await {
                 Ok(address) => address,
@@ -243,7 +244,7 @@ fn enforce(
 }
 
 async fn address_hash(app: &App, request: &Request<'_>) -> Result<CallerHash, ApiError> {
-    let address = caller::address(app, request);
+    let address = caller::client_address(app, request);
     hash(app, address.as_bytes()).await
 }
 

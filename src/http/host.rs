@@ -1,5 +1,5 @@
-//! The `Host` of a request (RFC 9112 §3.2): whether there is one, and whether it names this machine
-//! where only this machine may ask.
+//! The check of a request's `Host` (RFC 9112 §3.2): that there is exactly one, and that it names
+//! this machine if only this machine may call.
 
 use std::net::IpAddr;
 
@@ -36,11 +36,11 @@ pub fn check(head: &Parts, loopback_only: bool) -> Result<(), HostError> {
     if !loopback_only {
         return Ok(());
     }
-    // A target in absolute form takes the place of `Host` (RFC 9112 §3.2.2). Without either no
-    // browser has sent the request.
+    // A target in absolute form replaces `Host` (RFC 9112 §3.2.2). A request without either is not
+    // from a browser.
     let is_loopback = match (head.uri.authority(), host) {
         (Some(authority), _) => is_loopback_name(authority),
-        (None, Some(host)) => names_loopback(host.as_bytes()),
+        (None, Some(host)) => is_loopback_authority(host.as_bytes()),
         (None, None) => true,
     };
     if is_loopback {
@@ -50,14 +50,14 @@ pub fn check(head: &Parts, loopback_only: bool) -> Result<(), HostError> {
     }
 }
 
-/// Returns whether a host with its port, as `Host` and `Origin` have it, is of the loopback
+/// Returns whether a host with an optional port, as in `Host` and `Origin`, is of the loopback
 /// interface.
-pub fn names_loopback(text: &[u8]) -> bool {
+pub fn is_loopback_authority(text: &[u8]) -> bool {
     Authority::try_from(text).is_ok_and(|authority| is_loopback_name(&authority))
 }
 
-/// Whether a name is of the loopback interface: `localhost` and what is below it (RFC 6761 §6.3),
-/// or an address.
+/// Returns whether a host is of the loopback interface: `localhost`, a name below it (RFC 6761
+/// §6.3), or an address.
 fn is_loopback_name(authority: &Authority) -> bool {
     if authority.as_str().contains('@') {
         return false;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_and_addresses_of_the_loopback_interface_are_here() {
+    fn only_names_and_addresses_of_the_loopback_interface_are_accepted() {
         for here in [
             "localhost",
             "localhost:7071",
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_in_absolute_form_takes_the_place_of_the_header() {
+    fn a_target_in_absolute_form_replaces_the_header() {
         assert_eq!(
             checked(Version::HTTP_11, "http://evil.example/", &["localhost"]),
             Err(HostError::NotLoopback)

@@ -1,10 +1,9 @@
-//! Which web pages may ask where a cookie signs callers in (contract: `origin_forbidden`).
+//! The web pages that may call while a cookie signs callers in (error `origin_forbidden`).
 //!
 //! A browser sends the cookie of Azure's built-in sign-in with a form or a "simple" request of any
 //! page (cross-site request forgery), and names the page in `Origin`, which no page can change.
-//! Programs send no `Origin` and are not concerned. Of the headers that say which site this is, a
-//! page of another site can set none either: a browser asks first (a CORS preflight) before it
-//! sends them.
+//! Programs send no `Origin` and are not affected. A page of another site cannot set the headers
+//! that name this site either: a browser sends a CORS preflight before it sends them.
 //!
 //! # Source
 //! The Fetch standard, "`Origin` header"; OWASP, Cross-Site Request Forgery Prevention.
@@ -12,17 +11,17 @@
 use http::HeaderMap;
 use http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
 
-use super::host::names_loopback;
+use super::host::is_loopback_authority;
 use crate::domain::settings::origins::{Cors, Origins};
 
-/// The public name where a proxy, or the Functions host in proxying mode, put its own into `Host`.
+/// The public host name, if a proxy or the Functions host in proxying mode replaced `Host`.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The address that the browser used, behind Static Web Apps.
+/// The URL that the browser used, behind Static Web Apps.
 const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-ms-original-url");
 
-/// Returns whether the page that asks, if one does, is the site's own or on the list. Several
-/// origins, and `null`, are none.
-pub fn may_ask(cors: &Cors, headers: &HeaderMap) -> bool {
+/// Returns whether the calling page, if there is one, is the site's own or on the list. Several
+/// origins, and `null`, are refused.
+pub fn is_allowed(cors: &Cors, headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return true;
@@ -37,19 +36,19 @@ fn is_listed(cors: &Cors, origin: &str, headers: &HeaderMap) -> bool {
     match &cors.origins {
         Origins::NoFile => false,
         Origins::Listed(listed) => listed.iter().any(|one| one == origin),
-        // `*` never goes together with credentials, so an honest page that it admits sends no
-        // cookie.
+        // `*` is never combined with credentials, so an honest page that it allows sends no cookie.
         Origins::Any => !headers.contains_key(COOKIE),
     }
 }
 
-/// In Azure every site is reached by https; plain http counts on this machine only, for a trial.
+/// Returns whether an origin is the site's own. In Azure every site is reached by https; plain http
+/// counts only on this machine, for development.
 fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let host = if let Some(host) = origin.strip_prefix("https://") {
         host
     } else if let Some(host) = origin
         .strip_prefix("http://")
-        .filter(|host| names_loopback(host.as_bytes()))
+        .filter(|host| is_loopback_authority(host.as_bytes()))
     {
         host
     } else {
@@ -67,15 +66,15 @@ fn is_own(origin: &str, headers: &HeaderMap) -> bool {
             .any(is_host)
 }
 
-/// The host and port of an absolute address.
+/// Returns the host and port of an absolute URL.
 fn authority(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    (scheme.eq_ignore_ascii_case("https") || names_loopback(authority.as_bytes()))
+    (scheme.eq_ignore_ascii_case("https") || is_loopback_authority(authority.as_bytes()))
         .then_some(authority)
 }
 
-/// The last value of a header: what is nearest to us has written it.
+/// Returns the last value of a header, which the nearest proxy wrote.
 fn last<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let value = headers
         .get_all(name)
@@ -111,7 +110,7 @@ mod tests {
         for (name, value) in headers.iter().map(pair) {
             map.append(name, value);
         }
-        may_ask(cors, &map)
+        is_allowed(cors, &map)
     }
 
     fn listed(origins: &[&str]) -> Cors {
