@@ -1,21 +1,20 @@
-//! One connection: its phases, and a stream that ends when one of them lasts too long.
+//! The state of one connection, and its stream with time and memory limits.
 //!
-//! hyper's own head timer also counts the idle time between requests, and nothing in it bounds a
-//! body or an answer that the client does not take. So the stream under hyper keeps the time: 5 s
-//! for a head from its first byte, 75 s of silence between requests. What happens while a request
-//! is served is bounded where it is served, in [`super::dispatch`].
+//! hyper's own head timer includes the idle time between requests, and hyper does not limit the
+//! time of a body or of a response that the client does not read. So the stream under hyper has the
+//! time limits: 5 s for a head from its first byte, 75 s of idle time between requests.
+//! [`super::dispatch`] limits the time of a request that is being served.
 //!
-//! It bounds memory too. hyper goes on parsing, answering and buffering while the client takes no
-//! answers; here nothing more is read and no further request of the connection is served until they
-//! have left. And of the heads that are longer than most, only some are held at once.
+//! The stream limits memory too. hyper continues to parse, serve and buffer while the client does
+//! not read responses; here nothing more is read and no further request of the connection is served
+//! until they were sent. And only some of the heads that are longer than most are held at once.
 
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,50 +27,57 @@ use super::edge::Edge;
 use crate::app::App;
 use crate::clock::Stopwatch;
 
-/// Most bytes that a closing connection reads on and throws away: closing over unread bytes makes
-/// the kernel send a reset, which can destroy the answer that explains the closing. Twice the 8 MiB
-/// that are promised, for what the kernel holds meanwhile.
+/// Most bytes that a closing connection reads and discards: closing with unread bytes makes the
+/// kernel send a reset, which can destroy the response that explains the closing. Twice the
+/// documented 8 MiB, for the bytes in the kernel's buffers.
 const LINGER_BYTES: usize = 16 << 20;
 
-/// Shortest time for which it reads on, where the request has used up its own.
+/// Shortest time for which a closing connection reads, if the request has used up its own time.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes of a head that every connection may hold; a longer one needs a permit of
-/// [`Edge::long_heads`].
+/// Most bytes of a head that needs no permit of [`Edge::long_heads`].
 const SHORT_HEAD: usize = 8 * 1024;
 
 /// Most bytes of one read. hyper doubles its buffer whenever a read fills 8 KiB, and would keep it.
 const READ: usize = 4 * 1024;
 
-/// What a connection's requests and its stream know of each other. Only the connection's own task
-/// writes to it.
+/// The state that a connection's requests and its stream share. Only the connection's own task uses
+/// it.
 pub struct Connection {
-    /// The parts that handlers use.
+    /// The services that handlers use.
     pub app: Arc<App>,
-    /// What all connections share.
+    /// The limits and permits that all connections share.
     pub edge: Arc<Edge>,
-    /// The other end.
+    /// The address of the other end.
     pub peer: IpAddr,
-    /// Whether it came past the bound, so that every request gets 503.
+    /// True if the server was at capacity when it came, so that every request gets 503.
     pub is_refused: bool,
+    /// Runs since the connection was accepted. All times below are its readings.
     life: Stopwatch,
-    /// The phase in the two lowest bits, above them its begin in milliseconds of the connection's
-    /// life.
-    phase: AtomicU64,
-    /// Until when it reads on before it closes, in milliseconds of the connection's life; 0 where
-    /// it does not.
-    lingers_until: AtomicU64,
-    /// Whether the client does not take the answers that wait for it.
-    is_blocked: AtomicBool,
+    progress: Mutex<Progress>,
 }
 
-const IDLE: u64 = 0;
-const HEAD: u64 = 1;
-const REQUEST: u64 = 2;
-const PHASE: u64 = 3;
+struct Progress {
+    phase: Phase,
+    /// When the closing connection stops reading; `None` while it is not closing.
+    lingers_until: Option<Duration>,
+    /// True if the client does not read the responses that wait for it.
+    is_blocked: bool,
+}
+
+/// The phase of a connection, with the time at which it began.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// No byte of a request has arrived.
+    Idle(Duration),
+    /// The head has begun.
+    Head(Duration),
+    /// The request, which began with the first byte of its head, is being served.
+    Request(Duration),
+}
 
 impl Connection {
-    /// A connection that is idle from now on.
+    /// Creates the state of a connection that is idle from now on.
     pub fn new(app: Arc<App>, edge: Arc<Edge>, peer: IpAddr, is_refused: bool) -> Self {
         Self {
             app,
@@ -79,38 +85,41 @@ impl Connection {
             peer,
             is_refused,
             life: Stopwatch::start(),
-            phase: AtomicU64::new(IDLE),
-            lingers_until: AtomicU64::new(0),
-            is_blocked: AtomicBool::new(false),
+            progress: Mutex::new(Progress {
+                phase: Phase::Idle(Duration::ZERO),
+                lingers_until: None,
+                is_blocked: false,
+            }),
         }
     }
 
-    /// A head is complete and its request begins. Returns how long it may still take.
-    pub fn begin_request(&self) -> Duration {
-        let (phase, began) = self.phase();
-        // A request that came along with the one before it has no first byte of its own.
-        let began = if phase == HEAD {
-            began
-        } else {
-            self.life.elapsed()
+    /// Returns the time since the connection was accepted.
+    pub fn elapsed(&self) -> Duration {
+        self.life.elapsed()
+    }
+
+    /// Starts a request, whose head is complete. Returns the deadline of its response.
+    pub fn begin_request(&self, now: Duration) -> Instant {
+        let mut progress = self.progress();
+        // A request that arrived together with the one before it has no first byte of its own.
+        let began = match progress.phase {
+            Phase::Head(began) => began,
+            Phase::Idle(_) | Phase::Request(_) => now,
         };
-        self.enter(REQUEST, began);
-        self.edge
-            .bounds
-            .request
-            .saturating_sub(self.life.elapsed().saturating_sub(began))
+        progress.phase = Phase::Request(began);
+        Instant::from_std(self.life.moment(began + self.edge.limits.request))
     }
 
-    /// The answer is ready.
-    pub fn end_request(&self) {
-        self.enter(IDLE, self.life.elapsed());
+    /// Ends a request, whose response is ready.
+    pub fn end_request(&self, now: Duration) {
+        self.progress().phase = Phase::Idle(now);
     }
 
-    /// Waits until the client has taken the answers before this one. The stream wakes the
+    /// Waits until the client has read the responses before this one. The stream wakes the
     /// connection's task then.
     pub async fn writable(&self) {
         poll_fn(|_| {
-            if self.is_blocked.load(Ordering::Relaxed) {
+            if self.progress().is_blocked {
                 Poll::Pending
             } else {
                 Poll::Ready(())
@@ -119,95 +128,84 @@ impl Connection {
         .await;
     }
 
-    /// Notes that the answer will close the connection although the client may still be sending:
-    /// what comes is read and thrown away for as long as the request might have taken. Must be
-    /// called before [`Connection::end_request`].
+    /// Records that the response will close the connection although the client may still be
+    /// sending: further bytes are read and discarded for as long as the request might have taken.
+    /// Must be called before [`Connection::end_request`].
     pub fn linger(&self) {
         let now = self.life.elapsed();
-        let (phase, began) = self.phase();
-        let began = if phase == IDLE { now } else { began };
-        let until = (began + self.edge.bounds.request).max(now + LINGER);
-        self.lingers_until
-            .store(milliseconds(until), Ordering::Relaxed);
+        let mut progress = self.progress();
+        let began = match progress.phase {
+            Phase::Head(began) | Phase::Request(began) => began,
+            Phase::Idle(_) => now,
+        };
+        progress.lingers_until = Some((began + self.edge.limits.request).max(now + LINGER));
     }
 
-    /// When reading on ends, in the connection's life. A head that hyper refused was not read to
-    /// its end either.
+    /// Returns the time at which reading ends. A head that hyper refused was not read to its end
+    /// either.
     fn lingers_until(&self) -> Option<Duration> {
-        if self.phase().0 == HEAD && self.lingers_until.load(Ordering::Relaxed) == 0 {
+        let is_in_head = matches!(self.progress().phase, Phase::Head(_));
+        if is_in_head && self.progress().lingers_until.is_none() {
             self.linger();
         }
-        Some(self.lingers_until.load(Ordering::Relaxed))
-            .filter(|until| *until > 0)
-            .map(Duration::from_millis)
+        self.progress().lingers_until
     }
 
     fn bytes_arrived(&self) {
-        if self.phase().0 == IDLE {
-            self.enter(HEAD, self.life.elapsed());
+        let mut progress = self.progress();
+        if let Phase::Idle(_) = progress.phase {
+            progress.phase = Phase::Head(self.life.elapsed());
         }
     }
 
-    /// When the present phase is over, in the connection's life.
+    /// Returns the time at which the current phase ends.
     fn deadline(&self) -> Option<Duration> {
-        match self.phase() {
-            (IDLE, began) => Some(began + self.edge.bounds.idle),
-            (HEAD, began) => Some(began + self.edge.bounds.head),
-            _ => None,
+        match self.progress().phase {
+            Phase::Idle(began) => Some(began + self.edge.limits.idle),
+            Phase::Head(began) => Some(began + self.edge.limits.head),
+            Phase::Request(_) => None,
         }
     }
 
-    fn phase(&self) -> (u64, Duration) {
-        let phase = self.phase.load(Ordering::Relaxed);
-        (phase & PHASE, Duration::from_millis(phase >> 2))
-    }
-
-    fn enter(&self, phase: u64, began: Duration) {
-        self.phase
-            .store(milliseconds(began) << 2 | phase, Ordering::Relaxed);
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis())
-        .unwrap_or(u64::MAX)
-        .min(u64::MAX >> 2)
-}
-
-/// The bytes of a connection, with its deadlines and bounds.
-pub struct PacedStream {
+/// The stream of a connection, with its time and memory limits.
+pub struct LimitedStream {
     stream: TcpStream,
     connection: Arc<Connection>,
-    /// Set lazily: it may go off early, and is then set anew. A request that arrives whole never
-    /// touches it.
-    reading: Pin<Box<Sleep>>,
-    /// There while the client takes no bytes, or while lingering.
-    writing: Option<Pin<Box<Sleep>>>,
+    /// The timer of the phase. It is reset lazily: it may fire early and is then reset. A request
+    /// that arrives whole never uses it.
+    read_timer: Pin<Box<Sleep>>,
+    /// The timer while the client reads nothing, or while the connection lingers.
+    write_timer: Option<Pin<Box<Sleep>>>,
     /// Bytes of the head that has begun.
     head_bytes: usize,
-    /// There while a head is longer than most, and until its request is answered.
+    /// The permit for a head that is longer than most, until its request is answered.
     long_head: Option<LongHead>,
-    lingered: usize,
+    lingered_bytes: usize,
 }
 
-/// One of the long heads that may be held at once.
+/// The permit for one of the long heads.
 enum LongHead {
     Waiting(Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>),
-    Permitted(#[expect(dead_code, reason = "is given back when dropped")] OwnedSemaphorePermit),
+    Permitted(#[expect(dead_code, reason = "is released when dropped")] OwnedSemaphorePermit),
 }
 
-impl PacedStream {
-    /// Watches over a stream.
+impl LimitedStream {
+    /// Puts a stream under its limits.
     pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        let reading = Box::pin(sleep(connection.edge.bounds.head));
+        let read_timer = Box::pin(sleep(connection.edge.limits.head));
         Self {
             stream,
             connection,
-            reading,
-            writing: None,
+            read_timer,
+            write_timer: None,
             head_bytes: 0,
             long_head: None,
-            lingered: 0,
+            lingered_bytes: 0,
         }
     }
 
@@ -216,24 +214,25 @@ impl PacedStream {
             return Poll::Pending;
         };
         let at = Instant::from_std(self.connection.life.moment(deadline));
-        if self.reading.deadline() > at {
-            self.reading.as_mut().reset(at);
+        if self.read_timer.deadline() > at {
+            self.read_timer.as_mut().reset(at);
         }
         while self.connection.life.elapsed() < deadline {
-            ready!(self.reading.as_mut().poll(context));
-            self.reading.as_mut().reset(at);
+            ready!(self.read_timer.as_mut().poll(context));
+            self.read_timer.as_mut().reset(at);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Returns how many bytes the next read may bring, once there is room for them.
+    /// Returns the size of the next read, once there is memory for it.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<usize> {
-        match self.connection.phase().0 {
-            IDLE => (self.head_bytes, self.long_head) = (0, None),
-            HEAD if self.head_bytes < SHORT_HEAD => {
+        let phase = self.connection.progress().phase;
+        match phase {
+            Phase::Idle(_) => (self.head_bytes, self.long_head) = (0, None),
+            Phase::Head(_) if self.head_bytes < SHORT_HEAD => {
                 return Poll::Ready(READ.min(SHORT_HEAD - self.head_bytes));
             }
-            HEAD => {
+            Phase::Head(_) => {
                 let edge = &self.connection.edge;
                 let head = self.long_head.get_or_insert_with(|| {
                     LongHead::Waiting(Box::pin(Arc::clone(&edge.long_heads).acquire_owned()))
@@ -245,32 +244,31 @@ impl PacedStream {
                     }
                 }
             }
-            _ => {}
+            Phase::Request(_) => {}
         }
         Poll::Ready(READ)
     }
 
-    /// Lets a write wait for as long as a whole request may take, and holds the connection's next
+    /// Lets a write wait for as long as a whole request may take, and blocks the connection's next
     /// request meanwhile.
-    fn watch_write<T>(
+    fn limit_write<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            if self.writing.take().is_some() {
-                self.connection.is_blocked.store(false, Ordering::Relaxed);
-                // Reading, and the next request, did not go on before, and nothing else would wake
-                // them.
+            if self.write_timer.take().is_some() {
+                self.connection.progress().is_blocked = false;
+                // Reads and the next request were blocked, and nothing else would wake them.
                 context.waker().wake_by_ref();
             }
             return written;
         }
-        self.connection.is_blocked.store(true, Ordering::Relaxed);
-        let patience = self.connection.edge.bounds.request;
+        self.connection.progress().is_blocked = true;
+        let time_limit = self.connection.edge.limits.request;
         ready!(
-            self.writing
-                .get_or_insert_with(|| Box::pin(sleep(patience)))
+            self.write_timer
+                .get_or_insert_with(|| Box::pin(sleep(time_limit)))
                 .as_mut()
                 .poll(context)
         );
@@ -278,13 +276,13 @@ impl PacedStream {
     }
 }
 
-impl AsyncRead for PacedStream {
+impl AsyncRead for LimitedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.writing.is_some() {
+        if self.write_timer.is_some() {
             return Poll::Pending;
         }
         let Poll::Ready(room) = self.poll_room(context) else {
@@ -305,14 +303,14 @@ impl AsyncRead for PacedStream {
     }
 }
 
-impl AsyncWrite for PacedStream {
+impl AsyncWrite for LimitedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch_write(context, written)
+        self.limit_write(context, written)
     }
 
     fn poll_write_vectored(
@@ -321,7 +319,7 @@ impl AsyncWrite for PacedStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch_write(context, written)
+        self.limit_write(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -339,25 +337,25 @@ impl AsyncWrite for PacedStream {
             return Poll::Ready(Ok(()));
         };
         let mut scratch = [MaybeUninit::uninit(); READ];
-        while self.lingered < LINGER_BYTES && self.connection.life.elapsed() < until {
+        while self.lingered_bytes < LINGER_BYTES && self.connection.life.elapsed() < until {
             let mut buffer = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.lingered += buffer.filled().len();
+                    self.lingered_bytes += buffer.filled().len();
                 }
                 Poll::Ready(_) => break,
                 Poll::Pending => {
-                    // A second at a time, so that a stop does not wait for a client that stays.
+                    // One second at a time, so that a stop does not wait for the client.
                     let left = until
                         .saturating_sub(self.connection.life.elapsed())
                         .min(LINGER);
                     ready!(
-                        self.writing
+                        self.write_timer
                             .get_or_insert_with(|| Box::pin(sleep(left)))
                             .as_mut()
                             .poll(context)
                     );
-                    self.writing = None;
+                    self.write_timer = None;
                     if self.connection.edge.is_stopping() {
                         break;
                     }

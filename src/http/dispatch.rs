@@ -9,7 +9,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 use warp::{Buf, Filter, Rejection};
 
@@ -58,17 +58,19 @@ fn panicked(connection: &Connection, headers: &HeaderMap) -> Reply {
     let mut reply = problem::reply(&ApiError::Internal(A_PANIC), request_id);
     add_common_headers(&mut reply, request_id);
     cors::add_headers(&app.cors, headers, reply.headers_mut());
-    connection.end_request();
+    connection.end_request(connection.elapsed());
     reply
 }
 
 async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -> Reply {
     let Connection { app, edge, .. } = connection;
     connection.writable().await;
+    let started = connection.elapsed();
+    let deadline = connection.begin_request(started);
     let headers = &head.headers;
     let request_id = request::request_id(headers, &*app.entropy);
     let target = routes::find(&head.method, head.uri.path());
-    let mut log = RequestLog::start(app, edge, head, request_id, target.path());
+    let mut log = RequestLog::new(connection, head, request_id, target.path(), started);
     let outcome = match head::check(head, edge, app.loopback_hosts_only) {
         Err(error) => Err(error),
         // The permit is held until the request is answered.
@@ -82,7 +84,7 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
                     record: &mut log.record,
                     body,
                 };
-                call(connection, route, request).await
+                call(connection, route, request, deadline).await
             }
             Target::Options(path) => Ok(cors::options(&app.cors, &routes::allow(path), headers)),
             Target::WrongMethod(path) => Err(ApiError::MethodNotAllowed(routes::allow(path))),
@@ -111,8 +113,9 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
     if reply.headers().contains_key(CONNECTION) {
         connection.linger();
     }
-    connection.end_request();
-    log.finish(reply.status(), code, cause);
+    let ended = connection.elapsed();
+    connection.end_request(ended);
+    log.finish(ended, reply.status(), code, cause);
     reply
 }
 
@@ -122,9 +125,9 @@ async fn call(
     connection: &Connection,
     route: &Route,
     request: Request<'_>,
+    deadline: Instant,
 ) -> Result<Reply, ApiError> {
     let Connection { app, edge, .. } = connection;
-    let time_left = connection.begin_request();
     let permit = edge.requests.try_acquire();
     let is_probe = route.path == routes::PROBE;
     if (connection.is_refused && !is_probe)
@@ -135,7 +138,7 @@ async fn call(
     // A panic must end neither the process nor the connections that share it. It is caught here and
     // not by a spawned task, so that a client that hangs up still cancels its request.
     let handled = AssertUnwindSafe((route.serve)(app, request)).catch_unwind();
-    match timeout(time_left, handled).await {
+    match timeout_at(deadline, handled).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_panic)) => {
             app.metrics.panicked();

@@ -1,5 +1,5 @@
-//! How much the edge bears at once and how long it waits. Past a bound the answer comes at once, so
-//! that whoever is within it does not notice.
+//! The limits of the server and the state that all connections share. Past a limit the response is
+//! immediate, so that requests within it are not delayed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,25 +9,35 @@ use tokio::sync::Semaphore;
 
 use super::unlogged::UnloggedRefusals;
 
-/// The bounds; [`ConnectionLimits::default`] has those in force.
+/// Longest request body in bytes, which bounds the memory that one request can hold; the largest
+/// sensible request is about a tenth of it.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is
+/// served within a millisecond.
+const LONG_HEADS: usize = 512;
+
+/// Permits of [`Edge::many_fields`]: such requests hold about 20 MB together.
+const MANY_FIELDS: usize = 512;
+
+/// The time limits and counts of connections and requests.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// From the first byte of a request's head to its last.
     pub head: Duration,
-    /// From the first byte of a request to its answer; also how long a client may refuse to take an
-    /// answer.
+    /// From the first byte of a request to its response; also how long a client may delay reading a
+    /// response.
     pub request: Duration,
-    /// How long a connection may be silent between requests. The Functions host keeps idle ones for
-    /// 60 s and must not find one closed under a request.
+    /// The idle time of a connection between requests. The Functions host keeps idle ones for 60 s
+    /// and must not find one closed while it sends a request.
     pub idle: Duration,
-    /// How long requests in flight may go on after a stop was asked for. Orchestrators kill after
-    /// 10 s.
+    /// The time for requests in flight after a stop was requested. Orchestrators kill after 10 s.
     pub drain: Duration,
     /// Connections that are served at once.
     pub connections: usize,
     /// Requests that are served at once.
     pub requests: usize,
-    /// How often a summary is written of the requests that leave no log lines of their own.
+    /// The interval between summaries of the requests that are not logged on their own.
     pub summary: Duration,
 }
 
@@ -45,63 +55,52 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Longest request body in bytes, which bounds the memory that one request can hold; the largest
-/// sensible request is about a tenth of it.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
-
-/// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is
-/// served within a millisecond.
-const LONG_HEADS: usize = 512;
-/// Requests with many header fields that are held at once, about 20 MB of them.
-const MANY_FIELDS: usize = 512;
-
-/// What all connections share.
+/// The limits and their permits, shared by all connections.
 #[derive(Debug)]
 pub struct Edge {
-    /// The bounds in force.
-    pub bounds: ConnectionLimits,
-    /// Connections that are served.
+    /// The limits in force.
+    pub limits: ConnectionLimits,
+    /// Permits for connections that are served.
     pub connections: Semaphore,
-    /// Connections past those, which are told so.
+    /// Permits for connections past those, whose requests get 503.
     pub refusals: Semaphore,
-    /// Requests that are served.
+    /// Permits for requests that are served.
     pub requests: Semaphore,
-    /// Heads longer than most that are held at once; the others wait within the time that a head
-    /// may take. With up to 36 KiB each, one for each connection would take more memory than
-    /// everything else together.
+    /// Permits for heads longer than most; a head without one waits within the time that a head may
+    /// take. With up to 36 KiB each, one for each connection would take more memory than everything
+    /// else together.
     pub long_heads: Arc<Semaphore>,
-    /// Requests with many header fields that are held at once; the others are refused.
+    /// Permits for requests with many header fields; a request without one is refused.
     pub many_fields: Semaphore,
-    /// Requests that leave no log lines of their own.
+    /// Counts the requests that are not logged on their own.
     pub unlogged: UnloggedRefusals,
-    stopping: AtomicBool,
+    is_stopping: AtomicBool,
 }
 
 impl Edge {
-    /// Nobody is served yet.
+    /// Creates the permits.
     #[must_use]
-    pub fn new(bounds: ConnectionLimits) -> Self {
+    pub fn new(limits: ConnectionLimits) -> Self {
         Self {
-            bounds,
-            connections: Semaphore::new(bounds.connections),
-            // Enough to tell a crowd that it is one; past them connections are closed without a
-            // word.
-            refusals: Semaphore::new(bounds.connections / 16 + 1),
-            requests: Semaphore::new(bounds.requests),
+            limits,
+            connections: Semaphore::new(limits.connections),
+            // Enough to tell many clients why; past them connections are closed without a response.
+            refusals: Semaphore::new(limits.connections / 16 + 1),
+            requests: Semaphore::new(limits.requests),
             long_heads: Arc::new(Semaphore::new(LONG_HEADS)),
             many_fields: Semaphore::new(MANY_FIELDS),
             unlogged: UnloggedRefusals::default(),
-            stopping: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         }
     }
 
-    /// From now on readiness says no.
+    /// Makes readiness report that the process stops.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a stop was asked for.
+    /// Returns whether a stop was requested.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.is_stopping.load(Ordering::Relaxed)
     }
 }

@@ -1,15 +1,16 @@
 //! The metrics and log lines of one request.
 
+use std::time::Duration;
+
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use uuid::Uuid;
 
-use super::edge::Edge;
+use super::connection::Connection;
 use super::record::{ABANDONED, Record};
 use super::routes;
-use crate::app::{App, NO_PROVIDER};
-use crate::clock::Stopwatch;
+use crate::app::NO_PROVIDER;
 use crate::domain::audit::Action;
 use crate::domain::requests::provider::Provider;
 use crate::domain::trace_context::TraceId;
@@ -22,33 +23,32 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct RequestLog<'a> {
     /// The facts about the request, collected while it is served.
     pub record: Record,
-    app: &'a App,
-    edge: &'a Edge,
+    connection: &'a Connection,
     head: &'a Parts,
     request_id: Uuid,
     /// The path as it is in the route table, or `none`.
     route: &'static str,
-    stopwatch: Stopwatch,
+    /// The start of the request, in the life of the connection.
+    started: Duration,
     is_finished: bool,
 }
 
 impl<'a> RequestLog<'a> {
-    /// Starts the log of a request, which takes time from now on.
-    pub fn start(
-        app: &'a App,
-        edge: &'a Edge,
+    /// Creates the log of a request that started at a time of the connection's life.
+    pub fn new(
+        connection: &'a Connection,
         head: &'a Parts,
         request_id: Uuid,
         route: &'static str,
+        started: Duration,
     ) -> Self {
         Self {
-            app,
-            edge,
+            connection,
             head,
             request_id,
             route,
             record: Record::default(),
-            stopwatch: Stopwatch::start(),
+            started,
             is_finished: false,
         }
     }
@@ -56,6 +56,7 @@ impl<'a> RequestLog<'a> {
     /// Counts and logs the request with its outcome.
     pub fn finish(
         &mut self,
+        ended: Duration,
         status: StatusCode,
         code: Option<&'static str>,
         cause: Option<&'static str>,
@@ -66,8 +67,9 @@ impl<'a> RequestLog<'a> {
             return;
         }
         let upstream_id = self.record.upstream_id.take();
-        let duration = self.stopwatch.elapsed();
-        self.app
+        let duration = ended.saturating_sub(self.started);
+        self.connection
+            .app
             .metrics
             .request(self.route, status.as_str(), code, duration);
         let ids = CorrelationIds {
@@ -76,7 +78,7 @@ impl<'a> RequestLog<'a> {
         };
         self.audit(ids, code);
         if let Some(budget) = self.record.unlogged_budget {
-            self.edge.unlogged.count(budget);
+            self.connection.edge.unlogged.count(budget);
             return;
         }
         telemetry::access(&AccessRecord {
@@ -97,7 +99,10 @@ impl<'a> RequestLog<'a> {
         let provider = self.record.provider.map_or(NO_PROVIDER, Provider::as_str);
         for event in self.record.audit(code) {
             if event.action == Action::IssueToken {
-                self.app.metrics.token(provider, event.outcome.as_str());
+                self.connection
+                    .app
+                    .metrics
+                    .token(provider, event.outcome.as_str());
             }
             if self.record.unlogged_budget.is_none() {
                 telemetry::audit(ids, &event);
@@ -116,6 +121,7 @@ impl Drop for RequestLog<'_> {
         if self.record.mints && !self.is_finished {
             // There is no response and no status of HTTP's own; 499 is what proxies log here.
             self.finish(
+                self.connection.elapsed(),
                 StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
                 Some(ABANDONED),
                 None,

@@ -1,4 +1,4 @@
-//! Connections: accept, serve, drain.
+//! The server: it accepts connections, serves them, and drains them at a stop.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,43 +16,43 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, PacedStream};
+use super::connection::{Connection, LimitedStream};
 use super::dispatch;
 use super::edge::{ConnectionLimits, Edge};
 use crate::app::App;
 
-/// A pause after a failed accept: the usual cause is that file descriptors have run out, and asking
-/// at once would only spin.
+/// The pause after a failed accept: the usual cause is a lack of file descriptors, and another
+/// attempt at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Files for all connections, those that are refused included, and some to spare.
+/// File descriptors for all connections, including those that are refused, and a reserve.
 const FILES: u64 = 8_192;
 
-/// The largest head in bytes, and the size to which one connection's buffer may grow. The Functions
-/// host lets 32 KiB through and adds headers of its own.
+/// Longest head in bytes, and the limit of one connection's buffer. The Functions host accepts
+/// 32 KiB and adds headers of its own.
 const MAX_HEAD_BYTES: usize = 36 * 1024;
 
-/// The same for the number of header fields, of which the host lets 100 through.
+/// Most header fields of one head. The Functions host accepts 100.
 const MAX_HEAD_FIELDS: usize = 128;
 
-/// Bytes of answers that the kernel holds for a client that does not take them; the largest answer
-/// fits. Left alone it would hold up to 4 MB for each connection, and as many answers would be made
-/// for nobody.
+/// Bytes of responses that the kernel buffers for a client that does not read them; the largest
+/// response fits. The default is up to 4 MB for each connection, so as many responses would be made
+/// in vain.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Serves until `stop` is ready. Then readiness says no and requests in flight finish, for at most
-/// the drain's time; new ones are served meanwhile, so that nobody is turned away before the word
-/// of the stop has spread.
+/// Serves until `stop` is ready. Then readiness reports the stop and requests in flight finish
+/// within the time of the drain. New requests are served meanwhile, so that none is refused before
+/// its sender can know of the stop.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
-    bounds: ConnectionLimits,
+    limits: ConnectionLimits,
     stop: impl Future<Output = ()>,
 ) {
-    let edge = Arc::new(Edge::new(bounds));
+    let edge = Arc::new(Edge::new(limits));
     tokio::select! {
         () = serve_and_drain(listener, app, &edge, stop) => {}
-        never = write_summaries(&edge) => match never {}
+        never = log_summaries(&edge) => match never {}
     }
 }
 
@@ -75,36 +75,36 @@ async fn serve_and_drain(
         drop(listener);
         late.shutdown().await;
     };
-    if timeout(edge.bounds.drain, drain).await.is_err() {
+    if timeout(edge.limits.drain, drain).await.is_err() {
         tracing::warn!("requests still in flight were cut off");
     }
 }
 
-/// Writes the summaries of requests without lines of their own. The last one is written when the
+/// Logs the summaries of requests that are not logged on their own. The last one is logged when the
 /// edge is dropped.
-async fn write_summaries(edge: &Edge) -> Never {
+async fn log_summaries(edge: &Edge) -> Never {
     loop {
-        sleep(edge.bounds.summary).await;
-        edge.unlogged.write_summary();
+        sleep(edge.limits.summary).await;
+        edge.unlogged.log_summary();
     }
 }
 
-/// Binds an address for [`serve`], with as many file descriptors as the system gives: the usual
-/// limit is below the bound on connections.
+/// Binds an address for [`serve`] and raises the limit of file descriptors, which is usually below
+/// the limit of connections.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    // Where it gives no more, connections past the limit wait in the system's queue.
+    // If that fails, connections past the limit wait in the system's queue.
     let _ = rlimit::increase_nofile_limit(FILES);
     let listener = std::net::TcpListener::bind(address)?;
-    // Connections have it from here. Failing leaves what the system would have given.
+    // Connections inherit it. If that fails, the default of the system stays.
     let _ = sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER);
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// What an endless loop returns.
+/// The type that an endless loop returns.
 enum Never {}
 
 async fn accept_all(
@@ -139,16 +139,16 @@ async fn serve_connection(
     edge: Arc<Edge>,
     watcher: Watcher,
 ) {
-    let limits = Arc::clone(&edge);
-    let (permit, is_refused) = match limits.connections.try_acquire() {
+    let permits = Arc::clone(&edge);
+    let (permit, is_refused) = match permits.connections.try_acquire() {
         Ok(permit) => (permit, false),
-        Err(_) => match limits.refusals.try_acquire() {
+        Err(_) => match permits.refusals.try_acquire() {
             Ok(permit) => (permit, true),
             Err(_) => return,
         },
     };
-    // Answers are small and written at once; waiting for more would only delay them. Failing is
-    // harmless.
+    // Responses are small and written at once; waiting for more would only delay them. A failure
+    // is harmless.
     let _ = stream.set_nodelay(true);
     let connection = Arc::new(Connection::new(app, edge, peer, is_refused));
     let served = Arc::clone(&connection);
@@ -157,14 +157,14 @@ async fn serve_connection(
         let filter = warp::service(dispatch::filter(&served, head));
         TowerToHyperService::new(filter).call(Request::new(body))
     });
-    let stream = TokioIo::new(PacedStream::new(stream, connection));
+    let stream = TokioIo::new(LimitedStream::new(stream, connection));
     let serving = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .max_header_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEAD_FIELDS)
         .serve_connection(stream, service);
-    // It ends with an error when its client breaks the protocol, is too slow or goes away: not ours
-    // to report.
+    // It ends with an error if the client breaks the protocol, is too slow or hangs up, which is
+    // not logged.
     let _ = watcher.watch(serving).await;
     drop(permit);
 }

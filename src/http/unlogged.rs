@@ -1,15 +1,15 @@
-//! Counts requests that leave no lines of their own, because a used-up budget refused them.
+//! Counts the requests that are not logged on their own, because a used-up budget refused them.
 //!
-//! Whoever has used up a budget can go on asking for nothing. Two log lines for each such request
-//! would let that caller fill the operator's log, so one summary line per budget and minute stands
-//! for them all. The metrics count each of them as any other.
+//! A caller who has used up a budget can send more requests for free. Two log lines for each would
+//! let that caller fill the operator's log, so there is one summary line per budget and minute
+//! instead. The metrics count each request.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::telemetry;
 
-/// Requests by budget since the last summary. What is left is written when this is dropped, so that
-/// a stop loses none.
+/// Requests by budget since the last summary. The rest is logged when this is dropped, so that a
+/// stop loses none.
 #[derive(Debug, Default)]
 pub struct UnloggedRefusals(Mutex<Vec<(&'static str, u64)>>);
 
@@ -23,8 +23,8 @@ impl UnloggedRefusals {
         }
     }
 
-    /// Writes one line per budget that refused a request since the last time.
-    pub fn write_summary(&self) {
+    /// Logs one line per budget that refused requests since the last summary.
+    pub fn log_summary(&self) {
         let counts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for (budget, requests) in counts {
             telemetry::unlogged_refusals(budget, requests);
@@ -34,6 +34,6 @@ impl UnloggedRefusals {
 
 impl Drop for UnloggedRefusals {
     fn drop(&mut self) {
-        self.write_summary();
+        self.log_summary();
     }
 }
