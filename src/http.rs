@@ -1,5 +1,5 @@
-//! The edge: the only room that knows HTTP and names warp. [`routes`] is the whole surface on one
-//! screen, [`dispatch`] the way of every request, and each resource has a file of its own.
+//! The HTTP API, the only module that serves HTTP and names warp. [`routes`] is the route table,
+//! [`dispatch`] has the steps of every request, and each resource has a file of its own.
 
 mod caller;
 mod connection;

@@ -14,54 +14,54 @@ use http::{HeaderMap, StatusCode};
 use super::reply::{self, Reply};
 use crate::domain::settings::origins::{Cors, Origins};
 
-/// What scripts of an allowed page may read beside the body.
+/// The headers that scripts of an allowed page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, ETag, Location",
+    "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, \
+     X-RateLimit-Remaining, X-RateLimit-Reset, ETag, Location",
 );
 
-/// Seconds for which a browser may remember a preflight.
+/// Seconds for which a browser may cache a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Answers `OPTIONS`: a preflight from an allowed page gets what the page may send, one from
-/// elsewhere gets nothing of it, and a plain `OPTIONS` gets `Allow`.
+/// Returns the response to `OPTIONS`: with CORS headers for a preflight from an allowed page,
+/// without them for a preflight from another page, and with `Allow` for a plain `OPTIONS`.
 pub fn options(cors: &Cors, allow: &str, headers: &HeaderMap) -> Reply {
     let mut reply = reply::empty(StatusCode::NO_CONTENT);
-    let answer = reply.headers_mut();
+    let response = reply.headers_mut();
     let allow = HeaderValue::try_from(allow).ok();
     if !(headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)) {
-        answer.extend(allow.map(|methods| (ALLOW, methods)));
+        response.extend(allow.map(|methods| (ALLOW, methods)));
     } else if allowed_origin(cors, headers).is_some() {
-        answer.extend(allow.map(|methods| (ACCESS_CONTROL_ALLOW_METHODS, methods)));
-        answer
+        response.extend(allow.map(|methods| (ACCESS_CONTROL_ALLOW_METHODS, methods)));
+        response
             .extend(requested_headers(headers).map(|names| (ACCESS_CONTROL_ALLOW_HEADERS, names)));
-        answer.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        response.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
     }
     reply
 }
 
-/// Adds to any answer what lets an allowed page read it.
-pub fn add_headers(cors: &Cors, request: &HeaderMap, answer: &mut HeaderMap) {
+/// Adds the headers that let an allowed page read a response.
+pub fn add_headers(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) {
     match &cors.origins {
         Origins::NoFile | Origins::Any => {}
         Origins::Listed(_) => {
-            answer.insert(VARY, HeaderValue::from_static("Origin"));
+            response.insert(VARY, HeaderValue::from_static("Origin"));
         }
     }
     let Some(origin) = allowed_origin(cors, request) else {
         return;
     };
-    answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     if cors.credentials {
-        answer.insert(
+        response.insert(
             ACCESS_CONTROL_ALLOW_CREDENTIALS,
             HeaderValue::from_static("true"),
         );
     }
 }
 
-/// What `AccessRecord-Control-Allow-Origin` says to this request; `None` for pages that are not on the
-/// list.
+/// Returns the value of `Access-Control-Allow-Origin`, `None` for pages that are not on the list.
 fn allowed_origin(cors: &Cors, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let (Some(origin), None) = (origins.next(), origins.next()) else {
@@ -77,13 +77,13 @@ fn allowed_origin(cors: &Cors, headers: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
-/// The names that a page asks to send, given back only if each is a header name (RFC 9110 §5.1).
+/// Returns the header names that a page wants to send if all of them are valid (RFC 9110 §5.1).
 /// Attacker-controlled.
 fn requested_headers(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get(ACCESS_CONTROL_REQUEST_HEADERS)?;
-    let names = asked.to_str().ok()?;
+    let requested = headers.get(ACCESS_CONTROL_REQUEST_HEADERS)?;
+    let names = requested.to_str().ok()?;
     let are_names = names
         .split(',')
         .all(|name| HeaderName::from_bytes(name.trim().as_bytes()).is_ok());
-    are_names.then(|| asked.clone())
+    are_names.then(|| requested.clone())
 }

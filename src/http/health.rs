@@ -1,4 +1,4 @@
-//! Is it alive, and can it serve?
+//! The liveness and readiness of the service.
 
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
@@ -13,19 +13,19 @@ use crate::domain::livekit::lifetime::Rfc3339;
 use crate::domain::settings::secrets::DependencyState;
 
 #[derive(Serialize)]
-struct Alive {
+struct HealthResponse {
     status: &'static str,
     message: &'static str,
     version: &'static str,
 }
 
 #[derive(Serialize)]
-struct Ready {
+struct ReadyResponse {
     status: &'static str,
     dependencies: Vec<Dependency>,
 }
 
-/// Something outside.
+/// One dependency outside of the process.
 #[derive(Serialize)]
 struct Dependency {
     name: &'static str,
@@ -33,19 +33,19 @@ struct Dependency {
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Rfc3339>,
     #[serde(skip)]
-    needed: bool,
+    is_needed: bool,
 }
 
-/// The Functions host asks this every 25 ms until it gets any answer.
+/// Answers the Functions host, which probes every 25 ms until it gets any response.
 pub async fn probe(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// The process serves.
+/// Reports that the process is alive.
 pub async fn alive(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
     reply::json(
         StatusCode::OK,
-        &Alive {
+        &HealthResponse {
             status: "healthy",
             message: "roomkey is alive.",
             version: env!("CARGO_PKG_VERSION"),
@@ -53,24 +53,24 @@ pub async fn alive(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
     )
 }
 
-/// Everything that a token needs is there, until a stop is asked for: the identity provider's keys
-/// where callers are told apart by them, the secrets that stand in Key Vault, and a token of Entra
-/// ID where that opens Azure `OpenAI`. What only operators need, and the address of Redis, for
-/// which a local limit stands in, is listed and not waited for.
+/// Reports whether every dependency that a token needs is available, until a stop is requested: the
+/// identity provider's keys, the secrets in Key Vault, and an Entra token for Azure `OpenAI`. A
+/// dependency that only operators need, and the address of Redis, which local limits can replace,
+/// is listed but not required.
 pub async fn ready(app: &App, request: Request<'_>) -> Result<Reply, ApiError> {
     let now = app.clock.now();
     let dependencies: Vec<_> = app.dependencies(now).map(Dependency::from).collect();
-    let misses = dependencies
+    let is_waiting = dependencies
         .iter()
-        .any(|dependency| dependency.needed && dependency.state == DependencyState::Missing);
-    let (code, status) = match (request.is_stopping, misses) {
+        .any(|dependency| dependency.is_needed && dependency.state == DependencyState::Missing);
+    let (code, status) = match (request.is_stopping, is_waiting) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "waiting"),
         (false, false) => (StatusCode::OK, "ready"),
     };
     let mut reply = reply::json(
         code,
-        &Ready {
+        &ReadyResponse {
             status,
             dependencies,
         },
@@ -89,7 +89,7 @@ impl From<DependencyStatus> for Dependency {
             name: status.name,
             state: status.state,
             since: status.fetched_at.map(Rfc3339::of),
-            needed: status.is_needed,
+            is_needed: status.is_needed,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /api/metrics`: what happens, for Prometheus.
+//! `GET /api/metrics`: the metrics for Prometheus.
 
 use http::StatusCode;
 
@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::metrics::{CONTENT_TYPE, ScrapeInputs};
 use crate::telemetry;
 
-/// Writes all metrics down.
+/// Returns all metrics as text.
 pub async fn scrape(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let now = guard::admit_operator(app, &mut request).await?.now;
     let scrape = ScrapeInputs {

@@ -1,4 +1,4 @@
-//! The OpenAPI description of every route. The tests hold each answer and the route table against
+//! The OpenAPI document of every route. The tests validate each response and the route table with
 //! it.
 
 use http::StatusCode;
@@ -8,10 +8,10 @@ use super::reply::{self, Reply};
 use super::request::Request;
 use crate::app::App;
 
-/// The document, as it stands in `docs/openapi.json`.
+/// The document `docs/openapi.json`.
 pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
-/// Serves the document.
+/// Returns the document.
 pub(super) async fn document(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
     Ok(reply::with_static_body(
         StatusCode::OK,

@@ -1,10 +1,9 @@
-//! What a budget said, as headers: the IETF's current draft, its widespread forerunner, and
+//! The headers of a rate limit: those of the IETF's current draft, the older ones in wide use, and
 //! `Retry-After` on a refusal.
 //!
-//! All tell the same: how much is left, and when one request more is there. `t`,
-//! `X-RateLimit-Reset` and `Retry-After` are that one moment, in whole seconds from now or since
-//! 1970, never earlier than the truth. (A budget of ours fills steadily, so there is no moment at
-//! which all of it comes back.)
+//! All of them report how much of a budget is left and when one more request is available. `t`,
+//! `X-RateLimit-Reset` and `Retry-After` are that moment, in whole seconds from now or since 1970,
+//! rounded up. (A budget refills steadily, so it is never reset as a whole.)
 //!
 //! # Source
 //! draft-ietf-httpapi-ratelimit-headers (Structured Fields, RFC 9651); RFC 9110 §10.2.3 for
@@ -26,10 +25,10 @@ const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 const MICROS: u64 = 1_000_000;
 
-/// Longest of the values: a name of 32 bytes and two numbers.
+/// Most bytes of a value: a name of 32 bytes and two numbers.
 const VALUE_BYTES: usize = 64;
 
-/// Adds what the budget said to an answer, in place of what another budget may have said before.
+/// Adds the headers of a budget's decision to a response, and replaces those of another budget.
 pub fn add(headers: &mut HeaderMap, decision: &Decision, budget: &Budget, now: SystemTime) {
     let wait_us = u64::try_from(decision.retry_after.as_micros()).unwrap_or(u64::MAX);
     // After a refusal the wait is never zero, so `Retry-After` is 1 or more.
@@ -57,7 +56,7 @@ pub fn add(headers: &mut HeaderMap, decision: &Decision, budget: &Budget, now: S
     }
 }
 
-/// `"name";a=1;b=2`. Names of budgets need no escapes, so there is always a value.
+/// Returns `"name";a=1;b=2`. Names of budgets need no escapes, so there is always a value.
 fn structured(
     name: &str,
     (a, first): (char, u64),
@@ -100,103 +99,112 @@ mod tests {
             .unwrap()
     }
 
+    /// The second at which the cases of the table begin.
+    const SECOND: u64 = 1_750_000_000;
+
+    /// The used part of a budget in ms, the time past the second in ms, whether the request is
+    /// allowed, `RateLimit`, the reset, `Retry-After`, and the reason.
+    type Case = (u64, u64, bool, &'static str, u64, Option<u64>, &'static str);
+
+    const CASES: [Case; 10] = [
+        (
+            0,
+            0,
+            true,
+            "\"token\";r=100;t=0",
+            SECOND,
+            None,
+            "a full budget",
+        ),
+        (
+            9_000,
+            0,
+            true,
+            "\"token\";r=99;t=9",
+            SECOND + 9,
+            None,
+            "one taken",
+        ),
+        (
+            9_001,
+            0,
+            true,
+            "\"token\";r=98;t=1",
+            SECOND + 1,
+            None,
+            "a moment before the next one",
+        ),
+        (
+            12_500,
+            0,
+            true,
+            "\"token\";r=98;t=4",
+            SECOND + 4,
+            None,
+            "3.5 s, rounded up",
+        ),
+        (
+            12_500,
+            600,
+            true,
+            "\"token\";r=98;t=4",
+            SECOND + 5,
+            None,
+            "4.1 s past the second, rounded up",
+        ),
+        (
+            900_000,
+            0,
+            true,
+            "\"token\";r=0;t=9",
+            SECOND + 9,
+            None,
+            "the last one taken",
+        ),
+        (
+            899_500,
+            0,
+            false,
+            "\"token\";r=0;t=9",
+            SECOND + 9,
+            Some(9),
+            "refused",
+        ),
+        (
+            891_001,
+            0,
+            false,
+            "\"token\";r=0;t=1",
+            SECOND + 1,
+            Some(1),
+            "refused by a millisecond",
+        ),
+        (
+            891_001,
+            999,
+            false,
+            "\"token\";r=0;t=1",
+            SECOND + 1,
+            Some(1),
+            "the same at the end of a second",
+        ),
+        (
+            891_002,
+            999,
+            false,
+            "\"token\";r=0;t=1",
+            SECOND + 2,
+            Some(1),
+            "the same past its end",
+        ),
+    ];
+
     #[test]
-    fn all_headers_tell_the_same() {
-        let (budget, second) = (budget("100/15m"), 1_750_000_000);
-        for (used_ms, now_ms, allowed, left, reset_at, retry_after, why) in [
-            (
-                0,
-                0,
-                true,
-                "\"token\";r=100;t=0",
-                second,
-                None,
-                "a full budget",
-            ),
-            (
-                9_000,
-                0,
-                true,
-                "\"token\";r=99;t=9",
-                second + 9,
-                None,
-                "one taken",
-            ),
-            (
-                9_001,
-                0,
-                true,
-                "\"token\";r=98;t=1",
-                second + 1,
-                None,
-                "a moment before the next one",
-            ),
-            (
-                12_500,
-                0,
-                true,
-                "\"token\";r=98;t=4",
-                second + 4,
-                None,
-                "3.5 s, rounded up",
-            ),
-            (
-                12_500,
-                600,
-                true,
-                "\"token\";r=98;t=4",
-                second + 5,
-                None,
-                "4.1 s past the second, rounded up",
-            ),
-            (
-                900_000,
-                0,
-                true,
-                "\"token\";r=0;t=9",
-                second + 9,
-                None,
-                "the last one taken",
-            ),
-            (
-                899_500,
-                0,
-                false,
-                "\"token\";r=0;t=9",
-                second + 9,
-                Some(9),
-                "refused",
-            ),
-            (
-                891_001,
-                0,
-                false,
-                "\"token\";r=0;t=1",
-                second + 1,
-                Some(1),
-                "refused by a millisecond",
-            ),
-            (
-                891_001,
-                999,
-                false,
-                "\"token\";r=0;t=1",
-                second + 1,
-                Some(1),
-                "the same at the end of a second",
-            ),
-            (
-                891_002,
-                999,
-                false,
-                "\"token\";r=0;t=1",
-                second + 2,
-                Some(1),
-                "the same past its end",
-            ),
-        ] {
+    fn all_headers_report_the_same() {
+        let budget = budget("100/15m");
+        for (used_ms, now_ms, allowed, left, reset_at, retry_after, why) in CASES {
             let decision = Gcra::from(budget.limit).decision(allowed, used_ms * 1_000);
-            let now = UNIX_EPOCH + Duration::from_secs(second) + Duration::from_millis(now_ms);
+            let now = UNIX_EPOCH + Duration::from_secs(SECOND) + Duration::from_millis(now_ms);
             let headers = shown(&decision, &budget, now);
             assert_eq!(
                 headers["ratelimit-policy"], "\"token\";q=100;w=900",
@@ -221,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_that_spoke_last_is_the_one_that_is_shown() {
+    fn the_last_decision_is_the_one_that_is_shown() {
         let (token, mint) = (
             budget("100/15m"),
             Budget {
@@ -259,12 +267,13 @@ mod tests {
             let decision = gcra.decide(Some(tat_us), now_us, Cost::Nothing).0;
             let headers = shown(&decision, &budget, UNIX_EPOCH + Duration::from_micros(now_us));
             let reset_us = number(&headers, "x-ratelimit-reset") * 1_000_000;
-            if let Some(wait) = headers.get("retry-after").map(|_| number(&headers, "retry-after")) {
+            if headers.contains_key("retry-after") {
+                let wait = number(&headers, "retry-after");
+                let is_allowed_at = |us| gcra.decide(Some(tat_us), us, Cost::One).0.allowed;
                 prop_assert!(wait >= 1);
-                prop_assert!(gcra.decide(Some(tat_us), now_us + wait * 1_000_000, Cost::One).0.allowed);
-                prop_assert!(gcra.decide(Some(tat_us), reset_us, Cost::One).0.allowed);
-                let second_less = now_us + (wait - 1) * 1_000_000;
-                prop_assert!(!gcra.decide(Some(tat_us), second_less, Cost::One).0.allowed);
+                prop_assert!(is_allowed_at(now_us + wait * 1_000_000));
+                prop_assert!(is_allowed_at(reset_us));
+                prop_assert!(!is_allowed_at(now_us + (wait - 1) * 1_000_000));
             }
             prop_assert_eq!(headers.get("retry-after").is_none(), decision.allowed);
         }

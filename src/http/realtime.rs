@@ -78,8 +78,8 @@ pub(super) async fn mint(
         .of(provider)
         .ok_or(ApiError::Internal("a provider is on and has no upstream"))?;
     record.mints = true;
-    // Before the budget, so that a mint that cannot start costs nothing; the reservation is returned
-    // if the budget refuses.
+    // Before the budget, so that a mint that cannot start costs nothing. A refusal by the budget
+    // releases it.
     let reserved = reserve_mint(app, upstream, &request.model, admission.now).await?;
     guard::charge_mint(app, record, admission).await?;
     let mint_request = MintRequest {

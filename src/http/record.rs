@@ -30,7 +30,7 @@ pub struct Record {
     pub provider: Option<Provider>,
     /// The room that the credential opens.
     pub room_name: Option<RoomName>,
-    /// Whether a secret is being minted, so that the request is logged even if the caller hangs up.
+    /// True if a secret is being minted, so that the request is logged even if the caller hangs up.
     pub mints: bool,
     /// The id of the credential that was issued.
     pub issued: Option<IssuedCredential>,
@@ -40,7 +40,7 @@ pub struct Record {
     pub upstream_id: Option<UpstreamId>,
     /// The last decision of a budget, with the time of it.
     pub limit: Option<(Budget, Decision, SystemTime)>,
-    /// Whether the handler read the body or at least waited for it.
+    /// True if the handler read the body or at least waited for it.
     pub has_read_body: bool,
     /// The name of the used-up budget that refused the request, which is therefore not logged on
     /// its own.

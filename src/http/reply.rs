@@ -1,4 +1,4 @@
-//! Answers, before [`super::dispatch`] adds what every answer carries.
+//! Responses, before [`super::dispatch`] adds the headers of every response.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -6,19 +6,19 @@ use serde::Serialize;
 
 use super::error::ApiError;
 
-/// Bytes that an answer with a token usually fits into.
+/// Bytes of a body that a response with a token usually fits into.
 const USUAL_BODY: usize = 1024;
 
-/// Headers of an answer with a token, for a page and with what is left of a budget.
+/// Headers of a response with a token, with those of CORS and of the rate limit.
 const USUAL_HEADERS: usize = 16;
 
-/// An answer.
+/// A response.
 pub type Reply = warp::reply::Response;
 
-/// An answer with a JSON body.
+/// Returns a response with a JSON body.
 ///
 /// # Errors
-/// `internal` when the value cannot be written as JSON, which no value of ours can cause.
+/// `internal` if the value cannot be serialized, which is a bug.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Reply, ApiError> {
     let mut body = Vec::with_capacity(USUAL_BODY);
     serde_json::to_writer(&mut body, value)
@@ -26,20 +26,20 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Reply, ApiErro
     Ok(with_body(status, "application/json", body))
 }
 
-/// An answer without a body.
+/// Returns a response without a body.
 pub fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Vec::new().into());
     *reply.status_mut() = status;
     reply
 }
 
-/// An answer with the given body.
+/// Returns a response with a body.
 pub fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Reply {
     typed(status, content_type, Response::new(body.into()))
 }
 
-/// An answer with a body that is part of the program, so that it takes no memory however many
-/// clients are slow to read it.
+/// Returns a response with a body that is part of the program, so that it takes no memory however
+/// many clients are slow to read it.
 pub fn with_static_body(
     status: StatusCode,
     content_type: &'static str,

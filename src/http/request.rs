@@ -29,7 +29,7 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// The address of the other end of the connection.
     pub peer: IpAddr,
-    /// Whether a stop was requested.
+    /// True if a stop was requested.
     pub is_stopping: bool,
     /// The facts about the request so far, for its log lines.
     pub record: &'a mut Record,
@@ -138,8 +138,8 @@ fn is_json(media_type: &str) -> bool {
 }
 
 /// Returns the id that a response and its log lines share: the host's invocation id if it is a UUID
-/// in its usual form, else a fresh one. Where there are several, in several headers or in one joined
-/// by commas, the last is the host's and the others are the client's.
+/// in its usual form, else a fresh one. Of several, in several headers or in one joined by commas,
+/// the last is the host's and the others are the client's.
 pub fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> Uuid {
     let last = headers
         .get_all(INVOCATION_ID)

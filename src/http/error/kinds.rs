@@ -10,7 +10,7 @@ pub struct ErrorKind {
     pub code: &'static str,
     /// The HTTP status.
     pub status: StatusCode,
-    /// Whether the same request may succeed a little later.
+    /// True if the same request may succeed a little later.
     pub retryable: bool,
     /// One sentence for a person.
     pub title: &'static str,
@@ -22,7 +22,7 @@ pub struct ErrorKind {
     pub challenge: Option<&'static str>,
     /// The value of `Retry-After` in seconds, where it is the same for all errors of this code.
     pub retry_after: Option<u64>,
-    /// Whether the connection closes, because the rest of the request was not read.
+    /// True if the connection closes, because the rest of the request was not read.
     pub closes_connection: bool,
 }
 

@@ -6,7 +6,7 @@ use super::kinds::{
 };
 use crate::domain::realtime::mint::MintError;
 
-/// What one failure of a mint adds to the row of its code.
+/// The texts of one failure of a mint, in addition to the row of its code.
 pub(super) struct MintFailure {
     pub kind: &'static ErrorKind,
     pub detail: &'static str,
