@@ -1,14 +1,14 @@
-//! The house holds: who may call whom, who may name what, and how large a file may grow.
-//! `ARCHITECTURE.md` says why.
+//! The architecture rules: the dependencies between modules and between the files of one, the crates
+//! that only some modules may name, and the size of files. `ARCHITECTURE.md` gives the reasons.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// Each room, and the rooms of ours that it may name.
-const ROOMS: &[(&str, &[&str])] = &[
+/// Each top-level module, and the other ones that it may name.
+const DEPENDENCIES: &[(&str, &[&str])] = &[
     (
         "main",
         &[
@@ -59,7 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("entropy", &[]),
 ];
 
-/// What only some rooms may name.
+/// Patterns that may occur only in some modules.
 const HOMES: &[(&str, &[&str])] = &[
     (r"\bwarp\b", &["http"]),
     (r"\bhyper(_util)?::", &["http"]),
@@ -86,13 +86,14 @@ const HOMES: &[(&str, &[&str])] = &[
     (r"\b(println|eprintln|print|eprint|dbg)!", &[]),
 ];
 
-/// Past this many code lines a file wants to be two.
+/// Most code lines of one file; a longer one is split.
 const MAX_CODE_LINES: usize = 350;
 
 struct File {
     path: PathBuf,
-    room: String,
-    /// Without comments and without the tests at its foot.
+    /// The top-level module.
+    module: String,
+    /// The text without comments and without the unit tests.
     code: String,
 }
 
@@ -106,7 +107,7 @@ fn files() -> Vec<File> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let relative = path.strip_prefix(&src).unwrap().to_owned();
-                let room = relative
+                let module = relative
                     .iter()
                     .next()
                     .unwrap()
@@ -123,7 +124,7 @@ fn files() -> Vec<File> {
                     .join("\n");
                 files.push(File {
                     path: relative,
-                    room,
+                    module,
                     code,
                 });
             }
@@ -134,9 +135,9 @@ fn files() -> Vec<File> {
     files
 }
 
-/// The rooms that a file names, by `crate::`, or in the program by `roomkey::`.
-fn named_rooms(file: &File) -> BTreeSet<String> {
-    let path = if file.room == "main" {
+/// Returns the top-level modules that a file names: by `crate::`, or in the program by `roomkey::`.
+fn named_modules(file: &File) -> BTreeSet<String> {
+    let path = if file.module == "main" {
         r"\broomkey::(\w+)"
     } else {
         r"\bcrate::(\w+)"
@@ -148,15 +149,15 @@ fn named_rooms(file: &File) -> BTreeSet<String> {
 }
 
 #[test]
-fn architecture_rooms_name_only_the_rooms_that_they_may() {
+fn architecture_modules_name_only_the_modules_that_they_may() {
     for file in files() {
-        let (_, allowed) = ROOMS
+        let (_, allowed) = DEPENDENCIES
             .iter()
-            .find(|(room, _)| *room == file.room)
-            .unwrap_or_else(|| panic!("{} is a new room: say what it may name", file.room));
-        for named in named_rooms(&file) {
+            .find(|(module, _)| *module == file.module)
+            .unwrap_or_else(|| panic!("{} is new: list what it may name", file.module));
+        for named in named_modules(&file) {
             assert!(
-                named == file.room || allowed.contains(&named.as_str()),
+                named == file.module || allowed.contains(&named.as_str()),
                 "{} names {named}",
                 file.path.display()
             );
@@ -165,12 +166,137 @@ fn architecture_rooms_name_only_the_rooms_that_they_may() {
 }
 
 #[test]
+fn architecture_no_module_re_exports_another() {
+    let re_export = Regex::new(r"\bpub(\([^)]*\))? use crate::(\w+)").unwrap();
+    for file in files() {
+        for found in re_export.captures_iter(&file.code) {
+            assert_eq!(
+                found.get(2).unwrap().as_str(),
+                file.module,
+                "{} re-exports it",
+                file.path.display()
+            );
+        }
+    }
+}
+
+/// Returns the paths of a use tree such as `a::{b, c::{d, e}}`, and the text behind it.
+fn use_tree(text: &str) -> (Vec<String>, &str) {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        let mut paths = Vec::new();
+        loop {
+            rest = rest.trim_start_matches([',', ' ', '\n']);
+            if let Some(behind) = rest.strip_prefix('}') {
+                return (paths, behind);
+            }
+            let (branch, behind) = use_tree(rest);
+            assert!(behind.len() < rest.len(), "not a use tree: {rest:.40}");
+            paths.extend(branch);
+            rest = behind;
+        }
+    }
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    match rest.strip_prefix("::") {
+        // A turbofish ends the path.
+        Some(behind) if !behind.starts_with('<') => {
+            let (branches, behind) = use_tree(behind);
+            let paths = branches.iter().map(|path| format!("{name}::{path}"));
+            (paths.collect(), behind)
+        }
+        _ => (vec![name.to_owned()], rest),
+    }
+}
+
+/// Returns the module path of a file, such as `http::guard::admission`.
+fn module_path(file: &File) -> String {
+    let path = file.path.with_extension("");
+    let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap()).collect();
+    names.join("::")
+}
+
+/// Returns the modules of the same top-level module that a file names: by `crate::`, `super::` or
+/// `self::`, or a child by its name alone.
+fn named_siblings(file: &File, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let own = module_path(file);
+    let parent = own.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let mut paths = Vec::new();
+    for found in Regex::new(r"\b(crate|super|self)::")
+        .unwrap()
+        .find_iter(&file.code)
+    {
+        let base = match found.as_str() {
+            "crate::" => String::new(),
+            "super::" => format!("{parent}::"),
+            _ => format!("{own}::"),
+        };
+        let (branches, _) = use_tree(&file.code[found.end()..]);
+        paths.extend(branches.iter().map(|branch| format!("{base}{branch}")));
+    }
+    for child in modules {
+        if let Some(name) = child.strip_prefix(&format!("{own}::"))
+            && Regex::new(&format!(r"(^|[^:\w]){name}::"))
+                .unwrap()
+                .is_match(&file.code)
+        {
+            paths.push(child.clone());
+        }
+    }
+    let module_of = |path: &str| {
+        let mut path = path;
+        loop {
+            if modules.contains(path) {
+                return Some(path.to_owned());
+            }
+            path = path.rsplit_once("::")?.0;
+        }
+    };
+    let is_inside =
+        |named: &String| *named != own && named.split("::").next() == Some(file.module.as_str());
+    paths
+        .iter()
+        .filter_map(|path| module_of(path))
+        .filter(is_inside)
+        .collect()
+}
+
+#[test]
+fn architecture_files_of_one_module_depend_on_each_other_in_no_circle() {
+    let files = files();
+    let modules: BTreeSet<_> = files.iter().map(module_path).collect();
+    let mut edges: BTreeMap<_, _> = files
+        .iter()
+        .map(|file| (module_path(file), named_siblings(file, &modules)))
+        .collect();
+    let count = edges.values().map(BTreeSet::len).sum::<usize>();
+    assert!(count > 100, "only {count} edges were found");
+    // What depends on nothing that is left is in no circle.
+    while let Some(leaf) = edges
+        .iter()
+        .find(|(_, named)| named.is_empty())
+        .map(|(module, _)| module.clone())
+    {
+        edges.remove(&leaf);
+        for named in edges.values_mut() {
+            named.remove(&leaf);
+        }
+    }
+    assert!(
+        edges.is_empty(),
+        "in a circle or leading to one: {edges:#?}"
+    );
+}
+
+#[test]
 fn architecture_each_thing_has_its_home() {
     for (pattern, homes) in HOMES {
         let pattern = Regex::new(pattern).unwrap();
         let mut found_at_home = homes.is_empty();
         for file in files() {
-            let at_home = homes.contains(&file.room.as_str());
+            let at_home = homes.contains(&file.module.as_str());
             let found = pattern.is_match(&file.code);
             assert!(at_home || !found, "{} names {pattern}", file.path.display());
             found_at_home |= at_home && found;
@@ -186,7 +312,7 @@ fn architecture_each_thing_has_its_home() {
 fn architecture_paths_are_written_so_that_they_can_be_checked() {
     let grouped = Regex::new(r"\b(crate|roomkey)::\{|\buse (crate|roomkey);").unwrap();
     for file in files() {
-        // From a room's own file `super` leads out of the room, from a file inside it only
+        // From the file of a top-level module `super` leads out of it, from a file inside only
         // `super::super` does.
         let leads_out = if file.path.components().count() == 1 {
             "super::"
@@ -195,12 +321,12 @@ fn architecture_paths_are_written_so_that_they_can_be_checked() {
         };
         assert!(
             !grouped.is_match(&file.code),
-            "{} groups rooms in one `use`",
+            "{} groups modules in one `use`",
             file.path.display()
         );
         assert!(
             !file.code.contains(leads_out),
-            "{} names a room by {leads_out}",
+            "{} names a module by {leads_out}",
             file.path.display()
         );
     }
