@@ -7,7 +7,9 @@ use super::key_vault;
 use super::reader::SettingsReader;
 use super::secret::{self, ConfiguredSecret};
 use crate::domain::requests::fields::Requirement;
-use crate::domain::settings::network_host::{is_loopback, is_private};
+use crate::domain::settings::network_host::{
+    has_credentials, has_query_or_fragment, is_loopback, is_private,
+};
 use crate::domain::settings::secrets::{self, PairSource, SecretCheck, SecretName, SecretSource};
 
 /// The address of `livekit-server --dev`.
@@ -233,11 +235,7 @@ fn server_url(text: &str) -> Result<String, Requirement> {
         .ok_or_else(|| {
             format!("must be an address that begins with wss:// or ws://, {EXAMPLES}")
         })?;
-    let is_plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if !is_plain {
+    if has_credentials(&url) || has_query_or_fragment(&url) {
         return Err(format!(
             "must not contain a user, a password, a query or a fragment; it must be an address \
              {EXAMPLES}"

@@ -1,24 +1,17 @@
 //! Numbers in settings.
 
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
 
+use crate::domain::digits::parse_digits;
 use crate::domain::requests::fields::Requirement;
-
-/// Parses a number that is written in digits only, without a sign.
-pub fn digits<T: FromStr>(text: &str) -> Option<T> {
-    text.parse()
-        .ok()
-        .filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
-}
 
 /// Parses a time in whole seconds.
 ///
 /// # Errors
 /// The requirement, for anything that is not a number in the range.
 pub fn seconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Requirement> {
-    digits(text)
+    parse_digits(text)
         .filter(|seconds| range.contains(seconds))
         .map(Duration::from_secs)
         .ok_or_else(|| {

@@ -1,9 +1,8 @@
-//! The chain of the audit log: each record's hash covers its canonical bytes and the hash before
-//! it, under a key, so that nobody without the key can change, remove, insert or reorder records
-//! unseen.
+//! The hash chain of the audit log: the keyed hash of each record covers its canonical bytes and the
+//! hash before it. Without the key nobody can change, remove, insert or reorder records unnoticed.
 //!
 //! # Source
-//! HMAC-SHA256 (RFC 2104) over length-prefixed fields, of which no two lists have the same bytes.
+//! HMAC-SHA256 (RFC 2104) over length-prefixed fields. No two lists of fields have the same bytes.
 
 use std::fmt;
 
@@ -15,13 +14,13 @@ use super::entry::AuditEntry;
 use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::vault::associated_data::encode;
 
-/// Keeps the chain's key apart from every other use of the hash key.
+/// The purpose that makes the chain's key different from every other use of the hash key.
 const KEY_PURPOSE: &str = "audit-chain";
-/// Keeps this format apart from its successors.
+/// The name of this format, which no successor has.
 const FORMAT: &[u8] = b"roomkey/audit/1";
 
-/// The key of the chain, derived from the operator's hash key. Whoever changes that one cannot
-/// verify what was written before.
+/// The key of the chain, derived from the operator's hash key. After a change of the hash key,
+/// older records can no longer be verified.
 #[derive(Clone)]
 pub struct ChainKey(hmac::Key);
 
@@ -44,16 +43,16 @@ impl fmt::Debug for ChainKey {
 pub struct ChainHash([u8; 32]);
 
 impl ChainHash {
-    /// What stands before the first record of a chain.
+    /// The hash before the first record of a chain.
     pub const START: Self = Self([0; 32]);
 
-    /// Takes a hash from a store.
+    /// Creates a hash from the bytes in a store.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes, for a store.
+    /// Returns the bytes, for a store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -89,18 +88,18 @@ impl fmt::Debug for ChainHash {
 /// A record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// Names the record in answers and log lines.
+    /// The id of the record in responses and log lines.
     pub id: String,
-    /// Its place in the chain of its writer; the first has 1.
+    /// The position in the chain of its writer, from 1.
     pub sequence: u64,
-    /// What happened.
+    /// The recorded event.
     pub entry: AuditEntry,
-    /// Covers the record and the one before it.
+    /// The hash over the record and the hash before it.
     pub hash: ChainHash,
 }
 
-/// Writes all fields of a record, each behind its length; an absent one has no bytes, a present one
-/// begins with `+`.
+/// Writes all fields of a record, each after its length. An absent field has no bytes, a present
+/// one begins with `+`.
 fn canonical(writer: &str, sequence: u64, entry: &AuditEntry) -> Vec<u8> {
     let optional =
         |field: Option<&str>| field.map_or_else(Vec::new, |text| [b"+", text.as_bytes()].concat());
@@ -118,25 +117,24 @@ fn canonical(writer: &str, sequence: u64, entry: &AuditEntry) -> Vec<u8> {
     ])
 }
 
-/// What came of a verification.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainReport {
-    /// How many records there are.
+    /// The number of records.
     pub records: u64,
-    /// The id of the first record that is not what was written there.
+    /// The id of the first record that was changed, removed, inserted or moved.
     pub first_broken: Option<String>,
 }
 
 impl ChainReport {
-    /// Returns whether every record is the one that was written.
+    /// Reports whether every record is the one that was written.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.first_broken.is_none()
     }
 }
 
-/// Verifies a chain record by record, in the order in which they were written. It holds one hash,
-/// however long the chain is.
+/// Verifies a chain record by record, in the order of writing. It needs memory for one hash only.
 pub struct ChainVerifier<'a> {
     key: &'a ChainKey,
     writer: &'a str,
@@ -159,7 +157,7 @@ impl<'a> ChainVerifier<'a> {
         }
     }
 
-    /// Looks at the next record.
+    /// Checks the next record.
     pub fn check(&mut self, record: &AuditRecord) {
         self.report.records += 1;
         let expected =
@@ -173,7 +171,7 @@ impl<'a> ChainVerifier<'a> {
         self.previous = record.hash;
     }
 
-    /// Says what came of it.
+    /// Returns the result.
     #[must_use]
     pub fn finish(self) -> ChainReport {
         self.report

@@ -1,4 +1,4 @@
-//! Entries of the audit log: what is written down of each change of the vault and of each session.
+//! Entries of the audit log, one for each change of the vault and each session.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::domain::audit::Actor;
 use crate::domain::vault::project_id::ProjectId;
 
-/// The kind of thing that happened.
+/// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventType {
     /// A project's key was saved or replaced.
@@ -26,7 +26,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// All event types.
+    /// Every event type.
     pub const ALL: [Self; 6] = [
         Self::VaultKeySaved,
         Self::VaultKeyDeleted,
@@ -36,7 +36,7 @@ impl EventType {
         Self::SessionError,
     ];
 
-    /// The word, as it stands in answers and stores.
+    /// Returns the name that responses and stores use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,37 +49,37 @@ impl EventType {
         }
     }
 
-    /// Reads the word.
+    /// Reads the name of an event type.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event| event.as_str() == text)
     }
 }
 
-/// What is to be written down. The texts are ours, or keyed hashes; none is a client's or an
+/// The content of an audit record. Its texts are fixed ones or keyed hashes, never a client's or an
 /// upstream's.
 ///
-/// They are plain texts, so that a record which was tampered with can be shown as it is.
+/// They are plain texts, so that a record that was tampered with can be shown unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// When, in milliseconds since 1970.
+    /// The time of the event in milliseconds since 1970.
     pub timestamp_ms: u64,
-    /// The word of an [`EventType`].
+    /// The name of an [`EventType`].
     pub event_type: Cow<'static, str>,
-    /// Who: an admin key's id or a hashed caller, as [`Actor`] writes them.
+    /// The actor: an admin key's id or a hashed caller, as [`Actor`] writes them.
     pub actor: String,
-    /// The project, where the request named one.
+    /// The project, if the request named one.
     pub project_id: Option<String>,
-    /// Our id of the session, where there is one.
+    /// Our id of the session, if there is one.
     pub session_id: Option<String>,
-    /// The code of the error; `None` when it succeeded.
+    /// The code of the error, or `None` for a success.
     pub code: Option<Cow<'static, str>>,
     /// The id of the request.
     pub request_id: String,
 }
 
 impl AuditEntry {
-    /// Starts an entry of something that succeeded and names neither a project nor a session.
+    /// Creates an entry for a success without a project or a session.
     #[must_use]
     pub fn new<C: fmt::Display>(
         event_type: EventType,
@@ -98,7 +98,7 @@ impl AuditEntry {
         }
     }
 
-    /// Names the project.
+    /// Sets the project.
     #[must_use]
     pub fn of_project(self, project_id: &ProjectId) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl AuditEntry {
         }
     }
 
-    /// Names the session.
+    /// Sets the session.
     #[must_use]
     pub fn of_session(self, session_id: Uuid) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl AuditEntry {
         }
     }
 
-    /// Says that it failed, and with which code.
+    /// Marks the entry as failed with an error code.
     #[must_use]
     pub fn failed(self, code: &'static str) -> Self {
         Self {

@@ -166,13 +166,7 @@ fn read_app_service(
         .flatten()
         .filter_map(PlatformClaim::read)
         .collect();
-    let values = |name: &str| -> Vec<_> {
-        claims
-            .iter()
-            .filter(|claim| claim.has_name(name))
-            .filter_map(|claim| claim.value)
-            .collect()
-    };
+    let values = |name: &str| PlatformClaim::values(&claims, name);
     let role_claims = [
         json::text(principal, "role_typ"),
         rules.roles_claim.as_deref(),
@@ -180,13 +174,7 @@ fn read_app_service(
     let is_role = |claim: &&PlatformClaim<'_>| {
         claim.has_name("roles") || role_claims.contains(&Some(claim.typ))
     };
-    // A subject that occurs twice or is not text identifies nobody.
-    let mut subjects = claims.iter().filter(|claim| claim.has_name("sub"));
-    let subject = subjects
-        .next()
-        .filter(|_| subjects.next().is_none())?
-        .value
-        .filter(|subject| is_subject(subject))?;
+    let subject = PlatformClaim::only_value(&claims, "sub").filter(|text| is_subject(text))?;
     let caller_claims = CallerClaims {
         issuer: &format!("easy-auth:{provider}"),
         subject,
@@ -262,6 +250,21 @@ impl<'a> PlatformClaim<'a> {
             typ: json::text(claim, "typ")?,
             value: value.as_str(),
         })
+    }
+
+    /// Returns the texts of the claims with a name.
+    fn values(claims: &[Self], name: &str) -> Vec<&'a str> {
+        claims
+            .iter()
+            .filter(|claim| claim.has_name(name))
+            .filter_map(|claim| claim.value)
+            .collect()
+    }
+
+    /// Returns the text of the claim with a name, or `None` if it occurs twice or is not text.
+    fn only_value(claims: &[Self], name: &str) -> Option<&'a str> {
+        let mut named = claims.iter().filter(|claim| claim.has_name(name));
+        named.next().filter(|_| named.next().is_none())?.value
     }
 
     /// Reports whether a token has this claim under `name`, renamed or not.

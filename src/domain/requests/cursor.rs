@@ -1,4 +1,4 @@
-//! Cursors of listings: opaque to clients, and refused unless this service made them.
+//! Cursors of listings: opaque to clients, and rejected unless this service created them.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::domain::callers::caller_hash::HashKey;
 
-/// Keeps the key of cursors apart from every other use of the hash key.
+/// The purpose that makes the key of cursors different from every other use of the hash key.
 const KEY_PURPOSE: &str = "cursor";
-/// Bytes of the tag before the position: 128 bits, as RFC 2104 §5 allows.
+/// The bytes of the tag before the position: 128 bits, as RFC 2104 §5 allows.
 const TAG_BYTES: usize = 16;
-/// Longest position; a blob's name and an offset need less.
+/// The most bytes of a position. The name of a blob and an offset need less.
 const MAX_POSITION_BYTES: usize = 512;
 
-/// Makes and reads cursors.
+/// The key that authenticates cursors.
 #[derive(Clone)]
 pub struct CursorKey(hmac::Key);
 
@@ -25,7 +25,7 @@ impl CursorKey {
         Self(hash_key.derive(KEY_PURPOSE))
     }
 
-    /// Writes a cursor. `listing` names the listing; a cursor of another one is refused.
+    /// Writes a cursor. `listing` names the listing; a cursor of another one is rejected.
     #[must_use]
     pub fn encode(&self, listing: &'static str, position: &str) -> String {
         let mut bytes = self.tag(listing, position.as_bytes()).to_vec();
@@ -33,10 +33,10 @@ impl CursorKey {
         BASE64URL_NOPAD.encode(&bytes)
     }
 
-    /// Reads a cursor back; `None` unless [`CursorKey::encode`] wrote it for this listing.
+    /// Reads a cursor. Returns `None` unless [`CursorKey::encode`] wrote it for this listing.
     #[must_use]
     pub fn decode(&self, listing: &'static str, cursor: &str) -> Option<String> {
-        // No longer cursor was ever made; a longer one need not be hashed.
+        // A longer cursor was never created and need not be hashed.
         if cursor.len() > (TAG_BYTES + MAX_POSITION_BYTES) * 4 / 3 + 1 {
             return None;
         }
@@ -50,7 +50,7 @@ impl CursorKey {
     fn tag(&self, listing: &'static str, position: &[u8]) -> [u8; TAG_BYTES] {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(listing.as_bytes());
-        // Listings are words of ours without a zero byte.
+        // The name of a listing contains no zero byte.
         context.update(&[0]);
         context.update(position);
         let mut tag = [0; TAG_BYTES];

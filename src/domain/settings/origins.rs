@@ -33,7 +33,7 @@ const WITHOUT_ORIGIN: [&str; 9] = [
 pub struct Cors {
     /// The origins of the pages.
     pub origins: Origins,
-    /// Whether they may send cookies and TLS client certificates.
+    /// True if they may send cookies and TLS client certificates.
     pub credentials: bool,
 }
 

@@ -1,26 +1,27 @@
-//! What a sealed key is bound to: fields, each behind its length, so that two different lists of
+//! The associated data of sealed keys: length-prefixed fields, so that two different lists of
 //! fields never have the same bytes.
 
 use super::kek::KekVersion;
 use super::project_id::ProjectId;
 
-/// Keeps this format apart from every other, and from its own successors.
+/// The name of this format, which no other format and no successor has.
 const FORMAT: &[u8] = b"roomkey/vault/1";
 /// The algorithm of both layers.
 const ALGORITHM: &[u8] = b"AES-256-GCM";
-/// What the secret is for.
+/// The purpose of the secret.
 const PURPOSE: &[u8] = b"openai-key";
 
-/// The counters of a project, which only grow, also over a deletion.
+/// The counters of a project, which only grow, even when its key is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
-    /// Grows with each key that is saved.
+    /// The counter of saved keys.
     pub secret: u64,
-    /// Grows with each write: save, rotation and deletion.
+    /// The counter of writes: saves, rotations and deletions.
     pub record: u64,
 }
 
-/// Returns what the inner layer binds: the secret to its project and its version.
+/// Returns the associated data of the inner layer, which binds the secret to its project and
+/// version.
 #[must_use]
 pub fn of_secret(project_id: &ProjectId, secret_version: u64) -> Vec<u8> {
     encode(&[
@@ -32,7 +33,7 @@ pub fn of_secret(project_id: &ProjectId, secret_version: u64) -> Vec<u8> {
     ])
 }
 
-/// Returns what the outer layer binds: all that the inner one does, the KEK's version and the
+/// Returns the associated data of the outer layer: that of the inner one, the KEK's version and the
 /// record's.
 #[must_use]
 pub fn of_data_key(project_id: &ProjectId, versions: Versions, kek_version: KekVersion) -> Vec<u8> {
@@ -47,10 +48,10 @@ pub fn of_data_key(project_id: &ProjectId, versions: Versions, kek_version: KekV
     ])
 }
 
-/// Writes each field behind its length in bytes: 4 bytes, big endian.
+/// Writes each field after its length in bytes: 4 bytes, big endian.
 ///
-/// Invariant: injective, or a field could be moved into its neighbour. Held by
-/// `two_lists_of_fields_never_have_the_same_bytes`.
+/// Invariant: the encoding is injective, otherwise bytes could move from one field into the next.
+/// `two_lists_of_fields_never_have_the_same_bytes` tests it.
 #[must_use]
 pub fn encode(fields: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(fields.iter().map(|field| field.len() + 4).sum());

@@ -1,4 +1,4 @@
-//! The rules of changing a project's key: which change is refused, and what the record becomes.
+//! The rules for changes of a project's key: which are refused, and the record that follows.
 
 use super::associated_data::Versions;
 use super::envelope::{self, OpenError, SealError, SealRandomness, SealedKey};
@@ -7,10 +7,10 @@ use super::project_id::ProjectId;
 use super::project_key::{KeyFingerprint, ProjectKey};
 use super::record::{KeySummary, ProjectRecord, RecordTag, StoredKey};
 
-/// What a client says of the state that it wants to change: `If-Match` (RFC 9110 §13.1.1).
+/// The state that a client expects before its change: `If-Match` (RFC 9110 §13.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {
-    /// Nothing: there was no `If-Match`.
+    /// No expectation: there was no `If-Match`.
     None,
     /// Any state in which there is a key: `If-Match: *`.
     AnyKey,
@@ -18,25 +18,25 @@ pub enum Precondition {
     OneOf(Vec<RecordTag>),
 }
 
-/// Why a change is refused. The record stays as it is.
+/// The reason why a change is refused. The record stays unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRefused {
     /// There is no key.
     #[error("The project has no key.")]
     NotFound,
-    /// There is a key, and the client did not say that it knows of it.
+    /// There is a key, and the client did not expect one.
     #[error("The project has a key already.")]
     Exists,
-    /// The state is not the one that the client knows.
+    /// The state is not the one that the client expects.
     #[error("The project's key has changed.")]
     PreconditionFailed,
-    /// The key is sealed under a higher version of the KEK than it is to be resealed under.
+    /// The key is sealed under a higher version of the KEK than the requested one.
     #[error("The project's key is sealed under a newer key-encryption key.")]
     LowerKekVersion,
 }
 
 impl Precondition {
-    /// Returns the key of the record if it is in the state that the client means.
+    /// Checks that the record is in the state that the client expects.
     fn check(self: &Precondition, record: Option<&ProjectRecord>) -> Result<(), ChangeRefused> {
         let tag = record
             .and_then(|record| record.key.as_ref())
@@ -49,7 +49,7 @@ impl Precondition {
     }
 }
 
-/// What a save is to store, except the randomness.
+/// The data of a save, except the randomness.
 #[derive(Debug)]
 pub struct NewKey<'a> {
     /// The project.
@@ -58,13 +58,13 @@ pub struct NewKey<'a> {
     pub key: &'a ProjectKey,
     /// The key's fingerprint.
     pub fingerprint: KeyFingerprint,
-    /// The KEK that is to seal.
+    /// The KEK to seal it with.
     pub kek_version: KekVersion,
-    /// The present, in milliseconds since 1970.
+    /// The current time in milliseconds since 1970.
     pub now_ms: u64,
 }
 
-/// Checks whether a key may be saved over what is there.
+/// Checks that a key may be saved over the current record.
 ///
 /// # Errors
 /// [`ChangeRefused::Exists`] or [`ChangeRefused::PreconditionFailed`].
@@ -79,10 +79,10 @@ pub fn check_save(
     precondition.check(record)
 }
 
-/// Seals a key for the state after `record`.
+/// Seals a key, and returns the record that replaces `record`.
 ///
 /// # Errors
-/// As [`envelope::seal`].
+/// [`SealError`], as for [`envelope::seal`].
 pub fn saved(
     record: Option<&ProjectRecord>,
     new: &NewKey<'_>,
@@ -120,7 +120,7 @@ pub fn saved(
     ))
 }
 
-/// Returns the state after the deletion of a key.
+/// Returns the record after the deletion of its key.
 ///
 /// # Errors
 /// [`ChangeRefused::NotFound`] or [`ChangeRefused::PreconditionFailed`].
@@ -139,21 +139,21 @@ pub fn deleted(
     })
 }
 
-/// Why a key was not resealed.
+/// The reason why a key was not resealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RotateError {
     /// The rules do not allow it.
     #[error(transparent)]
     Refused(#[from] ChangeRefused),
-    /// The record does not open.
+    /// The record could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
-/// Reseals a key under another KEK; `None` when it is sealed under that one already.
+/// Reseals a key under another KEK. Returns `None` if it is already sealed under that one.
 ///
 /// # Errors
-/// [`RotateError`].
+/// [`RotateError`] if the change is refused or the record cannot be opened.
 pub fn rotated(
     project_id: &ProjectId,
     record: Option<&ProjectRecord>,
@@ -189,7 +189,7 @@ fn live(record: Option<&ProjectRecord>) -> Result<(Versions, &StoredKey), Change
     Ok((record.versions, key))
 }
 
-/// When a key was saved and resealed.
+/// The times at which a key was saved and resealed.
 #[derive(Clone, Copy)]
 struct Times {
     created_at_ms: u64,

@@ -1,9 +1,9 @@
 //! The envelope: a project key under a fresh data key, and the data key under a KEK.
 //!
-//! Each AES-256-GCM key here seals exactly one message, so its nonce is zero: the data key is drawn
-//! anew for every save, and what seals it is derived from the KEK and a random salt for every seal.
-//! The 2^32 limit of random nonces under one KEK (NIST SP 800-38D §8.3) therefore does not apply.
-//! The same derivation yields a commitment to the KEK, which GCM itself does not give.
+//! Each AES-256-GCM key here seals exactly one message, so its nonce is zero: every save uses a new
+//! data key, and every seal derives a new wrapping key from the KEK and a random salt. The limit of
+//! 2^32 random nonces under one KEK (NIST SP 800-38D §8.3) therefore does not apply. The same
+//! derivation yields a commitment to the KEK, which GCM itself does not provide.
 //!
 //! # Source
 //! AES-GCM: NIST SP 800-38D. HKDF-SHA256: RFC 5869.
@@ -29,46 +29,46 @@ const SALT_BYTES: usize = 32;
 const COMMITMENT_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 const SEALED_DATA_KEY_BYTES: usize = DATA_KEY_BYTES + TAG_BYTES;
-/// All that stands before the sealed secret.
+/// The bytes before the sealed secret.
 const HEAD_BYTES: usize = 2 + 8 + 8 + 4 + SALT_BYTES + COMMITMENT_BYTES + SEALED_DATA_KEY_BYTES;
-/// Longest serialised form: a key of 512 characters.
+/// The most bytes of the serialised form, with a key of 512 characters.
 const MAX_BYTES: usize = HEAD_BYTES + 512 + TAG_BYTES;
 
-/// Why a key could not be sealed.
+/// The reason why a key could not be sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The KEK that is to seal is not known.
+    /// The KEK to seal with is not known.
     #[error(transparent)]
     Kek(#[from] MissingKek),
-    /// The crypto library failed, which it does for no input of ours.
+    /// The cryptographic library failed, which no valid input causes.
     #[error("The cryptographic library failed.")]
     Crypto(#[from] Unspecified),
 }
 
-/// Why a record could not be opened.
+/// The reason why a record could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The KEK that sealed it is not known. The record is intact as far as one can tell.
+    /// The KEK that sealed it is not known. The record may be intact.
     #[error(transparent)]
     Kek(#[from] MissingKek),
-    /// The record is not what was sealed for this project and these versions, or the KEK under this
-    /// label is another key. Which of them cannot be told.
+    /// The record was not sealed for this project and these versions, or the KEK with this label is
+    /// another key. The two cases cannot be distinguished.
     #[error("The sealed record does not open.")]
     Corrupt,
 }
 
 impl From<Unspecified> for OpenError {
-    /// A failed authentication carries no detail, on purpose.
+    /// Returns [`OpenError::Corrupt`]. A failed authentication has no details on purpose.
     fn from(_: Unspecified) -> Self {
         Self::Corrupt
     }
 }
 
-/// Random bytes for one seal: the data key and the salt. Zeroized when dropped.
+/// The random bytes for one seal: the data key and the salt. They are zeroized when dropped.
 pub struct SealRandomness(Zeroizing<[u8; DATA_KEY_BYTES + SALT_BYTES]>);
 
 impl SealRandomness {
-    /// Draws the bytes with `fill`, which overwrites all that it is given with random ones.
+    /// Draws the bytes with `fill`, which must overwrite its whole argument with random ones.
     #[must_use]
     pub fn draw(fill: impl FnOnce(&mut [u8])) -> Self {
         let mut bytes = Zeroizing::new([0; DATA_KEY_BYTES + SALT_BYTES]);
@@ -85,7 +85,7 @@ impl SealRandomness {
     }
 }
 
-/// A sealed project key, as a store keeps it. It holds no secret in the clear.
+/// A sealed project key as a store keeps it. It contains no secret in plain text.
 ///
 /// Serialised, in bytes: format 1, algorithm 1, secret version 8, record version 8, KEK version 4,
 /// salt 32, commitment 32, sealed data key 48, sealed secret 36 to 528; numbers big endian.
@@ -99,7 +99,7 @@ pub struct SealedKey {
     secret: Vec<u8>,
 }
 
-/// Seals a project's key under a fresh data key, and that under the KEK of `kek_version`.
+/// Seals a project's key under a new data key, and the data key under the KEK of `kek_version`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -127,7 +127,7 @@ pub struct SealedKey {
 /// ```
 ///
 /// # Errors
-/// [`SealError::Kek`] when that KEK is not known.
+/// [`SealError::Kek`] if that KEK is not known.
 pub fn seal(
     keks: &KeyEncryptionKeys,
     kek_version: KekVersion,
@@ -137,8 +137,8 @@ pub fn seal(
     randomness: &SealRandomness,
 ) -> Result<SealedKey, SealError> {
     let data_key = randomness.data_key();
-    // Has room for the tag, so that no copy of the key is left behind by a reallocation; encrypted in
-    // place, so that this copy is gone too.
+    // With capacity for the tag no reallocation leaves a copy of the key behind, and encryption in
+    // place overwrites this copy.
     let mut secret = Vec::with_capacity(key.as_bytes().len() + TAG_BYTES);
     secret.extend_from_slice(key.as_bytes());
     aead(data_key.as_slice())?.seal_in_place_append_tag(
@@ -159,11 +159,11 @@ pub fn seal(
     })
 }
 
-/// Opens what a store holds for a project. `versions` are those that the store has beside the
-/// record, so that an older record in its place does not open.
+/// Opens a project's record. `versions` are those that the store keeps separately, so that an older
+/// record in its place cannot be opened.
 ///
 /// # Errors
-/// [`OpenError::Kek`] when the KEK is not known, else [`OpenError::Corrupt`].
+/// [`OpenError::Kek`] if the KEK is not known, otherwise [`OpenError::Corrupt`].
 pub fn open(
     keks: &KeyEncryptionKeys,
     project_id: &ProjectId,
@@ -182,11 +182,11 @@ pub fn open(
     ProjectKey::parse(text).map_err(|_| OpenError::Corrupt)
 }
 
-/// Seals the data key anew, under the KEK of `kek_version` and for the next record version. The
-/// secret is not opened; its bytes stay as they are.
+/// Reseals the data key under the KEK of `kek_version` and for the next record version. The secret
+/// is not opened; its bytes stay unchanged.
 ///
 /// # Errors
-/// [`OpenError::Kek`] when either KEK is not known, else [`OpenError::Corrupt`].
+/// [`OpenError::Kek`] if either KEK is not known, otherwise [`OpenError::Corrupt`].
 pub fn reseal(
     keks: &KeyEncryptionKeys,
     kek_version: KekVersion,
@@ -215,19 +215,19 @@ pub fn reseal(
 }
 
 impl SealedKey {
-    /// The version of the KEK that sealed the data key.
+    /// Returns the version of the KEK that sealed the data key.
     #[must_use]
     pub fn kek_version(&self) -> KekVersion {
         self.kek_version
     }
 
-    /// The versions that the record is bound to.
+    /// Returns the versions that the record is bound to.
     #[must_use]
     pub fn versions(&self) -> Versions {
         self.versions
     }
 
-    /// Serialises the record, as [`SealedKey`] says.
+    /// Serialises the record in the form that [`SealedKey`] documents.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + self.secret.len());
@@ -242,7 +242,8 @@ impl SealedKey {
         bytes
     }
 
-    /// Reads a serialised record; `None` for anything that [`SealedKey::to_bytes`] does not write.
+    /// Reads a serialised record. Returns `None` for anything that [`SealedKey::to_bytes`] does not
+    /// write.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_BYTES {
@@ -292,8 +293,8 @@ impl SealedKey {
 
 type Wrapped = ([u8; COMMITMENT_BYTES], [u8; SEALED_DATA_KEY_BYTES]);
 
-/// Seals a data key under a key that the KEK, the salt and the context give, and that nothing else
-/// is sealed under.
+/// Seals a data key under a wrapping key that is derived from the KEK, the salt and the context and
+/// seals nothing else.
 fn wrap(
     kek: &KeyEncryptionKey,
     salt: &[u8; SALT_BYTES],
@@ -315,7 +316,7 @@ fn wrap(
 
 type Derived = (Zeroizing<[u8; DATA_KEY_BYTES]>, [u8; COMMITMENT_BYTES]);
 
-/// Derives 64 bytes by HKDF-SHA256: the key that seals one data key, and the commitment to it.
+/// Derives 64 bytes by HKDF-SHA256: the wrapping key of one data key, and the commitment to it.
 fn derive(
     kek: &KeyEncryptionKey,
     salt: &[u8; SALT_BYTES],
@@ -330,7 +331,7 @@ fn derive(
     Ok((Zeroizing::new(prefix(key)), prefix(commitment)))
 }
 
-/// The length of what `derive` asks of HKDF.
+/// The output length of HKDF in `derive`.
 struct OutputLength;
 
 impl hkdf::KeyType for OutputLength {

@@ -1,4 +1,4 @@
-//! Key-encryption keys (KEKs): the operator's keys that seal data keys, under labels `v1`, `v2` …
+//! Key-encryption keys (KEKs): the operator's keys that seal data keys, with labels `v1`, `v2` …
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,14 +8,15 @@ use data_encoding::BASE64URL_NOPAD;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use crate::domain::digits::parse_digits;
 use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::secrets;
 
-/// Bytes of a KEK, as AES-256 and HKDF-SHA256 want them.
+/// The bytes of a KEK, as AES-256 and HKDF-SHA256 require.
 pub const KEK_BYTES: usize = 32;
-/// Characters of a KEK in base64url without padding.
+/// The characters of a KEK in base64url without padding.
 const KEK_CHARACTERS: usize = 43;
-/// Highest version; four digits outlast a rotation every week.
+/// The highest version. Four digits suffice for a rotation every week.
 const MAX_VERSION: u32 = 9_999;
 
 /// The label of a KEK: `v1` to `v9999`, ordered by number.
@@ -35,12 +36,11 @@ impl KekVersion {
     /// Reads a label: `v` and a number from 1 to 9999 without leading zeros.
     ///
     /// # Errors
-    /// The rule, for any other text.
+    /// The requirement, for any other text.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         text.strip_prefix('v')
-            .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
             .filter(|digits| !digits.starts_with('0'))
-            .and_then(|digits| digits.parse().ok())
+            .and_then(parse_digits)
             .and_then(Self::from_number)
             .ok_or_else(|| "must be a version of the key-encryption key, such as v1".into())
     }
@@ -51,7 +51,7 @@ impl KekVersion {
         (1..=MAX_VERSION).contains(&number).then_some(Self(number))
     }
 
-    /// The number behind the `v`.
+    /// Returns the number after the `v`.
     #[must_use]
     pub fn number(self) -> u32 {
         self.0
@@ -64,14 +64,14 @@ impl fmt::Display for KekVersion {
     }
 }
 
-/// One key-encryption key: 32 bytes, zeroized when dropped, never printed.
+/// A key-encryption key: 32 bytes that are zeroized when dropped and never printed.
 pub struct KeyEncryptionKey(Zeroizing<[u8; KEK_BYTES]>);
 
 impl KeyEncryptionKey {
     /// Reads a KEK: 32 random bytes in base64url, with or without padding.
     ///
     /// # Errors
-    /// The rule that it breaks. It never quotes the key.
+    /// The requirement that it does not meet. It never quotes the key.
     pub fn parse(text: &SecretString) -> Result<Self, Requirement> {
         secrets::check(text, KEK_CHARACTERS)?;
         let wrong = || Requirement::from("must be 32 random bytes in base64url (43 characters)");
@@ -82,13 +82,13 @@ impl KeyEncryptionKey {
         }
         let mut bytes = Zeroizing::new([0; KEK_BYTES]);
         match BASE64URL_NOPAD.decode_mut(text, bytes.as_mut_slice()) {
-            // Zero bytes throughout are a key that nobody drew.
+            // A key of zeros was never generated at random.
             Ok(KEK_BYTES) if bytes.iter().any(|byte| *byte != 0) => Ok(Self(bytes)),
             _ => Err(wrong()),
         }
     }
 
-    /// Takes 32 random bytes, for a development key.
+    /// Creates a key from 32 random bytes, for development.
     #[must_use]
     pub fn from_bytes(bytes: Zeroizing<[u8; KEK_BYTES]>) -> Self {
         Self(bytes)
@@ -105,11 +105,11 @@ impl fmt::Debug for KeyEncryptionKey {
     }
 }
 
-/// The KEKs that are known at one moment. Cheap to clone.
+/// The KEKs that are known at one moment. They are cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct KeyEncryptionKeys(BTreeMap<KekVersion, Arc<KeyEncryptionKey>>);
 
-/// The KEK of this version is not known (any more, or yet).
+/// The error for a KEK that is not known, or not any more or not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("The key-encryption key {0} is not available.")]
 pub struct MissingKek(pub KekVersion);
@@ -118,7 +118,7 @@ impl KeyEncryptionKeys {
     /// Returns the key of a version.
     ///
     /// # Errors
-    /// [`MissingKek`] when it is not among the known ones.
+    /// [`MissingKek`] if it is not known.
     pub fn get(&self, version: KekVersion) -> Result<&KeyEncryptionKey, MissingKek> {
         self.0
             .get(&version)
@@ -126,7 +126,7 @@ impl KeyEncryptionKeys {
             .ok_or(MissingKek(version))
     }
 
-    /// The known versions, lowest first.
+    /// Returns the known versions, lowest first.
     pub fn versions(&self) -> impl Iterator<Item = KekVersion> + '_ {
         self.0.keys().copied()
     }

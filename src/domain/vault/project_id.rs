@@ -1,13 +1,14 @@
-//! The name of a project, as callers, operators and stores write it.
+//! The id of a project, which callers, operators and stores use.
 
 use std::fmt;
 
 use crate::domain::requests::fields::Requirement;
 
-/// Longest project id in bytes.
+/// The most bytes of a project id.
 const MAX_BYTES: usize = 64;
 
-/// The id of a project: 1 to 64 bytes of `[A-Za-z0-9_-]`. Safe in file names, blob names and logs.
+/// The id of a project: 1 to 64 bytes of `[A-Za-z0-9_-]`, which are safe in file names, blob names
+/// and logs.
 ///
 /// ```
 /// use roomkey::domain::vault::project_id::ProjectId;
@@ -21,10 +22,10 @@ const MAX_BYTES: usize = 64;
 pub struct ProjectId(String);
 
 impl ProjectId {
-    /// Reads a project id. The rule holds for the whole text; case counts.
+    /// Reads a project id. Case matters.
     ///
     /// # Errors
-    /// The rule, for any other text.
+    /// The requirement, for any other text.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
@@ -34,14 +35,14 @@ impl ProjectId {
         }
     }
 
-    /// Returns the id under which the vault's health check seals its probe. No text parses to it,
-    /// so the check never touches a project.
+    /// Returns the id under which the vault's health check seals its probe. It is not a valid id, so
+    /// the check never touches a project.
     #[must_use]
     pub fn health_probe() -> Self {
         Self("@health".to_owned())
     }
 
-    /// The id itself.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

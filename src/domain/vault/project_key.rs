@@ -1,4 +1,4 @@
-//! A project's own key of the upstream, and its keyed fingerprint.
+//! A project's own API key for the upstream, and its keyed fingerprint.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::domain::settings::setting_text;
 const MIN_CHARACTERS: usize = 20;
 const MAX_CHARACTERS: usize = 512;
 
-/// Keeps fingerprints apart from every other hash under the same key.
+/// The purpose that makes fingerprints different from every other hash with the same key.
 const FINGERPRINT_PURPOSE: &str = "vault-fingerprint";
 
 /// The key with which an upstream mints a project's client secrets: 20 to 512 visible ASCII
@@ -22,10 +22,10 @@ const FINGERPRINT_PURPOSE: &str = "vault-fingerprint";
 pub struct ProjectKey(SecretString);
 
 impl ProjectKey {
-    /// Reads a key. Nothing is trimmed: a key with a line break behind it is refused.
+    /// Reads a key. Nothing is trimmed: a key with a trailing line break is rejected.
     ///
     /// # Errors
-    /// The rule that it breaks. It never quotes the key.
+    /// The requirement that it does not meet. It never quotes the key.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         let visible = text.bytes().all(|b| b.is_ascii_graphic());
         if !visible || !(MIN_CHARACTERS..=MAX_CHARACTERS).contains(&text.len()) {
@@ -40,7 +40,7 @@ impl ProjectKey {
         Ok(Self(text.into()))
     }
 
-    /// The key itself, for a request to the upstream.
+    /// Returns the key, for a request to the upstream.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
         &self.0
@@ -51,8 +51,8 @@ impl ProjectKey {
     }
 }
 
-/// A keyed fingerprint of a project key: 32 hex digits by which an operator sees that two saves
-/// held the same key. Nobody can test a guess without the hash key.
+/// A keyed fingerprint of a project key: 32 hex digits that are equal for equal keys. Without the
+/// hash key nobody can test a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyFingerprint([u8; 16]);
 

@@ -1,4 +1,4 @@
-//! What is known of a project between two requests: its versions, and its sealed key if it has one.
+//! The stored state of a project: its versions, and its sealed key if it has one.
 
 use std::fmt;
 
@@ -10,33 +10,33 @@ use super::envelope::SealedKey;
 use super::kek::KekVersion;
 use super::project_key::KeyFingerprint;
 
-/// A project as a store holds it. One that was deleted keeps its versions and no key, so that the
-/// versions of a project that is saved again go on where they were.
+/// A project as a store keeps it. A deleted one keeps its versions without a key, so that they
+/// continue if the project is saved again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectRecord {
     /// The counters of its key and of its writes.
     pub versions: Versions,
-    /// The key; `None` once it was deleted.
+    /// The key, or `None` after its deletion.
     pub key: Option<StoredKey>,
 }
 
-/// A sealed key and what is shown of it.
+/// A sealed key and its summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredKey {
-    /// The serialised [`SealedKey`]; what a store was tampered with may be anything.
+    /// The serialised [`SealedKey`]. In a store that was tampered with it may be anything.
     pub sealed: Vec<u8>,
-    /// The rest.
+    /// The public facts about the key.
     pub summary: KeySummary,
 }
 
-/// What is shown of a key.
+/// The public facts about a stored key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySummary {
     /// The version of the KEK under which it is sealed.
     pub kek_version: KekVersion,
-    /// Tells two keys apart.
+    /// The fingerprint, which differs between keys.
     pub fingerprint: KeyFingerprint,
-    /// Names this state of the record.
+    /// The tag of this state of the record.
     pub tag: RecordTag,
     /// The first save since the project was last absent, in milliseconds since 1970.
     pub created_at_ms: u64,
@@ -44,9 +44,9 @@ pub struct KeySummary {
     pub rotated_at_ms: Option<u64>,
 }
 
-/// Names one state of a record: an entity tag (RFC 9110 §8.8.3) without its quotes, 22 characters
-/// of base64url. Every seal draws a new salt, so no two writes ever have the same tag, not even
-/// after a deletion or the restore of a backup.
+/// The tag of one state of a record: an entity tag (RFC 9110 §8.8.3) without its quotes, 22
+/// characters of base64url. Every seal uses a new salt, so no two writes ever have the same tag,
+/// not even after a deletion or the restore of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordTag(String);
 
@@ -59,13 +59,13 @@ impl RecordTag {
         Self(BASE64URL_NOPAD.encode(first))
     }
 
-    /// Takes a tag that a store or a client has; any other text simply matches no record.
+    /// Creates a tag from the text of a store or a client. Any other text matches no record.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// The tag without quotes.
+    /// Returns the tag without quotes.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
