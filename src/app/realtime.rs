@@ -198,7 +198,7 @@ impl Upstream {
         now: SystemTime,
     ) -> Result<ReservedMint, MintError> {
         self.realtime
-            .mint_permit(model, now)
+            .acquire_permit(model, now)
             .await
             .map(ReservedMint)
     }

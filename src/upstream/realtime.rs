@@ -99,7 +99,7 @@ impl RealtimeUpstream {
     ///
     /// # Errors
     /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
-    pub async fn mint_permit(
+    pub async fn acquire_permit(
         self: &Arc<Self>,
         model: &ModelOrVoice,
         now: SystemTime,

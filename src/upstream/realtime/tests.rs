@@ -135,7 +135,7 @@ async fn mint_with(
         ModelOrVoice::parse("v").unwrap(),
     );
     let caller = HashKey::new(&[7; 32]).hash("caller", b"c");
-    let permit = upstream.mint_permit(&model, now()).await?;
+    let permit = upstream.acquire_permit(&model, now()).await?;
     permit
         .mint(MintRequest {
             model,
@@ -328,8 +328,8 @@ async fn an_unused_permit_is_returned_and_admits_the_next_probe() {
     open_breaker_a_minute_ago(&upstream);
     assert_eq!(upstream.breaker_state(now()), BreakerState::HalfOpen);
     for _ in 0..3 {
-        let permit = upstream.mint_permit(&model, now()).await.unwrap();
-        assert!(upstream.mint_permit(&model, now()).await.is_err());
+        let permit = upstream.acquire_permit(&model, now()).await.unwrap();
+        assert!(upstream.acquire_permit(&model, now()).await.is_err());
         drop(permit);
     }
     assert_eq!(upstream.breaker_state(now()), BreakerState::HalfOpen);
