@@ -1,8 +1,7 @@
-//! Counts what happens, for the operator. What there is, and what to do when it moves:
-//! [`catalogue`].
+//! Counts requests, tokens and failures for the operator. [`catalogue`] describes every metric.
 //!
-//! A label is a word of ours, never a client's, so their number is bounded and none of them is
-//! personal. Text format 0.0.4 of Prometheus
+//! Label values are constants of the code, never text of a client, so their number is bounded and
+//! none is personal. The output is Prometheus' text format 0.0.4
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 pub mod catalogue;
@@ -22,11 +21,11 @@ use self::catalogue::{
     UPSTREAM_DURATION,
 };
 
-/// The media type of [`Metrics::render`]'s text.
+/// The media type of the text that [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Upper bounds in seconds: most answers take less than a tenth of a millisecond, and at 10 s the
-/// edge gives up.
+/// The upper bounds in seconds. Most requests take less than a tenth of a millisecond, and all end
+/// after 10 s.
 const DURATION_BUCKETS: [f64; 16] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
@@ -46,39 +45,40 @@ pub struct LabelValues {
     pub upstreams: Vec<&'static str>,
 }
 
-/// What other parts know and only a scrape asks for.
+/// Values that other services keep and a scrape reads.
 #[derive(Debug, Clone, Default)]
 pub struct ScrapeInputs {
-    /// Redis does not answer, or its address is not there yet, and a local limit stands in.
+    /// Redis does not respond, or its address has not been read yet, so limits are per instance.
     pub rate_limit_degraded: bool,
-    /// What is known of the identity provider's keys; `None` where no provider is configured.
+    /// The identity provider's keys. `None` means that no provider is configured.
     pub oidc_keys: Option<OidcKeys>,
-    /// Name and state of each secret in Key Vault.
+    /// The name and state of each secret in Key Vault.
     pub secrets: Vec<(&'static str, &'static str)>,
-    /// Reads of Key Vault that brought a value, and those that did not.
+    /// The number of successful and of failed reads of Key Vault.
     pub secret_reads: (u64, u64),
-    /// Each Realtime provider's breaker: 0 closed, 1 half-open, 2 open.
+    /// The breaker of each Realtime provider: 0 closed, 1 half-open, 2 open.
     pub breakers: Vec<(&'static str, f64)>,
-    /// Log lines dropped since the start, by stream.
+    /// The number of log lines dropped since the start, by stream.
     pub log_lines_dropped: Vec<(&'static str, u64)>,
 }
 
-/// What is known of the identity provider's keys.
+/// The state of the identity provider's keys.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OidcKeys {
-    /// Since their last successful fetch; `None` before the first.
+    /// The time since the last successful fetch. `None` before the first.
     pub age: Option<Duration>,
-    /// Fetches since the start that brought keys.
+    /// The number of successful fetches since the start.
     pub fetched: u64,
-    /// Fetches since the start that did not.
+    /// The number of failed fetches since the start.
     pub failed: u64,
-    /// Entries of the key set that could not be read; `None` before the first fetch.
+    /// The number of entries of the key set that could not be read. `None` before the first fetch.
     pub unreadable: Option<usize>,
 }
 
-/// The metrics could not be written down, which no value of ours can cause.
-#[derive(Debug, PartialEq, Eq)]
-pub struct RenderError;
+/// The metrics could not be rendered. No value that roomkey records causes this.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics could not be rendered")]
+pub struct RenderError(#[from] prometheus::Error);
 
 /// All metrics of this process.
 pub struct Metrics {
@@ -94,8 +94,8 @@ pub struct Metrics {
     scraped: Mutex<Scraped>,
 }
 
-/// Values that a scrape sets; under one lock, so that two scrapes at once cannot count the same
-/// fetch twice.
+/// Values that a scrape sets. They are under one lock, so that two scrapes at once do not count the
+/// same fetch twice.
 struct Scraped {
     degraded: GaugeVec,
     keys_age: GaugeVec,
@@ -154,7 +154,7 @@ impl Metrics {
         self.panics.with_label_values(NO_LABELS);
     }
 
-    /// Counts one answer. `status` is one of HTTP's, as three digits.
+    /// Counts one response. `status` is the HTTP status in three digits.
     pub fn request(
         &self,
         route: &'static str,
@@ -170,23 +170,23 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// Counts a request that a used-up budget refused.
+    /// Counts a request that an exhausted budget refused.
     pub fn rate_limited(&self, budget: &'static str) {
         self.rate_limited.with_label_values(&[budget]).inc();
     }
 
-    /// Counts a token that was asked for; `outcome` is the audit event's.
+    /// Counts a requested token. `outcome` is that of the audit event.
     pub fn token(&self, provider: &'static str, outcome: &'static str) {
         self.tokens.with_label_values(&[provider, outcome]).inc();
     }
 
-    /// Counts credentials that were not accepted.
+    /// Counts refused credentials.
     pub fn auth_rejected(&self, reason: &'static str) {
         self.auth_rejected.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a Realtime client secret that was asked for at an upstream; `outcome` is `minted` or
-    /// an error's code. `duration` is there where the upstream was asked at all.
+    /// Counts a Realtime client secret that was requested from a provider. `outcome` is `minted`,
+    /// `abandoned` or an error code. `duration` is set if a request was sent.
     pub fn mint(&self, provider: &'static str, outcome: &'static str, duration: Option<Duration>) {
         self.mints.with_label_values(&[provider, outcome]).inc();
         if let Some(duration) = duration {
@@ -201,16 +201,14 @@ impl Metrics {
         self.panics.with_label_values(NO_LABELS).inc();
     }
 
-    /// Everything in Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     ///
     /// # Errors
-    /// [`RenderError`], for a reason in our own code only.
+    /// [`RenderError`] means a bug in roomkey.
     pub fn render(&self, scrape: &ScrapeInputs) -> Result<String, RenderError> {
         let scraped = self.scraped.lock().unwrap_or_else(PoisonError::into_inner);
         scraped.set(scrape);
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .map_err(|_| RenderError)
+        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
     }
 }
 
@@ -233,35 +231,30 @@ impl Scraped {
         self.degraded
             .with_label_values(NO_LABELS)
             .set(f64::from(u8::from(scrape.rate_limit_degraded)));
-        set_or_remove(
-            &self.keys_age,
-            scrape
-                .oidc_keys
-                .and_then(|keys| keys.age)
-                .map(|age| age.as_secs_f64()),
-        );
-        let unreadable = scrape
-            .oidc_keys
-            .and_then(|keys| keys.unreadable)
-            .and_then(|entries| u32::try_from(entries).ok());
-        set_or_remove(&self.keys_unreadable, unreadable.map(f64::from));
-        set_or_remove(&self.memory, resident_memory_bytes());
+        self.set_oidc_keys(scrape.oidc_keys.as_ref());
+        self.set_secrets(scrape);
         for (provider, state) in &scrape.breakers {
             self.breakers.with_label_values(&[*provider]).set(*state);
-        }
-        if let Some(OidcKeys {
-            fetched, failed, ..
-        }) = scrape.oidc_keys
-        {
-            raise_to(
-                &self.key_fetches,
-                [("fetched", fetched), ("failed", failed)],
-            );
         }
         raise_to(
             &self.lines_dropped,
             scrape.log_lines_dropped.iter().copied(),
         );
+        set_or_remove(&self.memory, resident_memory_bytes());
+    }
+
+    fn set_oidc_keys(&self, keys: Option<&OidcKeys>) {
+        let age = keys.and_then(|keys| keys.age);
+        let unreadable = keys.and_then(|keys| u32::try_from(keys.unreadable?).ok());
+        set_or_remove(&self.keys_age, age.map(|age| age.as_secs_f64()));
+        set_or_remove(&self.keys_unreadable, unreadable.map(f64::from));
+        if let Some(keys) = keys {
+            let totals = [("fetched", keys.fetched), ("failed", keys.failed)];
+            raise_to(&self.key_fetches, totals);
+        }
+    }
+
+    fn set_secrets(&self, scrape: &ScrapeInputs) {
         self.secret_state.reset();
         for (secret, state) in &scrape.secrets {
             self.secret_state
@@ -277,7 +270,7 @@ impl Scraped {
 
 const NO_LABELS: &[&str] = &[];
 
-/// Lifts counters to totals that are kept elsewhere.
+/// Raises counters to totals that are kept elsewhere.
 fn raise_to<'a>(counters: &IntCounterVec, totals: impl IntoIterator<Item = (&'a str, u64)>) {
     for (label, total) in totals {
         let counter = counters.with_label_values(&[label]);
@@ -285,7 +278,7 @@ fn raise_to<'a>(counters: &IntCounterVec, totals: impl IntoIterator<Item = (&'a 
     }
 }
 
-/// A value that is not known is left out: 0 would read as a good one.
+/// Sets a gauge, or removes it if the value is unknown: 0 would look like a good value.
 fn set_or_remove(gauges: &GaugeVec, value: Option<f64>) {
     match value {
         Some(value) => gauges.with_label_values(NO_LABELS).set(value),
@@ -293,7 +286,7 @@ fn set_or_remove(gauges: &GaugeVec, value: Option<f64>) {
     }
 }
 
-/// `VmRSS` of proc(5), which stands in kB.
+/// Reads the resident memory from `VmRSS` of proc(5), which is in kB.
 fn resident_memory_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes = status
@@ -361,7 +354,7 @@ mod tests {
         )
     }
 
-    /// Every metric moved once.
+    /// Changes every metric once.
     fn busy() -> (Metrics, ScrapeInputs) {
         let metrics = metrics();
         metrics.request("/api/token", "200", None, Duration::from_micros(300));
@@ -399,7 +392,7 @@ mod tests {
         )
     }
 
-    /// Samples by name and labels, after a check of the format's grammar line by line.
+    /// Parses the samples by name and labels, and checks the grammar of every line.
     fn samples(text: &str) -> BTreeMap<String, f64> {
         let sample = regex::Regex::new(
             r#"^([a-z_]+)(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? ([0-9.e+-]+|\+Inf)$"#,
@@ -438,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rendered_is_what_the_table_lists() {
+    fn the_rendered_metrics_are_those_of_the_table() {
         let (metrics, scrape) = busy();
         let text = metrics.render(&scrape).unwrap();
         let types: BTreeSet<_> = text
@@ -478,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_server_is_written_down_exactly() {
+    fn every_value_is_rendered_exactly() {
         let samples = read(&busy());
         for (key, value) in [
             (
@@ -568,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_server_says_zero_where_zero_is_known_and_nothing_elsewhere() {
+    fn a_fresh_server_reports_zero_only_for_known_label_values() {
         let metrics = metrics();
         let samples = samples(&metrics.render(&ScrapeInputs::default()).unwrap());
         for key in [
@@ -593,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_in_one_state_at_a_time() {
+    fn a_secret_has_one_state_at_a_time() {
         let (metrics, scrape) = busy();
         metrics.render(&scrape).unwrap();
         let samples = read(&(
@@ -632,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_that_is_no_longer_known_is_left_out_again() {
+    fn an_age_that_becomes_unknown_is_removed() {
         let (metrics, scrape) = busy();
         metrics.render(&scrape).unwrap();
         let lost = ScrapeInputs {

@@ -1,40 +1,40 @@
-//! Every metric as an operator reads about it: name, labels, unit, and what to do when it moves.
+//! The table of all metrics: name, labels, unit, and what to do when a value changes.
 //!
-//! `docs/operations.md` has its table from [`METRICS`], and the collectors have their names and
-//! labels from the same lines.
+//! The collectors take their names and labels from this table, and the table in
+//! `docs/operations.md` is generated from it.
 
 use std::fmt::Write;
 
-/// One metric as an operator reads about it.
+/// Describes one metric to an operator.
 #[derive(Debug)]
 pub struct Metric {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// How its value moves.
+    /// The type of the metric.
     pub kind: MetricKind,
-    /// The labels, in the order in which values are handed in.
+    /// The labels, in the order of their values.
     pub labels: &'static [&'static str],
-    /// What a value counts or measures.
+    /// The unit of a value.
     pub unit: &'static str,
-    /// What it says; also the `HELP` line.
+    /// The meaning, also for the `HELP` line.
     pub help: &'static str,
-    /// What to do when it moves.
-    pub when_it_moves: &'static str,
+    /// The advice for a value that changes.
+    pub what_to_do: &'static str,
 }
 
-/// How a value moves.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only upwards, from zero at each start.
+    /// It only increases, from zero at each start.
     Counter,
-    /// Both ways.
+    /// It increases and decreases.
     Gauge,
-    /// Counts by upper bound, with their sum.
+    /// It counts values by upper bound, and adds them up.
     Histogram,
 }
 
 impl MetricKind {
-    /// The word of the `TYPE` line.
+    /// Returns the name for the `TYPE` line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,55 +50,63 @@ pub(super) const REQUESTS: Metric = Metric {
     kind: MetricKind::Counter,
     labels: &["route", "status", "code"],
     unit: "requests",
-    help: "Answers, by route, HTTP status and error code.",
-    when_it_moves: "Much 4xx of one code: a client is wrong, see docs/errors.md for the code. `internal`: a fault of ours, find the ERROR \
-                    lines. `overloaded`: add instances.",
+    help: "Responses, by route, HTTP status and error code.",
+    what_to_do: "Many 4xx of one code: a client is wrong; see docs/errors.md for the code. \
+                 `internal`: a bug in roomkey; look for the ERROR lines. `overloaded`: add \
+                 instances.",
 };
 pub(super) const REQUEST_DURATION: Metric = Metric {
     name: "roomkey_request_duration_seconds",
     kind: MetricKind::Histogram,
     labels: &["route"],
     unit: "seconds",
-    help: "Time from a request's head to its answer.",
-    when_it_moves: "Slow everywhere: too little CPU. Slow for signed-in callers only: the identity provider answers slowly; see \
-                    `roomkey_oidc_key_fetches_total`. Slow with Redis only: the way to Redis.",
+    help: "Time from a request's head to its response.",
+    what_to_do: "Slow everywhere: too little CPU. Slow for signed-in callers only: the identity \
+                 provider responds slowly; see `roomkey_oidc_key_fetches_total`. Slow with Redis \
+                 only: the network to Redis.",
 };
 pub(super) const RATE_LIMITED: Metric = Metric {
     name: "roomkey_rate_limited_total",
     kind: MetricKind::Counter,
     labels: &["budget"],
     unit: "requests",
-    help: "Requests past a budget that was used up: refused with 429; those past `refused-bearer` with 401 as before.",
-    when_it_moves: "Group the access lines by `caller`; the refused requests write none, but those before them do. One caller with a whole \
-                    budget: a loop in a client, or abuse. Many: the limit is too low, or all come from one address, see \
-                    ROOMKEY_TRUSTED_PROXIES.",
+    help: "Requests beyond an exhausted budget. They are refused with 429; those beyond \
+           `refused-bearer` with 401.",
+    what_to_do: "Group the access lines by `caller`; the refused requests write none, but those \
+                 before them do. One caller with a whole budget: a loop in a client, or abuse. \
+                 Many callers: the limit is too low, or all come from one address; see \
+                 ROOMKEY_TRUSTED_PROXIES.",
 };
 pub(super) const RATE_LIMIT_DEGRADED: Metric = Metric {
     name: "roomkey_rate_limit_degraded",
     kind: MetricKind::Gauge,
     labels: &[],
     unit: "0 or 1",
-    help: "1 while Redis does not answer, or its address has not come from Key Vault, and each instance counts for itself.",
-    when_it_moves: "Look after Redis: is it up, can it be reached within 50 ms, is its address there (roomkey_secret_state)? Until then the limits hold for each instance by itself. It \
-                    goes back to 0 without a restart.",
+    help: "1 while Redis does not respond, or its address has not been read from Key Vault, and \
+           each instance counts on its own.",
+    what_to_do: "Check Redis: is it running, does it respond within 50 ms, has its address been \
+                 read (roomkey_secret_state)? Until then limits are per instance. The value \
+                 returns to 0 without a restart.",
 };
 pub(super) const TOKENS: Metric = Metric {
     name: "roomkey_tokens_total",
     kind: MetricKind::Counter,
     labels: &["provider", "outcome"],
     unit: "tokens",
-    help: "Tokens asked for, by provider and outcome (issued, refused).",
-    when_it_moves: "No more `issued`: callers cannot get in; look at `refused` and the codes of roomkey_requests_total. Far more than people: \
-                    somebody collects tokens; see the audit lines.",
+    help: "Requested tokens, by provider and outcome (issued, refused).",
+    what_to_do: "No more `issued`: callers get no tokens; look at `refused` and at the codes of \
+                 roomkey_requests_total. Far more than users: somebody collects tokens; see the \
+                 audit lines.",
 };
 pub(super) const AUTH_REJECTED: Metric = Metric {
     name: "roomkey_auth_rejected_total",
     kind: MetricKind::Counter,
     labels: &["reason"],
     unit: "requests",
-    help: "Requests with credentials that were not accepted, by reason. The caller never learns the reason.",
-    when_it_moves: "One reason that concerns audience, issuer or tenant, from the first request on: a setting is wrong. Expired: clocks, or \
-                    clients that do not refresh. Signature or unknown key: forgery, or a provider that changed its keys.",
+    help: "Requests with refused credentials, by reason. The caller never learns the reason.",
+    what_to_do: "Audience, issuer or tenant, from the first request on: a setting is wrong. \
+                 Expired: clocks, or clients that do not refresh. Signature or unknown key: \
+                 forgery, or a provider that replaced its keys.",
 };
 pub(super) const OIDC_KEYS_AGE: Metric = Metric {
     name: "roomkey_oidc_keys_age_seconds",
@@ -106,17 +114,20 @@ pub(super) const OIDC_KEYS_AGE: Metric = Metric {
     labels: &[],
     unit: "seconds",
     help: "Age of the identity provider's signing keys; absent before the first fetch.",
-    when_it_moves: "Above 7200: the provider cannot be reached, see `failed` fetches. At 86400 the keys are dropped and every signed-in \
-                    caller gets 503. Absent for minutes after a start: ROOMKEY_OIDC_ISSUER is wrong or not reachable.",
+    what_to_do: "Above 7200: the provider cannot be reached; see `failed` fetches. At 86400 the \
+                 keys are dropped and every signed-in caller gets 503. Absent for minutes after a \
+                 start: ROOMKEY_OIDC_ISSUER is wrong or cannot be reached.",
 };
 pub(super) const OIDC_KEYS_UNREADABLE: Metric = Metric {
     name: "roomkey_oidc_keys_unreadable",
     kind: MetricKind::Gauge,
     labels: &[],
     unit: "entries",
-    help: "Entries of the identity provider's key set that are broken or weak and were skipped; absent before the first fetch.",
-    when_it_moves: "Above 0: tokens signed by such a key are refused as `key`. Ask the provider; RSA keys have 2048 to 8192 bits. Keys for \
-                    encryption and of kinds that are not used here do not count.",
+    help: "Entries of the identity provider's key set that were skipped because they are invalid \
+           or weak; absent before the first fetch.",
+    what_to_do: "Above 0: tokens signed by such a key are refused with the reason `key`. Ask the \
+                 provider; RSA keys must have 2048 to 8192 bits. Keys for encryption and of \
+                 unused types are not counted.",
 };
 pub(super) const OIDC_KEY_FETCHES: Metric = Metric {
     name: "roomkey_oidc_key_fetches_total",
@@ -124,17 +135,20 @@ pub(super) const OIDC_KEY_FETCHES: Metric = Metric {
     labels: &["outcome"],
     unit: "fetches",
     help: "Fetches of the identity provider's signing keys, by outcome (fetched, failed).",
-    when_it_moves: "`failed`: the provider, DNS, a proxy or a certificate. `fetched` once a minute: tokens name keys that the provider does \
-                    not have; somebody tries, or tokens of another provider arrive.",
+    what_to_do: "`failed`: the provider, DNS, a proxy or a certificate. `fetched` once a minute: \
+                 tokens name keys that the provider does not have; somebody is guessing, or \
+                 tokens of another provider arrive.",
 };
 pub(super) const SECRET_STATE: Metric = Metric {
     name: "roomkey_secret_state",
     kind: MetricKind::Gauge,
     labels: &["secret", "state"],
     unit: "always 1",
-    help: "The state of each secret in Key Vault and of the Entra token for Azure OpenAI (fresh, stale, missing): one line for each.",
-    when_it_moves: "`stale`: the last good value serves; a rotation does not arrive. `missing`: what cannot do without it answers 503. The log line of \
-                    the secret names the cause; docs/operations.md what to do about it.",
+    help: "State of each secret in Key Vault and of the Entra token for Azure OpenAI (fresh, \
+           stale, missing): one line for each.",
+    what_to_do: "`stale`: the last good value is used, and a rotation does not arrive. `missing`: \
+                 requests that need it get 503. The log line of the secret contains the cause; \
+                 docs/operations.md explains it.",
 };
 pub(super) const SECRET_READS: Metric = Metric {
     name: "roomkey_secret_reads_total",
@@ -142,43 +156,50 @@ pub(super) const SECRET_READS: Metric = Metric {
     labels: &["outcome"],
     unit: "reads",
     help: "Reads of Key Vault, by outcome (read, failed); a key and its secret are read as one.",
-    when_it_moves: "`failed`: roles, firewall, DNS or the vault itself; see roomkey_secret_state for what is hurt. `read` every 30 s: an \
-                    upstream, or Redis, refuses a key that is the newest in the vault.",
+    what_to_do: "`failed`: roles, firewall, DNS or the vault itself; see roomkey_secret_state for \
+                 the affected secrets. `read` every 30 s: an upstream, or Redis, refuses the \
+                 newest key in the vault.",
 };
 pub(super) const MINTS: Metric = Metric {
     name: "roomkey_mints_total",
     kind: MetricKind::Counter,
     labels: &["provider", "outcome"],
     unit: "secrets",
-    help: "Realtime client secrets asked for at an upstream, by provider and outcome (minted, abandoned, or an error code).",
-    when_it_moves: "`abandoned`: callers hang up, since the upstream is slow or their network bad. A code beside `minted`: docs/errors.md says what to do; `GET /api/diagnostics/realtime` asks the upstream without minting. \
-                    `minted` far above the number of people: somebody collects secrets; see the audit lines.",
+    help: "Realtime client secrets requested from a provider, by provider and outcome (minted, \
+           abandoned, or an error code).",
+    what_to_do: "`abandoned`: callers hang up, because the provider is slow or their network is \
+                 bad. An error code: see docs/errors.md; `GET /api/diagnostics/realtime` tests \
+                 the provider without minting. `minted` far above the number of users: somebody \
+                 collects secrets; see the audit lines.",
 };
 pub(super) const UPSTREAM_DURATION: Metric = Metric {
     name: "roomkey_upstream_duration_seconds",
     kind: MetricKind::Histogram,
     labels: &["provider"],
     unit: "seconds",
-    help: "Time that a Realtime provider took for one secret, a second try included.",
-    when_it_moves: "Near 3: the provider hangs, and callers get `upstream_timeout`. Everything else that a caller waits for is in \
-                    roomkey_request_duration_seconds.",
+    help: "Time that a Realtime provider took for one secret, including a second attempt.",
+    what_to_do: "Near 3: the provider does not respond, and callers get `upstream_timeout`. The \
+                 rest of a caller's waiting time is in roomkey_request_duration_seconds.",
 };
 pub(super) const BREAKER_STATE: Metric = Metric {
     name: "roomkey_breaker_state",
     kind: MetricKind::Gauge,
     labels: &["provider"],
     unit: "0 closed, 1 half-open, 2 open",
-    help: "Whether a Realtime provider is asked; the worst state of its models.",
-    when_it_moves: "2: five mints in a row failed for one model, and for 30 s callers who ask for it get `upstream_unavailable` at once. A WARN \
-                    line names the model. Look at the provider's status page and at the network. It closes with the first answer.",
+    help: "State of a Realtime provider's circuit breaker; the worst state of its models.",
+    what_to_do: "2: five mints in a row failed for one model, and for 30 s callers who request it \
+                 get `upstream_unavailable` at once. A WARN line names the model. Check the \
+                 provider's status page and the network. The breaker closes with the first \
+                 successful response.",
 };
 pub(super) const PANICS: Metric = Metric {
     name: "roomkey_panics_total",
     kind: MetricKind::Counter,
     labels: &[],
     unit: "panics",
-    help: "Requests that ended in a panic and were answered with 500.",
-    when_it_moves: "A fault of ours at any value but 0: report file and line of the log line \"a panic\".",
+    help: "Requests that ended in a panic and got 500.",
+    what_to_do: "Any value but 0 is a bug in roomkey: report file and line from the log line \"a \
+                 panic\".",
 };
 pub(super) const LOG_LINES_DROPPED: Metric = Metric {
     name: "roomkey_log_lines_dropped_total",
@@ -186,8 +207,9 @@ pub(super) const LOG_LINES_DROPPED: Metric = Metric {
     labels: &["stream"],
     unit: "lines",
     help: "Log lines dropped because nobody read them in time, by stream (stdout, stderr).",
-    when_it_moves: "Whatever reads the program's output has stopped or is too slow: look at the log agent or the Functions host. Requests \
-                    are served all the same, but their access and audit lines are lost.",
+    what_to_do: "The reader of the program's output has stopped or is too slow: check the log \
+                 agent or the Functions host. Requests are still served, but their access and \
+                 audit lines are lost.",
 };
 pub(super) const BUILD_INFO: Metric = Metric {
     name: "roomkey_build_info",
@@ -195,26 +217,28 @@ pub(super) const BUILD_INFO: Metric = Metric {
     labels: &["version"],
     unit: "always 1",
     help: "The running version.",
-    when_it_moves: "More than one version for longer than a deployment takes: an instance was left behind.",
+    what_to_do: "More than one version for longer than a deployment takes: an instance was not \
+                 updated.",
 };
 pub(super) const START_TIME: Metric = Metric {
     name: "process_start_time_seconds",
     kind: MetricKind::Gauge,
     labels: &[],
     unit: "seconds since 1970",
-    help: "When the process started.",
-    when_it_moves: "Each change is a restart, which empties the counters in memory. Unplanned: the platform's log says why.",
+    help: "Time at which the process started.",
+    what_to_do: "Each change is a restart, which resets the counters in memory. Unplanned: see \
+                 the platform's log.",
 };
 pub(super) const RESIDENT_MEMORY: Metric = Metric {
     name: "process_resident_memory_bytes",
     kind: MetricKind::Gauge,
     labels: &[],
     unit: "bytes",
-    help: "Memory that the process holds; Linux only.",
-    when_it_moves: "It grows with the number of callers to a bound and stays there. Past 200 MB: report it.",
+    help: "Memory of the process; Linux only.",
+    what_to_do: "It grows with the number of callers up to a limit. Above 200 MB: report it.",
 };
 
-/// All metrics, in the order in which an operator wants them.
+/// All metrics, in the order of `docs/operations.md`.
 pub const METRICS: &[&Metric] = &[
     &REQUESTS,
     &REQUEST_DURATION,
@@ -237,11 +261,11 @@ pub const METRICS: &[&Metric] = &[
     &RESIDENT_MEMORY,
 ];
 
-/// The table of `docs/operations.md`.
+/// Returns the table of `docs/operations.md`.
 #[must_use]
 pub fn table() -> String {
     let mut text =
-        "| metric | kind, unit | labels | what it says | when it moves |\n|---|---|---|---|---|\n"
+        "| metric | type, unit | labels | meaning | what to do |\n|---|---|---|---|---|\n"
             .to_owned();
     for Metric {
         name,
@@ -249,7 +273,7 @@ pub fn table() -> String {
         labels,
         unit,
         help,
-        when_it_moves,
+        what_to_do,
     } in METRICS
     {
         let kind = kind.as_str();
@@ -261,7 +285,7 @@ pub fn table() -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,
-            "| `{name}` | {kind}, {unit} | {labels} | {help} | {when_it_moves} |"
+            "| `{name}` | {kind}, {unit} | {labels} | {help} | {what_to_do} |"
         );
     }
     text
