@@ -41,7 +41,7 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// How callers are authenticated.
+    /// The authentication of callers.
     pub callers: Callers,
     /// The keys that sign, authenticate to upstreams and operators, and hash callers.
     pub secrets: Secrets,
@@ -49,11 +49,11 @@ pub struct App {
     pub proxies: Proxies,
     /// Only requests for a loopback host name are served.
     pub loopback_hosts_only: bool,
-    /// How often callers may send requests.
+    /// The rate budgets of callers.
     pub budgets: RateBudgets,
-    /// How often they have sent requests.
+    /// The counters of those budgets.
     pub counters: Counters,
-    /// What callers may request.
+    /// The restrictions on requests.
     pub limits: RequestPolicy,
     /// The address of the LiveKit server for browsers, if LiveKit is configured.
     pub server_url: Option<String>,

@@ -51,7 +51,7 @@ pub struct Config {
     pub address: SocketAddr,
     /// Nothing that only a deployment has is configured, and only this machine can connect.
     pub dev_mode: bool,
-    /// What surrounds the process: Azure, the Functions host, or neither.
+    /// The environment of the process: Azure, the Functions host, or neither.
     pub hosting: HostingEnvironment,
     /// The LiveKit server for which tokens are signed, if it is configured.
     pub livekit: Option<LiveKit>,
@@ -61,15 +61,15 @@ pub struct Config {
     pub key_vault: Option<KeyVault>,
     /// The identity that requests tokens from Entra ID.
     pub identity: Identity,
-    /// What callers may request.
+    /// The restrictions on requests.
     pub request_policy: RequestPolicy,
-    /// How callers are authenticated.
+    /// The authentication of callers.
     pub caller_auth: CallerAuth,
     /// Azure's built-in authentication is on, so that no client can send its headers.
     pub platform_signs_in: bool,
-    /// Where the operators' keys are.
+    /// The operators' keys, or their name in Key Vault.
     pub admin_keys: AdminKeySource,
-    /// How often callers may send requests.
+    /// The rate limits of callers.
     pub rate_limits: RateLimitSettings,
     /// The web pages that may call.
     pub cors: Cors,

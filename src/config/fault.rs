@@ -10,7 +10,7 @@ use crate::domain::requests::fields::Requirement;
 pub struct Fault {
     /// The name of the setting, or `host.json`.
     pub setting: String,
-    /// What to change, without the value.
+    /// The change to make, without the value.
     pub remedy: Requirement,
 }
 

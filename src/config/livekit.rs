@@ -25,6 +25,9 @@ const SECRET: &str = "LIVEKIT_API_SECRET";
 const MISSING_PART: &str = "must be set, since another setting of LiveKit is; set LIVEKIT_URL, \
                             LIVEKIT_API_KEY and LIVEKIT_API_SECRET together";
 
+const PUBLIC_SECRET: &str = "is LiveKit's public dev secret, which is accepted only in dev mode \
+                             with a loopback LIVEKIT_URL; set the secret of your own key";
+
 /// The LiveKit server for which tokens are signed.
 #[derive(Debug)]
 pub struct LiveKit {
@@ -127,13 +130,17 @@ pub fn read(
     required_because: Option<&str>,
 ) -> Option<LiveKit> {
     let server_url = reader.parsed(URL, server_url);
-    match pair {
+    let (api_key, api_secret) = match pair {
+        KeyPair::Own {
+            api_key,
+            api_secret,
+        } => (api_key, api_secret),
         KeyPair::Absent | KeyPair::Dev if dev_mode => {
             let default = (!reader.is_set(URL)).then(|| DEV_SERVER_URL.to_owned());
-            Some(LiveKit {
+            return Some(LiveKit {
                 server_url: server_url.or(default)?,
                 pair: PairSource::Given(DEV_PAIR.0.into(), DEV_PAIR.1.into()),
-            })
+            });
         }
         KeyPair::Absent => {
             let reason = required_because?;
@@ -141,34 +148,23 @@ pub fn read(
                 URL,
                 format!("must be set, with {KEY} and {SECRET}: dev mode is off ({reason})"),
             );
-            None
+            return None;
         }
         KeyPair::Dev => {
-            reader.fault(
-                SECRET,
-                format!(
-                    "is LiveKit's public dev secret, which is accepted only in dev mode with a \
-                     loopback {URL}; set the secret of your own key"
-                ),
-            );
-            None
+            reader.fault(SECRET, PUBLIC_SECRET);
+            return None;
         }
-        KeyPair::Own {
-            api_key,
-            api_secret,
-        } => {
-            if !reader.is_set(URL) {
-                reader.fault(URL, MISSING_PART);
-            }
-            let api_key = own_secret(reader, KEY, api_key, secrets::livekit_key);
-            let api_secret = own_secret(reader, SECRET, api_secret, secrets::livekit_secret);
-            let pair = own_pair(reader, api_key?, api_secret?)?;
-            Some(LiveKit {
-                server_url: server_url?,
-                pair,
-            })
-        }
+    };
+    if !reader.is_set(URL) {
+        reader.fault(URL, MISSING_PART);
     }
+    let api_key = own_secret(reader, KEY, api_key, secrets::livekit_key);
+    let api_secret = own_secret(reader, SECRET, api_secret, secrets::livekit_secret);
+    let pair = own_pair(reader, api_key?, api_secret?)?;
+    Some(LiveKit {
+        server_url: server_url?,
+        pair,
+    })
 }
 
 /// Checks the value of a secret, or records a fault where it is missing.

@@ -1,4 +1,4 @@
-//! Settings as an operator sets them, right and wrong.
+//! Tests of whole configurations, valid and invalid.
 
 mod callers;
 
@@ -192,7 +192,7 @@ fn a_realtime_provider_ends_dev_mode_since_its_secrets_cost_money() {
 }
 
 #[test]
-fn outside_dev_mode_the_operator_must_say_who_may_ask() {
+fn outside_dev_mode_the_authentication_of_callers_must_be_set() {
     assert_eq!(
         faulty(&without("ROOMKEY_CALLER_AUTH")),
         ["ROOMKEY_CALLER_AUTH"]
@@ -313,7 +313,7 @@ fn each_bad_setting_of_the_vault_is_refused_by_name() {
 }
 
 #[test]
-fn livekits_pair_stands_in_the_vault_where_it_stands_nowhere_else() {
+fn livekits_key_pair_is_read_from_the_vault_if_no_setting_names_it() {
     let default = ["livekit-api-key", "livekit-api-secret"].map(|name| Some(name.to_owned()));
     assert_eq!(names_in_vault(&[URL, VAULT, ANONYMOUS]), default);
     assert_eq!(names_in_vault(&with(VAULT)), [None, None]);
@@ -350,7 +350,7 @@ fn livekits_pair_stands_in_the_vault_where_it_stands_nowhere_else() {
 }
 
 #[test]
-fn a_secret_in_the_vault_needs_the_vault_and_stands_nowhere_else() {
+fn a_secret_in_the_vault_requires_the_vault_and_no_other_place() {
     let in_vault = ("LIVEKIT_API_SECRET_SECRET_NAME", "s");
     assert_eq!(
         faulty(&[URL, KEY, ANONYMOUS, in_vault]),
@@ -375,7 +375,7 @@ fn a_secret_in_the_vault_needs_the_vault_and_stands_nowhere_else() {
 }
 
 #[test]
-fn what_callers_are_counted_by_may_stand_in_the_vault() {
+fn the_hash_key_and_the_redis_address_may_be_in_the_vault() {
     let [hash, redis] = [
         ("ROOMKEY_HASH_KEY_SECRET_NAME", "h"),
         ("ROOMKEY_REDIS_URL_SECRET_NAME", "r"),
@@ -412,7 +412,7 @@ fn what_callers_are_counted_by_may_stand_in_the_vault() {
 }
 
 #[test]
-fn a_start_says_whose_identity_reads_the_vault() {
+fn check_prints_the_identity_that_reads_the_vault() {
     let says = |settings: &[(&'static str, &'static str)], what: &str| {
         let lines = read(&with_all(settings)).unwrap().check_lines().join("\n");
         assert!(lines.contains(what), "{lines}");
@@ -444,7 +444,7 @@ const DEV_PAIR: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn dev_mode_needs_loopback_no_azure_and_no_key_of_the_operators() {
+fn dev_mode_requires_loopback_no_azure_and_no_key_of_the_operator() {
     let dev_pair = DEV_PAIR;
     assert!(read(&[]).unwrap().dev_mode);
     assert!(read(&dev_pair).unwrap().dev_mode);
@@ -496,7 +496,7 @@ fn dev_mode_needs_loopback_no_azure_and_no_key_of_the_operators() {
 }
 
 #[test]
-fn whatever_only_a_deployment_has_ends_dev_mode() {
+fn every_setting_of_a_deployment_ends_dev_mode() {
     let in_vault = [VAULT, ("ROOMKEY_ADMIN_KEYS_SECRET_NAME", "a")];
     for (settings, name) in [
         (&[VAULT][..], "KEY_VAULT_URL"),
@@ -576,7 +576,7 @@ fn whatever_only_a_deployment_has_ends_dev_mode() {
 }
 
 #[test]
-fn azure_is_told_by_its_own_marks_and_not_by_those_of_a_developers_machine() {
+fn azure_is_recognized_by_its_own_variables_and_not_by_those_of_a_developers_machine() {
     let in_azure = |names: &[&str]| {
         let settings: Vec<_> = OWN
             .into_iter()
@@ -617,7 +617,7 @@ fn azure_is_told_by_its_own_marks_and_not_by_those_of_a_developers_machine() {
 }
 
 #[test]
-fn an_unencrypted_address_that_the_public_reaches_is_said_loudly() {
+fn an_unencrypted_public_address_prints_a_warning() {
     let says = |url: &'static str| {
         let config = read(&with(("LIVEKIT_URL", url))).unwrap();
         let warning = config.start_warning();
@@ -655,7 +655,7 @@ fn an_unencrypted_address_that_the_public_reaches_is_said_loudly() {
 }
 
 #[test]
-fn variables_that_kubernetes_sets_for_a_service_are_no_typos() {
+fn variables_that_kubernetes_sets_for_a_service_are_not_faults() {
     let service = [
         "ROOMKEY_SERVICE_HOST",
         "ROOMKEY_SERVICE_PORT",
@@ -699,7 +699,7 @@ fn variables_that_kubernetes_sets_for_a_service_are_no_typos() {
 }
 
 #[test]
-fn a_value_in_quotes_is_a_fault_wherever_it_stands() {
+fn a_value_in_quotes_is_a_fault_in_every_setting() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quoted");
     std::fs::write(&path, "\"canary-secret-of-at-least-32-bytes\"\n").unwrap();
@@ -749,7 +749,7 @@ fn a_value_in_quotes_is_a_fault_wherever_it_stands() {
 }
 
 #[test]
-fn an_address_of_livekit_that_can_never_work_is_refused_with_a_hint() {
+fn a_livekit_address_that_can_never_work_is_refused_with_a_hint() {
     for (url, hint) in [
         ("https://canary.livekit.cloud", "in place of https://"),
         ("http://localhost:7880", "in place of http://"),
@@ -780,7 +780,7 @@ fn an_address_of_livekit_that_can_never_work_is_refused_with_a_hint() {
 }
 
 #[test]
-fn a_secret_in_what_is_no_regular_file_is_a_fault_and_never_awaited() {
+fn a_secret_in_a_file_that_is_not_regular_is_a_fault_and_does_not_block() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     assert!(
@@ -839,7 +839,7 @@ fn a_secret_in_what_is_no_regular_file_is_a_fault_and_never_awaited() {
 }
 
 #[test]
-fn a_secret_may_stand_in_a_file_but_not_in_two_places() {
+fn a_secret_may_be_in_a_file_but_not_in_two_places() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -888,7 +888,7 @@ fn admin_keys(settings: &[(&str, &str)]) -> AdminKeys {
 }
 
 #[test]
-fn an_operator_may_have_several_keys_or_none() {
+fn several_admin_keys_or_none_are_accepted() {
     let keys = admin_keys(&with((
         "ROOMKEY_ADMIN_KEYS",
         "canary-admin-key-0123456789-0123,canary-admin-key-0123456789-0124",

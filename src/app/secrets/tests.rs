@@ -1,4 +1,4 @@
-//! Secrets that come and go, and a pair that is written while it is read.
+//! Tests of secrets that change or disappear, and of a key pair that is written while it is read.
 
 mod redis_address;
 
@@ -25,7 +25,7 @@ use crate::upstream::key_vault::{ReadError, SecretVersion, Vault};
 use crate::upstream::refresher::RefreshSource as _;
 
 const NOW: SystemTime = UNIX_EPOCH;
-/// Long before `NOW` by the vault's clock, which knows no time before 1970.
+/// A time long before `NOW`. The vault reports no time before 1970.
 const LONG_AGO: Option<SystemTime> = None;
 
 fn name(text: &str) -> SecretName {
@@ -36,13 +36,13 @@ fn in_vault(text: &str) -> SecretSource {
     SecretSource::InVault(name(text))
 }
 
-/// What stands in the vault, by name; what is not there is missing.
+/// A vault with the given secrets. Others are missing.
 #[derive(Default)]
 struct Fake {
     held: Mutex<BTreeMap<String, Result<SecretVersion, ReadError>>>,
     reads: AtomicUsize,
     by_name: Mutex<BTreeMap<String, usize>>,
-    /// Reads of these do not finish.
+    /// Names whose reads do not finish.
     hanging: watch::Sender<BTreeSet<String>>,
 }
 
@@ -107,7 +107,7 @@ impl Vault for Fake {
 
 const REFRESH: Duration = Duration::from_mins(10);
 
-/// Starts to read the secrets of this vault.
+/// Starts to read the secrets from this vault.
 fn read_from(vault: &Arc<Fake>, secrets: &Secrets) {
     let clock: Arc<dyn Clock> = Arc::new(FixedClock(NOW));
     let entropy: Arc<dyn Entropy> = Arc::new(FixedEntropy(0));
@@ -136,7 +136,7 @@ fn all_sources() -> SecretSources {
     }
 }
 
-/// Waits, in a test without real time, until everything was read again.
+/// Advances the paused time until every secret was read again.
 async fn next_reads() {
     tokio::time::sleep(REFRESH + Duration::from_secs(1)).await;
 }
@@ -182,7 +182,7 @@ fn held(slot: &Slot<SecretString>) -> Option<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
+async fn secrets_that_the_vault_returns_are_fresh_and_others_are_missing() {
     let vault = full();
     vault.fail("openai", ReadError::Missing);
     vault.fail("s", ReadError::Refused);
@@ -222,7 +222,7 @@ async fn what_the_vault_gives_is_there_and_what_it_does_not_give_is_missing() {
 }
 
 #[tokio::test]
-async fn a_request_waits_for_the_first_read_of_what_it_needs_and_of_nothing_else() {
+async fn a_request_waits_only_for_the_first_read_of_the_secret_that_it_needs() {
     let vault = full();
     vault.hold("k");
     let secrets = Secrets::new(all_sources(), &FixedEntropy(0));
@@ -253,7 +253,7 @@ async fn a_request_waits_for_the_first_read_of_what_it_needs_and_of_nothing_else
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_failed_is_read_again_before_its_time() {
+async fn only_a_failed_read_is_repeated_early() {
     let vault = full();
     vault.fail("openai", ReadError::Throttled);
     let secrets = all_in_vault(&vault).await;
@@ -265,7 +265,7 @@ async fn only_what_failed_is_read_again_before_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_good_value_stays_whatever_the_vault_answers() {
+async fn the_last_good_value_stays_whatever_the_vault_returns() {
     let vault = full();
     let secrets = all_in_vault(&vault).await;
     let signer = secrets.livekit.value().unwrap();
@@ -329,7 +329,7 @@ async fn the_last_good_value_stays_whatever_the_vault_answers() {
 }
 
 #[test]
-fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
+fn secrets_from_the_settings_are_available_at_once_and_are_no_dependencies() {
     let secrets = Secrets::new(
         SecretSources {
             livekit: Some(PairSource::Given(ALL[0].1.into(), ALL[1].1.into())),
@@ -350,19 +350,19 @@ fn what_is_given_with_the_settings_is_there_at_once_and_no_dependency() {
     assert!(held(&secrets.azure_openai_key).is_none() && secrets.statuses().next().is_none());
 }
 
-/// A vault in which time passes and somebody rotates a pair, a step at each read or not, as the
-/// schedule says.
+/// A vault in which time passes and an operator rotates a key pair, by one step of a schedule per
+/// read.
 struct Rotating<'s> {
     state: Mutex<Rotation<'s>>,
     held: Arc<Slot<(u32, u32)>>,
 }
 
-/// A step or none, of the secret first or of the key, and seconds that pass before it.
+/// Whether a step is taken, whether the secret is written first, and the seconds before it.
 type Step = (bool, bool, u64);
 
 struct Rotation<'s> {
     now: SystemTime,
-    /// Generation of the key and of the secret, and when each was written.
+    /// The generation of the key and of the secret, and the time at which each was written.
     halves: [(u32, Option<SystemTime>); 2],
     schedule: std::slice::Iter<'s, Step>,
 }
@@ -372,7 +372,7 @@ impl Rotation<'_> {
         self.halves[half] = (self.halves[half].0 + 1, Some(self.now));
     }
 
-    /// The half that is behind the other, and since when.
+    /// Returns the half that is behind the other, and since when.
     fn behind(&self) -> Option<(usize, SystemTime)> {
         let [(key, key_at), (secret, secret_at)] = self.halves;
         match key.cmp(&secret) {
@@ -404,8 +404,8 @@ impl<'s> Rotating<'s> {
         self.state.lock().unwrap().now
     }
 
-    /// Writes one of both, the second within 20 s of the first. The next rotation begins when the
-    /// one before has arrived: twice within one refresh is no rotation.
+    /// Writes one of the two, the second within 20 s of the first. The next rotation begins when the
+    /// previous one was published.
     fn step(&self, state: &mut Rotation<'_>, (writes, secret_first, seconds): Step) {
         let then = state.now + Duration::from_secs(seconds);
         if let Some((half, since)) = state.behind() {
@@ -444,7 +444,7 @@ impl Vault for Rotating<'_> {
     }
 }
 
-/// A pair of numbers, as [`Rotating`] has them, and where it is put.
+/// Creates a pair of numbers, as [`Rotating`] returns them, and the slot that it is published to.
 fn numbers() -> (VaultSecret, Arc<Slot<(u32, u32)>>) {
     let held = Arc::new(Slot::empty());
     let number = |value: &SecretString| value.expose_secret().parse::<u32>().unwrap();
@@ -493,7 +493,7 @@ fn a_key_that_changes_while_its_secret_is_read_is_read_again() {
 }
 
 #[test]
-fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_half_comes() {
+fn a_pair_that_was_mixed_at_start_is_logged_and_replaced_when_its_counterpart_arrives() {
     let (secret, held) = numbers();
     let vault = Rotating::new(&held, &[]);
     let pass = |seconds| vault.state.lock().unwrap().now += Duration::from_secs(seconds);
@@ -533,7 +533,7 @@ fn a_pair_that_was_mixed_at_the_start_is_said_and_becomes_whole_when_the_other_h
 
 proptest! {
     #[test]
-    fn a_rotated_pair_never_mixes_and_always_arrives(schedule in prop::collection::vec((any::<bool>(), any::<bool>(), 0..19_u64), 0..200)) {
+    fn a_rotated_pair_never_mixes_and_is_always_published(schedule in prop::collection::vec((any::<bool>(), any::<bool>(), 0..19_u64), 0..200)) {
         let (secret, held) = numbers();
         let vault = Rotating::new(&held, &schedule);
         let mut versions = None;

@@ -1,4 +1,4 @@
-//! Who may ask, as an operator sets it.
+//! Tests of the authentication of callers.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn livekit_and(settings: &[(&'static str, &'static str)]) -> Vec<(&'static str, 
 }
 
 #[test]
-fn signed_in_callers_need_a_provider_or_the_platform() {
+fn signed_in_callers_require_a_provider_or_the_platform() {
     assert!(read(&livekit_and(&OIDC)).is_ok());
     assert_eq!(
         faulty(&livekit_and(&OIDC[..1])),
@@ -49,7 +49,7 @@ fn signed_in_callers_need_a_provider_or_the_platform() {
 }
 
 #[test]
-fn a_setting_that_would_protect_nothing_is_a_fault() {
+fn an_unused_setting_is_a_fault() {
     for name in [
         "ROOMKEY_OIDC_ISSUER",
         "ROOMKEY_OIDC_AUDIENCE",
@@ -107,12 +107,12 @@ fn settings_that_need_claims_are_refused_behind_static_web_apps() {
     assert_eq!(
         faulty(&with(off, "ROOMKEY_ADMIN_ROLE")),
         ["ROOMKEY_CALLER_AUTH"],
-        "a marker that the operator has set himself"
+        "a variable that the operator has set"
     );
 }
 
 #[test]
-fn whoever_asks_who_calls_is_not_in_dev_mode() {
+fn authentication_ends_dev_mode() {
     assert_eq!(faulty(&OIDC), ["LIVEKIT_URL"]);
     assert_eq!(
         faulty(&OIDC[1..2]),
@@ -123,7 +123,7 @@ fn whoever_asks_who_calls_is_not_in_dev_mode() {
 }
 
 #[test]
-fn a_start_says_who_may_call_and_how_often() {
+fn check_prints_the_callers_and_their_limits() {
     let lines = |settings: &[(&str, &str)]| read(settings).unwrap().check_lines().join("\n");
     let anonymous = lines(&OWN);
     assert!(

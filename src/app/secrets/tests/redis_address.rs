@@ -1,5 +1,5 @@
-//! The address of Redis, which comes late or cannot be used, and a Redis that does not take the
-//! password in it.
+//! Tests of a Redis address that arrives late or is unusable, and of a Redis that refuses its
+//! password.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::store::redis::Redis;
 
-/// Secrets of which only the address of Redis stands in the vault.
+/// Creates secrets of which only the address of Redis is in the vault.
 fn only_the_address(redis: &Arc<Redis>) -> Secrets {
     let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
     let admin_keys = AdminKeySource::Given(AdminKeys::default());
@@ -28,7 +28,7 @@ fn only_the_address(redis: &Arc<Redis>) -> Secrets {
 }
 
 #[tokio::test]
-async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is_none() {
+async fn the_redis_address_is_not_needed_and_an_unusable_one_is_refused() {
     let redis = Arc::new(Redis::awaiting_address());
     let secrets = only_the_address(&redis);
     assert!(redis.is_degraded(), "nothing is shared without an address");
@@ -68,7 +68,7 @@ async fn the_address_of_redis_is_needed_by_nobody_and_one_that_cannot_be_used_is
 }
 
 #[tokio::test]
-async fn a_redis_that_refuses_the_password_has_the_vault_read_again_at_once() {
+async fn a_redis_that_refuses_its_password_causes_another_read_of_the_vault() {
     let redis = Arc::new(Redis::awaiting_address());
     let secrets = only_the_address(&redis);
     let vault = Arc::new(Fake::default());
@@ -89,7 +89,7 @@ async fn a_redis_that_refuses_the_password_has_the_vault_read_again_at_once() {
     );
 }
 
-/// A server that takes no password, in Redis' words.
+/// Starts a server that refuses every password, as Redis does.
 async fn refusing_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
