@@ -13,4 +13,5 @@ pub mod realtime;
 pub mod requests;
 pub mod settings;
 pub mod trace_context;
+pub mod turn;
 pub mod vault;

@@ -116,7 +116,7 @@ impl RealtimeEndpoint {
 }
 
 /// Reads an address to which a key may be sent.
-fn parse_address(text: &str, example: &str) -> Result<Url, Requirement> {
+pub(in crate::domain) fn parse_address(text: &str, example: &str) -> Result<Url, Requirement> {
     let wrong = |what: &str| {
         Err(Requirement::from(format!(
             "{what}; write an address like {example}"

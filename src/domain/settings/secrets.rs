@@ -20,6 +20,9 @@ const MIN_API_KEY_BYTES: usize = 16;
 
 /// The fewest bytes of the hash key. A key for HMAC-SHA256 is as long as its hash (RFC 2104 §3).
 const MIN_HASH_KEY_BYTES: usize = 32;
+/// Whoever holds a TURN credential can test secrets against it offline, so a TURN secret is as long
+/// as every other that signs.
+const MIN_TURN_SECRET_BYTES: usize = 32;
 
 /// The requirement for a value in quotes.
 pub const IN_QUOTES: &str = "is in quotes; write the value alone";
@@ -150,6 +153,14 @@ pub fn api_key(value: &SecretString) -> Result<(), Requirement> {
 /// The requirement that it does not meet.
 pub fn hash_key(value: &SecretString) -> Result<(), Requirement> {
     check(value, MIN_HASH_KEY_BYTES)
+}
+
+/// Checks the secret that TURN servers share with this service.
+///
+/// # Errors
+/// The requirement that it does not meet.
+pub fn turn_secret(value: &SecretString) -> Result<(), Requirement> {
+    check(value, MIN_TURN_SECRET_BYTES)
 }
 
 /// Reads the admin keys.
