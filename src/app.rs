@@ -27,6 +27,7 @@ use crate::domain::settings::origins::Cors;
 use crate::entropy::Entropy;
 use crate::metrics::{LabelValues, Metrics, ScrapeInputs};
 use crate::store::counters::Counters;
+use crate::upstream::minting::SharedResources;
 
 /// The provider label of a request that was refused before it named one.
 pub const NO_PROVIDER: &str = "none";
@@ -84,8 +85,8 @@ impl App {
         let mint_limit = config.realtime.options.rate_limit;
         let budgets = RateBudgets::new(config.rate_limits.rate_limit, mint_limit);
         let label_values = label_values(&config.request_policy.providers);
-        let upstreams =
-            Upstreams::new(config.realtime, config.identity, &secrets, &clock, &entropy);
+        let shared = SharedResources::new(&clock, &entropy);
+        let upstreams = Upstreams::new(config.realtime, config.identity, &secrets, shared);
         Ok(Self {
             callers: Callers::new(config.caller_auth, &clock, &entropy),
             proxies: Proxies::new(

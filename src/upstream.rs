@@ -5,6 +5,7 @@ pub mod client;
 pub mod entra;
 pub mod key_source;
 pub mod key_vault;
+pub mod minting;
 pub mod oidc_keys;
 pub mod realtime;
 pub mod refresher;

@@ -3,23 +3,19 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::Semaphore;
-
 use super::dependency::DependencyStatus;
 use super::secrets::Secrets;
-use crate::clock::Clock;
 use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeProviders};
 use crate::domain::limits::breaker::BreakerState;
+use crate::domain::realtime::client_secret::ClientSecret;
 use crate::domain::realtime::mint::{MintError, MintRequest, Minted};
 use crate::domain::realtime::session::{ModelOrVoice, SessionPlan};
 use crate::domain::requests::provider::Provider;
 use crate::domain::settings::azure::Identity;
-use crate::entropy::Entropy;
 use crate::upstream::entra::{self, Entra, EntraTokenCache};
-use crate::upstream::realtime::client::SharedClient;
-use crate::upstream::realtime::credential::Credential;
-use crate::upstream::realtime::deadlines::{MAX_MINTS_IN_FLIGHT, MintDeadlines};
-use crate::upstream::realtime::{MintPermit, RealtimeUpstream, SharedResources};
+use crate::upstream::minting::SharedResources;
+use crate::upstream::minting::credential::Credential;
+use crate::upstream::realtime::{MintPermit, RealtimeUpstream};
 
 /// The configured Realtime providers.
 pub struct Upstreams {
@@ -45,22 +41,20 @@ impl Upstreams {
         providers: RealtimeProviders,
         identity: Identity,
         secrets: &Secrets,
-        clock: &Arc<dyn Clock>,
-        entropy: &Arc<dyn Entropy>,
+        shared: SharedResources,
     ) -> Self {
         let RealtimeProviders {
             azure_openai,
             openai,
             options,
         } = providers;
-        let shared = shared_resources(clock, entropy);
         if azure_openai.is_some() || openai.is_some() {
-            let client = Arc::clone(&shared.client);
-            tokio::spawn(async move { client.client().await });
+            shared.warm_up();
         }
         let needs_entra = (azure_openai.as_ref()).is_some_and(|azure| azure.api_key.is_none());
         let entra = needs_entra.then(|| {
-            EntraTokenCache::fetched_from(Entra::new(identity, options.entra_scope), clock, entropy)
+            let entra = Entra::new(identity, options.entra_scope);
+            EntraTokenCache::fetched_from(entra, &shared.clock, &shared.entropy)
         });
         let plan = options.plan;
         Self {
@@ -72,7 +66,7 @@ impl Upstreams {
                 Upstream::azure_openai(azure, credential, plan.clone(), shared.clone())
             }),
             openai: openai.map(|openai| {
-                let credential = Credential::ApiKey(Arc::clone(&secrets.openai_key));
+                let credential = Credential::BearerKey(Arc::clone(&secrets.openai_key));
                 Upstream::openai(openai, credential, plan, shared)
             }),
             entra,
@@ -104,16 +98,6 @@ impl Upstreams {
             fetched_at: entra.fetched_at(),
             is_needed: true,
         })
-    }
-}
-
-fn shared_resources(clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> SharedResources {
-    SharedResources {
-        client: Arc::new(SharedClient::default()),
-        permits: Arc::new(Semaphore::new(MAX_MINTS_IN_FLIGHT)),
-        clock: Arc::clone(clock),
-        entropy: Arc::clone(entropy),
-        deadlines: MintDeadlines::default(),
     }
 }
 
@@ -171,7 +155,7 @@ impl Upstream {
     /// Returns the kind of credential, for diagnostics.
     #[must_use]
     pub fn credential_kind(&self) -> &'static str {
-        self.realtime.credential.kind()
+        self.realtime.credential().kind()
     }
 
     /// Returns the worst state of the breakers of all models.
@@ -206,7 +190,7 @@ impl Upstream {
 
 impl ReservedMint {
     /// Mints a client secret. The mint goes on in the background if its caller hangs up.
-    pub async fn mint(self, request: MintRequest) -> Minted {
+    pub async fn mint(self, request: MintRequest) -> Minted<ClientSecret> {
         self.0.mint(request).await
     }
 }

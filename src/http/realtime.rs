@@ -1,5 +1,5 @@
 //! The minting of Realtime client secrets, which `POST /api/token`, `POST /api/v1/token` and the
-//! diagnostics share.
+//! diagnostics share, and the count of every mint.
 
 use std::time::{Duration, SystemTime};
 
@@ -88,7 +88,7 @@ pub(super) async fn mint(
         caller: admission.caller_hash,
         now: admission.now,
     };
-    let minted = count_mint(app, provider, reserved.mint(mint_request)).await;
+    let minted = count_mint(app, provider.as_str(), reserved.mint(mint_request)).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
     record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));
@@ -114,11 +114,11 @@ pub(super) async fn reserve_mint(
 }
 
 /// Waits for a mint and counts it with its outcome.
-pub(super) async fn count_mint(
+pub(super) async fn count_mint<T>(
     app: &App,
-    provider: Provider,
-    mint: impl Future<Output = Minted>,
-) -> Minted {
+    provider: &'static str,
+    mint: impl Future<Output = Minted<T>>,
+) -> Minted<T> {
     let mut count = MintCount {
         app,
         provider,
@@ -137,7 +137,7 @@ pub(super) async fn count_mint(
 /// Counts a mint when it is dropped, so that one whose caller hung up is counted too.
 struct MintCount<'a> {
     app: &'a App,
-    provider: Provider,
+    provider: &'static str,
     outcome: &'static str,
     duration: Option<Duration>,
 }
@@ -146,6 +146,6 @@ impl Drop for MintCount<'_> {
     fn drop(&mut self) {
         self.app
             .metrics
-            .mint(self.provider.as_str(), self.outcome, self.duration);
+            .mint(self.provider, self.outcome, self.duration);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::client_secret::ClientSecret;
 use super::session::ModelOrVoice;
 use super::upstream_id::UpstreamId;
 use crate::domain::callers::caller_hash::CallerHash;
@@ -26,9 +25,9 @@ pub struct MintRequest {
 
 /// The outcome of a mint.
 #[derive(Debug)]
-pub struct Minted {
+pub struct Minted<T> {
     /// The secret, or why there is none.
-    pub outcome: Result<ClientSecret, MintError>,
+    pub outcome: Result<T, MintError>,
     /// The upstream's id of the last request, for its support.
     pub upstream_id: Option<UpstreamId>,
     /// The time that the mint took, both attempts and the pause between them.

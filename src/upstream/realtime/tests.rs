@@ -10,13 +10,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
 use crate::clock::FixedClock;
 use crate::domain::callers::caller_hash::HashKey;
+use crate::domain::limits::breaker::CallOutcome;
 use crate::domain::realtime::session::ModelOrVoice;
 use crate::entropy::FixedEntropy;
 use crate::upstream::entra::BearerToken;
+use crate::upstream::minting::deadlines::MintDeadlines;
 use crate::upstream::refresher::{RefreshSource, Refresher};
 use crate::upstream::slot::Slot;
 
@@ -150,9 +153,9 @@ async fn mint_with(
 /// Opens the breaker of model `m` a minute ago, so that it is half open now.
 fn open_breaker_a_minute_ago(upstream: &RealtimeUpstream) {
     let past = now() - Duration::from_mins(1);
-    let mut breakers = upstream.breakers.lock();
+    let mut breakers = upstream.minting.breakers.lock();
     let breaker = breakers
-        .entry(ModelOrVoice::parse("m").unwrap())
+        .entry(Some(ModelOrVoice::parse("m").unwrap()))
         .or_default();
     for _ in 0..5 {
         let permit = breaker.admit(past).unwrap();

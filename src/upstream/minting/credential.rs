@@ -9,7 +9,6 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::domain::requests::provider::Provider;
 use crate::upstream::entra::BearerToken;
 use crate::upstream::refresher::Refresher;
 use crate::upstream::slot::Slot;
@@ -18,8 +17,10 @@ const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// The credential that authenticates roomkey to an upstream.
 pub enum Credential {
-    /// A long-lived key.
+    /// A long-lived key, sent in the header `api-key`.
     ApiKey(Arc<Slot<SecretString>>),
+    /// A long-lived key, sent as a bearer token.
+    BearerKey(Arc<Slot<SecretString>>),
     /// An Entra token, obtained with a managed identity.
     Entra(Arc<Slot<BearerToken>>),
 }
@@ -45,19 +46,15 @@ impl Credential {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::ApiKey(_) => "api-key",
+            Self::ApiKey(_) | Self::BearerKey(_) => "api-key",
             Self::Entra(_) => "entra-token",
         }
     }
 
     /// Returns the header, and waits for a fetch if the credential is missing or has expired.
     /// Returns `None` if it then still is.
-    pub(super) async fn header(
-        &self,
-        provider: Provider,
-        now: SystemTime,
-    ) -> Option<CredentialHeader> {
-        let current = self.current_header(provider, now);
+    pub(super) async fn header(&self, now: SystemTime) -> Option<CredentialHeader> {
+        let current = self.current_header(now);
         let Some(refresher) = self.refresher().filter(|_| current.is_none()) else {
             return current;
         };
@@ -67,7 +64,7 @@ impl Credential {
             // It has expired: timers do not run while the machine is suspended.
             let _ = refresher.refresh().await;
         }
-        self.current_header(provider, now)
+        self.current_header(now)
     }
 
     /// Requests a newer credential for the next mint.
@@ -82,13 +79,9 @@ impl Credential {
     pub(super) async fn newer_header(
         &self,
         refused: &CredentialHeader,
-        provider: Provider,
         now: SystemTime,
     ) -> Option<CredentialHeader> {
-        let newer = || {
-            self.current_header(provider, now)
-                .filter(|header| header != refused)
-        };
+        let newer = || self.current_header(now).filter(|header| header != refused);
         if let Some(header) = newer() {
             return Some(header);
         }
@@ -96,12 +89,10 @@ impl Credential {
         newer()
     }
 
-    fn current_header(&self, provider: Provider, now: SystemTime) -> Option<CredentialHeader> {
+    fn current_header(&self, now: SystemTime) -> Option<CredentialHeader> {
         let (name, value) = match self {
-            Self::ApiKey(slot) if provider == Provider::AzureOpenAi => {
-                (API_KEY, sensitive(slot.value()?.expose_secret())?)
-            }
-            Self::ApiKey(slot) => (AUTHORIZATION, bearer(&*slot.value()?)?),
+            Self::ApiKey(slot) => (API_KEY, sensitive(slot.value()?.expose_secret())?),
+            Self::BearerKey(slot) => (AUTHORIZATION, bearer(&*slot.value()?)?),
             Self::Entra(slot) => {
                 let bearer_token = slot.value().filter(|bearer| bearer.expires_on > now)?;
                 (AUTHORIZATION, bearer(&bearer_token.token)?)
@@ -112,7 +103,7 @@ impl Credential {
 
     fn is_missing(&self) -> bool {
         match self {
-            Self::ApiKey(slot) => slot.value().is_none(),
+            Self::ApiKey(slot) | Self::BearerKey(slot) => slot.value().is_none(),
             Self::Entra(slot) => slot.value().is_none(),
         }
     }
@@ -121,7 +112,7 @@ impl Credential {
     /// replaces.
     fn refresher(&self) -> Option<&Refresher> {
         match self {
-            Self::ApiKey(slot) => slot.refresher(),
+            Self::ApiKey(slot) | Self::BearerKey(slot) => slot.refresher(),
             Self::Entra(slot) => slot.refresher(),
         }
     }
@@ -153,28 +144,22 @@ mod tests {
 
     #[tokio::test]
     async fn each_provider_gets_its_header_and_debug_does_not_show_it() {
-        let key = || Credential::ApiKey(Arc::new(Slot::holding("canary-key".into())));
+        let key = || Arc::new(Slot::holding("canary-key".into()));
         let token = BearerToken {
             token: "canary-token".into(),
             expires_on: UNIX_EPOCH + Duration::from_mins(1),
         };
         let entra = Credential::Entra(Arc::new(Slot::holding(token)));
-        for (credential, provider, name, value) in [
-            (&key(), Provider::AzureOpenAi, "api-key", "canary-key"),
+        for (credential, name, value) in [
+            (Credential::ApiKey(key()), "api-key", "canary-key"),
             (
-                &key(),
-                Provider::OpenAi,
+                Credential::BearerKey(key()),
                 "authorization",
                 "Bearer canary-key",
             ),
-            (
-                &entra,
-                Provider::AzureOpenAi,
-                "authorization",
-                "Bearer canary-token",
-            ),
+            (entra, "authorization", "Bearer canary-token"),
         ] {
-            let header = credential.header(provider, UNIX_EPOCH).await.unwrap();
+            let header = credential.header(UNIX_EPOCH).await.unwrap();
             assert_eq!(
                 (header.name.as_str(), header.value.as_bytes()),
                 (name, value.as_bytes())
@@ -195,12 +180,7 @@ mod tests {
             Credential::Entra(Arc::new(Slot::holding(expired))),
             Credential::ApiKey(Arc::new(Slot::holding("a\nb".into()))),
         ] {
-            assert!(
-                credential
-                    .header(Provider::AzureOpenAi, UNIX_EPOCH)
-                    .await
-                    .is_none()
-            );
+            assert!(credential.header(UNIX_EPOCH).await.is_none());
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The circuit breakers of one upstream, one for each model, so that a model that fails does not
-//! block the others.
+//! block the others. An upstream without models has one breaker.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,18 +10,19 @@ use crate::domain::limits::breaker::{
     Breaker, BreakerOpen, BreakerPermit, BreakerState, CallOutcome,
 };
 use crate::domain::realtime::session::ModelOrVoice;
-use crate::domain::requests::provider::Provider;
+
+type BreakersByModel = HashMap<Option<ModelOrVoice>, Breaker>;
 
 /// The breakers of all models that were asked for.
-pub(super) struct ModelBreakers {
-    provider: Provider,
+pub(in crate::upstream) struct ModelBreakers {
+    provider: &'static str,
     clock: Arc<dyn Clock>,
-    by_model: Mutex<HashMap<ModelOrVoice, Breaker>>,
+    by_model: Mutex<BreakersByModel>,
 }
 
 impl ModelBreakers {
     /// Creates breakers that are all closed.
-    pub(super) fn new(provider: Provider, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(provider: &'static str, clock: Arc<dyn Clock>) -> Self {
         Self {
             provider,
             clock,
@@ -35,13 +36,14 @@ impl ModelBreakers {
     /// [`BreakerOpen`] while the model's breaker is open.
     pub(super) fn admit(
         self: &Arc<Self>,
-        model: &ModelOrVoice,
+        model: Option<&ModelOrVoice>,
     ) -> Result<OutcomeReport, BreakerOpen> {
         let now = self.clock.now();
+        let model = model.cloned();
         let permit = self.lock().entry(model.clone()).or_default().admit(now)?;
         Ok(OutcomeReport {
             breakers: Arc::clone(self),
-            model: model.clone(),
+            model,
             permit,
             outcome: CallOutcome::Unknown,
         })
@@ -54,22 +56,22 @@ impl ModelBreakers {
         states.max().unwrap_or(BreakerState::Closed)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<ModelOrVoice, Breaker>> {
+    pub(in crate::upstream) fn lock(&self) -> MutexGuard<'_, BreakersByModel> {
         self.by_model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log_change(&self, model: &ModelOrVoice, before: BreakerState, after: BreakerState) {
-        let (provider, model) = (self.provider.as_str(), model.as_str());
+    fn log_change(&self, model: Option<&ModelOrVoice>, before: BreakerState, after: BreakerState) {
+        let (provider, model) = (self.provider, model.map(ModelOrVoice::as_str));
         match (before, after) {
             (BreakerState::Closed | BreakerState::HalfOpen, BreakerState::Open) => {
                 tracing::warn!(
                     provider,
                     model,
-                    "the provider does not answer for this model; it is not called for 30 s"
+                    "the provider does not answer; it is not called for 30 s"
                 );
             }
             (BreakerState::HalfOpen, BreakerState::Closed) => {
-                tracing::info!(provider, model, "the provider answers for this model again");
+                tracing::info!(provider, model, "the provider answers again");
             }
             _ => {}
         }
@@ -80,7 +82,7 @@ impl ModelBreakers {
 /// never used is thus returned, which matters while the breaker admits a single probe.
 pub(super) struct OutcomeReport {
     breakers: Arc<ModelBreakers>,
-    model: ModelOrVoice,
+    model: Option<ModelOrVoice>,
     permit: BreakerPermit,
     outcome: CallOutcome,
 }
@@ -103,6 +105,6 @@ impl Drop for OutcomeReport {
         breaker.report(self.permit, self.outcome, now);
         let after = breaker.state(now);
         drop(breakers);
-        self.breakers.log_change(&self.model, before, after);
+        self.breakers.log_change(self.model.as_ref(), before, after);
     }
 }

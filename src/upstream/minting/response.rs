@@ -99,14 +99,14 @@ pub(super) fn require_success(response: &Response) -> Result<(), AttemptError> {
     Err(AttemptError { error, retry })
 }
 
-/// Reads the upstream's id of the request, from the header of OpenAI or of Azure.
+/// Reads the upstream's id of the request, from the header of OpenAI, Azure or Cloudflare.
 pub(super) fn upstream_id(response: &Response) -> Option<UpstreamId> {
-    ["x-request-id", "apim-request-id"]
+    ["x-request-id", "apim-request-id", "cf-ray"]
         .into_iter()
         .find_map(|name| UpstreamId::parse(response.headers().get(name)?.as_bytes()))
 }
 
-/// Reads the time to wait. Both vendors send milliseconds, or seconds with or without a fraction; a
+/// Reads the time to wait. The vendors send milliseconds, or seconds with or without a fraction; a
 /// date counts as absent.
 fn retry_after(headers: &HeaderMap) -> Duration {
     let number = |name: &str| {

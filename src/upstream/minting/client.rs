@@ -1,4 +1,4 @@
-//! The HTTP client that all Realtime upstreams share.
+//! The HTTP client that all upstreams that mint share.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::deadlines::MAX_MINTS_IN_FLIGHT;
 use crate::domain::realtime::mint::MintError;
 use crate::upstream::client;
 
-/// The time after which an idle connection is closed. Both vendors' front ends keep connections for
+/// The time after which an idle connection is closed. The vendors' front ends keep connections for
 /// longer, so few mints meet a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
