@@ -7,6 +7,7 @@ pub mod oidc;
 pub mod rate_budgets;
 pub mod realtime;
 pub mod secrets;
+pub mod turn;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,6 +17,7 @@ use self::dependency::DependencyStatus;
 use self::rate_budgets::RateBudgets;
 use self::realtime::Upstreams;
 use self::secrets::{SecretSources, Secrets};
+use self::turn::Turn;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::fault::Fault;
@@ -60,6 +62,8 @@ pub struct App {
     pub server_url: Option<String>,
     /// The upstreams that mint Realtime client secrets.
     pub upstreams: Upstreams,
+    /// Issues TURN credentials, if TURN servers are configured.
+    pub turn: Option<Turn>,
     /// The web pages that may call.
     pub cors: Cors,
     /// The metrics.
@@ -84,8 +88,11 @@ impl App {
         }
         let mint_limit = config.realtime.options.rate_limit;
         let budgets = RateBudgets::new(config.rate_limits.rate_limit, mint_limit);
-        let label_values = label_values(&config.request_policy.providers);
         let shared = SharedResources::new(&clock, &entropy);
+        let turn = config
+            .turn
+            .map(|turn| Turn::new(turn, &secrets, shared.clone()));
+        let label_values = label_values(&config.request_policy.providers, turn.as_ref());
         let upstreams = Upstreams::new(config.realtime, config.identity, &secrets, shared);
         Ok(Self {
             callers: Callers::new(config.caller_auth, &clock, &entropy),
@@ -105,6 +112,7 @@ impl App {
             budgets,
             counters,
             upstreams,
+            turn,
         })
     }
 
@@ -129,15 +137,20 @@ impl App {
                 .collect(),
             secret_reads: self.secrets.reads(),
             breakers: self
-                .upstreams
-                .all()
-                .map(|upstream| {
-                    let state = gauge_value(upstream.breaker_state(now));
-                    (upstream.provider().as_str(), state)
-                })
+                .breakers(now)
+                .map(|(provider, state)| (provider, gauge_value(state)))
                 .collect(),
             ..ScrapeInputs::default()
         }
+    }
+
+    fn breakers(&self, now: SystemTime) -> impl Iterator<Item = (&'static str, BreakerState)> {
+        let turn = self.turn.as_ref();
+        let cloudflare = turn.and_then(|turn| Some((turn.provider(), turn.cloudflare()?)));
+        self.upstreams
+            .all()
+            .map(move |upstream| (upstream.provider().as_str(), upstream.breaker_state(now)))
+            .chain(cloudflare.map(|(provider, upstream)| (provider, upstream.breaker_state(now))))
     }
 
     fn secret_statuses(&self, now: SystemTime) -> impl Iterator<Item = DependencyStatus> + '_ {
@@ -148,7 +161,7 @@ impl App {
 }
 
 /// Returns the label values that are known at start.
-fn label_values(providers: &Providers) -> LabelValues {
+fn label_values(providers: &Providers, turn: Option<&Turn>) -> LabelValues {
     let configured = providers.configured().iter();
     let realtime = Provider::REALTIME.into_iter();
     let reasons = TokenRejection::ALL.into_iter();
@@ -165,7 +178,12 @@ fn label_values(providers: &Providers) -> LabelValues {
         upstreams: realtime
             .filter(|provider| providers.contains(*provider))
             .map(Provider::as_str)
+            .chain(
+                turn.filter(|turn| turn.cloudflare().is_some())
+                    .map(Turn::provider),
+            )
             .collect(),
+        turn: turn.map(Turn::provider),
     }
 }
 

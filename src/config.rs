@@ -26,6 +26,7 @@ pub mod request_policy;
 pub mod secret;
 pub mod settings;
 pub mod summary;
+pub mod turn;
 
 use std::net::SocketAddr;
 
@@ -40,6 +41,7 @@ use self::log::LogSettings;
 use self::rate_limits::RateLimitSettings;
 use self::reader::SettingsReader;
 use self::realtime::RealtimeProviders;
+use self::turn::TurnSettings;
 use crate::domain::livekit::token_request::RequestPolicy;
 use crate::domain::settings::azure::Identity;
 use crate::domain::settings::origins::Cors;
@@ -57,6 +59,8 @@ pub struct Config {
     pub livekit: Option<LiveKit>,
     /// The providers of Realtime client secrets.
     pub realtime: RealtimeProviders,
+    /// The TURN servers, if they are configured.
+    pub turn: Option<TurnSettings>,
     /// The vault that holds secrets, if it is configured.
     pub key_vault: Option<KeyVault>,
     /// The identity that requests tokens from Entra ID.
@@ -104,6 +108,7 @@ impl Config {
         let livekit = livekit::read(reader, key_pair, dev_mode.is_on, livekit_required);
         let realtime = realtime::read(reader);
         let choices = realtime::read_choices(reader, &realtime);
+        let turn = turn::read(reader);
         let request_policy = request_policy::read(reader, dev_mode.is_on, choices);
         let sign_in = platform_sign_in::read(reader, hosting.in_azure);
         let caller_auth = callers::read(reader, dev_mode.is_on, sign_in);
@@ -118,6 +123,7 @@ impl Config {
             hosting,
             livekit,
             realtime,
+            turn,
             key_vault,
             identity,
             request_policy,

@@ -27,5 +27,6 @@ mod request_log;
 pub mod routes;
 pub mod server;
 mod token;
+mod turn;
 mod unlogged;
 mod v1_token;

@@ -18,7 +18,7 @@ use self::catalogue::{
     AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, Metric, OIDC_KEY_FETCHES,
     OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED,
     REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
-    UPSTREAM_DURATION,
+    TURN_CREDENTIALS, UPSTREAM_DURATION,
 };
 
 /// The media type of the text that [`Metrics::render`] returns.
@@ -43,6 +43,8 @@ pub struct LabelValues {
     pub providers: Vec<&'static str>,
     /// The configured providers that mint.
     pub upstreams: Vec<&'static str>,
+    /// The configured provider of TURN servers.
+    pub turn: Option<&'static str>,
 }
 
 /// Values that other services keep and a scrape reads.
@@ -89,6 +91,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     auth_rejected: IntCounterVec,
     mints: IntCounterVec,
+    turn_credentials: IntCounterVec,
     upstream_duration: HistogramVec,
     panics: IntCounterVec,
     scraped: Mutex<Scraped>,
@@ -120,6 +123,7 @@ impl Metrics {
             tokens: counters(&registry, &TOKENS),
             auth_rejected: counters(&registry, &AUTH_REJECTED),
             mints: counters(&registry, &MINTS),
+            turn_credentials: counters(&registry, &TURN_CREDENTIALS),
             upstream_duration: histograms(&registry, &UPSTREAM_DURATION),
             panics: counters(&registry, &PANICS),
             scraped: Mutex::new(Scraped::new(&registry)),
@@ -151,6 +155,12 @@ impl Metrics {
         for upstream in &known.upstreams {
             self.mints.with_label_values(&[*upstream, "minted"]);
         }
+        if let Some(provider) = known.turn {
+            for outcome in ["issued", "refused"] {
+                self.turn_credentials
+                    .with_label_values(&[provider, outcome]);
+            }
+        }
         self.panics.with_label_values(NO_LABELS);
     }
 
@@ -180,13 +190,20 @@ impl Metrics {
         self.tokens.with_label_values(&[provider, outcome]).inc();
     }
 
+    /// Counts a request for TURN credentials. `outcome` is that of the audit event.
+    pub fn turn_credentials(&self, provider: &'static str, outcome: &'static str) {
+        self.turn_credentials
+            .with_label_values(&[provider, outcome])
+            .inc();
+    }
+
     /// Counts refused credentials.
     pub fn auth_rejected(&self, reason: &'static str) {
         self.auth_rejected.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a Realtime client secret that was requested from a provider. `outcome` is `minted`,
-    /// `abandoned` or an error code. `duration` is set if a request was sent.
+    /// Counts a Realtime client secret or TURN credential that was requested from a provider.
+    /// `outcome` is `minted`, `abandoned` or an error code. `duration` is set if a request was sent.
     pub fn mint(&self, provider: &'static str, outcome: &'static str, duration: Option<Duration>) {
         self.mints.with_label_values(&[provider, outcome]).inc();
         if let Some(duration) = duration {
@@ -350,6 +367,7 @@ mod tests {
                 reasons: vec!["expired"],
                 providers: vec!["livekit"],
                 upstreams: vec!["openai"],
+                turn: Some("coturn"),
             },
         )
     }
@@ -369,6 +387,7 @@ mod tests {
         metrics.auth_rejected("expired");
         metrics.mint("openai", "minted", Some(Duration::from_millis(90)));
         metrics.mint("openai", "upstream_unavailable", None);
+        metrics.turn_credentials("coturn", "issued");
         metrics.panicked();
         let oidc_keys = Some(OidcKeys {
             age: Some(Duration::from_millis(1_500)),

@@ -29,7 +29,6 @@ use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::livekit::lifetime::Rfc3339;
 use crate::domain::livekit::names::RoomName;
 use crate::domain::realtime::upstream_id::UpstreamId;
-use crate::domain::requests::provider::Provider;
 use crate::domain::settings::log_format::LogFormat;
 use crate::domain::trace_context::TraceId;
 pub use crate::telemetry::lines::LogLines;
@@ -136,7 +135,7 @@ pub fn audit(ids: CorrelationIds, event: &AuditEvent<'_, CallerHash>) {
     );
     tracing::info!(
         target: AUDIT, %request_id, trace_id = trace_id.map(display), %actor,
-        action = action.as_str(), provider = provider.map(Provider::as_str),
+        action = action.as_str(), provider,
         "target" = room_name, outcome = outcome.as_str(), code = outcome.code(), jti, session_id,
         occurred_at = %Rfc3339::of(*occurred_at), "audit"
     );

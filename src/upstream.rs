@@ -2,6 +2,7 @@
 //! follows no redirect.
 
 pub mod client;
+pub mod cloudflare_turn;
 pub mod entra;
 pub mod key_source;
 pub mod key_vault;

@@ -65,7 +65,7 @@ pub fn run() -> Vec<Step> {
     let event = AuditEvent {
         actor: Actor::Caller(caller),
         action: Action::IssueToken,
-        provider: Some(Provider::LiveKit),
+        provider: Some(Provider::LiveKit.as_str()),
         target: Some(&room_name),
         outcome: Outcome::Issued(&issued),
         occurred_at: SystemClock.now(),

@@ -20,12 +20,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::admin::AdminKeySource;
 use crate::config::key_vault::KeyVault;
+use crate::config::turn::TurnSettings;
 use crate::domain::callers::admin_key::AdminKeys;
 use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::livekit::access_token::Signer;
 use crate::domain::settings::azure::Identity;
 use crate::domain::settings::redis_url;
 use crate::domain::settings::secrets::{self, PairSource, SecretCheck, SecretSource};
+use crate::domain::turn::credential::TurnSecret;
 use crate::entropy::Entropy;
 use crate::upstream::key_vault::{LazyKeyVault, ReadError, Vault};
 use crate::upstream::refresher::Refresher;
@@ -36,6 +38,8 @@ const LIVEKIT_API_KEY: &str = "livekit-api-key";
 const LIVEKIT_API_SECRET: &str = "livekit-api-secret";
 const AZURE_OPENAI_API_KEY: &str = "azure-openai-api-key";
 const OPENAI_API_KEY: &str = "openai-api-key";
+const CLOUDFLARE_TURN_API_TOKEN: &str = "cloudflare-turn-api-token";
+const TURN_SECRET: &str = "roomkey-turn-secret";
 const ADMIN_KEYS: &str = "roomkey-admin-keys";
 const HASH_KEY: &str = "roomkey-hash-key";
 const REDIS_URL: &str = "roomkey-redis-url";
@@ -52,6 +56,10 @@ pub struct SecretSources {
     pub azure_openai_key: Option<SecretSource>,
     /// `OpenAI`'s key.
     pub openai_key: Option<SecretSource>,
+    /// The API token of Cloudflare's TURN key.
+    pub cloudflare_turn_token: Option<SecretSource>,
+    /// The secret shared with the operator's TURN servers.
+    pub turn_secret: Option<SecretSource>,
     /// The operators' keys.
     pub admin_keys: AdminKeySource,
     /// The key that hashes callers. `None` means a random one.
@@ -65,10 +73,16 @@ impl SecretSources {
     #[must_use]
     pub fn new(config: &Config, redis: Option<RedisAddress>) -> Self {
         let (azure, openai) = (&config.realtime.azure_openai, &config.realtime.openai);
+        let (cloudflare_turn_token, turn_secret) = config
+            .turn
+            .as_ref()
+            .map_or((None, None), TurnSettings::secrets);
         Self {
             livekit: config.livekit.as_ref().map(|livekit| livekit.pair.clone()),
             azure_openai_key: azure.as_ref().and_then(|azure| azure.api_key.clone()),
             openai_key: openai.as_ref().map(|openai| openai.api_key.clone()),
+            cloudflare_turn_token,
+            turn_secret,
             admin_keys: config.admin_keys.clone(),
             hash_key: config.rate_limits.hash_key.clone(),
             redis,
@@ -84,6 +98,10 @@ pub struct Secrets {
     pub azure_openai_key: Arc<Slot<SecretString>>,
     /// `OpenAI`'s key.
     pub openai_key: Arc<Slot<SecretString>>,
+    /// The API token of Cloudflare's TURN key.
+    pub cloudflare_turn_token: Arc<Slot<SecretString>>,
+    /// The secret shared with the operator's TURN servers.
+    pub turn_secret: Arc<Slot<TurnSecret>>,
     /// The operators' keys.
     pub admin_keys: Arc<Slot<AdminKeys>>,
     /// The key that hashes callers.
@@ -104,6 +122,15 @@ impl Secrets {
                 &mut in_vault,
             ),
             openai_key: api_key_slot(OPENAI_API_KEY, sources.openai_key, &mut in_vault),
+            cloudflare_turn_token: api_key_slot(
+                CLOUDFLARE_TURN_API_TOKEN,
+                sources.cloudflare_turn_token,
+                &mut in_vault,
+            ),
+            turn_secret: sources.turn_secret.map_or_else(Arc::default, |source| {
+                let check = secrets::turn_secret;
+                slot(TURN_SECRET, check, source, TurnSecret::from, &mut in_vault)
+            }),
             admin_keys: admin_keys_slot(sources.admin_keys, &mut in_vault),
             hash_key: hash_key_slot(sources.hash_key, entropy, &mut in_vault),
             in_vault: {

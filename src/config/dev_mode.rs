@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::livekit::{self, KeyPair};
 use super::reader::SettingsReader;
-use super::{admin, callers, hosting, key_vault, rate_limits, realtime};
+use super::{admin, callers, hosting, key_vault, rate_limits, realtime, turn};
 
 /// The result of the decision.
 #[derive(Debug)]
@@ -24,10 +24,13 @@ pub fn decide(
     livekit: &KeyPair,
 ) -> DevMode {
     let deployment = deployment_marker(reader, address);
-    let has_realtime = realtime::is_on(reader);
+    // Client secrets and TURN credentials cost the operator money.
+    let has_paid_provider = realtime::is_on(reader) || turn::is_on(reader);
     DevMode {
-        is_on: deployment.is_none() && !has_realtime && livekit::is_dev_server(reader, livekit),
-        livekit_required: deployment.filter(|_| !has_realtime),
+        is_on: deployment.is_none()
+            && !has_paid_provider
+            && livekit::is_dev_server(reader, livekit),
+        livekit_required: deployment.filter(|_| !has_paid_provider),
     }
 }
 

@@ -9,6 +9,7 @@ mod realtime;
 mod requests;
 pub mod server;
 pub mod setting;
+mod turn;
 
 use self::setting::Setting;
 
@@ -17,11 +18,12 @@ use self::setting::Setting;
 pub const SECRET_SUFFIXES: [&str; 3] = ["", "_FILE", "_SECRET_NAME"];
 
 /// The settings by subject, in the order of `docs/settings.md`.
-const SETTINGS: [&[Setting]; 7] = [
+const SETTINGS: [&[Setting]; 8] = [
     server::SERVER,
     livekit::LIVEKIT,
     livekit::KEY_VAULT,
     realtime::REALTIME,
+    turn::TURN,
     requests::REQUESTS,
     callers::CALLERS,
     server::LOG,

@@ -69,6 +69,11 @@ impl Config {
                 .map(|provider| format!("provider  {provider}")),
         );
         lines.extend(self.client_secrets());
+        lines.extend(
+            self.turn
+                .as_ref()
+                .map(|turn| format!("turn      {}", turn.summary())),
+        );
         lines.extend([
             format!("vault     {}", self.vault()),
             format!("callers   {}", self.callers()),

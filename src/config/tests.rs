@@ -192,6 +192,21 @@ fn a_realtime_provider_ends_dev_mode_since_its_secrets_cost_money() {
 }
 
 #[test]
+fn turn_servers_end_dev_mode_and_need_no_other_provider() {
+    let turn = [
+        ("ROOMKEY_TURN_URLS", "turn:turn.example.com:3478"),
+        (
+            "ROOMKEY_TURN_SECRET",
+            "canary-turn-secret-of-at-least-32-bytes",
+        ),
+    ];
+    assert_eq!(faulty(&turn), ["ROOMKEY_CALLER_AUTH"]);
+    let config = read(&[&turn[..], &[ANONYMOUS]].concat()).unwrap();
+    assert!(!config.dev_mode && config.livekit.is_none() && config.turn.is_some());
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
 fn outside_dev_mode_the_authentication_of_callers_must_be_set() {
     assert_eq!(
         faulty(&without("ROOMKEY_CALLER_AUTH")),

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::domain::callers::admin_key::KeyId;
 use crate::domain::livekit::names::RoomName;
 use crate::domain::realtime::client_secret::SessionId;
-use crate::domain::requests::provider::Provider;
 
 /// One action that succeeded or was refused.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct AuditEvent<'a, C> {
     /// The action.
     pub action: Action,
     /// The provider, if the request was read far enough to know it.
-    pub provider: Option<Provider>,
+    pub provider: Option<&'static str>,
     /// The room, if the request named a valid one.
     pub target: Option<&'a RoomName>,
     /// The outcome.
@@ -46,6 +45,8 @@ pub enum Actor<C> {
 pub enum Action {
     /// The issue of a token or client secret.
     IssueToken,
+    /// The issue of TURN credentials.
+    IssueTurnCredentials,
     /// A test of a Realtime provider by an operator, whose secret is dropped.
     DiagnoseRealtime,
 }
@@ -57,6 +58,8 @@ pub enum IssuedCredential {
     Token(Uuid),
     /// The upstream's id of the session for a minted secret, if the upstream returned one.
     Secret(Option<SessionId>),
+    /// TURN credentials have no id: the name in them is the actor's hash.
+    TurnCredentials,
 }
 
 /// The outcome of an event.
@@ -88,6 +91,7 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::IssueToken => "token.issue",
+            Self::IssueTurnCredentials => "turn.issue",
             Self::DiagnoseRealtime => "realtime.diagnose",
         }
     }
@@ -108,7 +112,8 @@ impl Outcome<'_> {
     pub fn jti(self) -> Option<Uuid> {
         match self {
             Self::Issued(IssuedCredential::Token(jti)) => Some(*jti),
-            Self::Issued(IssuedCredential::Secret(_)) | Self::Refused { .. } => None,
+            Self::Issued(IssuedCredential::Secret(_) | IssuedCredential::TurnCredentials)
+            | Self::Refused { .. } => None,
         }
     }
 
@@ -117,7 +122,8 @@ impl Outcome<'_> {
     pub fn session_id(&self) -> Option<&SessionId> {
         match self {
             Self::Issued(IssuedCredential::Secret(session_id)) => session_id.as_ref(),
-            Self::Issued(IssuedCredential::Token(_)) | Self::Refused { .. } => None,
+            Self::Issued(IssuedCredential::Token(_) | IssuedCredential::TurnCredentials)
+            | Self::Refused { .. } => None,
         }
     }
 

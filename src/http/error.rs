@@ -75,6 +75,9 @@ pub enum ApiError {
     /// A Realtime upstream gave no secret.
     #[error("{}", upstream::failure(*.0).detail)]
     Upstream(MintError),
+    /// The provider of TURN servers gave no credentials.
+    #[error("{}", upstream::turn_failure(*.0).detail)]
+    Turn(MintError),
     /// A fault of this service. The cause reaches only the log.
     #[error("An internal error occurred; the log has the cause.")]
     Internal(&'static str),
@@ -104,6 +107,7 @@ impl ApiError {
             Self::RequestTimeout => &kinds::REQUEST_TIMEOUT,
             Self::Overloaded => &kinds::OVERLOADED,
             Self::Upstream(error) => upstream::failure(*error).kind,
+            Self::Turn(error) => upstream::turn_failure(*error).kind,
             Self::Internal(_) => &kinds::INTERNAL,
         }
     }
@@ -113,7 +117,7 @@ impl ApiError {
     pub fn cause(&self) -> Option<&'static str> {
         if let Self::Internal(cause) | Self::Unauthenticated(cause) = self {
             Some(cause)
-        } else if let Self::Upstream(error) = self {
+        } else if let Self::Upstream(error) | Self::Turn(error) = self {
             upstream::failure(*error).cause
         } else {
             None
@@ -125,6 +129,8 @@ impl ApiError {
     pub fn remediation(&self) -> Option<&'static str> {
         if let Self::Upstream(error) = self {
             Some(upstream::failure(*error).remediation)
+        } else if let Self::Turn(error) = self {
+            Some(upstream::turn_failure(*error).remediation)
         } else {
             self.kind().remediation
         }
@@ -133,7 +139,7 @@ impl ApiError {
     /// Returns the value of `Retry-After` in whole seconds, never zero.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
-        let from_upstream = if let Self::Upstream(error) = self {
+        let from_upstream = if let Self::Upstream(error) | Self::Turn(error) = self {
             error.retry_after()
         } else {
             None

@@ -27,7 +27,7 @@ pub struct Record {
     /// The action for the audit log, and the request's one clock reading.
     pub action: Option<(Action, SystemTime)>,
     /// The provider of the credential.
-    pub provider: Option<Provider>,
+    pub provider: Option<&'static str>,
     /// The room that the credential opens.
     pub room_name: Option<RoomName>,
     /// True if a secret is being minted, so that the request is logged even if the caller hangs up.
@@ -50,7 +50,7 @@ pub struct Record {
 impl Record {
     /// Records the provider and the room of a valid request.
     pub fn set_target(&mut self, provider: Provider, room_name: Option<&RoomName>) {
-        self.provider = Some(provider);
+        self.provider = Some(provider.as_str());
         self.room_name = room_name.cloned();
     }
 
@@ -77,8 +77,8 @@ impl Record {
                 .iter()
                 .flatten()
                 .map(|(provider, result)| match result {
-                    Ok(issued) => (Some(*provider), Outcome::Issued(issued)),
-                    Err(code) => (Some(*provider), Outcome::Refused { code }),
+                    Ok(issued) => (Some(provider.as_str()), Outcome::Issued(issued)),
+                    Err(code) => (Some(provider.as_str()), Outcome::Refused { code }),
                 });
         let actor = self.actor.unwrap_or(Actor::Unknown);
         of_request

@@ -12,7 +12,6 @@ use super::record::{ABANDONED, Record};
 use super::routes;
 use crate::app::NO_PROVIDER;
 use crate::domain::audit::Action;
-use crate::domain::requests::provider::Provider;
 use crate::domain::trace_context::TraceId;
 use crate::telemetry::{self, AccessRecord, CorrelationIds};
 
@@ -89,20 +88,21 @@ impl<'a> RequestLog<'a> {
             code,
             cause,
             caller: self.record.actor,
-            provider: self.record.provider.map(Provider::as_str),
+            provider: self.record.provider,
             upstream_id,
             duration,
         });
     }
 
     fn audit(&self, ids: CorrelationIds, code: Option<&'static str>) {
-        let provider = self.record.provider.map_or(NO_PROVIDER, Provider::as_str);
+        let provider = self.record.provider.unwrap_or(NO_PROVIDER);
         for event in self.record.audit(code) {
-            if event.action == Action::IssueToken {
-                self.connection
-                    .app
-                    .metrics
-                    .token(provider, event.outcome.as_str());
+            let metrics = &self.connection.app.metrics;
+            let outcome = event.outcome.as_str();
+            match event.action {
+                Action::IssueToken => metrics.token(provider, outcome),
+                Action::IssueTurnCredentials => metrics.turn_credentials(provider, outcome),
+                Action::DiagnoseRealtime => {}
             }
             if self.record.unlogged_budget.is_none() {
                 telemetry::audit(ids, &event);

@@ -10,7 +10,7 @@ use http::Method;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{connection_details, diagnostics, health, metrics, openapi, token, v1_token};
+use super::{connection_details, diagnostics, health, metrics, openapi, token, turn, v1_token};
 use crate::app::App;
 
 const GET: Method = Method::GET;
@@ -32,6 +32,7 @@ pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         route(POST, "/api/token", token::issue),
         route(POST, "/api/v1/token", v1_token::issue),
         route(POST, "/api/connection-details", connection_details::issue),
+        route(GET, "/api/turn-credentials", turn::issue),
         route(GET, "/api/metrics", metrics::scrape),
         route(GET, "/api/diagnostics/realtime", diagnostics::probe),
         route(

@@ -165,19 +165,31 @@ pub(super) const MINTS: Metric = Metric {
     kind: MetricKind::Counter,
     labels: &["provider", "outcome"],
     unit: "secrets",
-    help: "Realtime client secrets requested from a provider, by provider and outcome (minted, \
-           abandoned, or an error code).",
+    help: "Realtime client secrets and TURN credentials requested from a provider, by provider and \
+           outcome (minted, abandoned, or an error code).",
     what_to_do: "`abandoned`: callers hang up, because the provider is slow or their network is \
                  bad. An error code: see docs/errors.md; `GET /api/diagnostics/realtime` tests \
                  the provider without minting. `minted` far above the number of users: somebody \
                  collects secrets; see the audit lines.",
+};
+pub(super) const TURN_CREDENTIALS: Metric = Metric {
+    name: "roomkey_turn_credentials_total",
+    kind: MetricKind::Counter,
+    labels: &["provider", "outcome"],
+    unit: "credentials",
+    help: "Requests for TURN credentials, by provider (cloudflare, coturn) and outcome (issued, \
+           refused).",
+    what_to_do: "`refused`: roomkey_requests_total has the codes of the route; for Cloudflare \
+                 also roomkey_mints_total. `issued` far above the number of calls: pages request \
+                 credentials that they do not use, or somebody collects them; see the audit lines.",
 };
 pub(super) const UPSTREAM_DURATION: Metric = Metric {
     name: "roomkey_upstream_duration_seconds",
     kind: MetricKind::Histogram,
     labels: &["provider"],
     unit: "seconds",
-    help: "Time that a Realtime provider took for one secret, including a second attempt.",
+    help: "Time that a provider took for one client secret or TURN credential, including a second \
+           attempt.",
     what_to_do: "Near 3: the provider does not respond, and callers get `upstream_timeout`. The \
                  rest of a caller's waiting time is in roomkey_request_duration_seconds.",
 };
@@ -252,6 +264,7 @@ pub const METRICS: &[&Metric] = &[
     &SECRET_STATE,
     &SECRET_READS,
     &MINTS,
+    &TURN_CREDENTIALS,
     &UPSTREAM_DURATION,
     &BREAKER_STATE,
     &PANICS,

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::harness::{ADMIN_KEY, Answer, Setup, TestApp};
 use crate::issuer::{FORGE, Issuer};
+use crate::turn::COTURN;
 use crate::upstream::Upstream;
 
 type Headers = Vec<(&'static str, String)>;
@@ -52,7 +53,8 @@ async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
-    let app = issuer.app(&openai);
+    let settings = [&openai[..], &COTURN].concat();
+    let app = issuer.app(&settings);
     let expired = issuer.terms.now - 61 - 600;
     let forged = FORGE
         .forgeries(&issuer.terms)
@@ -124,6 +126,10 @@ async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
         (
             ("POST", "/api/connection-details"),
             [401, 401, 401, 403, 201, 201, 401, 401, 401, 401],
+        ),
+        (
+            ("GET", "/api/turn-credentials"),
+            [401, 401, 401, 403, 200, 200, 401, 401, 401, 401],
         ),
         (
             ("GET", "/api/metrics"),

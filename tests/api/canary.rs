@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use http::Method;
 
 use crate::harness::{ADMIN_KEY, API_KEY, API_SECRET, TestApp, spawn_app, spawn_app_with};
+use crate::turn::{COTURN, PATH as TURN, TURN_SECRET, TURN_TOKEN, cloudflare, ice_servers};
 use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
 
 /// The text that a client sends everywhere. It is a valid room name and header value.
@@ -302,5 +303,50 @@ async fn canary_no_key_and_no_text_of_a_realtime_provider_reaches_any_output() {
             !app.log().to_lowercase().contains(&canary.to_lowercase()),
             "{canary}"
         );
+    }
+}
+
+#[tokio::test]
+async fn canary_no_turn_secret_and_no_word_of_cloudflare_reaches_anything() {
+    let upstream = Upstream::start().await;
+    let settings = cloudflare(&upstream);
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let told = format!(r#"{{"errors":[{{"message":"{CANARY} {TURN_TOKEN}"}}]}}"#);
+    for settings in [&settings[..], &COTURN] {
+        let app = spawn_app_with(settings, None);
+        for act in [
+            Act::Answer("201 Created", ice_servers()),
+            Act::Answer("201 Created", told.clone()),
+            Act::Answer("400 Bad Request", told.clone()),
+            Act::Answer("401 Unauthorized", told.clone()),
+            Act::Answer("404 Not Found", told.clone()),
+            Act::Answer("500 Error", told.clone()),
+        ] {
+            upstream.always(act);
+            for path in [
+                TURN,
+                "/api/metrics",
+                "/api/health/ready",
+                "/api/openapi.json",
+            ] {
+                let key = [("x-admin-api-key", ADMIN_KEY.as_bytes())];
+                let answer = sink(&app, Method::GET, path, &key, None).await;
+                for canary in [CANARY, TURN_TOKEN, TURN_SECRET] {
+                    assert_absent(canary, &answer, path);
+                }
+            }
+        }
+        for canary in [
+            CANARY,
+            TURN_TOKEN,
+            TURN_SECRET,
+            "cloudflare-credential",
+            "cloudflare-user",
+        ] {
+            assert_absent(canary, &app.log(), "the log");
+        }
     }
 }

@@ -56,8 +56,8 @@ fn documents_settings_match_the_code() {
          a value counts as absent, and roomkey keeps asking.\n\n\
          Every fault stops the start: one line each on stderr, setting names and no values, exit code 1. An empty value, a value in quotes \
          and an unknown `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
-         **Dev mode** is for a machine on which nothing of a deployment is set. It needs all of: no setting of a provider, or nothing but \
-         LiveKit's own `devkey` and `secret`, with a loopback `LIVEKIT_URL` if any; none of `KEY_VAULT_URL`, `ROOMKEY_REDIS_URL`, \
+         **Dev mode** is for a machine on which nothing of a deployment is set. It needs all of: no setting of a provider or of TURN \
+         servers, or nothing but LiveKit's own `devkey` and `secret`, with a loopback `LIVEKIT_URL` if any; none of `KEY_VAULT_URL`, `ROOMKEY_REDIS_URL`, \
          `ROOMKEY_HASH_KEY`, `ROOMKEY_ADMIN_KEYS` and `ROOMKEY_OIDC_…`; no `ROOMKEY_CALLER_AUTH` but `anonymous`; a loopback address; not in \
          Azure, not in Kubernetes (`KUBERNETES_SERVICE_HOST`), not in Container Apps (`CONTAINER_APP_NAME`).\n\n\
          **In Azure** means: `WEBSITE_INSTANCE_ID`, or `LEGION_SERVICE_HOST`, or `CONTAINER_NAME` together with `WEBSITE_SITE_NAME` or \
@@ -293,6 +293,7 @@ fn is_listed(error: &ApiError) -> bool {
         | ApiError::RequestTimeout
         | ApiError::Overloaded
         | ApiError::Upstream(_)
+        | ApiError::Turn(_)
         | ApiError::Internal(_) => ERROR_KINDS
             .iter()
             .any(|kind| kind.code == error.kind().code),
@@ -330,6 +331,10 @@ fn documents_errors_list_every_error_of_the_code() {
         ApiError::Upstream(MintError::RateLimited(Duration::ZERO)),
         ApiError::Upstream(MintError::Rejected),
         ApiError::Upstream(MintError::Failed("")),
+        ApiError::Turn(MintError::NoCredential),
+        ApiError::Turn(MintError::CredentialsRejected),
+        ApiError::Turn(MintError::Misconfigured),
+        ApiError::Turn(MintError::Failed("")),
         ApiError::Internal(""),
     ] {
         assert!(is_listed(&error), "{error:?}");
@@ -339,6 +344,7 @@ fn documents_errors_list_every_error_of_the_code() {
                 | ApiError::OriginForbidden
                 | ApiError::SecretUnavailable
                 | ApiError::Upstream(_)
+                | ApiError::Turn(_)
         );
         assert_eq!(error.remediation().is_some(), is_operators, "{error:?}");
     }

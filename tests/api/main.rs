@@ -32,6 +32,7 @@ mod order;
 mod realtime;
 mod secrets;
 mod token;
+mod turn;
 mod upstream;
 #[path = "../wire.rs"]
 mod wire;

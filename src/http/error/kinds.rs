@@ -243,17 +243,19 @@ pub(super) const UPSTREAM_CREDENTIALS_REJECTED: ErrorKind = ErrorKind {
     title: "The provider rejected this service's credentials.",
     remedy: "A caller cannot change this. Operators: renew the key, or give the managed identity \
              the role Cognitive Services OpenAI User on the resource (it takes effect after about \
-             five minutes); a firewall of the resource gives the same response.",
+             five minutes); a firewall of the resource gives the same response. TURN: renew \
+             CLOUDFLARE_TURN_API_TOKEN.",
     ..DEFAULTS
 };
 
 pub(super) const UPSTREAM_MISCONFIGURED: ErrorKind = ErrorKind {
     code: "upstream_misconfigured",
     status: StatusCode::BAD_GATEWAY,
-    title: "The provider does not have the configured deployment or model.",
+    title: "The provider does not have the configured deployment, model or TURN key.",
     remedy: "A caller cannot change this. Operators: compare AZURE_OPENAI_ENDPOINT and \
              AZURE_OPENAI_DEPLOYMENT, or OPENAI_BASE_URL and ROOMKEY_OPENAI_MODEL, with what \
-             exists there; a new deployment takes about five minutes.",
+             exists there; a new deployment takes about five minutes. TURN: compare \
+             CLOUDFLARE_TURN_KEY_ID.",
     ..DEFAULTS
 };
 

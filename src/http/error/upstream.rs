@@ -1,4 +1,4 @@
-//! The errors of a mint at a Realtime upstream. The upstream's own words never appear in them.
+//! The errors of a mint at an upstream. The upstream's own words never appear in them.
 
 use super::kinds::{
     self, ErrorKind, OVERLOADED, SECRET_UNAVAILABLE, UPSTREAM_ERROR, UPSTREAM_MISCONFIGURED,
@@ -88,5 +88,52 @@ pub(super) const fn failure(error: MintError) -> MintFailure {
                           has the cause and the provider's own id.",
             cause: Some(cause),
         },
+    }
+}
+
+/// Returns the texts of a failure at the provider of TURN servers.
+pub(super) const fn turn_failure(error: MintError) -> MintFailure {
+    let failure = failure(error);
+    let remediation = match error {
+        MintError::NoCredential => {
+            "Put the TURN key's API token into Key Vault under the name that the settings give, \
+             and let the app's identity read it."
+        }
+        MintError::CredentialsRejected => {
+            "Renew CLOUDFLARE_TURN_API_TOKEN: it must be the API token of the TURN key, not one \
+             of the account."
+        }
+        MintError::Misconfigured => {
+            "Compare CLOUDFLARE_TURN_KEY_ID with the TURN keys in Cloudflare's dashboard."
+        }
+        MintError::RateLimited(_) => {
+            "Lower ROOMKEY_RATE_LIMIT: clients request TURN credentials more often than \
+             Cloudflare allows."
+        }
+        MintError::Rejected => "Compare ROOMKEY_TURN_SECONDS with what Cloudflare accepts.",
+        MintError::Full
+        | MintError::Paused(_)
+        | MintError::Network
+        | MintError::Timeout
+        | MintError::Failed(_) => failure.remediation,
+    };
+    let detail = match error {
+        MintError::Misconfigured => "The provider responded that the TURN key does not exist.",
+        MintError::Failed(_) => {
+            "The provider failed, or its response contains no usable TURN credentials."
+        }
+        MintError::NoCredential
+        | MintError::Full
+        | MintError::Paused(_)
+        | MintError::Network
+        | MintError::Timeout
+        | MintError::CredentialsRejected
+        | MintError::RateLimited(_)
+        | MintError::Rejected => failure.detail,
+    };
+    MintFailure {
+        detail,
+        remediation,
+        ..failure
     }
 }

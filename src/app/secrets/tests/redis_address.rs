@@ -12,6 +12,7 @@ use crate::store::redis::Redis;
 /// Creates secrets of which only the address of Redis is in the vault.
 fn only_the_address(redis: &Arc<Redis>) -> Secrets {
     let (livekit, azure_openai_key, openai_key, hash_key) = Default::default();
+    let (cloudflare_turn_token, turn_secret) = Default::default();
     let admin_keys = AdminKeySource::Given(AdminKeys::default());
     let redis = Some((name("redis"), Arc::clone(redis)));
     Secrets::new(
@@ -19,6 +20,8 @@ fn only_the_address(redis: &Arc<Redis>) -> Secrets {
             livekit,
             azure_openai_key,
             openai_key,
+            cloudflare_turn_token,
+            turn_secret,
             admin_keys,
             hash_key,
             redis,

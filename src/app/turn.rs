@@ -1,0 +1,129 @@
+//! Where TURN credentials come from, as the operator has configured it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::secrets::Secrets;
+use crate::config::turn::{TurnServer, TurnSettings};
+use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::limits::breaker::BreakerState;
+use crate::domain::realtime::mint::{MintError, Minted};
+use crate::domain::turn::credential::TurnSecret;
+use crate::domain::turn::ice_server::IceServers;
+use crate::domain::turn::ice_url::IceUrls;
+use crate::domain::turn::lifetime::TurnLifetime;
+use crate::upstream::cloudflare_turn::{self, CloudflareTurn, TurnPermit};
+use crate::upstream::minting::SharedResources;
+use crate::upstream::minting::credential::Credential;
+use crate::upstream::slot::Slot;
+
+/// The name of the operator's own servers in log lines and metrics, whatever software they are.
+const OWN_SERVERS: &str = "coturn";
+
+/// Gives TURN credentials.
+pub struct Turn {
+    /// How long credentials live.
+    pub lifetime: TurnLifetime,
+    /// Who opens the servers.
+    pub source: TurnSource,
+}
+
+/// Whose TURN servers they are.
+pub enum TurnSource {
+    /// The operator's own.
+    SharedSecret(SharedSecret),
+    /// Cloudflare's.
+    Cloudflare(Cloudflare),
+}
+
+/// Cloudflare's TURN service.
+pub struct Cloudflare(CloudflareTurn);
+
+/// Permission for one mint at Cloudflare. Dropping it unused returns it.
+pub struct ReservedTurnMint(TurnPermit);
+
+/// Servers that share a secret with this service.
+pub struct SharedSecret {
+    urls: IceUrls,
+    secret: Arc<Slot<TurnSecret>>,
+}
+
+impl Turn {
+    /// Wires what the operator wants.
+    pub(super) fn new(config: TurnSettings, secrets: &Secrets, shared: SharedResources) -> Self {
+        let source = match config.server {
+            TurnServer::SharedSecret { urls, .. } => TurnSource::SharedSecret(SharedSecret {
+                urls,
+                secret: Arc::clone(&secrets.turn_secret),
+            }),
+            TurnServer::Cloudflare {
+                endpoint, key_id, ..
+            } => {
+                shared.warm_up();
+                let credential = Credential::BearerKey(Arc::clone(&secrets.cloudflare_turn_token));
+                let upstream = CloudflareTurn::new(&endpoint, &key_id, credential, shared);
+                TurnSource::Cloudflare(Cloudflare(upstream))
+            }
+        };
+        Self {
+            lifetime: config.lifetime,
+            source,
+        }
+    }
+
+    /// Returns the name of the provider in log lines and metrics.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        match self.source {
+            TurnSource::SharedSecret(_) => OWN_SERVERS,
+            TurnSource::Cloudflare(_) => cloudflare_turn::NAME,
+        }
+    }
+
+    /// Returns the service that mints the credentials, if one does.
+    #[must_use]
+    pub fn cloudflare(&self) -> Option<&Cloudflare> {
+        match &self.source {
+            TurnSource::SharedSecret(_) => None,
+            TurnSource::Cloudflare(cloudflare) => Some(cloudflare),
+        }
+    }
+}
+
+impl SharedSecret {
+    /// Returns servers that one caller can use until `expires_at`, in whole seconds since 1970, and
+    /// waits where the first fetch of the secret has not finished yet. `None` where it is not
+    /// there.
+    pub async fn ice_servers(&self, expires_at: u64, caller: CallerHash) -> Option<IceServers> {
+        let secret = self.secret.fetched_value().await?;
+        IceServers::of_urls(self.urls.as_slice(), secret.credential(expires_at, caller))
+    }
+}
+
+impl Cloudflare {
+    /// Returns the state of the breaker.
+    #[must_use]
+    pub fn breaker_state(&self, now: SystemTime) -> BreakerState {
+        self.0.breaker_state(now)
+    }
+
+    /// Reserves one mint and sends nothing yet. It waits for the first fetch of the token.
+    ///
+    /// # Errors
+    /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
+    pub async fn reserve_mint(&self, now: SystemTime) -> Result<ReservedTurnMint, MintError> {
+        self.0.mint_permit(now).await.map(ReservedTurnMint)
+    }
+}
+
+impl ReservedTurnMint {
+    /// Mints credentials for one caller. The mint goes on in the background if the caller hangs up.
+    pub async fn mint(
+        self,
+        caller: CallerHash,
+        lifetime: TurnLifetime,
+        now: SystemTime,
+    ) -> Minted<IceServers> {
+        self.0.mint(caller, lifetime, now).await
+    }
+}
