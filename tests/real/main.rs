@@ -36,6 +36,8 @@ mod shared_limit;
 mod signed_in;
 mod three_verifiers;
 mod token_source;
+mod turn;
+mod turn_server;
 mod vault;
 mod witness_azure;
 mod witness_openai;
