@@ -1,8 +1,9 @@
 // Starts what the end-to-end tests need, each on loopback ports of its own: the roomkey that was
-// built, a real LiveKit server, the fake of the Realtime services, a page that has loaded the
-// packages, and Debian's Chromium.
+// built, a real LiveKit server, a real TURN server, the fake of the Realtime services, a page that
+// has loaded the packages, and Debian's Chromium.
 
 import { execFileSync, spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -136,6 +137,55 @@ room: { enabled_codecs: [ { mime: audio/opus }, { mime: audio/red } ] }
   };
   await server.start();
   return server;
+}
+
+/** The secret that the TURN server shares with roomkey. */
+const turnSecret = 'a-throw-away-turn-secret-of-32-bytes-or-more';
+
+/** Starts a coturn on loopback; `settings` are roomkey's for it. */
+export async function startTurnServer() {
+  const tool = join(root, 'target/tools/bin/turnserver');
+  if (!existsSync(tool)) throw new Error('turnserver is missing: scripts/tools turn installs it');
+  const [port, path] = [await freeUdpPort(), folder()];
+  writeFileSync(
+    join(path, 'turnserver.conf'),
+    `listening-ip=127.0.0.1
+relay-ip=127.0.0.1
+listening-port=${port}
+realm=roomkey.test
+use-auth-secret
+static-auth-secret=${turnSecret}
+allow-loopback-peers
+no-tls
+no-dtls
+no-cli
+no-multicast-peers
+log-file=stdout
+simple-log
+pidfile=${join(path, 'turnserver.pid')}
+userdb=${join(path, 'users.db')}
+`,
+  );
+  const { isOver } = begin(tool, ['-c', join(path, 'turnserver.conf')], { env: {}, stdio: 'ignore' });
+  await until('turnserver listens', async () => {
+    if (isOver()) throw new Error('turnserver ended before it listened');
+    const socket = createSocket('udp4').bind(port, '127.0.0.1');
+    const isFree = await once(socket, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (isFree) socket.close();
+    return !isFree;
+  });
+  const url = `turn:127.0.0.1:${port}?transport=udp`;
+  return { url, settings: { ROOMKEY_TURN_URLS: url, ROOMKEY_TURN_SECRET: turnSecret } };
+}
+
+/** Returns ICE servers with a credential that ends `seconds` from now. */
+export function turnCredential({ url }, seconds) {
+  const username = `${Math.floor(Date.now() / 1000) + seconds}:test`;
+  const credential = createHmac('sha1', turnSecret).update(username).digest('base64');
+  return [{ urls: [url], username, credential }];
 }
 
 /** Starts the fake of the Realtime services. */

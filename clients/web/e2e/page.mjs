@@ -113,11 +113,63 @@ class Participant {
   }
 }
 
+/** One end of a peer-to-peer call, which sends the microphone. */
+class Peer {
+  static async make(configuration) {
+    const { mediaDevices } = navigator;
+    const [track] = (await mediaDevices.getUserMedia({ audio: true })).getTracks();
+    const peer = new Peer();
+    peer.connection = new RTCPeerConnection(configuration);
+    peer.connection.addTrack(track);
+    peer.connection.ontrack = ({ track }) => {
+      // Chromium only decodes what an element plays.
+      peer.element = Object.assign(new Audio(), { srcObject: new MediaStream([track]), muted: true });
+      peer.element.play();
+      peer.meter = new Meter(track);
+    };
+    return peer;
+  }
+
+  async offer() {
+    return this.describe(await this.connection.createOffer());
+  }
+
+  async answer(sdp) {
+    await this.connection.setRemoteDescription({ type: 'offer', sdp });
+    return this.describe(await this.connection.createAnswer());
+  }
+
+  accept(sdp) {
+    return this.connection.setRemoteDescription({ type: 'answer', sdp });
+  }
+
+  /** Returns the description with every candidate that there is. */
+  async describe(description) {
+    const { connection } = this;
+    const complete = new Promise((resolve) => {
+      connection.onicegatheringstatechange = () =>
+        connection.iceGatheringState === 'complete' && resolve();
+    });
+    await connection.setLocalDescription(description);
+    await complete;
+    return connection.localDescription.sdp;
+  }
+
+  /** Returns the type of the local candidate in use. */
+  async usedCandidate() {
+    const stats = await this.connection.getStats();
+    const transport = [...stats.values()].find(({ type }) => type === 'transport');
+    const pair = stats.get(transport.selectedCandidatePairId);
+    return stats.get(pair.localCandidateId).candidateType;
+  }
+}
+
 globalThis.voice = {
   client,
   livekit,
   Roomkey,
   Participant,
+  Peer,
   Meter,
   heardWithin,
   loudest,

@@ -12,6 +12,7 @@ import type {
 import { connect, type ConnectRealtimeOptions, type RealtimeCall } from './realtime.js';
 import { LivekitToken, RealtimeSecret } from './secrets.js';
 import { tokenSource, type RoomkeyTokenSource } from './token-source.js';
+import { iceServers } from './turn.js';
 
 /**
  * A roomkey service, as a page uses it.
@@ -46,6 +47,23 @@ export class Roomkey {
    */
   async realtimeSecret(request: RealtimeSecretRequest & Abortable = {}): Promise<RealtimeSecret> {
     return this.#realtimeSecret(request, request.signal);
+  }
+
+  /**
+   * Fetches TURN credentials for an `RTCPeerConnection` of the page's own. LiveKit and Realtime
+   * calls need none.
+   *
+   * Fetch them when the connection is made. Hand the objects on as they are: a copy does not
+   * contain the credential. It expires, so a longer call takes new ones by `setConfiguration()` and
+   * `restartIce()`.
+   *
+   * @example
+   * ```ts
+   * const peer = new RTCPeerConnection({ iceServers: await roomkey.turnCredentials() });
+   * ```
+   */
+  async turnCredentials({ signal }: Abortable = {}): Promise<RTCIceServer[]> {
+    return iceServers(await this.#http.send({ path: '/api/turn-credentials', signal }));
   }
 
   /** Keeps a LiveKit token that is valid whenever it is asked for. */
