@@ -1,5 +1,6 @@
-//! The hash chain of the audit log: the keyed hash of each record covers its canonical bytes and the
-//! hash before it. Without the key nobody can change, remove, insert or reorder records unnoticed.
+//! The hash chain of the audit log: the keyed hash of each record covers its canonical bytes and
+//! the hash before it. Without the key nobody can change, remove, insert or reorder records
+//! unnoticed.
 //!
 //! # Source
 //! HMAC-SHA256 (RFC 2104) over length-prefixed fields. No two lists of fields have the same bytes.
@@ -350,7 +351,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_entries_never_have_the_same_canonical_bytes(one in any_entry(), other in any_entry()) {
+        fn two_entries_never_have_the_same_canonical_bytes(
+            one in any_entry(),
+            other in any_entry(),
+        ) {
             let same = canonical("w", 1, &one) == canonical("w", 1, &other);
             prop_assert_eq!(same, one == other);
         }

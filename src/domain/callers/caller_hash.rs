@@ -49,7 +49,7 @@ impl HashKey {
         hash
     }
 
-    /// Derives a key of its own for one purpose, under which whole HMACs are made.
+    /// Derives a separate HMAC key for one purpose.
     pub(in crate::domain) fn derive(&self, purpose: &'static str) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, self.sign(purpose, b"").as_ref())
     }

@@ -101,7 +101,9 @@ mod tests {
             one in prop::collection::vec(prop::collection::vec(0..3_u8, 0..5), 0..4),
             other in prop::collection::vec(prop::collection::vec(0..3_u8, 0..5), 0..4),
         ) {
-            let bytes = |fields: &[Vec<u8>]| encode(&fields.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let bytes = |fields: &[Vec<u8>]| {
+                encode(&fields.iter().map(Vec::as_slice).collect::<Vec<_>>())
+            };
             prop_assert_eq!(bytes(&one) == bytes(&other), one == other);
         }
 

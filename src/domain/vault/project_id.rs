@@ -35,8 +35,8 @@ impl ProjectId {
         }
     }
 
-    /// Returns the id under which the vault's health check seals its probe. It is not a valid id, so
-    /// the check never touches a project.
+    /// Returns the id under which the vault's health check seals its probe. It is not a valid id,
+    /// so the check never touches a project.
     #[must_use]
     pub fn health_probe() -> Self {
         Self("@health".to_owned())

@@ -9,7 +9,7 @@ use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::setting_text;
 
-/// Fewest and most characters of a key.
+/// The fewest and most characters of a key.
 const MIN_CHARACTERS: usize = 20;
 const MAX_CHARACTERS: usize = 512;
 

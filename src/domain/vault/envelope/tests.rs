@@ -12,17 +12,19 @@ const KEK_1: &[u8] = b"canary-kek-of-32-bytes-012345678";
 const KEK_2: &[u8] = b"another-canary-kek-of-32-bytes-0";
 const KEY: &str = "sk-proj-canary-project-key-0123";
 
-/// Computed with Python's `cryptography` 48.0.0 (`AESGCM`, `HKDF`) and `struct`: the data key is the
-/// bytes 0 to 31, the salt 32 to 63, the project `customer-42`, the secret version 3, the record
-/// version 7, the KEK [`KEK_1`] as `v1`.
-const SEALED: &str = "01010000000000000003000000000000000700000001202122232425262728292a2b2c2d2e2f3031\
+/// A sealed record, computed with Python's `cryptography` 48.0.0 (`AESGCM`, `HKDF`) and `struct`:
+/// the data key is the bytes 0 to 31, the salt 32 to 63, the project `customer-42`, the secret
+/// version 3, the record version 7, the KEK [`KEK_1`] as `v1`.
+const SEALED: &str = "\
+    01010000000000000003000000000000000700000001202122232425262728292a2b2c2d2e2f3031\
     32333435363738393a3b3c3d3e3f8a1e9c045f26465e7b71a4ec0c8696063adb04e325f03f020558\
     d50bcd569bfc7fdd025c68aabd702ffefd54cb2afa10710bfab58dcc347444dcda93b2b40be456a3\
     c91eff828fd44741067d88baa1967dd798aec743e9906bc9c7546a55bce9a02c3c364bf54d44e5e7\
     9eb3f4cd6e2136a8270b34f67f951887fba22727d3";
 
 /// The same record, resealed under [`KEK_2`] as `v2` with the salt 64 to 95 as record version 8.
-const RESEALED: &str = "01010000000000000003000000000000000800000002404142434445464748494a4b4c4d4e4f5051\
+const RESEALED: &str = "\
+    01010000000000000003000000000000000800000002404142434445464748494a4b4c4d4e4f5051\
     52535455565758595a5b5c5d5e5f2bb13c5a1d56b353b3e542d5264777a0e0a86acc3c228e6afe76\
     0329a3e16dbda704610c69976cc7642d582112916fb2e4ab28eb12fc50e25c0c5e7d19494155dda3\
     38f20383fcf21b38ec2752226b807dd798aec743e9906bc9c7546a55bce9a02c3c364bf54d44e5e7\
@@ -278,15 +280,18 @@ proptest! {
         let key = ProjectKey::parse(&key).unwrap();
         let versions = Versions { secret: secret_version, record: record_version };
         let randomness = SealRandomness::draw(|bytes| bytes.copy_from_slice(&seed));
-        let sealed = seal(&keks(), version(number), &project(), versions, &key, &randomness).unwrap();
+        let (keks, kek) = (keks(), version(number));
+        let sealed = seal(&keks, kek, &project(), versions, &key, &randomness).unwrap();
         let record = sealed.to_bytes();
         prop_assert_eq!(SealedKey::parse(&record).unwrap().to_bytes(), &record[..]);
-        let opened = open(&keks(), &project(), versions, &record).unwrap();
+        let opened = open(&keks, &project(), versions, &record).unwrap();
         prop_assert_eq!(opened.secret().expose_secret(), key.secret().expose_secret());
     }
 
     #[test]
-    fn whatever_parses_serialises_to_the_same_bytes(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
+    fn every_parsed_record_serialises_to_the_same_bytes(
+        bytes in prop::collection::vec(any::<u8>(), 0..700),
+    ) {
         let bytes = [&[FORMAT, ALGORITHM, 0, 0][..], &bytes].concat();
         if let Some(sealed) = SealedKey::parse(&bytes) {
             prop_assert_eq!(sealed.to_bytes(), &bytes[..]);
