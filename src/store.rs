@@ -4,6 +4,7 @@
 //!
 //! Counters leave the process as keyed hashes and numbers only, which identify no caller.
 
+pub mod blob;
 pub mod counters;
 mod memory;
 pub mod projects;

@@ -69,9 +69,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     (r"\breqwest\b", &["upstream"]),
     (
-        r"\bazure_(core|identity|security_keyvault_secrets)\b",
+        r"\bazure_(identity|security_keyvault_secrets)\b",
         &["upstream"],
     ),
+    (r"\bazure_core\b", &["store", "upstream"]),
+    (r"\bazure_storage_blob\b", &["store"]),
     (r"\brusqlite\b", &["store"]),
     (r"\bjsonwebtoken\b", &["domain"]),
     (r"\bprometheus\b", &["metrics"]),

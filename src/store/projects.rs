@@ -4,6 +4,7 @@
 //! A store keeps records and knows nothing of sealing; [`keys`] has the operations on keys, which
 //! read a record, decide by the rules in `domain::vault::changes`, and write by compare-and-swap.
 
+pub mod health;
 pub mod keys;
 
 use async_trait::async_trait;
@@ -232,3 +233,11 @@ pub trait SessionStore: Send + Sync {
         now_ms: u64,
     ) -> Result<Vec<SessionCounts>, StoreError>;
 }
+
+#[cfg(test)]
+extern crate self as roomkey;
+
+/// The suite of all stores; the tests with real peers include it too.
+#[cfg(test)]
+#[path = "../../tests/project_store.rs"]
+pub(in crate::store) mod project_store;

@@ -8,6 +8,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod azurite;
+mod blob_store;
 mod callers;
 mod callers_refused;
 mod cold_start;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::health::{self, VaultHealth};
 use super::{AuditAppend, ProjectStore, ProjectWrite, Revision};
 use crate::domain::audit_log::chain::AuditRecord;
 use crate::domain::vault::changes::{self, ChangeRefused, NewKey, Precondition, RotateError};
@@ -112,6 +113,15 @@ impl ProjectKeys {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ProjectStore> {
         &self.store
+    }
+
+    /// Checks the vault by a round trip that touches no project.
+    pub async fn check_health(
+        &self,
+        keks: &KeyEncryptionKeys,
+        kek_version: KekVersion,
+    ) -> VaultHealth {
+        health::check(&*self.store, keks, kek_version, &*self.randomness).await
     }
 
     /// Checks whether a save would be refused as things are, so that a key is not validated for

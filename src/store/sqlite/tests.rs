@@ -1,7 +1,5 @@
 //! The suite of all stores, and what only a file can go through.
 
-extern crate self as roomkey;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,14 +14,14 @@ use crate::clock::Stopwatch;
 use crate::domain::audit_log::entry::EventType;
 use crate::domain::vault::changes::Precondition;
 use crate::store::projects::keys::ProjectKeys;
+use crate::store::projects::project_store;
 use crate::store::store_error::{KeyStoreError, Outage};
 
 mod killed;
-#[path = "../../../tests/project_store.rs"]
-mod project_store;
 
-use project_store::{
-    audit, delete, keys_over, opened, project, project_store_tests, save, try_save, verified,
+use crate::store::projects::project_store::{
+    audit, delete, each_as_a_test, keys_over, opened, project, save, try_save, verified,
+    with_store_tests,
 };
 
 /// A store in a folder of its own.
@@ -83,7 +81,7 @@ async fn with_a_key() -> Guard {
     guard
 }
 
-project_store_tests!(fresh);
+with_store_tests!(each_as_a_test, fresh);
 
 fn outage(outage: Outage) -> KeyStoreError {
     KeyStoreError::Store(StoreError::Unavailable(outage))

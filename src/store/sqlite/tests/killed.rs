@@ -8,159 +8,13 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use uuid::Uuid;
-
-use super::project_store::{
-    NOON_MS, audit, delete, keys_over, opened, project, rotate, save, try_save, verified,
-};
 use super::{Guard, file, over};
-use crate::domain::audit_log::entry::EventType;
-use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::vault::changes::Precondition;
-use crate::store::projects::keys::ProjectKeys;
-use crate::store::projects::{EndedBy, SessionRequest};
+use crate::store::projects::project_store::{
+    Expected, SCRIPT, apply, keys_over, project, save, try_save, verified,
+};
 use crate::store::sqlite::{SqliteStore, steps};
 use crate::store::store_error::{KeyStoreError, StoreError};
-
-/// The changes of one life, one after another.
-const SCRIPT: [Change; 11] = [
-    Change::Save("a", 1),
-    Change::Save("b", 2),
-    Change::Replace("a", 3),
-    Change::OpenSession(1),
-    Change::Rotate("a"),
-    Change::Delete("b"),
-    Change::AppendAudit,
-    Change::Save("b", 4),
-    Change::CancelSession(1),
-    Change::OpenSession(2),
-    Change::EndSession(2),
-];
-
-#[derive(Clone, Copy)]
-enum Change {
-    Save(&'static str, usize),
-    Replace(&'static str, usize),
-    Rotate(&'static str),
-    Delete(&'static str),
-    AppendAudit,
-    OpenSession(u128),
-    CancelSession(u128),
-    EndSession(u128),
-}
-
-/// What a store must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Expected {
-    a: Option<usize>,
-    a_is_rotated: bool,
-    b: Option<usize>,
-    records: u64,
-    active: u64,
-    today: u64,
-}
-
-impl Expected {
-    fn after(changes: &[Change]) -> Self {
-        let mut expected = Self::default();
-        for change in changes {
-            let is_audited = match *change {
-                Change::Save("a", number) | Change::Replace("a", number) => {
-                    expected.a = Some(number);
-                    true
-                }
-                Change::Save(_, number) | Change::Replace(_, number) => {
-                    expected.b = Some(number);
-                    true
-                }
-                Change::Rotate(_) => {
-                    expected.a_is_rotated = true;
-                    true
-                }
-                Change::Delete(_) => {
-                    expected.b = None;
-                    true
-                }
-                Change::AppendAudit => true,
-                Change::OpenSession(_) => {
-                    expected.active += 1;
-                    expected.today += 1;
-                    false
-                }
-                Change::CancelSession(_) => {
-                    expected.active -= 1;
-                    expected.today -= 1;
-                    false
-                }
-                Change::EndSession(_) => {
-                    expected.active -= 1;
-                    false
-                }
-            };
-            expected.records += u64::from(is_audited);
-        }
-        expected
-    }
-
-    /// What a store holds; every key in it must open, and its log must verify.
-    async fn found(keys: &ProjectKeys) -> Self {
-        let mut found = Self::default();
-        let listed = keys.store().list_projects(None, 10).await.unwrap();
-        for listed in listed {
-            let key = opened(keys, &listed.project_id).await.unwrap();
-            let number = key.trim_start_matches("sk-proj-canary-key-number-").parse();
-            let number = Some(number.unwrap());
-            let is_rotated = listed.summary.unwrap().kek_version.number() == 2;
-            match listed.project_id.as_str() {
-                "a" => (found.a, found.a_is_rotated) = (number, is_rotated),
-                _ => found.b = number,
-            }
-        }
-        found.records = verified(keys).await;
-        let projects = [project("a")];
-        let counts = keys
-            .store()
-            .count_sessions(&projects, NOON_MS)
-            .await
-            .unwrap();
-        (found.active, found.today) = (counts[0].active, counts[0].today);
-        found
-    }
-}
-
-async fn apply(keys: &ProjectKeys, change: Change) {
-    let (store, any) = (keys.store(), Precondition::AnyKey);
-    match change {
-        Change::Save(id, number) => drop(save(keys, &project(id), number).await),
-        Change::Replace(id, number) => {
-            try_save(keys, &project(id), number, &any).await.unwrap();
-        }
-        Change::Rotate(id) => drop(rotate(keys, &project(id), 2).await.unwrap()),
-        Change::Delete(id) => drop(delete(keys, &project(id), &any).await.unwrap()),
-        Change::AppendAudit => {
-            let append = audit(EventType::SessionError, &project("a"));
-            store.append_audit(append).await.unwrap();
-        }
-        Change::OpenSession(id) => {
-            let request = SessionRequest {
-                session_id: Uuid::from_u128(id),
-                project_id: project("a"),
-                owner: HashKey::new(&[7; 32]).hash("token", b"alice"),
-                now_ms: NOON_MS,
-                expires_at_ms: NOON_MS + 1_000,
-                concurrency: 5,
-                daily_sessions: Some(5),
-            };
-            store.open_session(request).await.unwrap();
-        }
-        Change::CancelSession(id) => store.cancel_session(Uuid::from_u128(id)).await.unwrap(),
-        Change::EndSession(id) => {
-            let id = Uuid::from_u128(id);
-            let ended = store.end_session(id, EndedBy::Operator, NOON_MS).await;
-            assert!(ended.unwrap().is_some_and(|ended| ended.was_active));
-        }
-    }
-}
 
 /// The process that is killed. Does nothing when it is run by hand.
 #[tokio::test]
@@ -179,7 +33,7 @@ async fn child() {
         "script" => {
             steps::arm(number);
             for change in SCRIPT {
-                apply(&keys, change).await;
+                apply(&keys, change).await.unwrap();
                 say("done");
             }
             for step in steps::passed() {

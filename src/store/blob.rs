@@ -1,0 +1,225 @@
+//! The scale-out store: blobs of one container, which any number of instances share.
+//!
+//! Every change is one conditional write by the service's entity tags, so a process that dies at
+//! any moment leaves the old state or the new one. No call takes longer than 3 s, and none is tried
+//! twice: a caller may.
+//!
+//! # Source
+//! <https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations>
+
+mod audit;
+pub mod azure;
+pub mod container;
+mod projects;
+mod sessions;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use self::audit::ChainWriter;
+use self::container::{BlobContainer, Metadata, WriteCondition};
+use super::projects::{
+    Admittance, AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject,
+    ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
+};
+use super::store_error::{Outage, StoreError};
+use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport};
+use crate::domain::vault::kek::KekVersion;
+use crate::domain::vault::project_id::ProjectId;
+
+/// Longest time that a call takes, whatever the service does.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
+/// Reads of one call that are under way at the same time.
+const PARALLEL: usize = 32;
+/// The one blob of the vault's health check.
+const PROBE: &str = "health/probe";
+
+/// A store in the blobs of one container.
+pub struct BlobStore {
+    container: Arc<dyn BlobContainer>,
+    chain: ChainWriter,
+}
+
+impl From<serde_json::Error> for StoreError {
+    /// Only writing comes here, which fails for no value of ours.
+    fn from(_: serde_json::Error) -> Self {
+        Outage::Failed.into()
+    }
+}
+
+impl BlobStore {
+    /// Takes a container, and an id that no other process has: it names the chain of audit records
+    /// that this process writes.
+    #[must_use]
+    pub fn new(container: Arc<dyn BlobContainer>, instance: Uuid) -> Self {
+        Self {
+            container,
+            chain: ChainWriter::new(instance.simple().to_string()),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        match timeout(TIME_LIMIT, call).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(Outage::Late.into()),
+        }
+    }
+
+    /// Maps the names of audit records that projects' blobs carry to these blobs.
+    async fn carried_records(&self) -> Result<HashMap<String, String>, StoreError> {
+        let mut carried = HashMap::new();
+        projects::for_each(&*self.container, |name, metadata| {
+            if let Some(audit) = metadata.get("audit") {
+                carried.insert(audit.clone(), name.to_owned());
+            }
+            Ok(true)
+        })
+        .await?;
+        Ok(carried)
+    }
+}
+
+#[async_trait]
+impl ProjectStore for BlobStore {
+    async fn read_project(&self, id: &ProjectId) -> Result<Option<StoredProject>, StoreError> {
+        self.within(projects::read(&*self.container, id)).await
+    }
+
+    async fn write_project(&self, write: ProjectWrite) -> Result<AuditRecord, StoreError> {
+        self.within(projects::write(&*self.container, &self.chain, &write))
+            .await
+    }
+
+    async fn list_projects(
+        &self,
+        after: Option<&ProjectId>,
+        limit: usize,
+    ) -> Result<Vec<ListedProject>, StoreError> {
+        self.within(projects::list(&*self.container, after, limit, |_| true))
+            .await
+    }
+
+    async fn list_sealed_below(
+        &self,
+        version: KekVersion,
+        after: Option<&ProjectId>,
+        limit: usize,
+    ) -> Result<Vec<ProjectId>, StoreError> {
+        let is_below = |metadata: &Metadata| {
+            projects::kek_number(metadata).is_none_or(|number| number < version.number())
+        };
+        let listed = projects::list(&*self.container, after, limit, is_below);
+        let listed = self.within(listed).await?;
+        Ok(listed.into_iter().map(|listed| listed.project_id).collect())
+    }
+
+    async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+        let mut counts = BTreeMap::new();
+        let count = projects::for_each(&*self.container, |_, metadata| {
+            let version = projects::kek_number(metadata).and_then(KekVersion::from_number);
+            if let Some(version) = version {
+                *counts.entry(version).or_default() += 1;
+            }
+            Ok(true)
+        });
+        self.within(count).await?;
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn append_audit(&self, append: AuditAppend) -> Result<AuditRecord, StoreError> {
+        self.within(audit::append(&*self.container, &self.chain, &append))
+            .await
+    }
+
+    async fn query_audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        self.within(audit::query(&*self.container, &query)).await
+    }
+
+    async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
+        // What projects' blobs carry and the log has not: their writers have died in between.
+        let mut carried = self.carried_records().await?;
+        let report = audit::verify(&*self.container, key, |name| {
+            carried.remove(name);
+        })
+        .await?;
+        if carried.is_empty() {
+            return Ok(report);
+        }
+        for blob in carried.values() {
+            projects::publish_state(&*self.container, blob).await?;
+        }
+        audit::verify(&*self.container, key, |_| {}).await
+    }
+
+    async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError> {
+        let always = WriteCondition::Always;
+        self.within(self.container.write(PROBE, always, Metadata::new(), probe))
+            .await
+    }
+
+    async fn get_probe(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let blob = self.within(self.container.read(PROBE)).await?;
+        Ok(blob.map(|blob| blob.bytes))
+    }
+
+    async fn delete_probe(&self) -> Result<(), StoreError> {
+        self.within(self.container.remove(PROBE)).await
+    }
+}
+
+#[async_trait]
+impl SessionStore for BlobStore {
+    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
+        self.within(sessions::open(&*self.container, &request))
+            .await
+    }
+
+    async fn cancel_session(&self, session_id: Uuid) -> Result<(), StoreError> {
+        self.within(sessions::cancel(&*self.container, session_id))
+            .await
+    }
+
+    async fn shorten_session(
+        &self,
+        session_id: Uuid,
+        expires_at_ms: u64,
+    ) -> Result<(), StoreError> {
+        let shorten = sessions::shorten(&*self.container, session_id, expires_at_ms);
+        self.within(shorten).await
+    }
+
+    async fn end_session(
+        &self,
+        session_id: Uuid,
+        by: EndedBy,
+        now_ms: u64,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        self.within(sessions::end(&*self.container, session_id, by, now_ms))
+            .await
+    }
+
+    async fn count_sessions(
+        &self,
+        projects: &[ProjectId],
+        now_ms: u64,
+    ) -> Result<Vec<SessionCounts>, StoreError> {
+        let reads: Vec<_> = projects
+            .iter()
+            .map(|project| sessions::count(&*self.container, project, now_ms))
+            .collect();
+        self.within(stream::iter(reads).buffered(PARALLEL).try_collect())
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! A container of Azure Blob Storage.
+//!
+//! The library's errors carry answers and URLs; only a word of ours leaves this file. It makes one
+//! attempt, as the options say that it is given.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::credentials::TokenCredential;
+use azure_core::error::{Error, ErrorKind};
+use azure_core::http::{ClientOptions, RequestContent, Response, Url};
+use azure_storage_blob::models::{
+    BlobClientUploadOptions, BlobContainerClientListBlobsOptions, ListBlobsIncludeItem,
+};
+use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
+use futures_util::TryStreamExt;
+
+use super::container::{Blob, BlobContainer, BlobPage, Metadata, WriteCondition};
+use crate::store::store_error::{Outage, StoreError};
+
+/// The service's word for a container that is not there.
+const NO_CONTAINER: &str = "ContainerNotFound";
+
+/// A container in Azure.
+pub struct AzureContainer(BlobContainerClient);
+
+impl AzureContainer {
+    /// Names a container. `credential` is absent only where the address itself opens it, in tests.
+    /// `options` carry the HTTP client and say that nothing is tried twice.
+    ///
+    /// # Errors
+    /// [`Outage::Failed`] when the address is none of a container.
+    pub fn new(
+        url: Url,
+        credential: Option<Arc<dyn TokenCredential>>,
+        options: ClientOptions,
+    ) -> Result<Self, StoreError> {
+        let options = BlobContainerClientOptions {
+            client_options: options,
+            ..BlobContainerClientOptions::default()
+        };
+        let client = BlobContainerClient::new(url, credential, Some(options));
+        client.map(Self).map_err(|error| cause(&error))
+    }
+}
+
+#[async_trait]
+impl BlobContainer for AzureContainer {
+    async fn read(&self, name: &str) -> Result<Option<Blob>, StoreError> {
+        let found = match self.0.blob_client(name).download(None).await {
+            Err(error) if is_missing(&error) => return Ok(None),
+            found => found.map_err(|error| cause(&error))?,
+        };
+        let bytes = found.body.collect().await.map_err(|error| cause(&error))?;
+        let etag = found.properties.etag.ok_or(Outage::Failed)?;
+        Ok(Some(Blob {
+            metadata: found.properties.metadata.into_iter().collect(),
+            bytes: bytes.to_vec(),
+            etag: etag.to_string(),
+        }))
+    }
+
+    async fn write(
+        &self,
+        name: &str,
+        condition: WriteCondition<'_>,
+        metadata: Metadata,
+        bytes: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let (if_match, if_none_match) = match condition {
+            WriteCondition::Absent => (None, Some("*".into())),
+            WriteCondition::Unchanged(etag) => (Some(etag.into()), None),
+            WriteCondition::Always => (None, None),
+        };
+        let options = BlobClientUploadOptions {
+            if_match,
+            if_none_match,
+            metadata: Some(metadata.into_iter().collect()),
+            ..BlobClientUploadOptions::default()
+        };
+        let content = RequestContent::from(bytes);
+        let blob = self.0.blob_client(name);
+        let written = blob.upload(content, Some(options)).await;
+        written.map(drop).map_err(|error| cause(&error))
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        match self.0.blob_client(name).delete(None).await {
+            Err(error) if is_missing(&error) => Ok(()),
+            removed => removed.map(drop).map_err(|error| cause(&error)),
+        }
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        marker: Option<&str>,
+        limit: usize,
+    ) -> Result<BlobPage, StoreError> {
+        let options = BlobContainerClientListBlobsOptions {
+            include: Some(vec![ListBlobsIncludeItem::Metadata]),
+            marker: marker.map(str::to_owned),
+            maxresults: i32::try_from(limit).ok(),
+            prefix: Some(prefix.to_owned()),
+            ..BlobContainerClientListBlobsOptions::default()
+        };
+        let page = async {
+            let mut pages = self.0.list_blobs(Some(options))?.into_pages();
+            pages
+                .try_next()
+                .await?
+                .map(Response::into_model)
+                .transpose()
+        };
+        let page = page.await.map_err(|error| cause(&error))?;
+        let page = page.ok_or(Outage::Failed)?;
+        let blobs = page.blob_items.into_iter().filter_map(|item| {
+            let metadata = item.metadata.and_then(|metadata| metadata.values);
+            Some((
+                item.name?,
+                metadata.unwrap_or_default().into_iter().collect(),
+            ))
+        });
+        Ok(BlobPage {
+            blobs: blobs.collect(),
+            marker: page.next_marker.filter(|marker| !marker.is_empty()),
+        })
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::HttpResponse { status, error_code, .. }
+        if u16::from(*status) == 404 && error_code.as_deref() != Some(NO_CONTAINER))
+}
+
+fn cause(error: &Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::Credential => Outage::Credentials.into(),
+        ErrorKind::HttpResponse { status, .. } => match u16::from(*status) {
+            409 | 412 => StoreError::LostRace,
+            401 | 403 => Outage::Credentials.into(),
+            404 => Outage::Missing.into(),
+            429 | 503 => Outage::Busy.into(),
+            _ => Outage::Failed.into(),
+        },
+        ErrorKind::Connection | ErrorKind::Io => Outage::Unreachable.into(),
+        ErrorKind::DataConversion | ErrorKind::Other => Outage::Failed.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_of_the_service_has_its_cause() {
+        let answered = |status: u16, code: &str| {
+            ErrorKind::HttpResponse {
+                status: status.into(),
+                error_code: Some(code.to_owned()),
+                raw_response: None,
+            }
+            .into_error()
+        };
+        for (status, word) in [
+            (409, "lost_race"),
+            (412, "lost_race"),
+            (401, "credentials"),
+            (403, "credentials"),
+            (404, "missing"),
+            (429, "busy"),
+            (503, "busy"),
+            (500, "failed"),
+            (302, "failed"),
+        ] {
+            assert_eq!(cause(&answered(status, "canary")).cause(), word, "{status}");
+        }
+        for (kind, word) in [
+            (ErrorKind::Credential, "credentials"),
+            (ErrorKind::Connection, "unreachable"),
+            (ErrorKind::Io, "unreachable"),
+            (ErrorKind::DataConversion, "failed"),
+        ] {
+            assert_eq!(cause(&kind.into_error()).cause(), word);
+        }
+        assert!(is_missing(&answered(404, "BlobNotFound")));
+        assert!(!is_missing(&answered(404, NO_CONTAINER)));
+        assert!(!is_missing(&answered(500, "BlobNotFound")));
+    }
+}

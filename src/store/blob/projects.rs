@@ -1,0 +1,216 @@
+//! Projects' records in blobs: one blob a project, with what a listing shows in its metadata.
+//!
+//! A blob also carries the audit record of the write that made it, so that both are one conditional
+//! write. The record is then copied into the audit log; whoever replaces the blob copies it first,
+//! in case the writer died before it could.
+
+use serde::{Deserialize, Serialize};
+
+use super::audit::{ChainWriter, ChainedRecord};
+use super::container::{Blob, BlobContainer, MAX_PAGE, Metadata, WriteCondition};
+use crate::domain::audit_log::chain::AuditRecord;
+use crate::domain::vault::associated_data::Versions;
+use crate::domain::vault::kek::KekVersion;
+use crate::domain::vault::project_id::ProjectId;
+use crate::domain::vault::project_key::KeyFingerprint;
+use crate::domain::vault::record::{KeySummary, ProjectRecord, RecordTag, StoredKey};
+use crate::store::projects::{ListedProject, ProjectWrite, Revision, StoredProject};
+use crate::store::store_error::StoreError;
+
+/// Where the projects are.
+const PREFIX: &str = "projects/";
+
+/// The content of a project's blob.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    /// The sealed key in base64; absent once it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<String>,
+    /// The audit record of the write that made this state, as its own blob has it.
+    audit: Metadata,
+}
+
+/// Reads a project by its id.
+pub async fn read(
+    container: &dyn BlobContainer,
+    id: &ProjectId,
+) -> Result<Option<StoredProject>, StoreError> {
+    let Some(blob) = container.read(&name(id)).await? else {
+        return Ok(None);
+    };
+    let content = content(&blob)?;
+    let versions = versions(&blob.metadata).ok_or(StoreError::RecordCorrupt)?;
+    let key = match content.sealed {
+        None => None,
+        Some(sealed) => Some(StoredKey {
+            sealed: data_encoding::BASE64
+                .decode(sealed.as_bytes())
+                .map_err(|_| StoreError::RecordCorrupt)?,
+            summary: summary(&blob.metadata).ok_or(StoreError::RecordCorrupt)?,
+        }),
+    };
+    Ok(Some(StoredProject {
+        record: ProjectRecord { versions, key },
+        revision: Revision(blob.etag),
+    }))
+}
+
+/// Replaces a project's record, the audit record with it.
+pub async fn write(
+    container: &dyn BlobContainer,
+    writer: &ChainWriter,
+    write: &ProjectWrite,
+) -> Result<AuditRecord, StoreError> {
+    let name = name(&write.project_id);
+    let mut state = writer.lock().await;
+    let condition = match &write.expected {
+        None => WriteCondition::Absent,
+        Some(Revision(etag)) => {
+            let blob = container.read(&name).await?.ok_or(StoreError::LostRace)?;
+            let grows = versions(&blob.metadata).is_some_and(|before| {
+                before.record < write.record.versions.record
+                    && before.secret <= write.record.versions.secret
+            });
+            if blob.etag != *etag || !grows {
+                return Err(StoreError::LostRace);
+            }
+            publish(container, &blob).await?;
+            WriteCondition::Unchanged(etag)
+        }
+    };
+    let record = writer.next(&mut state, &write.audit);
+    let metadata = metadata(&write.record, &record);
+    let content = Content {
+        sealed: (write.record.key.as_ref()).map(|key| data_encoding::BASE64.encode(&key.sealed)),
+        audit: record.metadata(),
+    };
+    let bytes = serde_json::to_vec(&content)?;
+    match container.write(&name, condition, metadata, bytes).await {
+        Ok(()) => state.settle(&record, true),
+        Err(StoreError::LostRace) => {
+            state.settle(&record, false);
+            return Err(StoreError::LostRace);
+        }
+        // It may have arrived all the same: the chain ends here, and the next record begins
+        // another.
+        Err(error) => return Err(error),
+    }
+    // The change is made and has its audit record. If this copy fails, the next one who writes to
+    // the project makes it, or a verification.
+    let _ = record.publish(container).await;
+    Ok(record.record)
+}
+
+/// Copies the audit record of a project's state into the log.
+pub async fn publish(container: &dyn BlobContainer, blob: &Blob) -> Result<(), StoreError> {
+    let record = ChainedRecord::read(&content(blob)?.audit);
+    record.publish(container).await
+}
+
+/// Copies the audit record of a project's present state into the log.
+pub async fn publish_state(container: &dyn BlobContainer, project: &str) -> Result<(), StoreError> {
+    match container.read(project).await? {
+        Some(blob) => publish(container, &blob).await,
+        None => Ok(()),
+    }
+}
+
+/// Lists projects that have a key and that `wanted` accepts.
+pub async fn list(
+    container: &dyn BlobContainer,
+    after: Option<&ProjectId>,
+    limit: usize,
+    wanted: impl Fn(&Metadata) -> bool + Send + Sync,
+) -> Result<Vec<ListedProject>, StoreError> {
+    let after = after.map(name).unwrap_or_default();
+    let mut found = Vec::new();
+    for_each(container, |name, metadata| {
+        let is_live = metadata.contains_key("kekversion");
+        if *name > *after && is_live && wanted(metadata) {
+            let id = name.strip_prefix(PREFIX).unwrap_or_default();
+            let project_id = ProjectId::parse(id).map_err(|_| StoreError::Corrupt)?;
+            let summary = summary(metadata);
+            found.push(ListedProject {
+                project_id,
+                summary,
+            });
+        }
+        Ok(found.len() < limit)
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Calls `each` with the name and the metadata of each project's blob, until it wants no more.
+pub async fn for_each(
+    container: &dyn BlobContainer,
+    mut each: impl FnMut(&str, &Metadata) -> Result<bool, StoreError> + Send,
+) -> Result<(), StoreError> {
+    let mut marker = None;
+    loop {
+        let page = container.list(PREFIX, marker.as_deref(), MAX_PAGE).await?;
+        for (name, metadata) in &page.blobs {
+            if !each(name, metadata)? {
+                return Ok(());
+            }
+        }
+        marker = page.marker;
+        if marker.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The number of the KEK that seals a project's key.
+pub fn kek_number(metadata: &Metadata) -> Option<u32> {
+    metadata.get("kekversion")?.parse().ok()
+}
+
+fn name(id: &ProjectId) -> String {
+    format!("{PREFIX}{id}")
+}
+
+fn content(blob: &Blob) -> Result<Content, StoreError> {
+    serde_json::from_slice(&blob.bytes).map_err(|_| StoreError::RecordCorrupt)
+}
+
+fn metadata(record: &ProjectRecord, audit: &ChainedRecord) -> Metadata {
+    let mut metadata = Metadata::new();
+    let mut put = |name: &str, value: String| {
+        metadata.insert(name.to_owned(), value);
+    };
+    put("secretversion", record.versions.secret.to_string());
+    put("recordversion", record.versions.record.to_string());
+    put("audit", audit.name());
+    if let Some(StoredKey { summary, .. }) = &record.key {
+        put("kekversion", summary.kek_version.number().to_string());
+        put("fingerprint", summary.fingerprint.to_string());
+        put("tag", summary.tag.to_string());
+        put("createdatms", summary.created_at_ms.to_string());
+        if let Some(rotated_at_ms) = summary.rotated_at_ms {
+            put("rotatedatms", rotated_at_ms.to_string());
+        }
+    }
+    metadata
+}
+
+fn number(metadata: &Metadata, name: &str) -> Option<u64> {
+    metadata.get(name)?.parse().ok()
+}
+
+fn versions(metadata: &Metadata) -> Option<Versions> {
+    Some(Versions {
+        secret: number(metadata, "secretversion")?,
+        record: number(metadata, "recordversion")?,
+    })
+}
+
+fn summary(metadata: &Metadata) -> Option<KeySummary> {
+    Some(KeySummary {
+        kek_version: kek_number(metadata).and_then(KekVersion::from_number)?,
+        fingerprint: KeyFingerprint::parse(metadata.get("fingerprint")?)?,
+        tag: RecordTag::from_text(metadata.get("tag")?),
+        created_at_ms: number(metadata, "createdatms")?,
+        rotated_at_ms: number(metadata, "rotatedatms"),
+    })
+}
