@@ -1,8 +1,8 @@
 //! Log lines: one access line per request, and few others.
 //!
-//! The Functions host logs stdout as information and stderr as errors, or as warnings where the line
-//! contains "warn". So WARN and ERROR go to stderr, and each line contains its level. Fields contain
-//! constant words, numbers and checked ids only.
+//! The Functions host logs stdout as information and stderr as errors, or as warnings where a line
+//! contains "warn". So WARN and ERROR go to stderr, and each line contains its level. Fields
+//! contain constant words, numbers and checked ids only.
 
 mod json;
 mod lines;
@@ -162,8 +162,8 @@ pub fn unlogged_refusals(budget: &'static str, requests: u64) {
 /// The streams of this process, once logging has started.
 static LINES: OnceLock<LogLines> = OnceLock::new();
 
-/// Starts to write log lines of roomkey. Lines of libraries may quote clients and are never written.
-/// [`LogLines::finish`] must be called before the process ends.
+/// Starts to write log lines of roomkey. Lines of libraries may quote clients and are never
+/// written. [`LogLines::finish`] must be called before the process ends.
 pub fn start(level: Level, format: LogFormat) -> &'static LogLines {
     let lines = LINES.get_or_init(LogLines::start);
     // It fails only if logging has started before.

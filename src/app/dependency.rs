@@ -10,7 +10,7 @@ pub struct DependencyStatus {
     /// The name in readiness and metrics. For a secret, the name of its setting in lower case with
     /// `-`.
     pub name: &'static str,
-    /// Whether it is available.
+    /// The availability.
     pub state: DependencyState,
     /// When it was last fetched.
     pub fetched_at: Option<SystemTime>,

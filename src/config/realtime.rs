@@ -59,7 +59,7 @@ pub struct OpenAi {
 pub struct RealtimeOptions {
     /// The scope of Entra tokens for Azure OpenAI.
     pub entra_scope: String,
-    /// The limit of each caller for client secrets. `None` means that the operator has turned it off.
+    /// The limit of each caller for client secrets. `None` means that it is turned off.
     pub rate_limit: Option<RateLimit>,
     /// The content of sessions, without a transcription model.
     pub plan: SessionPlan,

@@ -50,8 +50,8 @@ struct Waiting {
 }
 
 impl Queue {
-    /// Starts the thread that writes to `output`. If the thread cannot be started, lines are dropped
-    /// and counted once the queue is full.
+    /// Starts the thread that writes to `output`. If it cannot be started, lines are dropped and
+    /// counted once the queue is full.
     pub fn start(
         stream: &'static str,
         max_bytes: usize,
@@ -167,7 +167,7 @@ fn write_all(output: &mut impl Write, batch: &[u8]) -> u64 {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                thread::sleep(COLLECT_PERIOD)
+                thread::sleep(COLLECT_PERIOD);
             }
             Err(_) => break,
         }

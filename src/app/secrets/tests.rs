@@ -361,7 +361,7 @@ struct Rotating<'s> {
     held: Arc<Slot<(u32, u32)>>,
 }
 
-/// Whether a step is taken, whether the secret is written first, and the seconds before it.
+/// A step of the schedule: it writes or not, the secret first or the key, after some seconds.
 type Step = (bool, bool, u64);
 
 struct Rotation<'s> {

@@ -9,8 +9,8 @@ pub struct Setting {
     pub default: &'static str,
     /// The meaning, format and bounds of the value.
     pub meaning: &'static str,
-    /// Whether the value may also come from a file (`<name>_FILE`) or from Key Vault
-    /// (`<name>_SECRET_NAME`).
+    /// The setting is a secret: its value may also come from a file (`<name>_FILE`) or from Key
+    /// Vault (`<name>_SECRET_NAME`).
     pub is_secret: bool,
 }
 
