@@ -97,26 +97,26 @@ pub fn run() -> Vec<Step> {
 
     let mut steps: [(&str, &dyn Fn()); 6] = [
         ("parse: the strict JSON pass", &|| {
-            drop(black_box(Fields::read(black_box(body.as_bytes()))))
+            drop(black_box(Fields::read(black_box(body.as_bytes()))));
         }),
         ("parse and validate every field", &|| {
             drop(black_box(TokenRequest::parse(
                 black_box(body.as_bytes()),
                 &limits,
-            )))
+            )));
         }),
         ("sign, with a fresh `jti`", &|| {
             drop(black_box(signer.sign(
                 black_box(&grant),
                 validity,
                 entropy.uuid(),
-            )))
+            )));
         }),
         ("write the access line, to nowhere", &|| {
-            telemetry::access(black_box(&access))
+            telemetry::access(black_box(&access));
         }),
         ("write the audit line, to nowhere", &|| {
-            telemetry::audit(ids, black_box(&event))
+            telemetry::audit(ids, black_box(&event));
         }),
         (LIMITER, &|| {
             black_box(counters.decide(&budget, black_box(caller), SystemClock.now(), Cost::One));

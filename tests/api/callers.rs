@@ -46,6 +46,7 @@ async fn ask_token(app: &TestApp, headers: &Headers, body: &str) -> Answer {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
     let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
     let openai = upstream.openai();

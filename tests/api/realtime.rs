@@ -178,6 +178,7 @@ async fn a_custom_voice_is_sent_as_an_object_and_returned_as_its_id() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn fault_39_each_upstream_status_has_its_error_without_text_of_the_body() {
     let upstream = Upstream::start().await;
     let app = unlimited(&upstream);

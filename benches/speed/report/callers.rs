@@ -16,7 +16,7 @@ impl Report {
     pub(super) fn callers_table(&self) -> String {
         let mut table = "| who asks | requests/s |\n|---|---|\n".to_owned();
         let mut row = |who: &str, of: fn(&Callers) -> f64| {
-            writeln!(table, "| {who} | {:.0} |", self.of_callers(of)).unwrap()
+            writeln!(table, "| {who} | {:.0} |", self.of_callers(of)).unwrap();
         };
         row("roomkey, anonymous callers", |round| round.anonymous);
         row("roomkey, one bearer sent again and again", |round| {

@@ -129,6 +129,47 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// [`TokenRejection`] for the first check that fails; [`TokenRejection::Signature`] if none of
     /// the keys made the signature.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, UNIX_EPOCH};
+    ///
+    /// use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    /// use data_encoding::BASE64URL_NOPAD;
+    /// use roomkey::domain::callers::bearer::{Issuer, TokenPolicy, UnverifiedToken};
+    /// use roomkey::domain::callers::caller::CallerRules;
+    /// use roomkey::domain::callers::key_set::KeySet;
+    ///
+    /// // The identity provider publishes a key and signs a token with it.
+    /// let encode = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+    /// let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32])?;
+    /// let x = encode(key.public_key().as_ref());
+    /// let document = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}"#);
+    /// let claims = br#"{"iss":"https://id.example","aud":"api://roomkey","sub":"alice",
+    ///     "exp":1800000060}"#;
+    /// let message = format!("{}.{}", encode(br#"{"alg":"EdDSA"}"#), encode(claims));
+    /// let token = format!("{message}.{}", encode(key.sign(message.as_bytes()).as_ref()));
+    ///
+    /// let policy = TokenPolicy {
+    ///     issuer: Issuer::parse("https://id.example")?,
+    ///     tenants: vec![],
+    ///     audiences: vec!["api://roomkey".into()],
+    ///     rules: CallerRules {
+    ///         required_scope: None,
+    ///         admin_role: "Roomkey.Admin".into(),
+    ///         identity_claim: "sub".into(),
+    ///         rooms_claim: None,
+    ///         roles_claim: None,
+    ///     },
+    /// };
+    /// let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    /// let key_set = KeySet::parse(document.as_bytes())?;
+    /// let token = UnverifiedToken::parse(&token)?;
+    /// let candidates = key_set.find(token.key_id(), token.algorithm())?;
+    /// let verified = token.verify(candidates.iter(), &policy, now)?;
+    /// assert_eq!(verified.caller.name(), b"https://id.example\0alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn verify<'k>(
         &self,
         keys: impl IntoIterator<Item = &'k VerifyingKey>,
