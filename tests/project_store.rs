@@ -376,6 +376,11 @@ pub async fn a_rotation_reseals_without_a_change_of_the_key(keys: &ProjectKeys) 
 pub async fn a_missing_kek_is_an_error_and_loses_nothing(keys: &ProjectKeys) {
     let id = project("customer-42");
     save(keys, &id, 1).await;
+    assert_eq!(
+        keys.missing_keks(&keks(&[2])).await,
+        Ok(vec![kek_version(1)])
+    );
+    assert_eq!(keys.missing_keks(&keks(&[1, 2])).await, Ok(Vec::new()));
     let missing = keys.open(&id, &keks(&[2])).await.unwrap_err();
     assert!(matches!(missing, KeyStoreError::Kek(missing) if missing.0 == kek_version(1)));
     let rotated = keys

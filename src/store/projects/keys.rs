@@ -321,6 +321,21 @@ impl ProjectKeys {
         Ok(below.map(|(_, count)| count).sum())
     }
 
+    /// Returns the versions of KEKs that seal keys and are not known, lowest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn missing_keks(
+        &self,
+        keks: &KeyEncryptionKeys,
+    ) -> Result<Vec<KekVersion>, StoreError> {
+        let counts = self.store.count_by_kek().await?;
+        let sealing = counts.into_iter().map(|(version, _)| version);
+        Ok(sealing
+            .filter(|version| keks.get(*version).is_err())
+            .collect())
+    }
+
     async fn read(
         &self,
         project_id: &ProjectId,
