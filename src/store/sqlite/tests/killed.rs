@@ -14,7 +14,7 @@ use crate::store::projects::project_store::{
     Expected, SCRIPT, apply, keys_over, project, save, try_save, verified,
 };
 use crate::store::sqlite::{SqliteStore, steps};
-use crate::store::store_error::{KeyStoreError, StoreError};
+use crate::store::store_error::{KeyStoreError, Outage, StoreError};
 
 /// The process that is killed. Does nothing when it is run by hand.
 #[tokio::test]
@@ -54,7 +54,9 @@ async fn child() {
                 match try_save(&keys, &project("a"), number, &any).await {
                     Ok(_) => left -= 1,
                     // Nothing was stored; the others were faster each time.
-                    Err(KeyStoreError::Store(StoreError::LostRace)) => {}
+                    Err(KeyStoreError::Store(
+                        StoreError::LostRace | StoreError::Unavailable(Outage::Locked),
+                    )) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
