@@ -64,7 +64,10 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<TurnSettings> {
         (Some(cloudflare), Some(own)) => {
             reader.fault(
                 cloudflare,
-                format!("stands beside {own}: credentials come from Cloudflare or from servers of your own; unset one"),
+                format!(
+                    "stands beside {own}: credentials come from Cloudflare or from servers of your \
+                     own; unset one"
+                ),
             );
             let _ = (read_cloudflare(reader), read_shared_secret(reader));
             return None;
@@ -127,7 +130,8 @@ fn read_cloudflare(reader: &mut SettingsReader<'_>) -> Option<TurnServer> {
     if !reader.is_secret_set(API_TOKEN) {
         reader.fault(
             API_TOKEN,
-            "must be set to the token of the TURN key, which Cloudflare shows once with its id; a token or key of the account opens far more",
+            "must be set to the token of the TURN key, which Cloudflare shows once with its id; a \
+             token or key of the account opens far more",
         );
     }
     let key_id = reader.parsed(KEY_ID, TurnKeyId::parse);

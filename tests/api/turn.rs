@@ -17,7 +17,8 @@ const KEY_ID: &str = "0123456789abcdef0123456789abcdef";
 pub const COTURN: [(&str, &str); 2] = [
     (
         "ROOMKEY_TURN_URLS",
-        "stun:turn.example.com:3478,turn:turn.example.com:3478?transport=udp,turns:turn.example.com:443,turn:turn.example.com:53",
+        "stun:turn.example.com:3478,turn:turn.example.com:3478?transport=udp,\
+         turns:turn.example.com:443,turn:turn.example.com:53",
     ),
     ("ROOMKEY_TURN_SECRET", TURN_SECRET),
 ];

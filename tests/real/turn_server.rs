@@ -42,8 +42,9 @@ impl TurnServer {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let settings = format!(
-            "listening-ip=127.0.0.1\nrelay-ip=127.0.0.1\nlistening-port={port}\nrealm=roomkey.test\nuse-auth-secret\n\
-             static-auth-secret={TURN_SECRET}\nstatic-auth-secret={NEXT_TURN_SECRET}\nallow-loopback-peers\nno-tls\nno-dtls\n\
+            "listening-ip=127.0.0.1\nrelay-ip=127.0.0.1\nlistening-port={port}\n\
+             realm=roomkey.test\nuse-auth-secret\nstatic-auth-secret={TURN_SECRET}\n\
+             static-auth-secret={NEXT_TURN_SECRET}\nallow-loopback-peers\nno-tls\nno-dtls\n\
              no-cli\nno-multicast-peers\nlog-file=stdout\nsimple-log\npidfile={}\nuserdb={}\n",
             path("turnserver.pid"),
             path("users.db"),

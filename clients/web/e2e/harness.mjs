@@ -166,7 +166,10 @@ pidfile=${join(path, 'turnserver.pid')}
 userdb=${join(path, 'users.db')}
 `,
   );
-  const { isOver } = begin(tool, ['-c', join(path, 'turnserver.conf')], { env: {}, stdio: 'ignore' });
+  const { isOver } = begin(tool, ['-c', join(path, 'turnserver.conf')], {
+    env: {},
+    stdio: 'ignore',
+  });
   await until('turnserver listens', async () => {
     if (isOver()) throw new Error('turnserver ended before it listened');
     const socket = createSocket('udp4').bind(port, '127.0.0.1');

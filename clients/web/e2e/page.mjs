@@ -123,7 +123,8 @@ class Peer {
     peer.connection.addTrack(track);
     peer.connection.ontrack = ({ track }) => {
       // Chromium only decodes what an element plays.
-      peer.element = Object.assign(new Audio(), { srcObject: new MediaStream([track]), muted: true });
+      const srcObject = new MediaStream([track]);
+      peer.element = Object.assign(new Audio(), { srcObject, muted: true });
       peer.element.play();
       peer.meter = new Meter(track);
     };

@@ -27,7 +27,9 @@ before(async () => {
     '/e2e/': join(root, 'clients/web/e2e'),
   });
   roomkey = await startRoomkey({ origins: [origin], settings: turn.settings });
-  browser = await launch({ microphone: sentence('The quick brown fox jumps over the lazy dog.', 0.2) });
+  browser = await launch({
+    microphone: sentence('The quick brown fox jumps over the lazy dog.', 0.2),
+  });
 });
 after(stopAll);
 
@@ -64,7 +66,8 @@ test('two tabs hear each other through a real TURN server and in no other way', 
     );
     assert.ok(heard, 'sound arrives');
     assert.equal(await call(page, 'usedCandidate'), 'relay');
-    t.diagnostic(`level ${heard.level.toFixed(3)} after ${Math.round(performance.now() - began)} ms`);
+    const ms = Math.round(performance.now() - began);
+    t.diagnostic(`level ${heard.level.toFixed(3)} after ${ms} ms`);
   }
   await Promise.all([alice, bob].map((page) => page.context().close()));
 });

@@ -27,7 +27,8 @@ export function iceServers({ body, status, requestId }: Answer): RTCIceServer[] 
     const texts = [urls].flat().filter((url) => typeof url === 'string');
     return new IceServer(texts, username, credential);
   });
-  if (!servers.some(({ urls, credential }) => credential && urls.some((url) => /^turns?:/.test(url))))
-    throw invalidResponse(status, requestId);
+  const relays = ({ urls, credential }: IceServer): boolean =>
+    Boolean(credential) && urls.some((url) => /^turns?:/.test(url));
+  if (!servers.some(relays)) throw invalidResponse(status, requestId);
   return servers;
 }

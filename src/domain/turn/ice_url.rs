@@ -214,7 +214,8 @@ impl IceUrls {
         }
         if !urls.iter().any(IceUrl::is_turn) {
             return Err(format!(
-                "must have a turn: or turns: URL whose port is not {DNS_PORT}, which browsers refuse; {EXAMPLE}"
+                "must have a turn: or turns: URL whose port is not {DNS_PORT}, which browsers \
+                 refuse; {EXAMPLE}"
             )
             .into());
         }
@@ -335,7 +336,8 @@ mod tests {
     #[test]
     fn urls_that_browsers_cannot_use_are_left_out_of_a_list() {
         let urls = IceUrls::parse(
-            "stun:s.example:53, turn:t.example:53?transport=udp,turn:t.example:3478, turn:t.example:3478 ,stun:s.example",
+            "stun:s.example:53, turn:t.example:53?transport=udp,turn:t.example:3478, \
+             turn:t.example:3478 ,stun:s.example",
         )
         .unwrap();
         assert_eq!(urls.to_string(), "turn:t.example:3478, stun:s.example");
