@@ -391,7 +391,7 @@ async fn real_redis_is_replaced_without_new_budgets_and_with_one_log_line_each()
     let connect = |url: String| {
         redis
             .connect(url.into(), Some(Arc::clone(&refused)))
-            .unwrap()
+            .unwrap();
     };
     assert!(counters.is_degraded());
     assert_eq!(admitted(&counters, &budget, "alice", 20).await, 10);

@@ -48,7 +48,7 @@ async fn slow(redis: &RedisServer) -> (String, watch::Receiver<usize>) {
                         *asked += words[..read]
                             .windows(7)
                             .filter(|word| word == b"EVALSHA")
-                            .count()
+                            .count();
                     });
                     if to_redis.write_all(&words[..read]).await.is_err() {
                         return;

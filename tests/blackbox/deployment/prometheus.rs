@@ -263,6 +263,7 @@ async fn until(url: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn prometheus_scrapes_the_package_with_the_admin_role_and_sees_it_go() {
     let (provider, [issuer]) = Fake::start("oidc_provider.mjs", &[]);
     let token = async |claims: Value| {

@@ -242,6 +242,7 @@ async fn deployed_for_azure_openai_the_package_mints_with_its_identity() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what_the_queries_read()
 {
     let azure = Azure::start().await;

@@ -151,7 +151,7 @@ impl Front {
         self.journal.note(|entries| {
             entries
                 .invocations
-                .extend(function.map(|function| (invocation, function)))
+                .extend(function.map(|function| (invocation, function)));
         });
         let passing = async {
             match self.mode {

@@ -247,7 +247,7 @@ impl Answer {
                     .append("Content-Length", body.len().to_string());
             }
             Body::Streamed(_) if !has_length && has_body => {
-                self.headers.append("Transfer-Encoding", "chunked")
+                self.headers.append("Transfer-Encoding", "chunked");
             }
             _ => {}
         }

@@ -101,7 +101,7 @@ fn headers(request: &Request, worker: &Worker, invocation: Uuid) -> Headers {
         _ if request.is_chunked() => headers.append("Transfer-Encoding", "chunked"),
         Some(length) => headers.append("Content-Length", length.to_string()),
         None if request.must_have_length() || headers.contains("content-type") => {
-            headers.append("Content-Length", "0")
+            headers.append("Content-Length", "0");
         }
         None => {}
     }

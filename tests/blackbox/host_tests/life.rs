@@ -91,7 +91,7 @@ async fn one_get_that_ends_the_process_stops_the_whole_app_in_proxying() {
         assert!(
             entries.exits.len() == 3 && entries.exits[2].contains("exited with code 101"),
             "{entries:?}"
-        )
+        );
     });
     assert!(TcpStream::connect(host.address).await.is_err());
 }
@@ -211,7 +211,7 @@ async fn at_the_function_timeout_the_client_gets_500_and_the_process_is_replaced
             assert!(
                 entries.exits.is_empty(),
                 "the host ended it itself: {entries:?}"
-            )
+            );
         });
     }
 }
@@ -239,7 +239,7 @@ async fn requests_that_wait_for_a_slow_start_count_towards_the_function_timeout(
             .await;
         assert_eq!(ask(&host, "token").await, "200", "{mode:?}");
         host.journal.read(|entries| {
-            assert_eq!((entries.tasks, entries.exits.len()), (2, 0), "{entries:?}")
+            assert_eq!((entries.tasks, entries.exits.len()), (2, 0), "{entries:?}");
         });
     }
 }
@@ -294,7 +294,7 @@ async fn a_changed_host_json_starts_a_second_process_and_what_is_in_flight_ends_
             assert!(
                 entries.exits.is_empty() && entries.starts.len() == 2,
                 "{entries:?}"
-            )
+            );
         });
     }
 }

@@ -13,7 +13,7 @@ fn assert_alive(host: &Host) {
         assert!(
             entries.starts.len() == 1 && entries.exits.is_empty(),
             "{entries:?}"
-        )
+        );
     });
 }
 

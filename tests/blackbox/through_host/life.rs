@@ -188,7 +188,7 @@ async fn after_a_sigkill_a_new_process_serves(mode: Mode) {
         assert!(
             entries.exits.len() == 1 && entries.exits[0].contains("exited with code 137"),
             "{entries:?}"
-        )
+        );
     });
 }
 
@@ -293,7 +293,7 @@ async fn exit_code_200_is_a_restart_that_the_host_does_not_count_and_0_is_none()
         assert!(
             entries.exits.is_empty() && entries.starts.len() == 1,
             "{entries:?}"
-        )
+        );
     });
 }
 
