@@ -286,6 +286,43 @@ async fn several_processes_have_chains_of_their_own_and_one_log() {
 }
 
 #[tokio::test]
+async fn eight_processes_that_write_to_one_project_lose_no_update() {
+    const WRITES: usize = 5;
+    let memory = Arc::default();
+    save(&over(&memory, Death::Never).keys, &project("a"), 0).await;
+    let write = |process: usize| {
+        let keys = over(&memory, Death::Never).keys;
+        tokio::spawn(async move {
+            let any = Precondition::AnyKey;
+            let mut left = WRITES;
+            while left > 0 {
+                match try_save(&keys, &project("a"), process, &any).await {
+                    Ok(_) => left -= 1,
+                    // Nothing was stored; the others were faster each time.
+                    Err(KeyStoreError::Store(StoreError::LostRace)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+    };
+    let processes: Vec<_> = (1..=8).map(write).collect();
+    for process in processes {
+        process.await.unwrap();
+    }
+    let keys = over(&memory, Death::Never).keys;
+    let stored = keys
+        .store()
+        .read_project(&project("a"))
+        .await
+        .unwrap()
+        .unwrap();
+    let versions = stored.record.versions;
+    assert_eq!((versions.secret, versions.record), (41, 41));
+    assert_eq!(verified(&keys).await, 41);
+    assert!(opened(&keys, &project("a")).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_tampered_audit_log_shows() {
     type Tamper = fn(&mut BTreeMap<String, Blob>, &[String]);
     let tampered: [Tamper; 6] = [
