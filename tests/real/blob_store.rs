@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use roomkey::domain::audit_log::entry::EventType;
 use roomkey::store::blob::BlobStore;
 use roomkey::store::blob::container::{BlobContainer, WriteCondition};
+use roomkey::store::projects::ProjectWrite;
 use roomkey::store::projects::keys::ProjectKeys;
 use roomkey::store::store_error::{Outage, StoreError};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::azurite::{Azurite, opened};
+use crate::peers::{script, tool};
 
 #[path = "../project_store.rs"]
 #[expect(
@@ -108,4 +112,46 @@ async fn two_instances_share_a_container_and_one_that_goes_away_is_an_outage() {
     drop(azurite);
     let read = one.store().read_project(&project("a")).await;
     assert_eq!(read, Err(Outage::Unreachable.into()));
+}
+
+#[tokio::test]
+async fn microsofts_sdk_reads_the_blobs_of_a_store_and_its_writes_are_noticed() {
+    let azurite = Azurite::start();
+    let address = azurite.container().await;
+    let (keys, id) = (
+        over(Arc::new(opened(address.clone())), 1),
+        project("customer-42"),
+    );
+    let saved = save(&keys, &id, 1).await;
+    let before = keys.store().read_project(&id).await.unwrap().unwrap();
+    let given = json!({ "container": address.as_str(), "touch": "projects/customer-42" });
+    let python = tool("target/tools/venv/bin/python");
+    let witness = ["tests/real/peers/python/blob_witness.py"];
+    let seen = script(python.to_str().unwrap(), &witness, &given.to_string());
+    let blobs = seen.as_object().unwrap();
+    assert_eq!(blobs.len(), 2, "{seen}");
+    let metadata = &blobs["projects/customer-42"]["metadata"];
+    assert_eq!(metadata["kekversion"], "1");
+    assert_eq!(metadata["recordversion"], "1");
+    assert_eq!(metadata["tag"], saved.summary.tag.as_str());
+    let audit = metadata["audit"].as_str().unwrap();
+    let record = &blobs[audit]["metadata"];
+    assert_eq!(record["eventtype"], "vault_key_saved");
+    assert_eq!(record["projectid"], "customer-42");
+    assert_eq!(record["hash"], saved.audit.hash.to_string());
+    assert!(!seen.to_string().contains("canary"));
+
+    let after = keys.store().read_project(&id).await.unwrap().unwrap();
+    assert_eq!(after.record, before.record);
+    let mut record = before.record;
+    record.versions.record += 1;
+    let write = ProjectWrite {
+        project_id: id.clone(),
+        expected: Some(before.revision),
+        record,
+        audit: project_store::audit(EventType::VaultKeySaved, &id),
+    };
+    let written = keys.store().write_project(write).await;
+    assert_eq!(written, Err(StoreError::LostRace));
+    assert_eq!(verified(&keys).await, 1);
 }
