@@ -58,5 +58,5 @@ docs: ## write the generated pages and tables in docs/ from the code
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test api documents
 
 clean: ## remove all that was built here; the cache stays
-	rm -rf target dist tests/real/peers/js/node_modules benches/peers/fastify/node_modules
+	rm -rf target dist tests/real/peers/*/node_modules benches/peers/fastify/node_modules
 	rm -rf clients/node_modules clients/*/dist examples/*/node_modules examples/*/dist
