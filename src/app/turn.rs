@@ -22,13 +22,13 @@ const OWN_SERVERS: &str = "coturn";
 
 /// Gives TURN credentials.
 pub struct Turn {
-    /// How long credentials live.
+    /// The lifetime of the credentials.
     pub lifetime: TurnLifetime,
-    /// Who opens the servers.
+    /// The provider of the TURN servers.
     pub source: TurnSource,
 }
 
-/// Whose TURN servers they are.
+/// The provider of TURN servers, ready to issue credentials.
 pub enum TurnSource {
     /// The operator's own.
     SharedSecret(SharedSecret),

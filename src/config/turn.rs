@@ -18,20 +18,20 @@ const SECONDS: &str = "ROOMKEY_TURN_SECONDS";
 /// Where TURN credentials come from, and how long they live.
 #[derive(Debug)]
 pub struct TurnSettings {
-    /// How long credentials live.
+    /// The lifetime of the credentials.
     pub lifetime: TurnLifetime,
-    /// Who opens the servers.
+    /// The provider of the TURN servers.
     pub server: TurnServer,
 }
 
-/// Whose TURN servers they are.
+/// The provider of TURN servers, with its settings.
 #[derive(Debug)]
 pub enum TurnServer {
     /// Servers of the operator's own, such as coturn.
     SharedSecret {
         /// Where they are, and STUN servers beside them.
         urls: IceUrls,
-        /// What they share with this service.
+        /// The secret that the servers share with this service.
         secret: SecretSource,
     },
     /// Cloudflare's, which mints the credentials.

@@ -25,7 +25,7 @@ pub struct Revision(pub(super) String);
 /// A record and the state that it was read in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredProject {
-    /// What is stored.
+    /// The stored record.
     pub record: ProjectRecord,
     /// In which state.
     pub revision: Revision,
@@ -34,7 +34,7 @@ pub struct StoredProject {
 /// An audit entry that is to be written, and the key of the chain that it joins.
 #[derive(Debug, Clone)]
 pub struct AuditAppend {
-    /// What happened.
+    /// The event.
     pub entry: AuditEntry,
     /// The key of the chain.
     pub key: ChainKey,
@@ -47,9 +47,9 @@ pub struct ProjectWrite {
     pub project_id: ProjectId,
     /// The state that is to be replaced; `None` where nothing was ever stored.
     pub expected: Option<Revision>,
-    /// What it becomes.
+    /// The new record.
     pub record: ProjectRecord,
-    /// What is written down of it, in the same transaction.
+    /// The audit record, which is written in the same transaction.
     pub audit: AuditAppend,
 }
 
@@ -58,7 +58,7 @@ pub struct ProjectWrite {
 pub struct ListedProject {
     /// The project.
     pub project_id: ProjectId,
-    /// What is shown of its key; `None` where that is damaged.
+    /// The public description of its key; `None` if the record is damaged.
     pub summary: Option<KeySummary>,
 }
 
@@ -95,7 +95,7 @@ pub struct SessionRequest {
     pub session_id: Uuid,
     /// The project.
     pub project_id: ProjectId,
-    /// Who opens it, and may end it.
+    /// The caller who opens the session and may end it.
     pub owner: CallerHash,
     /// The present, in milliseconds since 1970.
     pub now_ms: u64,
@@ -107,7 +107,7 @@ pub struct SessionRequest {
     pub daily_sessions: Option<u32>,
 }
 
-/// What came of a [`SessionRequest`].
+/// The decision about a [`SessionRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admittance {
     /// It has its place.
@@ -124,7 +124,7 @@ pub enum Admittance {
     },
 }
 
-/// Who asks for the end of a session.
+/// The principal that ends a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndedBy {
     /// A caller, who may end sessions of its own.
@@ -138,11 +138,11 @@ pub enum EndedBy {
 pub struct EndedSession {
     /// Its project.
     pub project_id: ProjectId,
-    /// Whether it had a place until now, so that it was not ended or expired before.
+    /// True if the session held a place until now: it had neither ended nor expired.
     pub was_active: bool,
 }
 
-/// How many sessions a project has.
+/// The number of sessions of a project.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SessionCounts {
     /// Those that have a place now.
@@ -188,8 +188,8 @@ pub trait ProjectStore: SessionStore {
     /// Reads a page of the audit log.
     async fn query_audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError>;
 
-    /// Verifies the whole audit log, in bounded memory. The only call that may take longer than 3 s;
-    /// each step of it does not.
+    /// Verifies the whole audit log, in bounded memory. The only call that may take longer than 3
+    /// s; each step of it does not.
     async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError>;
 
     /// Keeps the health check's sealed probe, in place of one that was left behind.

@@ -27,7 +27,7 @@ use crate::domain::limits::rate_limit::{Budget, Cost, Decision, Gcra};
 pub struct Redis {
     /// Empty until the address is known.
     server: ArcSwapOption<Server>,
-    /// Whether the address comes after the first requests. Limits are per instance until then, so
+    /// True if the address arrives after the first requests. Limits are per instance until then, so
     /// the log must tell when they are shared.
     is_address_deferred: bool,
     /// Stays when the address changes, so that no budget is full again.

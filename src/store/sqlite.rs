@@ -34,7 +34,7 @@ use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport, ChainV
 use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
 
-/// How many records a step of a verification reads: some 2 ms and 500 KB.
+/// The number of records that a step of a verification reads: about 2 ms and 500 KB.
 const VERIFIED_AT_ONCE: usize = 1_000;
 
 /// A store in one SQLite file.

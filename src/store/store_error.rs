@@ -13,7 +13,7 @@ pub enum StoreError {
     /// The store cannot be used for now. It may recover without a restart.
     #[error("The store is unavailable: {0}.")]
     Unavailable(Outage),
-    /// What the store holds was damaged, or is not what this program writes. It is left as it is.
+    /// The stored data is damaged or was not written by this program. It is left unchanged.
     #[error("The store is damaged.")]
     Corrupt,
     /// One record is not what this program writes. It is left as it is, and the others serve.
@@ -27,7 +27,7 @@ pub enum StoreError {
     Foreign,
 }
 
-/// What keeps a store from answering.
+/// The reason that a store is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Outage {
     /// It did not answer within the time limit.

@@ -18,7 +18,8 @@ pub struct IceServer {
     pub credential: Option<TurnCredential>,
 }
 
-/// What opens a TURN server for one caller for a while. `Debug` does not show the credential.
+/// A credential for a TURN server, valid for one caller and a limited time. `Debug` does not show
+/// the credential.
 #[derive(Debug, Clone, Serialize)]
 pub struct TurnCredential {
     /// The name, which stands in the clear in each TURN message.

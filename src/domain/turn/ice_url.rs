@@ -23,7 +23,7 @@ const DNS_PORT: u16 = 53;
 const EXAMPLE: &str =
     "write one like turn:turn.example.com:3478?transport=udp or turns:turn.example.com:443";
 
-/// What a server does, and whether the way to it is encrypted.
+/// The kind of an ICE server, and whether the connection to it is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Stun,
@@ -43,7 +43,7 @@ impl Scheme {
     }
 }
 
-/// How a browser speaks to a TURN server.
+/// The transport between a browser and a TURN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
     Udp,
@@ -59,7 +59,7 @@ impl Transport {
     }
 }
 
-/// How useful a URL is to a browser beside others, the most useful first.
+/// The rank of a URL among others, the most useful for a browser first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Preference {
     /// A relay over UDP, which delays media least.

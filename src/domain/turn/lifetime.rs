@@ -1,4 +1,4 @@
-//! How long TURN credentials live.
+//! The lifetime of TURN credentials.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -287,7 +287,7 @@ fn matches(query: &AuditQuery, entry: &AuditEntry) -> bool {
         && query.to_ms.is_none_or(|to| time <= to)
 }
 
-/// What is expected of the next older record of a chain.
+/// The expected sequence number and hash of the next older record of a chain.
 struct Expected {
     hash: ChainHash,
     sequence: u64,

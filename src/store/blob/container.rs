@@ -1,5 +1,5 @@
-//! What this store asks of a container of blobs: conditional writes, reads and listings. One
-//! container is Azure's, one a test's.
+//! The operations that this store needs of a blob container: conditional writes, reads and
+//! listings. One container is Azure's, one a test's.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub type Metadata = BTreeMap<String, String>;
 /// A blob as it was read.
 #[derive(Debug, Clone)]
 pub struct Blob {
-    /// What a listing shows, too.
+    /// The metadata, which a listing returns too.
     pub metadata: Metadata,
     /// The content.
     pub bytes: Vec<u8>,

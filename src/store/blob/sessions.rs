@@ -13,14 +13,14 @@ use crate::store::store_error::StoreError;
 
 /// A day in UTC, in milliseconds. How long a session is remembered after it has expired, too.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// How often a lost race is run again within one call.
+/// The number of attempts after a lost race within one call.
 const ROUNDS: usize = 64;
 
 /// The sessions of a project.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Sessions {
     sessions: BTreeMap<Uuid, Session>,
-    /// How many were opened on a day, counted from 1970.
+    /// The number of sessions opened on a day, which is counted from 1970.
     days: BTreeMap<u64, u64>,
 }
 

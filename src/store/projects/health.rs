@@ -9,16 +9,16 @@ use crate::domain::vault::project_id::ProjectId;
 use crate::domain::vault::project_key::ProjectKey;
 use crate::store::store_error::{KeyStoreError, StoreError};
 
-/// What is sealed; nobody's key.
+/// The text that the probe seals. It is no project's key.
 const PROBE: &str = "roomkey-health-probe-0123456789";
 const VERSIONS: Versions = Versions {
     secret: 1,
     record: 1,
 };
-/// How often a probe that another instance has removed meanwhile is put again.
+/// The number of attempts when another instance removes the probe in the meantime.
 const ROUNDS: usize = 3;
 
-/// What came of a health check.
+/// The result of a health check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultHealth {
     /// A key could be sealed and stored.

@@ -17,10 +17,10 @@ use crate::domain::vault::project_key::ProjectKey;
 use crate::domain::vault::record::{KeySummary, ProjectRecord, RecordTag};
 use crate::store::store_error::{KeyStoreError, StoreError};
 
-/// How often a lost race is run again. Each round somebody else's write succeeds, so that only a
-/// storm of writes to one project gets this far.
+/// The number of attempts after a lost race. In each round another writer's write succeeds, so that
+/// only a storm of writes to one project gets this far.
 const ROUNDS: usize = 32;
-/// How many projects a slice of a rotation asks the store for at once.
+/// The number of projects that a slice of a rotation reads from the store at once.
 const BATCH: usize = 100;
 
 /// The operations on keys, over any store.
@@ -33,20 +33,20 @@ pub struct ProjectKeys {
 /// A key that was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedKey {
-    /// Whether the project had none before.
+    /// True if the project had no key before.
     pub is_new: bool,
-    /// What is shown of it.
+    /// The public description of the key.
     pub summary: KeySummary,
-    /// What was written down.
+    /// The audit record.
     pub audit: AuditRecord,
 }
 
 /// A key that was asked to be resealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotatedKey {
-    /// What is shown of it.
+    /// The public description of the key.
     pub summary: KeySummary,
-    /// What was written down; `None` where it was sealed under that KEK already.
+    /// The audit record; `None` if the key was sealed under that KEK already.
     pub audit: Option<AuditRecord>,
 }
 
@@ -59,14 +59,14 @@ pub struct OpenedKey {
     pub tag: RecordTag,
 }
 
-/// What one slice of a rotation over all projects did.
+/// The result of one slice of a rotation of all projects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RotationSlice {
-    /// How many keys it resealed.
+    /// The number of keys that were resealed.
     pub rotated: u64,
-    /// How many keys are still sealed under a lower KEK, those that do not open among them.
+    /// The number of keys still sealed under a lower KEK, including those that do not open.
     pub remaining: u64,
-    /// What was written down, for the log lines.
+    /// The audit records, for the log lines.
     pub audit: Vec<AuditRecord>,
     /// Projects whose records did not open.
     pub failed: Vec<ProjectId>,

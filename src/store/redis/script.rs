@@ -19,7 +19,7 @@ pub(super) struct ScriptCall {
 
 /// The result of one call.
 pub(super) struct ScriptResult {
-    /// Whether the budget admits the request.
+    /// True if the budget admits the request.
     pub(super) is_allowed: bool,
     /// The part of the budget that is in use, in microseconds.
     pub(super) used_us: u64,

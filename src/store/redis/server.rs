@@ -50,14 +50,14 @@ pub(super) struct Server {
     script: Script,
     /// Replaced when a new connection is opened. Locked only to copy it.
     connection: Mutex<ConnectionManager>,
-    /// Whether the server is lost, so that calls are not made.
+    /// True while the server is lost, so that no calls are made.
     is_lost: AtomicBool,
     /// The number of losses that followed each other within [`STEADY_TIME`].
     losses: AtomicU32,
     /// The key of the call that failed. In a cluster, one server may serve the probe but not this
     /// key.
     failed_key: Mutex<Option<String>>,
-    /// Whether another address has replaced this one, so that nothing is logged or requested any
+    /// True once another address has replaced this one, so that nothing is logged or requested any
     /// more.
     is_replaced: AtomicBool,
 }

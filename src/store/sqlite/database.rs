@@ -18,19 +18,19 @@ use crate::store::store_error::{Outage, StoreError};
 
 /// Says in the file's header whose it is: `RmKy`.
 const APPLICATION_ID: i32 = 0x526d_4b79;
-/// What brings a file from each version to the next one.
+/// The migrations, each from one schema version to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
-/// How long a statement waits for another process's lock. Shorter than a call may take, so that its
-/// caller learns the cause.
+/// The time that a statement waits for another process's lock. Shorter than a call may take, so
+/// that its caller learns the cause.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a connection is idle before it empties the write-ahead log of deleted keys. Doubles with
+/// The idle time after which a connection empties the write-ahead log of deleted keys. Doubles with
 /// each attempt that fails.
 const SCRUB_AFTER: Duration = Duration::from_millis(50);
 /// Most doublings of [`SCRUB_AFTER`]: 51 s.
 const MAX_DOUBLINGS: u32 = 10;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Changes the file.
@@ -46,8 +46,8 @@ pub struct Database {
     open: Option<Open>,
     /// The file was there before, or made by us. Shared by the connections of a store.
     was_there: Arc<AtomicBool>,
-    /// What was deleted or replaced may still be in the write-ahead log: how often it could not be
-    /// emptied yet.
+    /// Deleted or replaced keys may still be in the write-ahead log: the number of times it could
+    /// not be emptied yet.
     scrub_attempts: Option<u32>,
 }
 
@@ -188,7 +188,8 @@ impl Database {
         }
         let mut connection = connect(&self.path)?;
         bring_up_to_date(&mut connection)?;
-        // WAL with FULL: what was acknowledged survives a loss of power. The mode stays in the file.
+        // WAL with FULL: what was acknowledged survives a loss of power. The mode stays in the
+        // file.
         let mode: String =
             connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {

@@ -87,7 +87,7 @@ fn outage(outage: Outage) -> KeyStoreError {
     KeyStoreError::Store(StoreError::Unavailable(outage))
 }
 
-/// What a save over the key of `a` comes to.
+/// Returns the result of a save over the key of `a`.
 async fn replaced(guard: &Guard, number: usize) -> Result<(), KeyStoreError> {
     let any = Precondition::AnyKey;
     let saved = try_save(&guard.keys, &project("a"), number, &any).await;

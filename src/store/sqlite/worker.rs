@@ -42,7 +42,7 @@ impl Caller<'_> {
     }
 }
 
-/// What becomes of the bytes that a call replaced.
+/// The treatment of the bytes that a call replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leftovers {
     /// They are nobody's secret.

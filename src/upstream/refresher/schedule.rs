@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 pub struct RefreshStatus {
     /// When a fetch last succeeded.
     pub fetched_at: Option<SystemTime>,
-    /// Whether the last fetch failed.
+    /// True if the last fetch failed.
     pub is_failing: bool,
     /// Fetches that succeeded.
     pub succeeded: u64,

@@ -98,7 +98,7 @@ impl Process {
         }
     }
 
-    /// What it says next; `None` once it is dead.
+    /// Returns its next line, or `None` once the process is dead.
     fn says(&mut self) -> Option<String> {
         loop {
             let line = self.lines.next()?.unwrap();
@@ -108,7 +108,7 @@ impl Process {
         }
     }
 
-    /// What it says until it is dead.
+    /// Returns all lines until the process is dead.
     fn says_all(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.says()).collect()
     }
