@@ -4,6 +4,7 @@ pub mod callers;
 pub mod counters;
 pub mod dependency;
 pub mod oidc;
+pub mod projects;
 pub mod rate_budgets;
 pub mod realtime;
 pub mod secrets;
@@ -14,6 +15,7 @@ use std::time::SystemTime;
 
 pub use self::callers::{Callers, EasyAuth, Proxies};
 use self::dependency::DependencyStatus;
+use self::projects::Projects;
 use self::rate_budgets::RateBudgets;
 use self::realtime::Upstreams;
 use self::secrets::{SecretSources, Secrets};
@@ -64,6 +66,8 @@ pub struct App {
     pub upstreams: Upstreams,
     /// Issues TURN credentials, if TURN servers are configured.
     pub turn: Option<Turn>,
+    /// The projects, if a store is configured.
+    pub projects: Option<Arc<Projects>>,
     /// The web pages that may call.
     pub cors: Cors,
     /// The metrics.
@@ -87,12 +91,26 @@ impl App {
             secrets.read_from(vault, config.identity.clone(), &clock, &entropy);
         }
         let mint_limit = config.realtime.options.rate_limit;
-        let budgets = RateBudgets::new(config.rate_limits.rate_limit, mint_limit);
+        let sessions = config.projects.as_ref().map(|projects| &projects.sessions);
+        let budgets = RateBudgets::new(config.rate_limits.rate_limit, mint_limit, sessions);
         let shared = SharedResources::new(&clock, &entropy);
         let turn = config
             .turn
             .map(|turn| Turn::new(turn, &secrets, shared.clone()));
-        let label_values = label_values(&config.request_policy.providers, turn.as_ref());
+        let label_values = label_values(
+            &config.request_policy.providers,
+            turn.as_ref(),
+            config.projects.is_some(),
+        );
+        let metrics = Metrics::new(clock.now(), &label_values);
+        let projects = match config.projects {
+            None => None,
+            Some(settings) => {
+                let metrics = metrics.projects.clone();
+                let projects = Projects::new(settings, &secrets, metrics, &clock, &entropy)?;
+                Some(Arc::new(projects))
+            }
+        };
         let upstreams = Upstreams::new(config.realtime, config.identity, &secrets, shared);
         Ok(Self {
             callers: Callers::new(config.caller_auth, &clock, &entropy),
@@ -104,7 +122,8 @@ impl App {
             loopback_hosts_only: config.hosting.loopback_hosts_only,
             limits: config.request_policy,
             server_url: config.livekit.map(|livekit| livekit.server_url),
-            metrics: Metrics::new(clock.now(), &label_values),
+            metrics,
+            projects,
             cors: config.cors,
             clock,
             entropy,
@@ -123,6 +142,11 @@ impl App {
             .key_status(now)
             .into_iter()
             .chain(self.secret_statuses(now))
+            .chain(
+                self.projects
+                    .iter()
+                    .flat_map(|projects| projects.statuses()),
+            )
     }
 
     /// Returns what a scrape of the metrics reads from the services.
@@ -136,6 +160,10 @@ impl App {
                 .map(|status| (status.name, status.state.as_str()))
                 .collect(),
             secret_reads: self.secrets.reads(),
+            is_store_available: self
+                .projects
+                .as_ref()
+                .and_then(|projects| projects.is_store_available()),
             breakers: self
                 .breakers(now)
                 .map(|(provider, state)| (provider, gauge_value(state)))
@@ -149,7 +177,8 @@ impl App {
         let cloudflare = turn.and_then(|turn| Some((turn.provider(), turn.cloudflare()?)));
         self.upstreams
             .all()
-            .map(move |upstream| (upstream.provider().as_str(), upstream.breaker_state(now)))
+            .chain(self.upstreams.for_projects())
+            .map(move |upstream| (upstream.label(), upstream.breaker_state(now)))
             .chain(cloudflare.map(|(provider, upstream)| (provider, upstream.breaker_state(now))))
     }
 
@@ -161,9 +190,9 @@ impl App {
 }
 
 /// Returns the label values that are known at start.
-fn label_values(providers: &Providers, turn: Option<&Turn>) -> LabelValues {
+fn label_values(providers: &Providers, turn: Option<&Turn>, has_projects: bool) -> LabelValues {
     let configured = providers.configured().iter();
-    let realtime = Provider::REALTIME.into_iter();
+    let minting = Provider::REALTIME.into_iter();
     let reasons = TokenRejection::ALL.into_iter();
     LabelValues {
         budgets: rate_budgets::NAMES.to_vec(),
@@ -175,13 +204,14 @@ fn label_values(providers: &Providers, turn: Option<&Turn>) -> LabelValues {
             .map(|provider| provider.as_str())
             .chain([NO_PROVIDER])
             .collect(),
-        upstreams: realtime
+        upstreams: minting
             .filter(|provider| providers.contains(*provider))
             .map(Provider::as_str)
             .chain(
                 turn.filter(|turn| turn.cloudflare().is_some())
                     .map(Turn::provider),
             )
+            .chain(has_projects.then_some(realtime::PROJECTS))
             .collect(),
         turn: turn.map(Turn::provider),
     }

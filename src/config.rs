@@ -18,6 +18,7 @@ pub mod log;
 mod number;
 pub mod oidc;
 pub mod platform_sign_in;
+pub mod projects;
 pub mod rate_limits;
 pub mod reader;
 pub mod realtime;
@@ -38,6 +39,7 @@ use self::hosting::HostingEnvironment;
 use self::key_vault::KeyVault;
 use self::livekit::LiveKit;
 use self::log::LogSettings;
+use self::projects::ProjectSettings;
 use self::rate_limits::RateLimitSettings;
 use self::reader::SettingsReader;
 use self::realtime::RealtimeProviders;
@@ -61,6 +63,8 @@ pub struct Config {
     pub realtime: RealtimeProviders,
     /// The TURN servers, if they are configured.
     pub turn: Option<TurnSettings>,
+    /// The store of project keys, if it is configured.
+    pub projects: Option<ProjectSettings>,
     /// The vault that holds secrets, if it is configured.
     pub key_vault: Option<KeyVault>,
     /// The identity that requests tokens from Entra ID.
@@ -106,7 +110,8 @@ impl Config {
         let dev_mode = dev_mode::decide(reader, address, &key_pair);
         let livekit_required = dev_mode.livekit_required.as_deref();
         let livekit = livekit::read(reader, key_pair, dev_mode.is_on, livekit_required);
-        let realtime = realtime::read(reader);
+        let has_projects = dev_mode.is_on || projects::is_on(reader);
+        let realtime = realtime::read(reader, has_projects);
         let choices = realtime::read_choices(reader, &realtime);
         let turn = turn::read(reader);
         let request_policy = request_policy::read(reader, dev_mode.is_on, choices);
@@ -116,6 +121,7 @@ impl Config {
         let identity = key_vault::read_identity(reader, hosting.in_azure);
         let admin_keys = admin::read(reader);
         let rate_limits = rate_limits::read(reader);
+        let projects = projects::read(reader, dev_mode.is_on, hosting.in_azure);
         let log = log::read(reader);
         Some(Self {
             address: address?,
@@ -124,6 +130,7 @@ impl Config {
             livekit,
             realtime,
             turn,
+            projects,
             key_vault,
             identity,
             request_policy,

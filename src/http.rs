@@ -1,6 +1,8 @@
 //! The HTTP API, the only module that serves HTTP and names warp. [`routes`] is the route table,
 //! [`dispatch`] has the steps of every request, and each resource has a file of its own.
 
+mod audit_logs;
+mod audit_verify;
 mod caller;
 mod connection;
 mod connection_details;
@@ -13,11 +15,14 @@ mod guard;
 mod head;
 mod health;
 mod host;
+mod key_validation;
 mod livekit;
 mod metrics;
 pub mod openapi;
 mod origin;
 mod problem;
+mod project_limits;
+mod projects;
 pub mod rate_limit_headers;
 mod realtime;
 mod record;
@@ -26,7 +31,11 @@ mod request;
 mod request_log;
 pub mod routes;
 pub mod server;
+mod session;
+mod session_end;
 mod token;
 mod turn;
 mod unlogged;
 mod v1_token;
+mod vault_access;
+mod vault_health;

@@ -5,31 +5,25 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 pub mod catalogue;
+mod collectors;
+pub mod projects;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus::core::Collector;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, Registry, TextEncoder};
 
 use self::catalogue::{
-    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, Metric, OIDC_KEY_FETCHES,
+    AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, OIDC_KEY_FETCHES,
     OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED,
-    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
-    TURN_CREDENTIALS, UPSTREAM_DURATION,
+    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME,
+    STORE_AVAILABLE, TOKENS, TURN_CREDENTIALS, UPSTREAM_DURATION,
 };
+use self::collectors::{NO_LABELS, counters, gauges, histograms};
+use self::projects::ProjectMetrics;
 
 /// The media type of the text that [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The upper bounds in seconds. Most requests take less than a tenth of a millisecond, and all end
-/// after 10 s.
-const DURATION_BUCKETS: [f64; 16] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0,
-];
 
 /// The label values that are known at start. Their counters start at 0, so that the first increment
 /// shows as a rise.
@@ -60,6 +54,8 @@ pub struct ScrapeInputs {
     pub secret_reads: (u64, u64),
     /// The breaker of each Realtime provider: 0 closed, 1 half-open, 2 open.
     pub breakers: Vec<(&'static str, f64)>,
+    /// Whether the store responds. `None` where there is none, or before its first call.
+    pub is_store_available: Option<bool>,
     /// The number of log lines dropped since the start, by stream.
     pub log_lines_dropped: Vec<(&'static str, u64)>,
 }
@@ -84,6 +80,8 @@ pub struct RenderError(#[from] prometheus::Error);
 
 /// All metrics of this process.
 pub struct Metrics {
+    /// Those of project keys and their store.
+    pub projects: ProjectMetrics,
     registry: Registry,
     requests: IntCounterVec,
     request_duration: HistogramVec,
@@ -107,6 +105,7 @@ struct Scraped {
     secret_state: GaugeVec,
     secret_reads: IntCounterVec,
     breakers: GaugeVec,
+    store_available: GaugeVec,
     lines_dropped: IntCounterVec,
     memory: GaugeVec,
 }
@@ -117,6 +116,7 @@ impl Metrics {
     pub fn new(started_at: SystemTime, known: &LabelValues) -> Self {
         let registry = Registry::new();
         let metrics = Self {
+            projects: ProjectMetrics::new(&registry),
             requests: counters(&registry, &REQUESTS),
             request_duration: histograms(&registry, &REQUEST_DURATION),
             rate_limited: counters(&registry, &RATE_LIMITED),
@@ -239,6 +239,7 @@ impl Scraped {
             secret_state: gauges(registry, &SECRET_STATE),
             secret_reads: counters(registry, &SECRET_READS),
             breakers: gauges(registry, &BREAKER_STATE),
+            store_available: gauges(registry, &STORE_AVAILABLE),
             lines_dropped: counters(registry, &LOG_LINES_DROPPED),
             memory: gauges(registry, &RESIDENT_MEMORY),
         }
@@ -250,6 +251,8 @@ impl Scraped {
             .set(f64::from(u8::from(scrape.rate_limit_degraded)));
         self.set_oidc_keys(scrape.oidc_keys.as_ref());
         self.set_secrets(scrape);
+        let available = scrape.is_store_available.map(|is| f64::from(u8::from(is)));
+        set_or_remove(&self.store_available, available);
         for (provider, state) in &scrape.breakers {
             self.breakers.with_label_values(&[*provider]).set(*state);
         }
@@ -285,8 +288,6 @@ impl Scraped {
     }
 }
 
-const NO_LABELS: &[&str] = &[];
-
 /// Raises counters to totals that are kept elsewhere.
 fn raise_to<'a>(counters: &IntCounterVec, totals: impl IntoIterator<Item = (&'a str, u64)>) {
     for (label, total) in totals {
@@ -315,38 +316,6 @@ fn resident_memory_bytes() -> Option<f64> {
         .parse::<u32>()
         .ok()
         .map(|kilobytes| f64::from(kilobytes) * 1024.0)
-}
-
-fn counters(registry: &Registry, metric: &Metric) -> IntCounterVec {
-    registered(registry, IntCounterVec::new(options(metric), metric.labels))
-}
-
-fn gauges(registry: &Registry, metric: &Metric) -> GaugeVec {
-    registered(registry, GaugeVec::new(options(metric), metric.labels))
-}
-
-fn histograms(registry: &Registry, metric: &Metric) -> HistogramVec {
-    let options = HistogramOpts::from(options(metric)).buckets(DURATION_BUCKETS.to_vec());
-    registered(registry, HistogramVec::new(options, metric.labels))
-}
-
-fn options(metric: &Metric) -> Opts {
-    Opts::new(metric.name, metric.help)
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "names and labels are constants; the tests register every one of them"
-)]
-fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    made: prometheus::Result<C>,
-) -> C {
-    let collector = made.expect("the metric's name and labels are valid");
-    registry
-        .register(Box::new(collector.clone()))
-        .expect("the metric's name is its own");
-    collector
 }
 
 #[cfg(test)]
@@ -389,6 +358,14 @@ mod tests {
         metrics.mint("openai", "upstream_unavailable", None);
         metrics.turn_credentials("coturn", "issued");
         metrics.panicked();
+        metrics.projects.start_at_zero();
+        metrics.projects.audit_record(true);
+        metrics.projects.rotated(2, 1);
+        metrics.projects.session("created");
+        metrics.projects.vault_open("opened");
+        metrics
+            .projects
+            .store_call("write", "ok", Duration::from_millis(1));
         let oidc_keys = Some(OidcKeys {
             age: Some(Duration::from_millis(1_500)),
             fetched: 2,
@@ -406,6 +383,7 @@ mod tests {
                 secrets,
                 secret_reads: (5, 3),
                 breakers,
+                is_store_available: Some(true),
                 log_lines_dropped,
             },
         )

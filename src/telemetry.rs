@@ -11,7 +11,7 @@ mod queue;
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::Level;
 use tracing::field::display;
@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::audit_log::chain::AuditRecord;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::livekit::lifetime::Rfc3339;
 use crate::domain::livekit::names::RoomName;
@@ -111,6 +112,22 @@ pub fn access(access: &AccessRecord) {
         501.. => line!(Level::WARN),
         _ => line!(Level::INFO),
     }
+}
+
+/// Writes the audit line of a record in the durable audit log. Its hash shows later whether the
+/// newest records are missing there.
+pub fn audit_record(record: &AuditRecord) {
+    let AuditRecord {
+        id, entry, hash, ..
+    } = record;
+    let occurred_at = UNIX_EPOCH + Duration::from_millis(entry.timestamp_ms);
+    tracing::info!(
+        target: AUDIT, request_id = entry.request_id, actor = entry.actor,
+        action = &*entry.event_type, project_id = entry.project_id.as_deref(),
+        session_id = entry.session_id.as_deref(), outcome = entry.status(),
+        code = entry.code.as_deref(), record = id, %hash,
+        occurred_at = %Rfc3339::of(occurred_at), "audit"
+    );
 }
 
 /// Writes the audit line of a key that was issued or refused. It ignores the configured level:

@@ -70,12 +70,20 @@ pub struct EasyAuth {
 impl EasyAuth {
     /// Warns once that a setting requires claims, which Static Web Apps does not forward.
     pub fn warn_of_missing_claims(&self) {
-        let requires_claims = self.rules.rooms_claim.is_some() || self.rules.roles_claim.is_some();
+        let CallerRules {
+            rooms_claim,
+            projects_claim,
+            roles_claim,
+            ..
+        } = &self.rules;
+        let requires_claims =
+            rooms_claim.is_some() || projects_claim.is_some() || roles_claim.is_some();
         if requires_claims && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 cause = "no_claims",
                 "Static Web Apps forwards no claims: with ROOMKEY_ROOMS_CLAIM its callers may \
-                 enter no room, and ROOMKEY_ROLES_CLAIM adds no role"
+                 enter no room, with ROOMKEY_PROJECTS_CLAIM they may use no project, and \
+                 ROOMKEY_ROLES_CLAIM adds no role"
             );
         }
     }

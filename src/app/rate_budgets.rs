@@ -1,14 +1,26 @@
 //! The rate budgets of callers and addresses.
 
+use crate::config::projects::SessionSettings;
 use crate::domain::limits::rate_limit::{Budget, RateLimit};
 
 const TOKENS: &str = "token";
 const MINTS: &str = "realtime";
 const REFUSED_BEARERS: &str = "refused-bearer";
 const WRONG_KEYS: &str = "wrong-key";
+const PROJECTS: &str = "project";
+const PROJECT_PLACES: &str = "project-concurrency";
+const PROJECT_DAYS: &str = "project-day";
 
 /// The names of all budgets. The metrics have a line for each, even if it is turned off.
-pub(super) const NAMES: [&str; 4] = [TOKENS, MINTS, REFUSED_BEARERS, WRONG_KEYS];
+pub(super) const NAMES: [&str; 7] = [
+    TOKENS,
+    MINTS,
+    REFUSED_BEARERS,
+    WRONG_KEYS,
+    PROJECTS,
+    PROJECT_PLACES,
+    PROJECT_DAYS,
+];
 
 /// The budgets of each caller, and of each address that sends wrong credentials.
 pub struct RateBudgets {
@@ -21,17 +33,39 @@ pub struct RateBudgets {
     pub refused_bearers: Budget,
     /// Wrong operator keys, per address.
     pub wrong_keys: Budget,
+    /// Sessions, per project. `None` means no limit.
+    pub projects: Option<Budget>,
+    /// Sessions at the same time, per project. The store counts them; this is how a refusal looks.
+    pub project_places: Budget,
+    /// Sessions of a day, per project. The store counts them too.
+    pub project_days: Budget,
 }
 
 impl RateBudgets {
     /// Creates the budgets from the operator's limits. `None` turns a budget off.
     #[must_use]
-    pub fn new(tokens: Option<RateLimit>, mints: Option<RateLimit>) -> Self {
+    pub fn new(
+        tokens: Option<RateLimit>,
+        mints: Option<RateLimit>,
+        sessions: Option<&SessionSettings>,
+    ) -> Self {
+        let places = sessions.map(|rules| (rules.concurrency, rules.lifetime.as_secs()));
+        let days = sessions.and_then(|rules| rules.daily_sessions);
+        let limit = |count: Option<(u32, u64)>| {
+            count
+                .and_then(|(count, seconds)| RateLimit::new(count, seconds))
+                .unwrap_or_default()
+        };
         Self {
             tokens: tokens.map(|limit| budget(TOKENS, limit)),
             mints: mints.map(|limit| budget(MINTS, limit)),
             refused_bearers: budget(REFUSED_BEARERS, RateLimit::REFUSED_BEARERS),
             wrong_keys: budget(WRONG_KEYS, RateLimit::WRONG_KEYS),
+            projects: sessions
+                .and_then(|rules| rules.rate_limit)
+                .map(|limit| budget(PROJECTS, limit)),
+            project_places: budget(PROJECT_PLACES, limit(places)),
+            project_days: budget(PROJECT_DAYS, limit(days.map(|count| (count, 86_400)))),
         }
     }
 }

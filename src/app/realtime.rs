@@ -5,22 +5,30 @@ use std::time::SystemTime;
 
 use super::dependency::DependencyStatus;
 use super::secrets::Secrets;
-use crate::config::realtime::{AzureOpenAi, OpenAi, RealtimeProviders};
+use crate::config::realtime::{AzureOpenAi, OpenAi, OpenAiApi, RealtimeProviders};
 use crate::domain::limits::breaker::BreakerState;
 use crate::domain::realtime::client_secret::ClientSecret;
 use crate::domain::realtime::mint::{MintError, MintRequest, Minted};
 use crate::domain::realtime::session::{ModelOrVoice, SessionPlan};
+use crate::domain::realtime::session_request::CallId;
 use crate::domain::requests::provider::Provider;
 use crate::domain::settings::azure::Identity;
+use crate::domain::vault::project_key::ProjectKey;
 use crate::upstream::entra::{self, Entra, EntraTokenCache};
 use crate::upstream::minting::SharedResources;
 use crate::upstream::minting::credential::Credential;
 use crate::upstream::realtime::{MintPermit, RealtimeUpstream};
 
+/// The label of mints with the keys of projects in metrics.
+pub const PROJECTS: &str = "openai-projects";
+
 /// The configured Realtime providers.
 pub struct Upstreams {
     azure_openai: Option<Upstream>,
     openai: Option<Upstream>,
+    /// `OpenAI` for the keys of projects. Its breakers are its own, so that projects and the
+    /// operator's key do not affect each other.
+    projects: Option<Upstream>,
     /// The token for Azure `OpenAI`, where no key is configured.
     entra: Option<EntraTokenCache>,
 }
@@ -28,6 +36,7 @@ pub struct Upstreams {
 /// A configured Realtime provider.
 pub struct Upstream {
     provider: Provider,
+    label: &'static str,
     realtime: Arc<RealtimeUpstream>,
 }
 
@@ -46,6 +55,7 @@ impl Upstreams {
         let RealtimeProviders {
             azure_openai,
             openai,
+            projects,
             options,
         } = providers;
         if azure_openai.is_some() || openai.is_some() {
@@ -67,8 +77,9 @@ impl Upstreams {
             }),
             openai: openai.map(|openai| {
                 let credential = Credential::BearerKey(Arc::clone(&secrets.openai_key));
-                Upstream::openai(openai, credential, plan, shared)
+                Upstream::openai(openai, credential, plan.clone(), shared.clone())
             }),
+            projects: projects.map(|api| Upstream::for_projects(api, plan, shared)),
             entra,
         }
     }
@@ -81,6 +92,12 @@ impl Upstreams {
             Provider::AzureOpenAi => self.azure_openai.as_ref(),
             Provider::OpenAi => self.openai.as_ref(),
         }
+    }
+
+    /// Returns the provider that mints with the keys of projects, if there are any.
+    #[must_use]
+    pub fn for_projects(&self) -> Option<&Upstream> {
+        self.projects.as_ref()
     }
 
     /// Returns all configured providers.
@@ -116,6 +133,7 @@ impl Upstream {
         let realtime = RealtimeUpstream::new(provider, azure.endpoint, credential, plan, shared);
         Self {
             provider,
+            label: provider.as_str(),
             realtime: Arc::new(realtime),
         }
     }
@@ -130,8 +148,42 @@ impl Upstream {
         let realtime = RealtimeUpstream::new(provider, openai.endpoint, credential, plan, shared);
         Self {
             provider,
+            label: provider.as_str(),
             realtime: Arc::new(realtime),
         }
+    }
+
+    fn for_projects(api: OpenAiApi, plan: SessionPlan, shared: SharedResources) -> Self {
+        let provider = Provider::OpenAi;
+        // Each request brings a key of its own.
+        let credential = Credential::BearerKey(Arc::default());
+        let realtime = RealtimeUpstream::new(provider, api.endpoint, credential, plan, shared);
+        Self {
+            provider,
+            label: PROJECTS,
+            realtime: Arc::new(realtime),
+        }
+    }
+
+    /// Returns the same provider for the key of a project and another session plan.
+    #[must_use]
+    pub fn with_key(&self, key: &ProjectKey, plan: SessionPlan) -> Self {
+        Self {
+            realtime: Arc::new(self.realtime.with_key(key.secret().clone(), plan)),
+            ..*self
+        }
+    }
+
+    /// Returns the content of its sessions.
+    #[must_use]
+    pub fn plan(&self) -> &SessionPlan {
+        &self.realtime.plan
+    }
+
+    /// Returns the label of its metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        self.label
     }
 
     /// Returns which provider this is.
@@ -170,6 +222,14 @@ impl Upstream {
     /// The error that a mint would have.
     pub async fn probe(&self, now: SystemTime) -> Result<(), MintError> {
         self.realtime.probe(now).await
+    }
+
+    /// Hangs up a call. One that is over already counts as hung up.
+    ///
+    /// # Errors
+    /// The error that a mint would have.
+    pub async fn hang_up(&self, call_id: &CallId, now: SystemTime) -> Result<(), MintError> {
+        self.realtime.hang_up(call_id, now).await
     }
 
     /// Reserves one mint and sends nothing yet. It waits for the first fetch of the credential.

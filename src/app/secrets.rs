@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::admin::AdminKeySource;
 use crate::config::key_vault::KeyVault;
+use crate::config::projects::{KekSettings, ProjectSettings};
 use crate::config::turn::TurnSettings;
 use crate::domain::callers::admin_key::AdminKeys;
 use crate::domain::callers::caller_hash::HashKey;
@@ -28,6 +29,7 @@ use crate::domain::settings::azure::Identity;
 use crate::domain::settings::redis_url;
 use crate::domain::settings::secrets::{self, PairSource, SecretCheck, SecretSource};
 use crate::domain::turn::credential::TurnSecret;
+use crate::domain::vault::kek::{KekVersion, KeyEncryptionKey};
 use crate::entropy::Entropy;
 use crate::upstream::key_vault::{LazyKeyVault, ReadError, Vault};
 use crate::upstream::refresher::Refresher;
@@ -64,6 +66,8 @@ pub struct SecretSources {
     pub admin_keys: AdminKeySource,
     /// The key that hashes callers. `None` means a random one.
     pub hash_key: Option<SecretSource>,
+    /// The keys that seal project keys, lowest version first.
+    pub keks: Vec<(KekVersion, SecretSource)>,
     /// The address of the shared counters, if it is in Key Vault.
     pub redis: Option<RedisAddress>,
 }
@@ -85,6 +89,7 @@ impl SecretSources {
             turn_secret,
             admin_keys: config.admin_keys.clone(),
             hash_key: config.rate_limits.hash_key.clone(),
+            keks: config.projects.as_ref().map_or_else(Vec::new, keks),
             redis,
         }
     }
@@ -106,6 +111,8 @@ pub struct Secrets {
     pub admin_keys: Arc<Slot<AdminKeys>>,
     /// The key that hashes callers.
     pub hash_key: Arc<Slot<HashKey>>,
+    /// The keys that seal project keys, lowest version first.
+    pub keks: Vec<(KekVersion, Arc<Slot<KeyEncryptionKey>>)>,
     in_vault: Vec<Arc<VaultSecret>>,
 }
 
@@ -133,6 +140,11 @@ impl Secrets {
             }),
             admin_keys: admin_keys_slot(sources.admin_keys, &mut in_vault),
             hash_key: hash_key_slot(sources.hash_key, entropy, &mut in_vault),
+            keks: sources
+                .keks
+                .into_iter()
+                .map(|(version, source)| (version, kek_slot(version, source, &mut in_vault)))
+                .collect(),
             in_vault: {
                 in_vault.extend(sources.redis.map(redis_address));
                 in_vault.into_iter().map(Arc::new).collect()
@@ -261,6 +273,47 @@ fn admin_keys_slot(
         Ok(())
     }));
     slot
+}
+
+/// Creates the slot of a key that seals project keys.
+fn kek_slot(
+    version: KekVersion,
+    source: SecretSource,
+    in_vault: &mut Vec<VaultSecret>,
+) -> Arc<Slot<KeyEncryptionKey>> {
+    const CHECK: SecretCheck = |value| KeyEncryptionKey::parse(value).map(|_| ());
+    let slot = Arc::new(Slot::empty());
+    let secret = match source {
+        SecretSource::Given(value) => {
+            // The settings were checked before.
+            if let Ok(kek) = KeyEncryptionKey::parse(&value) {
+                slot.put(kek);
+            }
+            return slot;
+        }
+        SecretSource::InVault(secret) => secret,
+    };
+    let entry = VaultEntry::new(kek_name(version), secret, CHECK);
+    let (refresher, slot) = fetched_slot();
+    let target = Arc::clone(&slot);
+    in_vault.push(VaultSecret::single(entry, true, refresher, move |value| {
+        target.put(KeyEncryptionKey::parse(&value).map_err(|_| ReadError::Unusable)?);
+        Ok(())
+    }));
+    slot
+}
+
+/// Returns the name of a key that seals, for readiness, log lines and metrics. It lives as long as
+/// the process, like all names there; there are as few as versions in use.
+pub(super) fn kek_name(version: KekVersion) -> &'static str {
+    format!("roomkey-kek-{version}").leak()
+}
+
+fn keks(projects: &ProjectSettings) -> Vec<(KekVersion, SecretSource)> {
+    match &projects.keks {
+        KekSettings::Configured { keys, .. } => keys.clone(),
+        KekSettings::LocalFile(_) => Vec::new(),
+    }
 }
 
 /// Reads the address of the shared counters. Until it arrives, each instance limits on its own.

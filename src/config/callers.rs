@@ -88,7 +88,7 @@ fn refuse_easy_auth_without_platform(reader: &mut SettingsReader<'_>, sign_in: P
              WEBSITE_AUTH_V2_CONFIG_JSON)",
         );
     }
-    for claim in [oidc::ROOMS_CLAIM, oidc::ROLES_CLAIM] {
+    for claim in [oidc::ROOMS_CLAIM, oidc::PROJECTS_CLAIM, oidc::ROLES_CLAIM] {
         if sign_in.is_static_web_apps_only && reader.is_set(claim) {
             reader.fault(
                 claim,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::livekit::{self, KeyPair};
 use super::reader::SettingsReader;
-use super::{admin, callers, hosting, key_vault, rate_limits, realtime, turn};
+use super::{admin, callers, hosting, key_vault, projects, rate_limits, realtime, turn};
 
 /// The result of the decision.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub fn decide(
         is_on: deployment.is_none()
             && !has_paid_provider
             && livekit::is_dev_server(reader, livekit),
-        livekit_required: deployment.filter(|_| !has_paid_provider),
+        livekit_required: deployment.filter(|_| !has_paid_provider && !projects::is_on(reader)),
     }
 }
 
@@ -49,6 +49,7 @@ fn deployment_marker(reader: &SettingsReader<'_>, address: Option<SocketAddr>) -
     let secrets = [rate_limits::REDIS_URL, rate_limits::HASH_KEY, admin::KEYS];
     let setting = (reader.is_set(key_vault::URL).then_some(key_vault::URL))
         .or_else(|| callers::authenticated_by(reader))
+        .or_else(|| projects::first_set(reader))
         .or_else(|| secrets.into_iter().find(|name| reader.is_secret_set(name)));
     setting.map(|name| format!("{name} is set"))
 }

@@ -27,6 +27,11 @@ impl Environment {
         self.0.contains_key(name)
     }
 
+    /// Returns the names of all variables.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Returns the value of a setting.
     pub(super) fn value(&self, name: &str) -> Option<&OsStr> {
         self.0.get(name)?.as_deref()

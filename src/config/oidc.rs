@@ -20,6 +20,7 @@ const SCOPE: &str = "ROOMKEY_OIDC_SCOPE";
 const TENANTS: &str = "ROOMKEY_OIDC_TENANTS";
 const IDENTITY_CLAIM: &str = "ROOMKEY_IDENTITY_CLAIM";
 pub(super) const ROOMS_CLAIM: &str = "ROOMKEY_ROOMS_CLAIM";
+pub(super) const PROJECTS_CLAIM: &str = "ROOMKEY_PROJECTS_CLAIM";
 pub(super) const ROLES_CLAIM: &str = "ROOMKEY_ROLES_CLAIM";
 const ADMIN_ROLE_SETTING: &str = "ROOMKEY_ADMIN_ROLE";
 
@@ -67,6 +68,7 @@ pub fn read_caller_rules(reader: &mut SettingsReader<'_>) -> Option<CallerRules>
     let required_scope = reader.parsed_or(SCOPE, None, |text| scope(text).map(Some));
     let identity_claim = reader.parsed_or(IDENTITY_CLAIM, "sub".to_owned(), word);
     let rooms_claim = reader.parsed_or(ROOMS_CLAIM, None, |text| word(text).map(Some));
+    let projects_claim = reader.parsed_or(PROJECTS_CLAIM, None, |text| word(text).map(Some));
     let roles_claim = reader.parsed_or(ROLES_CLAIM, None, |text| word(text).map(Some));
     let admin_role = reader.parsed_or(ADMIN_ROLE_SETTING, ADMIN_ROLE.to_owned(), word);
     Some(CallerRules {
@@ -74,6 +76,7 @@ pub fn read_caller_rules(reader: &mut SettingsReader<'_>) -> Option<CallerRules>
         admin_role: admin_role?,
         identity_claim: identity_claim?,
         rooms_claim: rooms_claim?,
+        projects_claim: projects_claim?,
         roles_claim: roles_claim?,
     })
 }
@@ -90,7 +93,13 @@ pub fn first_set(reader: &SettingsReader<'_>) -> Option<&'static str> {
 /// to protect.
 pub fn refuse_unused(reader: &mut SettingsReader<'_>, easy_auth: bool) {
     let for_tokens = [ISSUER, DISCOVERY_URL, AUDIENCE, TENANTS, IDENTITY_CLAIM];
-    let for_sign_in = [SCOPE, ROOMS_CLAIM, ROLES_CLAIM, ADMIN_ROLE_SETTING];
+    let for_sign_in = [
+        SCOPE,
+        ROOMS_CLAIM,
+        PROJECTS_CLAIM,
+        ROLES_CLAIM,
+        ADMIN_ROLE_SETTING,
+    ];
     for name in for_tokens
         .into_iter()
         .chain(for_sign_in.into_iter().filter(|_| !easy_auth))
@@ -375,6 +384,7 @@ mod tests {
             admin_role,
             identity_claim,
             rooms_claim,
+            projects_claim: _,
             roles_claim,
         } = policy.rules;
         assert_eq!(
@@ -396,6 +406,7 @@ mod tests {
             admin_role: "r".into(),
             identity_claim: "oid".into(),
             rooms_claim: Some("rooms".into()),
+            projects_claim: None,
             roles_claim: Some("realm_access.roles".into()),
         };
         assert_eq!(

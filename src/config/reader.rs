@@ -37,6 +37,11 @@ impl<'e> SettingsReader<'e> {
             .any(|suffix| self.is_set(&format!("{name}{suffix}")))
     }
 
+    /// Returns the names of all variables.
+    pub fn names(&self) -> impl Iterator<Item = &'e str> {
+        self.environment.names()
+    }
+
     /// Returns the value without checking it.
     #[must_use]
     pub fn unchecked(&self, name: &str) -> Option<&'e str> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::number::seconds;
+use super::projects;
 use super::reader::SettingsReader;
 use super::secret::read_checked;
 use crate::domain::limits::rate_limit::RateLimit;
@@ -43,6 +44,15 @@ pub struct AzureOpenAi {
     pub transcription_model: Option<ModelOrVoice>,
 }
 
+/// The API of OpenAI, without a key.
+#[derive(Debug, Clone)]
+pub struct OpenAiApi {
+    /// The address of the API.
+    pub endpoint: RealtimeEndpoint,
+    /// The default model.
+    pub model: ModelOrVoice,
+}
+
 /// The configuration of OpenAI.
 #[derive(Debug)]
 pub struct OpenAi {
@@ -72,6 +82,8 @@ pub struct RealtimeProviders {
     pub azure_openai: Option<AzureOpenAi>,
     /// OpenAI, if it is configured.
     pub openai: Option<OpenAi>,
+    /// The API that mints with the keys of projects, where there are any.
+    pub projects: Option<OpenAiApi>,
     /// The options that both share.
     pub options: RealtimeOptions,
 }
@@ -83,18 +95,25 @@ pub fn is_on(reader: &SettingsReader<'_>) -> bool {
 }
 
 /// Reads the settings. A wrong provider is recorded as a fault and left out of the result.
-pub fn read(reader: &mut SettingsReader<'_>) -> RealtimeProviders {
+pub fn read(reader: &mut SettingsReader<'_>, has_projects: bool) -> RealtimeProviders {
+    let is_openai_on = openai_is_on(reader);
+    let api = if is_openai_on || has_projects {
+        read_openai_api(reader)
+    } else {
+        None
+    };
     RealtimeProviders {
         azure_openai: if azure_is_on(reader) {
             read_azure_openai(reader)
         } else {
             None
         },
-        openai: if openai_is_on(reader) {
-            read_openai(reader)
+        openai: if is_openai_on {
+            read_openai(reader, api.clone())
         } else {
             None
         },
+        projects: api.filter(|_| has_projects),
         options: read_options(reader),
     }
 }
@@ -107,7 +126,11 @@ pub fn read_choices(
     let azure_openai = providers.azure_openai.as_ref();
     AllowedChoices {
         azure_openai: azure_openai.map(|azure| azure.deployment.clone()),
-        openai: providers.openai.as_ref().map(|openai| openai.model.clone()),
+        openai: providers
+            .openai
+            .as_ref()
+            .map(|openai| openai.model.clone())
+            .or_else(|| providers.projects.as_ref().map(|api| api.model.clone())),
         ..read_models_and_voices(reader)
     }
 }
@@ -121,13 +144,14 @@ pub fn azure_is_on(reader: &SettingsReader<'_>) -> bool {
         || reader.is_secret_set(AZURE_KEY)
 }
 
-/// Returns whether any setting of OpenAI is present.
+/// Returns whether OpenAI is a provider of `POST /api/token`: a setting of it is present. Where
+/// projects have keys of their own, only a key makes it one.
 #[must_use]
 pub fn openai_is_on(reader: &SettingsReader<'_>) -> bool {
-    [OPENAI_BASE, OPENAI_MODEL]
+    let has_api = [OPENAI_BASE, OPENAI_MODEL]
         .into_iter()
-        .any(|name| reader.is_set(name))
-        || reader.is_secret_set(OPENAI_KEY)
+        .any(|name| reader.is_set(name));
+    reader.is_secret_set(OPENAI_KEY) || (has_api && !projects::is_on(reader))
 }
 
 fn read_azure_openai(reader: &mut SettingsReader<'_>) -> Option<AzureOpenAi> {
@@ -154,7 +178,7 @@ fn read_azure_openai(reader: &mut SettingsReader<'_>) -> Option<AzureOpenAi> {
     })
 }
 
-fn read_openai(reader: &mut SettingsReader<'_>) -> Option<OpenAi> {
+fn read_openai(reader: &mut SettingsReader<'_>, api: Option<OpenAiApi>) -> Option<OpenAi> {
     if !reader.is_secret_set(OPENAI_KEY) {
         reader.fault(
             OPENAI_KEY,
@@ -162,16 +186,24 @@ fn read_openai(reader: &mut SettingsReader<'_>) -> Option<OpenAi> {
         );
     }
     let api_key = read_checked(reader, OPENAI_KEY, secrets::api_key);
+    let OpenAiApi { endpoint, model } = api?;
+    Some(OpenAi {
+        endpoint,
+        model,
+        api_key: api_key?,
+    })
+}
+
+fn read_openai_api(reader: &mut SettingsReader<'_>) -> Option<OpenAiApi> {
     let endpoint = reader
         .parsed(OPENAI_BASE, RealtimeEndpoint::openai)
         .or_else(|| RealtimeEndpoint::openai(RealtimeEndpoint::OPENAI).ok());
     let model = reader
         .parsed(OPENAI_MODEL, ModelOrVoice::parse)
         .or_else(|| ModelOrVoice::parse(DEFAULT_OPENAI_MODEL).ok());
-    Some(OpenAi {
+    Some(OpenAiApi {
         endpoint: endpoint?,
         model: model?,
-        api_key: api_key?,
     })
 }
 
@@ -293,7 +325,7 @@ mod tests {
     fn read_all(settings: &[(&str, &str)]) -> (RealtimeProviders, AllowedChoices, Vec<String>) {
         let environment: Environment = settings.iter().copied().collect();
         let mut reader = SettingsReader::new(&environment);
-        let providers = read(&mut reader);
+        let providers = read(&mut reader, false);
         let choices = read_choices(&mut reader, &providers);
         (
             providers,

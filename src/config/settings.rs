@@ -5,20 +5,24 @@
 
 mod callers;
 mod livekit;
+pub mod projects;
 mod realtime;
 mod requests;
 pub mod server;
 pub mod setting;
 mod turn;
 
+use std::borrow::Cow;
+
 use self::setting::Setting;
+use crate::domain::vault::kek::KekVersion;
 
 /// The endings of a secret's setting: the value itself, a file that holds it, or its name in Key
 /// Vault.
 pub const SECRET_SUFFIXES: [&str; 3] = ["", "_FILE", "_SECRET_NAME"];
 
 /// The settings by subject, in the order of `docs/settings.md`.
-const SETTINGS: [&[Setting]; 8] = [
+const SETTINGS: [&[Setting]; 9] = [
     server::SERVER,
     livekit::LIVEKIT,
     livekit::KEY_VAULT,
@@ -26,6 +30,7 @@ const SETTINGS: [&[Setting]; 8] = [
     turn::TURN,
     requests::REQUESTS,
     callers::CALLERS,
+    projects::PROJECTS,
     server::LOG,
 ];
 
@@ -37,6 +42,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
 /// Returns whether a setting of this name exists.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
+    let name = listed_name(name);
     all().any(|setting| match name.strip_prefix(setting.name) {
         Some("") => true,
         Some(suffix) => setting.is_secret && SECRET_SUFFIXES.contains(&suffix),
@@ -47,10 +53,34 @@ pub fn is_known(name: &str) -> bool {
 /// Returns the place of a setting in the table, or `None` for a name that is not in it.
 #[must_use]
 pub fn position(name: &str) -> Option<usize> {
+    let name = listed_name(name);
     all().position(|setting| {
         name.strip_prefix(setting.name)
             .is_some_and(|suffix| SECRET_SUFFIXES.contains(&suffix))
     })
+}
+
+/// Returns the name under which the table lists a setting. The key-encryption keys of all versions
+/// are listed as the first.
+fn listed_name(name: &str) -> Cow<'_, str> {
+    match kek_version_of(name) {
+        Some(_) => {
+            let suffix = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+            let suffix = suffix.trim_start_matches(|c: char| c.is_ascii_digit());
+            Cow::Owned(format!("{}{suffix}", projects::FIRST_KEK))
+        }
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// Returns the version of the key that a setting holds: `v12` for `ROOMKEY_KEK_V12_FILE`.
+#[must_use]
+pub fn kek_version_of(name: &str) -> Option<KekVersion> {
+    let number = name.strip_prefix(projects::KEK_PREFIX)?;
+    let length = number.find(|c: char| !c.is_ascii_digit());
+    let (digits, suffix) = number.split_at(length.unwrap_or(number.len()));
+    let version = KekVersion::parse(&format!("v{digits}")).ok()?;
+    SECRET_SUFFIXES.contains(&suffix).then_some(version)
 }
 
 /// Returns the `ROOMKEY_*` setting whose name is closest to a mistyped one.

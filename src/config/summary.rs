@@ -6,6 +6,7 @@ use super::Config;
 use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
 use super::key_vault::KeyVault;
+use super::projects::ProjectSettings;
 use crate::domain::callers::bearer::TokenPolicy;
 use crate::domain::settings::azure::Identity;
 use crate::domain::settings::origins::Origins;
@@ -75,6 +76,7 @@ impl Config {
                 .map(|turn| format!("turn      {}", turn.summary())),
         );
         lines.extend([
+            format!("projects  {}", self.projects()),
             format!("vault     {}", self.vault()),
             format!("callers   {}", self.callers()),
             format!("limits    {}", self.rate_limits.summary()),
@@ -163,6 +165,13 @@ impl Config {
                 format!("{keys}, and the role {}", rules.admin_role)
             }
         }
+    }
+
+    fn projects(&self) -> String {
+        self.projects.as_ref().map_or_else(
+            || "none (ROOMKEY_STORE is not set)".to_owned(),
+            ProjectSettings::summary,
+        )
     }
 
     fn vault(&self) -> String {

@@ -47,6 +47,8 @@ pub enum Action {
     IssueToken,
     /// The issue of TURN credentials.
     IssueTurnCredentials,
+    /// The opening of a session with the key of a project.
+    OpenSession,
     /// A test of a Realtime provider by an operator, whose secret is dropped.
     DiagnoseRealtime,
 }
@@ -92,6 +94,7 @@ impl Action {
         match self {
             Self::IssueToken => "token.issue",
             Self::IssueTurnCredentials => "turn.issue",
+            Self::OpenSession => "session.open",
             Self::DiagnoseRealtime => "realtime.diagnose",
         }
     }

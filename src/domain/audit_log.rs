@@ -8,3 +8,4 @@
 
 pub mod chain;
 pub mod entry;
+pub mod log_request;

@@ -5,4 +5,5 @@ pub mod endpoint;
 pub mod mint;
 pub mod request;
 pub mod session;
+pub mod session_request;
 pub mod upstream_id;

@@ -5,3 +5,4 @@ pub mod cursor;
 pub mod fields;
 pub mod json;
 pub mod provider;
+pub mod query;

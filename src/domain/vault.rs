@@ -6,10 +6,12 @@
 //! # Source
 //! Envelope encryption with AES-256-GCM (NIST SP 800-38D) and HKDF-SHA256 (RFC 5869).
 
+pub mod anonymous_projects;
 pub mod associated_data;
 pub mod changes;
 pub mod envelope;
 pub mod kek;
+pub mod key_request;
 pub mod project_id;
 pub mod project_key;
 pub mod record;

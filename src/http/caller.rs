@@ -141,6 +141,8 @@ mod tests {
 
     use http::HeaderMap;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::clock::{Clock, SystemClock};
     use crate::config::Config;
@@ -170,6 +172,7 @@ mod tests {
         headers.insert(CLIENT_IP, HeaderValue::from_static("192.0.2.7:4711"));
         let (mut record, peer) = (Record::default(), peer.parse::<IpAddr>().unwrap());
         let request = Request {
+            id: Uuid::nil(),
             headers: &headers,
             query: None,
             peer,

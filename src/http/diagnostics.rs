@@ -107,7 +107,7 @@ async fn mint_at(
         now,
     };
     let minted = match realtime::reserve_mint(app, upstream, model, now).await {
-        Ok(reserved) => realtime::count_mint(app, provider.as_str(), reserved.mint(mint_request))
+        Ok(reserved) => realtime::count_mint(app, upstream.label(), reserved.mint(mint_request))
             .await
             .outcome
             .map_err(ApiError::Upstream),

@@ -69,7 +69,7 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
     let deadline = connection.begin_request(started);
     let headers = &head.headers;
     let request_id = request::request_id(headers, &*app.entropy);
-    let target = routes::find(&head.method, head.uri.path());
+    let target = routes::find(&head.method, head.uri.path(), app.projects.is_some());
     let mut log = RequestLog::new(connection, head, request_id, target.path(), started);
     let outcome = match head::check(head, edge, app.loopback_hosts_only) {
         Err(error) => Err(error),
@@ -77,6 +77,7 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
         Ok(_permit) => match target {
             Target::Route(route) => {
                 let request = Request {
+                    id: request_id,
                     headers,
                     query: head.uri.query(),
                     peer: connection.peer,

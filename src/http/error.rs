@@ -3,13 +3,17 @@
 //! No text here ever contains a value that the client sent, what an upstream said, or a secret.
 //! `docs/errors.md` is generated from [`ERROR_KINDS`].
 
+mod kind;
 mod kinds;
+mod project;
 mod upstream;
 
 use thiserror::Error;
 
-pub use self::kinds::{ERROR_KINDS, ErrorKind};
+pub use self::kind::ErrorKind;
+pub use self::kinds::ERROR_KINDS;
 use super::edge::MAX_BODY_BYTES;
+use crate::app::projects::ProjectError;
 use crate::domain::callers::caller::Forbidden;
 use crate::domain::livekit::access_token::SigningError;
 use crate::domain::realtime::mint::MintError;
@@ -45,6 +49,9 @@ pub enum ApiError {
     /// A budget is used up.
     #[error("The request limit is used up for now.")]
     RateLimited,
+    /// All places of a project are taken.
+    #[error("The project has as many sessions as it may have at the same time.")]
+    ConcurrencyLimited,
     /// The identity provider's keys are missing.
     #[error("The identity provider's keys are not available yet.")]
     AuthUnavailable,
@@ -78,6 +85,12 @@ pub enum ApiError {
     /// The provider of TURN servers gave no credentials.
     #[error("{}", upstream::turn_failure(*.0).detail)]
     Turn(MintError),
+    /// The provider fails, so that a key could not be tried.
+    #[error("The provider failed while the key was tried. Nothing was stored.")]
+    ProviderFailing,
+    /// A project's key was not read or changed.
+    #[error("{}", project::failure(*.0).detail)]
+    Project(ProjectError),
     /// A fault of this service. The cause reaches only the log.
     #[error("An internal error occurred; the log has the cause.")]
     Internal(&'static str),
@@ -97,6 +110,7 @@ impl ApiError {
             Self::RoomForbidden => &kinds::ROOM_FORBIDDEN,
             Self::OriginForbidden => &kinds::ORIGIN_FORBIDDEN,
             Self::RateLimited => &kinds::RATE_LIMITED,
+            Self::ConcurrencyLimited => &kinds::CONCURRENCY_LIMITED,
             Self::AuthUnavailable => &kinds::AUTH_UNAVAILABLE,
             Self::SecretUnavailable => &kinds::SECRET_UNAVAILABLE,
             Self::Misdirected => &kinds::MISDIRECTED,
@@ -108,6 +122,8 @@ impl ApiError {
             Self::Overloaded => &kinds::OVERLOADED,
             Self::Upstream(error) => upstream::failure(*error).kind,
             Self::Turn(error) => upstream::turn_failure(*error).kind,
+            Self::ProviderFailing => &kinds::UPSTREAM_UNAVAILABLE,
+            Self::Project(error) => project::failure(*error).kind,
             Self::Internal(_) => &kinds::INTERNAL,
         }
     }
@@ -119,6 +135,8 @@ impl ApiError {
             Some(cause)
         } else if let Self::Upstream(error) | Self::Turn(error) = self {
             upstream::failure(*error).cause
+        } else if let Self::Project(error) = self {
+            project::failure(*error).cause
         } else {
             None
         }
@@ -141,6 +159,8 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<u64> {
         let from_upstream = if let Self::Upstream(error) | Self::Turn(error) = self {
             error.retry_after()
+        } else if matches!(self, Self::ProviderFailing) {
+            MintError::Network.retry_after()
         } else {
             None
         };
@@ -174,6 +194,12 @@ impl From<Forbidden> for ApiError {
             Forbidden::Identity => Self::IdentityMismatch,
             Forbidden::Room => Self::RoomForbidden,
         }
+    }
+}
+
+impl From<ProjectError> for ApiError {
+    fn from(error: ProjectError) -> Self {
+        Self::Project(error)
     }
 }
 

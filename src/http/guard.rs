@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use http::header::HeaderName;
 
-use self::admission::{CallerAdmission, OperatorAdmission};
+use self::admission::{CallerAdmission, EndAdmission, OperatorAdmission};
 use super::caller;
 use super::error::ApiError;
 use super::origin;
@@ -93,7 +93,35 @@ pub async fn admit_operator(
             return Err(ApiError::InsufficientScope);
         }
     }
-    Ok(OperatorAdmission { now })
+    let actor = request.record.actor.unwrap_or(Actor::Unknown);
+    Ok(OperatorAdmission { actor, now })
+}
+
+/// Admits whoever may end sessions: an operator any, a caller those of its own.
+///
+/// # Errors
+/// As [`admit_operator`] with an admin key, else as [`admit_caller`].
+pub async fn admit_caller_or_operator(
+    app: &App,
+    request: &mut Request<'_>,
+) -> Result<EndAdmission, ApiError> {
+    if request.headers.contains_key(ADMIN_KEY) {
+        let OperatorAdmission { actor, now } = admit_operator(app, request).await?;
+        return Ok(EndAdmission {
+            actor,
+            owner: None,
+            now,
+        });
+    }
+    let admission = admit_caller(app, request, Action::OpenSession).await?;
+    // The end of a session has a record of its own.
+    request.record.action = None;
+    let is_operator = admission.caller.is_admin();
+    Ok(EndAdmission {
+        actor: Actor::Caller(admission.caller_hash),
+        owner: (!is_operator).then_some(admission.caller_hash),
+        now: admission.now,
+    })
 }
 
 /// Refuses pages of other sites where a cookie signs callers in: such a page could act in its
@@ -216,7 +244,7 @@ async fn may_refresh_keys(
         .allowed)
 }
 
-async fn charge(
+pub(super) async fn charge(
     app: &App,
     record: &mut Record,
     budget: Budget,

@@ -88,7 +88,7 @@ pub(super) async fn mint(
         caller: admission.caller_hash,
         now: admission.now,
     };
-    let minted = count_mint(app, provider.as_str(), reserved.mint(mint_request)).await;
+    let minted = count_mint(app, upstream.label(), reserved.mint(mint_request)).await;
     record.upstream_id = minted.upstream_id;
     let secret = minted.outcome.map_err(ApiError::Upstream)?;
     record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));
@@ -107,8 +107,7 @@ pub(super) async fn reserve_mint(
 ) -> Result<ReservedMint, ApiError> {
     upstream.reserve_mint(model, now).await.map_err(|error| {
         let error = ApiError::Upstream(error);
-        let provider = upstream.provider().as_str();
-        app.metrics.mint(provider, error.kind().code, None);
+        app.metrics.mint(upstream.label(), error.kind().code, None);
         error
     })
 }
@@ -116,12 +115,12 @@ pub(super) async fn reserve_mint(
 /// Waits for a mint and counts it with its outcome.
 pub(super) async fn count_mint<T>(
     app: &App,
-    provider: &'static str,
+    label: &'static str,
     mint: impl Future<Output = Minted<T>>,
 ) -> Minted<T> {
     let mut count = MintCount {
         app,
-        provider,
+        label,
         outcome: ABANDONED,
         duration: None,
     };
@@ -137,7 +136,7 @@ pub(super) async fn count_mint<T>(
 /// Counts a mint when it is dropped, so that one whose caller hung up is counted too.
 struct MintCount<'a> {
     app: &'a App,
-    provider: &'static str,
+    label: &'static str,
     outcome: &'static str,
     duration: Option<Duration>,
 }
@@ -146,6 +145,6 @@ impl Drop for MintCount<'_> {
     fn drop(&mut self) {
         self.app
             .metrics
-            .mint(self.provider, self.outcome, self.duration);
+            .mint(self.label, self.outcome, self.duration);
     }
 }

@@ -22,10 +22,11 @@ pub type BodyStream = dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Syn
 
 /// A request whose body has not been read, so that the guards of a route come first.
 pub struct Request<'a> {
+    /// The id that the response and its log lines share.
+    pub id: Uuid,
     /// All headers. Attacker-controlled.
     pub headers: &'a HeaderMap,
     /// The part of the target after `?`. Attacker-controlled.
-    #[expect(dead_code, reason = "no route has a query yet")]
     pub query: Option<&'a str>,
     /// The address of the other end of the connection.
     pub peer: IpAddr,

@@ -102,7 +102,8 @@ impl<'a> RequestLog<'a> {
             match event.action {
                 Action::IssueToken => metrics.token(provider, outcome),
                 Action::IssueTurnCredentials => metrics.turn_credentials(provider, outcome),
-                Action::DiagnoseRealtime => {}
+                // Sessions have a metric of their own.
+                Action::OpenSession | Action::DiagnoseRealtime => {}
             }
             if self.record.unlogged_budget.is_none() {
                 telemetry::audit(ids, &event);

@@ -10,9 +10,13 @@ use http::Method;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::request::Request;
-use super::{connection_details, diagnostics, health, metrics, openapi, token, turn, v1_token};
+use super::{
+    audit_logs, audit_verify, connection_details, diagnostics, health, metrics, openapi, projects,
+    session, session_end, token, turn, v1_token, vault_health,
+};
 use crate::app::App;
 
+const DELETE: Method = Method::DELETE;
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
 
@@ -33,6 +37,20 @@ pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         route(POST, "/api/v1/token", v1_token::issue),
         route(POST, "/api/connection-details", connection_details::issue),
         route(GET, "/api/turn-credentials", turn::issue),
+        route(POST, "/api/session", session::open).with_store(),
+        route(POST, "/api/session/end", session_end::end).with_store(),
+        route(POST, "/api/projects/key", projects::save::save_key).with_store(),
+        route(DELETE, "/api/projects/key", projects::remove::delete_key).with_store(),
+        route(
+            POST,
+            "/api/projects/key/rotate",
+            projects::rotate::rotate_key,
+        )
+        .with_store(),
+        route(GET, "/api/projects", projects::list::list).with_store(),
+        route(GET, "/api/health/vault", vault_health::check).with_store(),
+        route(GET, "/api/audit-logs", audit_logs::page).with_store(),
+        route(GET, "/api/audit-logs/verify", audit_verify::verify).with_store(),
         route(GET, "/api/metrics", metrics::scrape),
         route(GET, "/api/diagnostics/realtime", diagnostics::probe),
         route(
@@ -49,6 +67,8 @@ pub struct Route {
     pub method: Method,
     /// The whole path, in lower case and without a slash at the end.
     pub path: &'static str,
+    /// The route exists only where projects are stored.
+    pub needs_store: bool,
     /// Serves a request. The future is boxed, so that all routes have one type and the memory of a
     /// request is what its own handler needs.
     pub(super) serve: Box<Serve>,
@@ -84,6 +104,7 @@ where
     Route {
         method,
         path,
+        needs_store: false,
         serve: Box::new(move |app, request| Box::pin(handler.handle(app, request))),
     }
 }
@@ -112,8 +133,9 @@ impl Target {
 }
 
 /// Finds the target of a method and a path. As in the Functions host, case does not matter and one
-/// slash at the end is ignored; double slashes and encoded slashes make another path.
-pub(super) fn find(method: &Method, path: &str) -> Target {
+/// slash at the end is ignored; double slashes and encoded slashes make another path. Without a store
+/// the routes that need one do not exist.
+pub(super) fn find(method: &Method, path: &str, has_store: bool) -> Target {
     let path = path
         .strip_suffix('/')
         .filter(|path| !path.is_empty() && !path.ends_with('/'))
@@ -121,6 +143,7 @@ pub(super) fn find(method: &Method, path: &str) -> Target {
     let mut known = None;
     for route in ROUTES
         .iter()
+        .filter(|route| has_store || !route.needs_store)
         .filter(|route| route.path.eq_ignore_ascii_case(path))
     {
         if route.serves(method) {
@@ -150,6 +173,13 @@ pub fn allow(path: &str) -> String {
 }
 
 impl Route {
+    fn with_store(self) -> Self {
+        Self {
+            needs_store: true,
+            ..self
+        }
+    }
+
     fn serves(&self, method: &Method) -> bool {
         self.method == method || (method == Method::HEAD && self.method == Method::GET)
     }

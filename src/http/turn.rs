@@ -32,15 +32,7 @@ pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
     record.provider = Some(turn.provider());
     admission.authorize(None, None)?;
     let expires_at = turn.lifetime.expiry(admission.now);
-    let ice_servers = match &turn.source {
-        TurnSource::SharedSecret(servers) => servers
-            .ice_servers(expires_at, admission.caller_hash)
-            .await
-            .ok_or(ApiError::SecretUnavailable)?,
-        TurnSource::Cloudflare(cloudflare) => {
-            mint(app, record, &admission, turn, cloudflare).await?
-        }
-    };
+    let ice_servers = issue_to(app, record, &admission, turn).await?;
     record.issued = Some(IssuedCredential::TurnCredentials);
     let response = TurnResponse {
         ice_servers,
@@ -48,6 +40,26 @@ pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
         ttl_seconds: turn.lifetime.seconds(),
     };
     reply::json(StatusCode::OK, &response)
+}
+
+/// Issues credentials to an admitted caller.
+///
+/// # Errors
+/// 503 while the secret is missing, and what Cloudflare's response means.
+pub(super) async fn issue_to(
+    app: &App,
+    record: &mut Record,
+    admission: &CallerAdmission,
+    turn: &Turn,
+) -> Result<IceServers, ApiError> {
+    match &turn.source {
+        TurnSource::SharedSecret(servers) => {
+            let expires_at = turn.lifetime.expiry(admission.now);
+            let servers = servers.ice_servers(expires_at, admission.caller_hash);
+            servers.await.ok_or(ApiError::SecretUnavailable)
+        }
+        TurnSource::Cloudflare(cloudflare) => mint(app, record, admission, turn, cloudflare).await,
+    }
 }
 
 /// Mints credentials at Cloudflare.

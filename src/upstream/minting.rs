@@ -26,7 +26,7 @@ use self::breakers::{ModelBreakers, OutcomeReport};
 use self::client::SharedClient;
 use self::credential::{Credential, CredentialHeader};
 use self::deadlines::{MAX_MINTS_IN_FLIGHT, MintDeadlines};
-use self::response::{AttemptError, Retry, require_success, upstream_id};
+use self::response::{AttemptError, Retry, is_unknown_call, require_success, upstream_id};
 use super::response_body::read_body;
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::limits::breaker::{BreakerState, CallOutcome};
@@ -117,6 +117,15 @@ impl MintingUpstream {
         }
     }
 
+    /// Returns the same upstream for another credential. Both share breakers, connections and limits.
+    pub(super) fn with_credential(&self, credential: Credential) -> Self {
+        Self {
+            credential,
+            breakers: Arc::clone(&self.breakers),
+            shared: self.shared.clone(),
+        }
+    }
+
     /// Acquires permission for one mint and sends nothing yet. Waits for the first fetch of the
     /// credential.
     ///
@@ -160,6 +169,27 @@ impl MintingUpstream {
             require_success(&request.send().await?)
         };
         match timeout(self.shared.deadlines.total, probe).await {
+            Ok(outcome) => outcome.map_err(|AttemptError { error, .. }| error),
+            Err(_elapsed) => Err(MintError::Timeout),
+        }
+    }
+
+    /// Hangs up the call of a URL, once. One that the provider does not know (any more) counts as
+    /// hung up.
+    ///
+    /// # Errors
+    /// The error that a mint would have.
+    pub(super) async fn hang_up(&self, url: String, now: SystemTime) -> Result<(), MintError> {
+        let hang_up = async {
+            let credential = self.credential_header(now).await?;
+            let client = self.shared.client.client().await?;
+            let response = credential.add_to(client.post(url)).send().await?;
+            if is_unknown_call(response.status()) {
+                return Ok(());
+            }
+            require_success(&response)
+        };
+        match timeout(self.shared.deadlines.total, hang_up).await {
             Ok(outcome) => outcome.map_err(|AttemptError { error, .. }| error),
             Err(_elapsed) => Err(MintError::Timeout),
         }

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use reqwest::{Client, RequestBuilder};
+use secrecy::SecretString;
 
 use super::minting::credential::Credential;
 use super::minting::{Mint, MintingUpstream, SharedResources, UpstreamPermit};
+use super::slot::Slot;
 use crate::domain::limits::breaker::BreakerState;
 use crate::domain::realtime::client_secret::ClientSecret;
 use crate::domain::realtime::endpoint::RealtimeEndpoint;
 use crate::domain::realtime::mint::{MintError, MintRequest, Minted};
 use crate::domain::realtime::session::{ModelOrVoice, SessionPlan};
+use crate::domain::realtime::session_request::CallId;
 use crate::domain::requests::provider::Provider;
 
 /// Identifies an end user to OpenAI, so that abuse by one can be told apart from the others. Azure
@@ -25,7 +28,8 @@ pub struct RealtimeUpstream {
     provider: Provider,
     /// The URLs of the upstream.
     pub endpoint: RealtimeEndpoint,
-    plan: SessionPlan,
+    /// The content of its sessions.
+    pub plan: SessionPlan,
     minting: Arc<MintingUpstream>,
 }
 
@@ -51,6 +55,19 @@ impl RealtimeUpstream {
             endpoint,
             plan,
             minting: Arc::new(minting),
+        }
+    }
+
+    /// Returns the same upstream for another key and session plan. Both share breakers, connections
+    /// and limits.
+    #[must_use]
+    pub fn with_key(&self, key: SecretString, plan: SessionPlan) -> Self {
+        let credential = Credential::BearerKey(Arc::new(Slot::holding(key)));
+        Self {
+            provider: self.provider,
+            endpoint: self.endpoint.clone(),
+            plan,
+            minting: Arc::new(self.minting.with_credential(credential)),
         }
     }
 
@@ -80,6 +97,15 @@ impl RealtimeUpstream {
     #[must_use]
     pub fn breaker_state(&self, now: SystemTime) -> BreakerState {
         self.minting.breaker_state(now)
+    }
+
+    /// Hangs up a call. One that is over already, or never was, counts as hung up.
+    ///
+    /// # Errors
+    /// The error that a mint would have.
+    pub async fn hang_up(&self, call_id: &CallId, now: SystemTime) -> Result<(), MintError> {
+        let url = self.endpoint.hangup_url(call_id);
+        self.minting.hang_up(url, now).await
     }
 
     /// Requests the list of models, which costs nothing, to find out whether a mint could succeed.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::harness::{ADMIN_KEY, Answer, Setup, TestApp};
 use crate::issuer::{FORGE, Issuer};
+use crate::projects_app::store_settings;
 use crate::turn::COTURN;
 use crate::upstream::Upstream;
 
@@ -50,12 +51,21 @@ async fn ask_token(app: &TestApp, headers: &Headers, body: &str) -> Answer {
 async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
     let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
     let openai = upstream.openai();
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_settings(&folder, &upstream);
+    let store = store
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .filter(|(name, _)| *name != "OPENAI_BASE_URL");
     let openai: Vec<_> = openai
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
+        .chain(store)
         .collect();
     let settings = [&openai[..], &COTURN].concat();
-    let app = issuer.app(&settings);
+    // More than ten wrong keys from one address are refused unread, so that the routes of projects,
+    // which are many, are asked elsewhere.
+    let (app, projects) = (issuer.app(&settings), issuer.app(&settings));
     let expired = issuer.terms.now - 61 - 600;
     let forged = FORGE
         .forgeries(&issuer.terms)
@@ -133,15 +143,53 @@ async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
             [401, 401, 401, 403, 200, 200, 401, 401, 401, 401],
         ),
         (
+            ("POST", "/api/session"),
+            [401, 401, 401, 400, 400, 400, 401, 401, 401, 401],
+        ),
+        (
+            ("POST", "/api/session/end"),
+            [401, 401, 401, 400, 400, 400, 400, 401, 400, 401],
+        ),
+        (
+            ("POST", "/api/projects/key"),
+            [401, 401, 401, 403, 403, 400, 400, 401, 400, 401],
+        ),
+        (
+            ("DELETE", "/api/projects/key"),
+            [401, 401, 401, 403, 403, 400, 400, 401, 400, 401],
+        ),
+        (
+            ("POST", "/api/projects/key/rotate"),
+            [401, 401, 401, 403, 403, 400, 400, 401, 400, 401],
+        ),
+        (
+            ("GET", "/api/health/vault"),
+            [401, 401, 401, 403, 403, 200, 200, 401, 200, 401],
+        ),
+        (
+            ("GET", "/api/audit-logs/verify"),
+            [401, 401, 401, 403, 403, 200, 200, 401, 200, 401],
+        ),
+        (
+            ("GET", "/api/projects"),
+            [401, 401, 401, 403, 403, 200, 200, 401, 200, 401],
+        ),
+        (
+            ("GET", "/api/audit-logs"),
+            [401, 401, 401, 403, 403, 200, 200, 401, 200, 401],
+        ),
+        (
             ("GET", "/api/metrics"),
             [401, 401, 401, 403, 403, 200, 200, 401, 200, 401],
         ),
     ]);
     // Readiness and callers wait until the keys have been fetched.
-    let ready = async { while app.get("/api/health/ready").await.status != StatusCode::OK {} };
-    tokio::time::timeout(Duration::from_secs(30), ready)
-        .await
-        .unwrap();
+    for app in [&app, &projects] {
+        let ready = async { while app.get("/api/health/ready").await.status != StatusCode::OK {} };
+        tokio::time::timeout(Duration::from_secs(30), ready)
+            .await
+            .unwrap();
+    }
 
     let mut table = String::new();
     for route in ROUTES.iter() {
@@ -159,7 +207,8 @@ async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
             _ => None,
         };
         for ((caller, headers), expected) in callers.iter().zip(row) {
-            let answer = ask(&app, &route.method, route.path, headers, body).await;
+            let app = if route.needs_store { &projects } else { &app };
+            let answer = ask(app, &route.method, route.path, headers, body).await;
             writeln!(
                 table,
                 "{:<4} {:<24} {caller:<37} {}",

@@ -4,9 +4,11 @@ use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use http::Method;
+use http::{Method, StatusCode};
+use serde_json::json;
 
 use crate::harness::{ADMIN_KEY, API_KEY, API_SECRET, TestApp, spawn_app, spawn_app_with};
+use crate::projects_app::{HASH_KEY, KEK_1, PROJECT_KEY, ProjectsApp};
 use crate::turn::{COTURN, PATH as TURN, TURN_SECRET, TURN_TOKEN, cloudflare, ice_servers};
 use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
 
@@ -349,4 +351,67 @@ async fn canary_no_turn_secret_and_no_word_of_cloudflare_reaches_anything() {
             assert_absent(canary, &app.log(), "the log");
         }
     }
+}
+
+#[tokio::test]
+async fn canary_no_key_of_a_project_reaches_the_store_a_response_or_the_log() {
+    let projects = ProjectsApp::start_with(&[("ROOMKEY_ANONYMOUS_PROJECTS", "p")]).await;
+    let (mut text, mut secrets) = (String::new(), Vec::new());
+    let wrong = |key: &str| json!({ "project_id": "p|", "openai_key": key });
+    for body in [
+        json!({ "project_id": "p", "openai_key": PROJECT_KEY }),
+        json!({ "project_id": "p", "openai_key": PROJECT_KEY }),
+        wrong(PROJECT_KEY),
+        wrong(&format!("{PROJECT_KEY} ")),
+    ] {
+        text += &projects.save_body(&body, &[]).await.text;
+    }
+    let refused = format!("{{\"error\":\"{PROJECT_KEY} {CANARY}\"}}");
+    projects
+        .upstream
+        .next(Act::Answer("401 Unauthorized", refused));
+    for _ in 0..2 {
+        let opened = projects
+            .app
+            .post("/api/session", r#"{"project_id":"p"}"#)
+            .await;
+        if opened.status == StatusCode::OK {
+            secrets.push(
+                opened.json()["client_secret"]["value"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
+            );
+        } else {
+            text += &opened.text;
+        }
+    }
+    assert_eq!(secrets.len(), 1);
+    for path in [
+        "/api/projects",
+        "/api/audit-logs",
+        "/api/metrics",
+        "/api/health/ready",
+    ] {
+        text += &projects.get(path).await.text;
+    }
+    projects.delete("p", &[]).await;
+    let mut store = Vec::new();
+    for file in std::fs::read_dir(projects.folder.path()).unwrap() {
+        store.extend(std::fs::read(file.unwrap().path()).unwrap());
+    }
+    // Each byte as one character, so that any text in it is found.
+    let store: String = store.into_iter().map(char::from).collect();
+    let kek = String::from_utf8(
+        data_encoding::BASE64URL_NOPAD
+            .decode(KEK_1.as_bytes())
+            .unwrap(),
+    );
+    let kek = kek.unwrap();
+    for canary in [PROJECT_KEY, HASH_KEY, ADMIN_KEY, KEK_1, &kek, CANARY] {
+        assert_absent(canary, &text, "the responses");
+        assert_absent(canary, &projects.app.log(), "the log");
+        assert_absent(canary, &store, "the store");
+    }
+    assert!(!projects.app.log().contains(&secrets[0]) && !store.contains(&secrets[0]));
 }

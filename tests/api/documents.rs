@@ -12,6 +12,8 @@ use roomkey::domain::livekit::connection_request::ConnectionRequest;
 use roomkey::domain::livekit::token_request::TokenRequest;
 use roomkey::domain::realtime::mint::MintError;
 use roomkey::domain::realtime::request::RealtimeRequest;
+use roomkey::domain::realtime::session_request::{EndSessionRequest, OpenSessionRequest};
+use roomkey::domain::vault::key_request::{DeleteKeyRequest, RotateKeyRequest, SaveKeyRequest};
 use roomkey::http::error::{ApiError, ERROR_KINDS};
 use roomkey::http::routes::{ROUTES, allow};
 use roomkey::metrics::catalogue;
@@ -58,7 +60,7 @@ fn documents_settings_match_the_code() {
          and an unknown `ROOMKEY_*` name are faults too. `roomkey --check` reads the settings and says what would be served.\n\n\
          **Dev mode** is for a machine on which nothing of a deployment is set. It needs all of: no setting of a provider or of TURN \
          servers, or nothing but LiveKit's own `devkey` and `secret`, with a loopback `LIVEKIT_URL` if any; none of `KEY_VAULT_URL`, `ROOMKEY_REDIS_URL`, \
-         `ROOMKEY_HASH_KEY`, `ROOMKEY_ADMIN_KEYS` and `ROOMKEY_OIDC_…`; no `ROOMKEY_CALLER_AUTH` but `anonymous`; a loopback address; not in \
+         `ROOMKEY_HASH_KEY`, `ROOMKEY_ADMIN_KEYS`, `ROOMKEY_STORE`, `ROOMKEY_KEK_…` and `ROOMKEY_OIDC_…`; no `ROOMKEY_CALLER_AUTH` but `anonymous`; a loopback address; not in \
          Azure, not in Kubernetes (`KUBERNETES_SERVICE_HOST`), not in Container Apps (`CONTAINER_APP_NAME`).\n\n\
          **In Azure** means: `WEBSITE_INSTANCE_ID`, or `LEGION_SERVICE_HOST`, or `CONTAINER_NAME` together with `WEBSITE_SITE_NAME` or \
          `FUNCTIONS_EXTENSION_VERSION`, or `CONTAINER_APP_NAME` together with `FUNCTIONS_EXTENSION_VERSION`. `CONTAINER_NAME` alone, which dev \
@@ -172,6 +174,11 @@ fn documents_openapi_names_every_error_code_and_every_field() {
         ("TokenRequest", &TokenRequest::FIELDS[..]),
         ("ConnectionRequest", &ConnectionRequest::FIELDS),
         ("PlainTokenRequest", &RealtimeRequest::PLAIN_FIELDS),
+        ("SaveKeyRequest", &SaveKeyRequest::FIELDS),
+        ("DeleteKeyRequest", &DeleteKeyRequest::FIELDS),
+        ("RotateKeyRequest", &RotateKeyRequest::FIELDS),
+        ("OpenSessionRequest", &OpenSessionRequest::FIELDS),
+        ("EndSessionRequest", &EndSessionRequest::FIELDS),
     ] {
         let mut documented: Vec<_> = schemas[schema]["properties"]
             .as_object()
@@ -283,6 +290,7 @@ fn is_listed(error: &ApiError) -> bool {
         | ApiError::RoomForbidden
         | ApiError::OriginForbidden
         | ApiError::RateLimited
+        | ApiError::ConcurrencyLimited
         | ApiError::AuthUnavailable
         | ApiError::SecretUnavailable
         | ApiError::Misdirected
@@ -294,6 +302,8 @@ fn is_listed(error: &ApiError) -> bool {
         | ApiError::Overloaded
         | ApiError::Upstream(_)
         | ApiError::Turn(_)
+        | ApiError::ProviderFailing
+        | ApiError::Project(_)
         | ApiError::Internal(_) => ERROR_KINDS
             .iter()
             .any(|kind| kind.code == error.kind().code),

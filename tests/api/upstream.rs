@@ -1,6 +1,6 @@
 //! A scripted Realtime upstream on a loopback address that records its requests.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,6 +47,9 @@ struct Shared {
     connections: AtomicUsize,
     gone: AtomicUsize,
     minted: AtomicUsize,
+    refused_keys: Mutex<Vec<String>>,
+    /// The `Authorization` header with which each secret was minted.
+    minted_with: Mutex<HashMap<String, String>>,
 }
 
 /// A scripted upstream that stops with the test.
@@ -99,6 +102,18 @@ impl Upstream {
     /// Returns all requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// Answers every request with this key by 401.
+    pub fn refuse_key(&self, key: &str) {
+        let bearer = format!("Bearer {key}");
+        self.shared.refused_keys.lock().unwrap().push(bearer);
+    }
+
+    /// Returns the key with which a secret was minted.
+    pub fn key_of_secret(&self, secret: &str) -> String {
+        let minted_with = self.shared.minted_with.lock().unwrap();
+        minted_with[secret].trim_start_matches("Bearer ").to_owned()
     }
 
     /// Returns the number of connections so far.
@@ -162,6 +177,12 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
             .pop_front()
             .or_else(|| shared.always.lock().unwrap().clone())
             .unwrap_or(Act::Mint);
+        let is_refused = |key: &String| key == asked.header("authorization");
+        let act = if shared.refused_keys.lock().unwrap().iter().any(is_refused) {
+            Act::Answer("401 Unauthorized", json!({ "error": CANARY }).to_string())
+        } else {
+            act
+        };
         let (head, body) = match act {
             Act::Mint if is_mint => (
                 "200 OK\r\nx-request-id: req_0123".to_owned(),
@@ -209,8 +230,14 @@ fn mint(shared: &Shared, asked: &Asked) -> String {
     let mut session = asked.body["session"].clone();
     session["id"] = format!("sess_{number}").into();
     session["note"] = CANARY.into();
-    json!({ "value": format!("ek_{number}"), "expires_at": NOW + 60, "session": session })
-        .to_string()
+    let secret = format!("ek_{number}");
+    let key = asked.header("authorization").to_owned();
+    shared
+        .minted_with
+        .lock()
+        .unwrap()
+        .insert(secret.clone(), key);
+    json!({ "value": secret, "expires_at": NOW + 60, "session": session }).to_string()
 }
 
 async fn read(stream: &mut TcpStream) -> Option<Asked> {

@@ -29,6 +29,7 @@ mod peers;
     reason = "how a program ends is the black-box tests' business"
 )]
 mod process;
+mod projects;
 mod proxies;
 mod realtime;
 mod redis;

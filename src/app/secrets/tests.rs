@@ -134,6 +134,7 @@ fn all_sources() -> SecretSources {
         turn_secret: None,
         admin_keys: AdminKeySource::InVault(name("admin")),
         hash_key: Some(in_vault("hash")),
+        keks: Vec::new(),
         redis: None,
     }
 }
@@ -341,6 +342,7 @@ fn secrets_from_the_settings_are_available_at_once_and_are_no_dependencies() {
             turn_secret: None,
             admin_keys: AdminKeySource::Given(AdminKeys::default()),
             hash_key: Some(SecretSource::Given(ALL[5].1.into())),
+            keks: Vec::new(),
             redis: None,
         },
         &FixedEntropy(0),

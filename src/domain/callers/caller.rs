@@ -9,6 +9,8 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
+use crate::domain::vault::anonymous_projects::AnonymousProjects;
+use crate::domain::vault::project_id::ProjectId;
 
 /// The prefixes of identities that roomkey (`u-`, `guest-`) and LiveKit (agents, egress, telephone
 /// callers) assign themselves. A claim's value must not have one.
@@ -25,6 +27,8 @@ pub struct CallerRules {
     pub identity_claim: String,
     /// The claim that lists the rooms. Without it a caller may enter any room.
     pub rooms_claim: Option<String>,
+    /// The claim that lists the projects. Without it a caller may use any project.
+    pub projects_claim: Option<String>,
     /// One more claim that lists roles, by its name or its dotted path.
     pub roles_claim: Option<String>,
 }
@@ -40,6 +44,8 @@ pub(super) struct CallerClaims<'a> {
     pub identity: Option<&'a str>,
     /// The texts of the rooms claim. `None` if it is missing or has another type.
     pub rooms: Option<Vec<&'a str>>,
+    /// The texts of the projects claim. `None` if it is missing or has another type.
+    pub projects: Option<Vec<&'a str>>,
     /// The scopes, one word each.
     pub scopes: Vec<&'a str>,
     /// The roles.
@@ -59,6 +65,8 @@ struct CallerPermissions {
     identity: ParticipantIdentity,
     /// The rooms and room prefixes. `None` means any room.
     rooms: Option<Box<[Box<str>]>>,
+    /// The projects and project prefixes. `None` means any project.
+    projects: Option<Box<[Box<str>]>>,
     has_scope: bool,
     is_admin: bool,
 }
@@ -103,6 +111,10 @@ impl Caller {
                     .map(|listed| (*listed).into())
                     .collect()
             }),
+            projects: rules.projects_claim.as_ref().map(|_| {
+                let listed = claims.projects.iter().flatten();
+                listed.map(|listed| (*listed).into()).collect()
+            }),
             has_scope: rules.required_scope.as_deref().is_none_or(has_scope),
             is_admin: has_role(&rules.admin_role),
         };
@@ -125,6 +137,27 @@ impl Caller {
         self.permissions
             .as_ref()
             .is_some_and(|permissions| permissions.is_admin)
+    }
+
+    /// Checks the scope or role that the operator requires of signed-in callers.
+    ///
+    /// # Errors
+    /// [`Forbidden::Scope`] where it is missing.
+    pub fn require_scope(&self) -> Result<(), Forbidden> {
+        match &self.permissions {
+            Some(permissions) if !permissions.has_scope => Err(Forbidden::Scope),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Reports whether the caller may use a project: a signed-in caller one that the claim lists,
+    /// an anonymous one a project that the operator lists.
+    #[must_use]
+    pub fn may_use(&self, project_id: &ProjectId, anonymous: &AnonymousProjects) -> bool {
+        match &self.permissions {
+            Some(permissions) => is_listed(permissions.projects.as_deref(), project_id.as_str()),
+            None => anonymous.contains(project_id),
+        }
     }
 
     /// Authorizes one request, and returns the identity for it: a signed-in caller's own, or the
@@ -172,22 +205,23 @@ impl fmt::Debug for Caller {
 }
 
 impl CallerPermissions {
-    /// Reports whether the caller may enter a room. A listed `name` is that room, `prefix*` every
-    /// room with that prefix, `*` every room. A star elsewhere has no meaning, and no room name
-    /// contains one.
     fn may_enter(&self, room: &RoomName) -> bool {
-        let matches = |listed: &str| match listed.strip_suffix('*') {
-            Some(prefix) => room.as_str().starts_with(prefix),
-            None => room.as_str() == listed,
-        };
-        self.rooms
-            .as_ref()
-            .is_none_or(|rooms| rooms.iter().any(|listed| matches(listed)))
+        is_listed(self.rooms.as_deref(), room.as_str())
     }
 
     fn may_enter_some_room(&self) -> bool {
         self.rooms.as_ref().is_none_or(|rooms| !rooms.is_empty())
     }
+}
+
+/// Reports whether a claim lists a room or project. A listed `name` is that one, `prefix*` every one
+/// with that prefix, `*` every one. A star elsewhere has no meaning, and no name contains one.
+fn is_listed(list: Option<&[Box<str>]>, name: &str) -> bool {
+    let matches = |listed: &str| match listed.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == listed,
+    };
+    list.is_none_or(|list| list.iter().any(|listed| matches(listed)))
 }
 
 /// Reports whether an entry of the rooms claim can match a room at all.
@@ -234,6 +268,7 @@ mod tests {
             admin_role: "Roomkey.Admin".into(),
             identity_claim: "sub".into(),
             rooms_claim: None,
+            projects_claim: None,
             roles_claim: None,
         }
     }
@@ -244,6 +279,7 @@ mod tests {
             subject,
             identity: Some(subject),
             rooms: None,
+            projects: None,
             scopes: Vec::new(),
             roles: Vec::new(),
         }
@@ -539,5 +575,40 @@ mod tests {
             prop_assume!(one != other);
             prop_assert_ne!(identity_of(&claims(&one)), identity_of(&claims(&other)));
         }
+    }
+
+    #[test]
+    fn a_project_is_used_by_callers_whose_claim_lists_it() {
+        let by_claim = CallerRules {
+            projects_claim: Some("projects".into()),
+            ..rules()
+        };
+        let project = ProjectId::parse("team-1").unwrap();
+        let nobody = AnonymousProjects::Listed(Vec::new());
+        let may_use = |listed: Option<Vec<&'static str>>, rules: &CallerRules| {
+            let claims = CallerClaims {
+                projects: listed,
+                ..claims("alice")
+            };
+            Caller::signed_in(&claims, rules).may_use(&project, &nobody)
+        };
+        for (listed, allowed) in [
+            (None, false),
+            (Some(vec![]), false),
+            (Some(vec!["team"]), false),
+            (Some(vec!["TEAM-1"]), false),
+            (Some(vec!["x", "team-1"]), true),
+            (Some(vec!["team-*"]), true),
+            (Some(vec!["*"]), true),
+            (Some(vec!["*-1"]), false),
+        ] {
+            assert_eq!(may_use(listed.clone(), &by_claim), allowed, "{listed:?}");
+        }
+        assert!(may_use(None, &rules()), "without a claim every project");
+        let anonymous = Caller::anonymous(b"192.0.2.7".to_vec());
+        assert!(!anonymous.may_use(&project, &nobody));
+        assert!(anonymous.may_use(&project, &AnonymousProjects::All));
+        let listed = AnonymousProjects::Listed(vec![project.clone()]);
+        assert!(anonymous.may_use(&project, &listed));
     }
 }

@@ -107,6 +107,7 @@ pub struct EasyAuthCaller {
 ///     admin_role: "Roomkey.Admin".into(),
 ///     identity_claim: "sub".into(),
 ///     rooms_claim: None,
+///     projects_claim: None,
 ///     roles_claim: None,
 /// };
 /// let principal = BASE64.encode(
@@ -180,6 +181,7 @@ fn read_app_service(
         subject,
         identity: None,
         rooms: rules.rooms_claim.as_ref().map(|claim| values(claim)),
+        projects: rules.projects_claim.as_ref().map(|claim| values(claim)),
         scopes: ["scp", "scope"]
             .iter()
             .flat_map(|claim| values(claim))
@@ -220,6 +222,7 @@ fn read_static_web_apps(
         subject,
         identity: None,
         rooms: None,
+        projects: None,
         scopes: Vec::new(),
         roles: user_roles
             .into_iter()
@@ -299,6 +302,7 @@ mod tests {
             admin_role: "Roomkey.Admin".into(),
             identity_claim: "sub".into(),
             rooms_claim: None,
+            projects_claim: None,
             roles_claim: None,
         }
     }

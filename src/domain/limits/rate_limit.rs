@@ -85,12 +85,17 @@ impl RateLimit {
             'h' => 3_600,
             _ => return None,
         };
-        let count =
-            parse_without_leading_zeros(count).filter(|count| (1..=MAX_COUNT).contains(count))?;
-        let span_seconds = number
-            .checked_mul(seconds_per_unit)
-            .filter(|span| (1..=MAX_SPAN_SECONDS).contains(span))?;
-        (u64::from(count) <= span_seconds * MAX_PER_SECOND).then_some(Self {
+        let count = parse_without_leading_zeros(count)?;
+        Self::new(count, number.checked_mul(seconds_per_unit)?)
+    }
+
+    /// Returns a limit of a count in a span of seconds; `None` where it cannot be counted exactly.
+    #[must_use]
+    pub fn new(count: u32, span_seconds: u64) -> Option<Self> {
+        let is_exact = (1..=MAX_COUNT).contains(&count)
+            && (1..=MAX_SPAN_SECONDS).contains(&span_seconds)
+            && u64::from(count) <= span_seconds * MAX_PER_SECOND;
+        is_exact.then_some(Self {
             count,
             span_seconds,
         })

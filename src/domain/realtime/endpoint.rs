@@ -3,6 +3,7 @@
 
 use url::Url;
 
+use super::session_request::CallId;
 use crate::domain::requests::fields::Requirement;
 use crate::domain::settings::network_host::{
     describe_parse_error, has_credentials, has_query_or_fragment, is_https_or_loopback,
@@ -88,6 +89,12 @@ impl RealtimeEndpoint {
             host: host_and_port(&url),
             calls_query: "",
         })
+    }
+
+    /// Returns the URL that hangs up a call.
+    #[must_use]
+    pub fn hangup_url(&self, call_id: &CallId) -> String {
+        format!("{}/realtime/calls/{call_id}/hangup", self.base)
     }
 
     /// Returns the URL at which client secrets are minted.

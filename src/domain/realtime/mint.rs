@@ -70,6 +70,9 @@ pub enum MintError {
 }
 
 impl MintError {
+    /// The upstream answered 5xx.
+    pub const SERVER_ERROR: Self = Self::Failed("the upstream returned 5xx");
+
     /// Returns the time after which a caller should retry, if it is known.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {

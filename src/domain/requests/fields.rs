@@ -143,6 +143,16 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Takes members that were read before.
+    #[must_use]
+    pub(super) fn from_object(object: Object<'a>) -> Self {
+        Self {
+            object,
+            is_protobuf: false,
+            errors: Vec::new(),
+        }
+    }
+
     /// Applies the JSON mapping of Protocol Buffers: `null` counts as an absent field, and a field
     /// may have the camel-case form of its name, but not both forms together.
     #[must_use]

@@ -33,6 +33,9 @@ const MAX_VERSION: u32 = 9_999;
 pub struct KekVersion(u32);
 
 impl KekVersion {
+    /// The first version, `v1`.
+    pub const FIRST: Self = Self(1);
+
     /// Reads a label: `v` and a number from 1 to 9999 without leading zeros.
     ///
     /// # Errors

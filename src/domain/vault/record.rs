@@ -65,6 +65,12 @@ impl RecordTag {
         Self(text.to_owned())
     }
 
+    /// Returns the tag in quotes, as `ETag` and `If-Match` have it.
+    #[must_use]
+    pub fn to_quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
     /// Returns the tag without quotes.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -3,41 +3,7 @@
 
 use http::StatusCode;
 
-/// One row of the table: everything that all errors of one code share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrorKind {
-    /// The code, which never changes, for programs.
-    pub code: &'static str,
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// True if the same request may succeed a little later.
-    pub retryable: bool,
-    /// One sentence for a person.
-    pub title: &'static str,
-    /// When the error occurs and what to do about it, for `docs/errors.md`.
-    pub remedy: &'static str,
-    /// The action that an operator can take, for the response.
-    pub remediation: Option<&'static str>,
-    /// The value of `WWW-Authenticate` (RFC 6750 §3).
-    pub challenge: Option<&'static str>,
-    /// The value of `Retry-After` in seconds, where it is the same for all errors of this code.
-    pub retry_after: Option<u64>,
-    /// True if the connection closes, because the rest of the request was not read.
-    pub closes_connection: bool,
-}
-
-/// The value of each field that a row leaves out.
-const DEFAULTS: ErrorKind = ErrorKind {
-    code: "",
-    status: StatusCode::INTERNAL_SERVER_ERROR,
-    retryable: false,
-    title: "",
-    remedy: "",
-    remediation: None,
-    challenge: None,
-    retry_after: None,
-    closes_connection: false,
-};
+use super::kind::{DEFAULTS, ErrorKind};
 
 pub(super) const MISDIRECTED: ErrorKind = ErrorKind {
     code: "misdirected_request",
@@ -59,7 +25,8 @@ pub(super) const NOT_FOUND: ErrorKind = ErrorKind {
     status: StatusCode::NOT_FOUND,
     title: "The resource was not found.",
     remedy: "Compare the path: a double slash or an encoded slash makes another path. Case and \
-             one slash at the end do not matter.",
+             one slash at the end do not matter. A project that does not exist or is not the \
+             caller's looks the same.",
     ..DEFAULTS
 };
 
@@ -132,6 +99,17 @@ pub(super) const RATE_LIMITED: ErrorKind = ErrorKind {
     ..DEFAULTS
 };
 
+/// `Retry-After` says when the oldest session ends by itself at the latest.
+pub(super) const CONCURRENCY_LIMITED: ErrorKind = ErrorKind {
+    code: "concurrency_limited",
+    status: StatusCode::TOO_MANY_REQUESTS,
+    retryable: true,
+    title: "Too many sessions at the same time.",
+    remedy: "End a session (`POST /api/session/end`), or wait for the time in `Retry-After`. \
+             Operators: see ROOMKEY_PROJECT_CONCURRENCY.",
+    ..DEFAULTS
+};
+
 pub(super) const UNSUPPORTED_MEDIA_TYPE: ErrorKind = ErrorKind {
     code: "unsupported_media_type",
     status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -197,6 +175,44 @@ pub(super) const ROOM_FORBIDDEN: ErrorKind = ErrorKind {
     status: StatusCode::FORBIDDEN,
     title: "The caller may not join this room.",
     remedy: "Request a room that the caller may join.",
+    ..DEFAULTS
+};
+
+pub(super) const CONFLICT: ErrorKind = ErrorKind {
+    code: "conflict",
+    status: StatusCode::CONFLICT,
+    title: "The resource exists already, or is newer than the request.",
+    remedy: "To replace a project's key, send the `ETag` of its last save or listing, or `*`, in \
+             `If-Match`. A key is not resealed under an older key-encryption key.",
+    ..DEFAULTS
+};
+
+pub(super) const PRECONDITION_FAILED: ErrorKind = ErrorKind {
+    code: "precondition_failed",
+    status: StatusCode::PRECONDITION_FAILED,
+    title: "The resource is not in the state that If-Match names.",
+    remedy: "Read the current `etag` with `GET /api/projects`, and decide again.",
+    ..DEFAULTS
+};
+
+pub(super) const RECORD_CORRUPT: ErrorKind = ErrorKind {
+    code: "record_corrupt",
+    status: StatusCode::INTERNAL_SERVER_ERROR,
+    title: "A stored record cannot be opened.",
+    remedy: "Operators: the record was changed outside of this service, or the key-encryption key \
+             under its version is another key. It is kept as it is; restore it from a backup, or \
+             save the project's key again.",
+    ..DEFAULTS
+};
+
+pub(super) const STORE_UNAVAILABLE: ErrorKind = ErrorKind {
+    code: "store_unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    retryable: true,
+    title: "The store is not available at the moment.",
+    remedy: "Try again after `Retry-After`. Operators: the log line `the store is not available` \
+             has the cause; see docs/operations.md.",
+    retry_after: Some(5),
     ..DEFAULTS
 };
 
@@ -306,6 +322,7 @@ pub const ERROR_KINDS: &[&ErrorKind] = &[
     &UNAUTHENTICATED,
     &AUTH_UNAVAILABLE,
     &RATE_LIMITED,
+    &CONCURRENCY_LIMITED,
     &UNSUPPORTED_MEDIA_TYPE,
     &PAYLOAD_TOO_LARGE,
     &REQUEST_TIMEOUT,
@@ -314,7 +331,11 @@ pub const ERROR_KINDS: &[&ErrorKind] = &[
     &INSUFFICIENT_SCOPE,
     &IDENTITY_MISMATCH,
     &ROOM_FORBIDDEN,
+    &CONFLICT,
+    &PRECONDITION_FAILED,
     &SECRET_UNAVAILABLE,
+    &STORE_UNAVAILABLE,
+    &RECORD_CORRUPT,
     &UPSTREAM_UNAVAILABLE,
     &UPSTREAM_RATE_LIMITED,
     &UPSTREAM_CREDENTIALS_REJECTED,

@@ -1,7 +1,8 @@
 //! The errors of a mint at an upstream. The upstream's own words never appear in them.
 
+use super::kind::ErrorKind;
 use super::kinds::{
-    self, ErrorKind, OVERLOADED, SECRET_UNAVAILABLE, UPSTREAM_ERROR, UPSTREAM_MISCONFIGURED,
+    self, OVERLOADED, SECRET_UNAVAILABLE, UPSTREAM_ERROR, UPSTREAM_MISCONFIGURED,
     UPSTREAM_REJECTED, UPSTREAM_TIMEOUT, UPSTREAM_UNAVAILABLE,
 };
 use crate::domain::realtime::mint::MintError;

@@ -87,16 +87,19 @@ pub(super) fn require_success(response: &Response) -> Result<(), AttemptError> {
             MintError::Failed("the upstream returned a redirect"),
             Retry::Never,
         ),
-        status if status.is_server_error() => (
-            MintError::Failed("the upstream returned 5xx"),
-            Retry::AfterPause,
-        ),
+        status if status.is_server_error() => (MintError::SERVER_ERROR, Retry::AfterPause),
         _ => (
             MintError::Failed("the upstream returned an unexpected status"),
             Retry::Never,
         ),
     };
     Err(AttemptError { error, retry })
+}
+
+/// Returns whether the status of a hang-up means that there is no such call (any more). Nothing but
+/// the call's id can be wrong in such a request.
+pub(super) fn is_unknown_call(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
 }
 
 /// Reads the upstream's id of the request, from the header of OpenAI, Azure or Cloudflare.

@@ -24,6 +24,7 @@ fn only_the_address(redis: &Arc<Redis>) -> Secrets {
             turn_secret,
             admin_keys,
             hash_key,
+            keks: Vec::new(),
             redis,
         },
         &FixedEntropy(0),

@@ -42,6 +42,10 @@ pub(super) fn verify(
             .rooms_claim
             .as_ref()
             .and_then(|claim| texts(claims.get(claim.as_str())?)),
+        projects: rules
+            .projects_claim
+            .as_ref()
+            .and_then(|claim| texts(claims.get(claim.as_str())?)),
         scopes: scopes(claims),
         roles: roles(claims, rules.roles_claim.as_deref()),
     };

@@ -42,6 +42,7 @@ impl TestProvider {
                 admin_role: "Roomkey.Admin".into(),
                 identity_claim: "sub".into(),
                 rooms_claim: None,
+                projects_claim: None,
                 roles_claim: None,
             },
         };

@@ -1,0 +1,85 @@
+//! Two processes with one store of project keys: limits and keys are those of both.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::fake_realtime::{API_KEY, FakeRealtime};
+use crate::process::Roomkey;
+use crate::realtime::bare;
+use crate::signed_in::{ADMIN_KEY, client};
+
+const KEK: &str = "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg";
+
+/// Starts two processes with one store, and saves the key of the project `p`.
+async fn two_processes(
+    fake: &FakeRealtime,
+    folder: &tempfile::TempDir,
+    settings: &[(&str, &str)],
+) -> [Roomkey; 2] {
+    let store = format!("sqlite:{}", folder.path().join("store.db").display());
+    let shared = [
+        ("ROOMKEY_STORE", store.as_str()),
+        ("ROOMKEY_KEK_V1", KEK),
+        ("ROOMKEY_HASH_KEY", "canary-hash-key-of-at-least-32-bytes"),
+        ("ROOMKEY_ANONYMOUS_PROJECTS", "p"),
+        ("ROOMKEY_RATE_LIMIT", "off"),
+        ("ROOMKEY_REALTIME_RATE_LIMIT", "off"),
+        ("ROOMKEY_PROJECT_RATE_LIMIT", "off"),
+    ];
+    let settings = [&fake.openai_settings()[..], &shared, settings].concat();
+    let processes = [bare(&settings), bare(&settings)];
+    let body = json!({ "project_id": "p", "openai_key": API_KEY });
+    let (status, _) = post(&processes[0], "/api/projects/key", &body).await;
+    assert_eq!(status, 201);
+    processes
+}
+
+async fn post(roomkey: &Roomkey, path: &str, body: &Value) -> (u16, Value) {
+    let url = format!("http://{}{path}", roomkey.address());
+    let request = client().post(url).header("x-admin-api-key", ADMIN_KEY);
+    let response = request.json(body).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// Opens sessions at both processes at once, and returns the ids of those that were admitted.
+async fn open(processes: &[Roomkey; 2], count: usize, refused_by: &str) -> Vec<Value> {
+    let body = json!({ "project_id": "p" });
+    let opened = (0..count).map(|number| post(&processes[number % 2], "/api/session", &body));
+    let mut sessions = Vec::new();
+    for (status, answer) in join_all(opened).await {
+        match status {
+            200 => sessions.push(answer["session_id"].clone()),
+            _ => assert_eq!((status, answer["code"].as_str()), (429, Some(refused_by))),
+        }
+    }
+    sessions
+}
+
+#[tokio::test]
+async fn two_processes_with_one_store_admit_exactly_as_many_sessions_as_one() {
+    let (fake, folder) = (FakeRealtime::start(), tempfile::tempdir().unwrap());
+    let limit = ("ROOMKEY_PROJECT_CONCURRENCY", "7");
+    let processes = two_processes(&fake, &folder, &[limit]).await;
+    let sessions = open(&processes, 40, "concurrency_limited").await;
+    assert_eq!(sessions.len(), 7);
+    // Each process ends what the other has opened.
+    for (number, session_id) in sessions.iter().enumerate() {
+        let body = json!({ "session_id": session_id });
+        let (status, _) = post(&processes[number % 2], "/api/session/end", &body).await;
+        assert_eq!(status, 200);
+    }
+    assert_eq!(open(&processes, 40, "concurrency_limited").await.len(), 7);
+}
+
+#[tokio::test]
+async fn two_processes_with_one_store_share_a_projects_day() {
+    let (fake, folder) = (FakeRealtime::start(), tempfile::tempdir().unwrap());
+    let limits = [
+        ("ROOMKEY_PROJECT_CONCURRENCY", "1000"),
+        ("ROOMKEY_PROJECT_DAILY_SESSIONS", "11"),
+    ];
+    let processes = two_processes(&fake, &folder, &limits).await;
+    assert_eq!(open(&processes, 40, "rate_limited").await.len(), 11);
+    let mints = fake.count("mints").await;
+    assert_eq!(mints, 11, "a refused session costs no secret");
+}
