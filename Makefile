@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-realtime demo-voice test check package image snapshots release bench tools docs clean
+.PHONY: help run demo demo-realtime demo-projects demo-voice test check package image snapshots release bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -16,6 +16,9 @@ demo: ## start an OpenID provider and a roomkey that trusts it, and print what t
 
 demo-realtime: ## start a fake Key Vault, a fake Realtime service and a roomkey for both, and print what to ask them
 	@exec scripts/demo-realtime
+
+demo-projects: ## start a fake Realtime service and a roomkey with a store of project keys, and print what to ask them
+	@exec scripts/demo-projects
 
 demo-voice: ## start a LiveKit server, a fake Realtime service, a roomkey and the Angular example app, and print its link
 	@exec scripts/demo-voice
