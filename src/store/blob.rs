@@ -1,8 +1,8 @@
 //! The scale-out store: blobs of one container, which any number of instances share.
 //!
-//! Every change is one conditional write by the service's entity tags, so a process that dies at
-//! any moment leaves the old state or the new one. No call takes longer than 3 s, and none is tried
-//! twice: a caller may.
+//! Every change is one conditional write by entity tag, so a process that is killed leaves either
+//! the old or the new record. A call takes at most 3 s and is not repeated here; the caller may
+//! repeat it.
 //!
 //! # Source
 //! <https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations>
@@ -33,11 +33,11 @@ use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport};
 use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
 
-/// Longest time that a call takes, whatever the service does.
+/// The time limit of a call.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
-/// Reads of one call that are under way at the same time.
+/// Most reads of one call that run at the same time.
 const PARALLEL: usize = 32;
-/// The one blob of the vault's health check.
+/// The blob of the health check.
 const PROBE: &str = "health/probe";
 
 /// A store in the blobs of one container.
@@ -47,15 +47,15 @@ pub struct BlobStore {
 }
 
 impl From<serde_json::Error> for StoreError {
-    /// Only writing comes here, which fails for no value of ours.
+    /// Comes only from serialization, which does not fail for the types of this module.
     fn from(_: serde_json::Error) -> Self {
         Outage::Failed.into()
     }
 }
 
 impl BlobStore {
-    /// Takes a container, and an id that no other process has: it names the chain of audit records
-    /// that this process writes.
+    /// Creates a store in a container. `instance` must be unique to this process: it names the
+    /// chain of audit records that the process writes.
     #[must_use]
     pub fn new(container: Arc<dyn BlobContainer>, instance: Uuid) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl BlobStore {
         }
     }
 
-    /// Maps the names of audit records that projects' blobs carry to these blobs.
+    /// Maps the name of each audit record that a project's blob contains to the name of that blob.
     async fn carried_records(&self) -> Result<HashMap<String, String>, StoreError> {
         let mut carried = HashMap::new();
         projects::for_each(&*self.container, |name, metadata| {
@@ -145,7 +145,8 @@ impl ProjectStore for BlobStore {
     }
 
     async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
-        // What projects' blobs carry and the log has not: their writers have died in between.
+        // Audit records that are in a project's blob and not yet in the log: the writer was killed
+        // before it copied the record.
         let mut carried = self.carried_records().await?;
         let report = audit::verify(&*self.container, key, |name| {
             carried.remove(name);

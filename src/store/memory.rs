@@ -20,14 +20,14 @@ const CAPACITY: usize = 1 << 17;
 const MAX_BUDGETS: usize = 8;
 
 /// The theoretical arrival time of each caller in one budget, in microseconds since 1970.
-type Callers = Cache<CallerHash, u64>;
+type ArrivalTimes = Cache<CallerHash, u64>;
 
 /// Counters of this process.
 pub struct Memory {
     capacity: usize,
     /// Filled from the front; the first request of a budget creates its cache.
-    budgets: Box<[OnceLock<(&'static str, Callers)>; MAX_BUDGETS]>,
-    overflow: OnceLock<Callers>,
+    budgets: Box<[OnceLock<(&'static str, ArrivalTimes)>; MAX_BUDGETS]>,
+    overflow: OnceLock<ArrivalTimes>,
 }
 
 impl Memory {
@@ -80,7 +80,7 @@ impl Memory {
     }
 
     /// Returns the cache of one budget.
-    fn callers(&self, budget: &'static str) -> &Callers {
+    fn callers(&self, budget: &'static str) -> &ArrivalTimes {
         let of_budget = self.budgets.iter().find_map(|slot| {
             let (name, callers) = slot.get_or_init(|| (budget, Cache::new(self.capacity)));
             (*name == budget).then_some(callers)
@@ -91,7 +91,7 @@ impl Memory {
 
 /// Changes the entry of a caller while it is locked.
 fn update<T>(
-    callers: &Callers,
+    callers: &ArrivalTimes,
     caller: CallerHash,
     change: impl Fn(Option<u64>) -> (T, Option<u64>),
 ) -> T {
@@ -105,7 +105,8 @@ fn update<T>(
         EntryResult::Vacant(place) => {
             let (outcome, new) = change(None);
             if let Some(new) = new {
-                // Fails only if another thread wrote this key meanwhile, but they wait for the lock.
+                // Fails only if another thread wrote this key meanwhile, but they wait for the
+                // lock.
                 let _ = place.insert(new);
             }
             outcome

@@ -1,8 +1,9 @@
-//! Projects' keys, their audit log and their sessions in a durable store, behind one trait that
-//! every store has the same tests for.
+//! The durable store of projects' keys, sessions and audit log, as a trait. One test suite runs
+//! against every implementation.
 //!
-//! A store keeps records and knows nothing of sealing; [`keys`] has the operations on keys, which
-//! read a record, decide by the rules in `domain::vault::changes`, and write by compare-and-swap.
+//! A store holds sealed records and cannot open them. [`keys`] contains the operations on keys,
+//! which read a record, decide by the rules in `domain::vault::changes`, and write by
+//! compare-and-swap.
 
 pub mod health;
 pub mod keys;
@@ -18,16 +19,16 @@ use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
 use crate::domain::vault::record::{KeySummary, ProjectRecord};
 
-/// Names the state of a record for compare-and-swap: a store's own word, never shown.
+/// The revision of a record for compare-and-swap. Its format is the store's own; no client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision(pub(super) String);
 
-/// A record and the state that it was read in.
+/// A record with the revision that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredProject {
     /// The stored record.
     pub record: ProjectRecord,
-    /// In which state.
+    /// The revision.
     pub revision: Revision,
 }
 
@@ -45,7 +46,7 @@ pub struct AuditAppend {
 pub struct ProjectWrite {
     /// The project.
     pub project_id: ProjectId,
-    /// The state that is to be replaced; `None` where nothing was ever stored.
+    /// The revision to replace; `None` if the project was never stored.
     pub expected: Option<Revision>,
     /// The new record.
     pub record: ProjectRecord,
@@ -62,7 +63,7 @@ pub struct ListedProject {
     pub summary: Option<KeySummary>,
 }
 
-/// Which audit records are wanted; `None` stands for any.
+/// A filter of audit records. `None` matches any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditQuery {
     /// Only this kind.
@@ -73,7 +74,7 @@ pub struct AuditQuery {
     pub from_ms: Option<u64>,
     /// Not after this moment, in milliseconds since 1970.
     pub to_ms: Option<u64>,
-    /// Go on behind this position, which an earlier page ended with.
+    /// Continue after this position, the [`AuditPage::next`] of an earlier page.
     pub after: Option<String>,
     /// Most records of a page.
     pub limit: usize,
@@ -82,42 +83,43 @@ pub struct AuditQuery {
 /// A page of the audit log, newest record first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditPage {
-    /// The records. A page may be short, or empty, and yet not be the last one.
+    /// The records. A short or empty page is not necessarily the last one.
     pub records: Vec<AuditRecord>,
-    /// Where the next page begins; `None` behind the last one. A client gets it as a cursor only.
+    /// The position of the next page; `None` after the last one. Clients get it only inside an
+    /// authenticated cursor.
     pub next: Option<String>,
 }
 
-/// A session that wants one of its project's places.
+/// A request to open a session, which takes one of its project's slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRequest {
-    /// Our id of the session, drawn anew for each.
+    /// The id that roomkey gave the session, a new one for each.
     pub session_id: Uuid,
     /// The project.
     pub project_id: ProjectId,
     /// The caller who opens the session and may end it.
     pub owner: CallerHash,
-    /// The present, in milliseconds since 1970.
+    /// The current time, in milliseconds since 1970.
     pub now_ms: u64,
-    /// When the place is free again unless the session is ended before.
+    /// The time when the slot is free again if the session is not ended before.
     pub expires_at_ms: u64,
     /// Most sessions at the same time.
     pub concurrency: u32,
-    /// Most sessions of a day in UTC; `None` for any number.
+    /// Most sessions of one day in UTC; `None` means no limit.
     pub daily_sessions: Option<u32>,
 }
 
 /// The decision about a [`SessionRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admittance {
-    /// It has its place.
+    /// The session is open and holds a slot.
     Admitted,
-    /// All places are taken.
+    /// All slots of the project are in use.
     Full {
-        /// The time until the first of them is free at the latest, in milliseconds.
+        /// The time until the first session expires, in milliseconds.
         retry_after_ms: u64,
     },
-    /// The day's sessions are used up.
+    /// The project's daily number of sessions is used up.
     DayUsedUp {
         /// The time until the next day in UTC, in milliseconds.
         retry_after_ms: u64,
@@ -127,9 +129,9 @@ pub enum Admittance {
 /// The principal that ends a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndedBy {
-    /// A caller, who may end sessions of its own.
+    /// A caller, who may end only its own sessions.
     Owner(CallerHash),
-    /// An operator, who may end any.
+    /// An operator, who may end any session.
     Operator,
 }
 
@@ -138,39 +140,39 @@ pub enum EndedBy {
 pub struct EndedSession {
     /// Its project.
     pub project_id: ProjectId,
-    /// True if the session held a place until now: it had neither ended nor expired.
+    /// True if the session held a slot until now: it had neither ended nor expired.
     pub was_active: bool,
 }
 
 /// The number of sessions of a project.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SessionCounts {
-    /// Those that have a place now.
+    /// The sessions that hold a slot now.
     pub active: u64,
-    /// Those that were opened on this day in UTC.
+    /// The sessions opened on this day in UTC.
     pub today: u64,
 }
 
-/// A durable store of projects. Every call ends within 3 s.
+/// A durable store of projects. Every call takes at most 3 s.
 #[async_trait]
 pub trait ProjectStore: SessionStore {
-    /// Reads a project; a deleted one is still there, without a key.
+    /// Reads a project. The record of a project whose key was deleted remains, without a key.
     async fn read_project(&self, id: &ProjectId) -> Result<Option<StoredProject>, StoreError>;
 
-    /// Replaces the expected state of a project and writes the audit record, both or neither.
+    /// Replaces the expected revision of a project and writes the audit record, both or neither.
     ///
     /// # Errors
-    /// [`StoreError::LostRace`] when the project is in another state.
+    /// [`StoreError::LostRace`] if the project has another revision.
     async fn write_project(&self, write: ProjectWrite) -> Result<AuditRecord, StoreError>;
 
-    /// Lists projects that have a key behind an id, in the order of their ids, `limit` at most.
+    /// Lists the projects after an id that have a key, in the order of their ids, `limit` at most.
     async fn list_projects(
         &self,
         after: Option<&ProjectId>,
         limit: usize,
     ) -> Result<Vec<ListedProject>, StoreError>;
 
-    /// Lists projects whose key is sealed under a lower KEK than this one, behind an id, in the
+    /// Lists the projects after an id whose key is sealed under a KEK with a lower version, in the
     /// order of their ids, `limit` at most.
     async fn list_sealed_below(
         &self,
@@ -182,17 +184,17 @@ pub trait ProjectStore: SessionStore {
     /// Counts keys by the KEK that seals them, lowest version first.
     async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError>;
 
-    /// Writes an audit record of something that changed nothing in the store.
+    /// Writes an audit record of an event that changes nothing else in the store.
     async fn append_audit(&self, append: AuditAppend) -> Result<AuditRecord, StoreError>;
 
     /// Reads a page of the audit log.
     async fn query_audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError>;
 
-    /// Verifies the whole audit log, in bounded memory. The only call that may take longer than 3
-    /// s; each step of it does not.
+    /// Verifies the whole audit log, in bounded memory. Only this call may take longer than 3 s;
+    /// each of its steps takes at most 3 s.
     async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError>;
 
-    /// Keeps the health check's sealed probe, in place of one that was left behind.
+    /// Stores the sealed probe of the health check, and replaces one that an earlier check left.
     async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError>;
 
     /// Reads the health check's probe.
@@ -202,23 +204,23 @@ pub trait ProjectStore: SessionStore {
     async fn delete_probe(&self) -> Result<(), StoreError>;
 }
 
-/// The places of projects' sessions.
+/// A store of projects' sessions. Each open session holds one of its project's slots.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
-    /// Takes a place for a session, if the project's limits admit one.
+    /// Opens a session if the project's limits allow it.
     async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError>;
 
-    /// Takes back a session whose client secret could not be minted: it had no place and counts for
-    /// no day. Does nothing where there is no such session.
+    /// Removes a session whose client secret could not be minted. Its slot is free again, and it
+    /// does not count for its day. Does nothing if there is no such session.
     async fn cancel_session(&self, session_id: Uuid) -> Result<(), StoreError>;
 
-    /// Frees the place of a session earlier than it was to be: its client secret never reached its
-    /// caller. A later moment than the present one changes nothing.
+    /// Frees the slot of a session earlier, because its client secret never reached the caller. A
+    /// time after the current expiry changes nothing.
     async fn shorten_session(&self, session_id: Uuid, expires_at_ms: u64)
     -> Result<(), StoreError>;
 
-    /// Ends a session; `None` when there is none of this id that this caller may end. A session is
-    /// remembered for a day after it expired or ended.
+    /// Ends a session. Returns `None` if there is none with this id that the caller may end. A
+    /// session is kept for a day after its expiry.
     async fn end_session(
         &self,
         session_id: Uuid,
@@ -226,7 +228,7 @@ pub trait SessionStore: Send + Sync {
         now_ms: u64,
     ) -> Result<Option<EndedSession>, StoreError>;
 
-    /// Counts the sessions of projects, in the order in which they are given.
+    /// Counts the sessions of each project, in the order of `projects`.
     async fn count_sessions(
         &self,
         projects: &[ProjectId],
@@ -237,7 +239,7 @@ pub trait SessionStore: Send + Sync {
 #[cfg(test)]
 extern crate self as roomkey;
 
-/// The suite of all stores; the tests with real peers include it too.
+/// The test suite of all stores, which the tests with real peers include too.
 #[cfg(test)]
 #[path = "../../tests/project_store.rs"]
 pub(in crate::store) mod project_store;

@@ -1,9 +1,9 @@
-//! The embedded store: one SQLite file on a local disk, which several processes of one machine may
+//! The embedded store: one SQLite file on a local disk, which several processes on one machine may
 //! share.
 //!
-//! A change and its audit record are one transaction, durable (WAL, `synchronous=FULL`) before it
-//! is acknowledged. Calls run on two threads of the store's own, one that writes and one that
-//! reads, and none takes longer than 3 s. A file that fails is opened again with the next call.
+//! A change and its audit record are one transaction, which is durable (WAL, `synchronous=FULL`)
+//! before it is acknowledged. The store has two threads, one for writes and one for reads. Each
+//! call takes at most 3 s. After an error the next call opens the file again.
 //!
 //! # Source
 //! <https://sqlite.org/wal.html>, <https://sqlite.org/pragma.html>
@@ -23,8 +23,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-use self::database::{Database, Role};
-use self::worker::{Caller, Leftovers, Worker};
+use self::database::{ConnectionMode, Database};
+use self::worker::{CallHandle, ReplacedBytes, Worker};
 use super::projects::{
     Admittance, AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject,
     ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
@@ -34,7 +34,7 @@ use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport, ChainV
 use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
 
-/// The number of records that a step of a verification reads: about 2 ms and 500 KB.
+/// The number of records that a verification reads at once: about 2 ms and 500 KB.
 const VERIFIED_AT_ONCE: usize = 1_000;
 
 /// A store in one SQLite file.
@@ -44,21 +44,21 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Names the file. It is made or opened with the first call, so that a file which cannot be
-    /// opened yet stops no start.
+    /// Starts the threads. The first call creates or opens the file, so a file that cannot be
+    /// opened does not prevent the start.
     ///
     /// # Errors
-    /// [`StoreError`] when the system gives no thread, or the path cannot be made absolute.
+    /// [`StoreError`] if a thread cannot be started, or the path cannot be made absolute.
     pub fn new(path: &Path) -> Result<Self, StoreError> {
         let path = std::path::absolute(path)?;
         let was_there = Arc::new(AtomicBool::new(false));
-        let start = |name, role| {
-            let database = Database::new(path.clone(), role, Arc::clone(&was_there));
+        let start = |name, mode| {
+            let database = Database::new(path.clone(), mode, Arc::clone(&was_there));
             Worker::start(name, database)
         };
         Ok(Self {
-            writer: start("sqlite-writer", Role::Writer)?,
-            reader: start("sqlite-reader", Role::Reader)?,
+            writer: start("sqlite-writer", ConnectionMode::Writer)?,
+            reader: start("sqlite-reader", ConnectionMode::Reader)?,
         })
     }
 
@@ -67,15 +67,15 @@ impl SqliteStore {
         call: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.reader
-            .run(Leftovers::Harmless, move |connection, _| call(connection))
+            .run(ReplacedBytes::Public, move |connection, _| call(connection))
             .await
     }
 
     async fn write<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut Connection, &Caller<'_>) -> Result<T, StoreError> + Send + 'static,
+        call: impl FnOnce(&mut Connection, &CallHandle<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.writer.run(Leftovers::Harmless, call).await
+        self.writer.run(ReplacedBytes::Public, call).await
     }
 }
 
@@ -89,14 +89,14 @@ impl ProjectStore for SqliteStore {
 
     async fn write_project(&self, write: ProjectWrite) -> Result<AuditRecord, StoreError> {
         // A first key replaces nothing.
-        let leftovers = if write.expected.is_some() {
-            Leftovers::Scrub
+        let replaced = if write.expected.is_some() {
+            ReplacedBytes::SealedKey
         } else {
-            Leftovers::Harmless
+            ReplacedBytes::Public
         };
         self.writer
-            .run(leftovers, move |connection, caller| {
-                projects::write(connection, &write, caller)
+            .run(replaced, move |connection, call| {
+                projects::write(connection, &write, call)
             })
             .await
     }
@@ -129,7 +129,7 @@ impl ProjectStore for SqliteStore {
     }
 
     async fn append_audit(&self, append: AuditAppend) -> Result<AuditRecord, StoreError> {
-        self.write(move |connection, caller| audit::append_alone(connection, &append, caller))
+        self.write(move |connection, call| audit::append_alone(connection, &append, call))
             .await
     }
 
@@ -187,7 +187,7 @@ impl ProjectStore for SqliteStore {
 #[async_trait]
 impl SessionStore for SqliteStore {
     async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
-        self.write(move |connection, caller| sessions::open(connection, &request, caller))
+        self.write(move |connection, call| sessions::open(connection, &request, call))
             .await
     }
 

@@ -1,10 +1,10 @@
-//! Why a durable store gave no answer, in our own words: what a database or a service says may
-//! quote what it was sent.
+//! The errors of a durable store. Their texts are fixed: messages of a database or a service may
+//! quote data that was sent to it.
 
 use crate::domain::vault::kek::MissingKek;
 
-/// Why a call to a store failed. Except for a commit that was under way when its time ran out,
-/// nothing has changed.
+/// The failure of a call to a store. Nothing has changed, with one exception: a commit in progress
+/// when the time limit passed may still succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another writer changed the record since it was read.
@@ -16,7 +16,7 @@ pub enum StoreError {
     /// The stored data is damaged or was not written by this program. It is left unchanged.
     #[error("The store is damaged.")]
     Corrupt,
-    /// One record is not what this program writes. It is left as it is, and the others serve.
+    /// One record is damaged. It is left unchanged, and the other records can still be used.
     #[error("The record is damaged.")]
     RecordCorrupt,
     /// A newer version of the program wrote the store.
@@ -30,11 +30,11 @@ pub enum StoreError {
 /// The reason that a store is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Outage {
-    /// It did not answer within the time limit.
-    #[error("it did not answer in time")]
+    /// It did not respond within the time limit.
+    #[error("it did not respond in time")]
     Late,
-    /// Too many calls wait for it.
-    #[error("too many calls wait for it")]
+    /// Too many calls are waiting for it.
+    #[error("too many calls are waiting for it")]
     Busy,
     /// Another process holds its lock.
     #[error("another process holds its lock")]
@@ -45,26 +45,26 @@ pub enum Outage {
     /// It cannot be written to.
     #[error("it is read-only")]
     ReadOnly,
-    /// It was there and is missing now; it is not made anew, so that nobody takes an empty one for
-    /// it.
+    /// It existed before and is missing now. It is not created again, because an empty store would
+    /// look like lost keys.
     #[error("its file is missing")]
     Missing,
     /// The file or its folder cannot be opened.
     #[error("its file cannot be opened")]
     NoAccess,
-    /// It refuses our credentials.
-    #[error("it refuses the credentials")]
+    /// It rejects roomkey's credentials.
+    #[error("it rejects the credentials")]
     Credentials,
-    /// It cannot be reached, or the connection broke.
+    /// It cannot be reached, or the connection was lost.
     #[error("it cannot be reached")]
     Unreachable,
-    /// Its disk failed, or it failed otherwise.
+    /// It failed in another way, such as a disk error.
     #[error("it failed")]
     Failed,
 }
 
 impl StoreError {
-    /// The word of the log and of the metric.
+    /// Returns the one-word cause for the log and the metric.
     #[must_use]
     pub fn cause(self) -> &'static str {
         match self {
@@ -101,20 +101,20 @@ impl From<Outage> for StoreError {
     }
 }
 
-/// Why a change of a project's key failed that the rules allow.
+/// The failure of an operation on a project's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyStoreError {
-    /// The store gave no answer.
+    /// The store failed.
     #[error(transparent)]
     Store(StoreError),
     /// The rules refuse the change.
     #[error(transparent)]
     Refused(#[from] crate::domain::vault::changes::ChangeRefused),
-    /// A KEK is not known.
+    /// A key encryption key is not configured.
     #[error(transparent)]
     Kek(#[from] MissingKek),
-    /// The sealed record does not open.
-    #[error("The record does not open.")]
+    /// The sealed record cannot be opened.
+    #[error("The record cannot be opened.")]
     RecordCorrupt,
     /// The crypto library failed.
     #[error("The cryptographic library failed.")]

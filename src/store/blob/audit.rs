@@ -1,8 +1,9 @@
-//! The audit log in blobs: one blob a record, never changed, whose name sorts the newest first.
+//! The audit log in blobs: one blob for each record, never changed, and named so that the newest
+//! sorts first.
 //!
-//! Each process writes a chain of its own. The name of a record carries the time and its place in
-//! the chain, both counted down; the time never goes back within a chain, so that names and places
-//! have one order. A container with time-based retention keeps them from being changed at all.
+//! Each process writes its own hash chain. The name of a record contains its time and its sequence
+//! number in the chain, both counted down. The time never decreases within a chain, so names and
+//! sequence numbers sort alike. A container with time-based retention prevents any change of them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,15 +17,15 @@ use crate::domain::audit_log::entry::AuditEntry;
 use crate::store::projects::{AuditAppend, AuditPage, AuditQuery};
 use crate::store::store_error::StoreError;
 
-/// Where the records are.
+/// The prefix of the records' names.
 pub const PREFIX: &str = "audit/";
 /// Times in names are counted down from here: the year 2286 in milliseconds.
 const LAST_MS: u64 = 9_999_999_999_999;
-/// Places in names are counted down from here.
+/// Sequence numbers in names are counted down from here.
 const LAST_SEQUENCE: u64 = 9_999_999_999;
-/// Records of one page of a listing: some 600 KB.
+/// Records of one page of a listing: about 600 KB.
 const PAGE: usize = 1_000;
-/// Most pages that one query looks through.
+/// Most pages that one query reads.
 const MAX_PAGES: usize = 8;
 
 /// The chain of this process.
@@ -33,15 +34,15 @@ pub struct ChainWriter {
     state: Mutex<ChainState>,
 }
 
-/// Where the chain ends.
+/// The end of the chain.
 pub struct ChainState {
-    /// Counts the chains of this process: a new one begins when nobody knows whether the last
-    /// write arrived.
+    /// The number of the chain within this process. A new chain begins if the outcome of the last
+    /// write is unknown.
     number: u64,
     sequence: u64,
     hash: ChainHash,
     name_ms: u64,
-    /// A write is under way, or its outcome was never learned.
+    /// A write is in progress, or its outcome is unknown.
     is_uncertain: bool,
 }
 
@@ -55,7 +56,7 @@ pub struct ChainedRecord {
 }
 
 impl ChainWriter {
-    /// Starts a chain under a name that no other process has.
+    /// Starts a chain. `instance` must be unique to this process.
     pub fn new(instance: String) -> Self {
         Self {
             instance,
@@ -69,7 +70,7 @@ impl ChainWriter {
         }
     }
 
-    /// Waits for the end of the chain.
+    /// Locks the end of the chain. Starts a new chain if the outcome of the last write is unknown.
     pub async fn lock(&self) -> MutexGuard<'_, ChainState> {
         let mut state = self.state.lock().await;
         if state.is_uncertain {
@@ -84,8 +85,7 @@ impl ChainWriter {
         state
     }
 
-    /// Makes the next record. From now on the chain's end is uncertain, until
-    /// [`ChainState::settle`].
+    /// Creates the next record. The end of the chain is uncertain until [`ChainState::settle`].
     pub fn next(&self, state: &mut ChainState, append: &AuditAppend) -> ChainedRecord {
         let writer = format!("{}-{}", self.instance, state.number);
         let sequence = state.sequence + 1;
@@ -108,7 +108,7 @@ impl ChainWriter {
 }
 
 impl ChainState {
-    /// Says whether the record was written.
+    /// Records whether the record was written.
     pub fn settle(&mut self, record: &ChainedRecord, is_written: bool) {
         if is_written {
             self.sequence = record.record.sequence;
@@ -120,7 +120,7 @@ impl ChainState {
 }
 
 impl ChainedRecord {
-    /// The name of the record's blob.
+    /// Returns the name of the record's blob.
     pub fn name(&self) -> String {
         format!(
             "{PREFIX}{:013}-{:010}-{}",
@@ -130,7 +130,7 @@ impl ChainedRecord {
         )
     }
 
-    /// All of the record, as the metadata of a blob.
+    /// Returns the whole record as metadata of a blob.
     pub fn metadata(&self) -> Metadata {
         let entry = &self.record.entry;
         let mut metadata = Metadata::new();
@@ -159,7 +159,7 @@ impl ChainedRecord {
         metadata
     }
 
-    /// Reads a record as it is; what is missing or malformed matches no hash.
+    /// Reads a record as it is stored. A missing or malformed value makes its hash wrong.
     pub fn read(metadata: &Metadata) -> Self {
         let text = |name: &str| metadata.get(name).cloned();
         let number = |name: &str| text(name).and_then(|text| text.parse().ok());
@@ -196,7 +196,7 @@ impl ChainedRecord {
         }
     }
 
-    /// Writes the record's blob; one that is there already is this one.
+    /// Writes the record's blob. If a blob with this name exists, it is this record.
     pub async fn publish(&self, container: &dyn BlobContainer) -> Result<(), StoreError> {
         let written = container
             .write(
@@ -213,7 +213,7 @@ impl ChainedRecord {
     }
 }
 
-/// Writes a record of its own.
+/// Writes a record that belongs to no change of a project.
 pub async fn append(
     container: &dyn BlobContainer,
     writer: &ChainWriter,
@@ -226,13 +226,13 @@ pub async fn append(
     Ok(record.record)
 }
 
-/// Where a page ended: the last name that was looked at, and the marker of the page of the
-/// service's that it was in.
+/// Returns the position where a page ended: the last name that was read, and the marker of the
+/// service's page that contains it.
 fn position(name: &str, marker: &str) -> String {
     format!("{name} {marker}")
 }
 
-/// Reads a page of those that match, newest first.
+/// Reads a page of the records that match, newest first.
 pub async fn query(
     container: &dyn BlobContainer,
     query: &AuditQuery,
@@ -291,12 +291,12 @@ fn matches(query: &AuditQuery, entry: &AuditEntry) -> bool {
 struct Expected {
     hash: ChainHash,
     sequence: u64,
-    /// The record after it, which is the first broken one if this one never comes.
+    /// The record after it, which is reported as the first broken one if this one is missing.
     follower: String,
 }
 
-/// Verifies all chains, newest record first; calls `seen` with the name of each blob. It holds one
-/// hash for each process that ever wrote.
+/// Verifies all chains from the newest record to the oldest, and calls `seen` with the name of each
+/// blob. It holds one hash in memory for each chain.
 pub async fn verify(
     container: &dyn BlobContainer,
     key: &ChainKey,
@@ -327,7 +327,7 @@ pub async fn verify(
             let is_first = record.sequence == 1;
             let is_start = !is_first || *previous == ChainHash::START;
             if computed != record.hash || !is_linked || !is_start || name != found.name() {
-                // A later page has older records, so the last one that is found is the first.
+                // Later pages have older records, so the last one found is the first in time.
                 report.first_broken = Some(record.id.clone());
             }
             let expected = Expected {

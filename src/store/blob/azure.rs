@@ -1,7 +1,7 @@
 //! A container of Azure Blob Storage.
 //!
-//! The library's errors carry answers and URLs; only a word of ours leaves this file. It makes one
-//! attempt, as the options say that it is given.
+//! Errors of Azure's library can contain responses and URLs, so each is mapped to a [`StoreError`].
+//! The caller's options turn the library's retries off, so that each call is one attempt.
 
 use std::sync::Arc;
 
@@ -18,18 +18,19 @@ use futures_util::TryStreamExt;
 use super::container::{Blob, BlobContainer, BlobPage, Metadata, WriteCondition};
 use crate::store::store_error::{Outage, StoreError};
 
-/// The service's word for a container that is not there.
+/// The error code of a container that does not exist.
 const NO_CONTAINER: &str = "ContainerNotFound";
 
-/// A container in Azure.
+/// A container in Azure Blob Storage.
 pub struct AzureContainer(BlobContainerClient);
 
 impl AzureContainer {
-    /// Names a container. `credential` is absent only where the address itself opens it, in tests.
-    /// `options` carry the HTTP client and say that nothing is tried twice.
+    /// Creates a client of a container and sends nothing. `credential` is `None` only in tests,
+    /// where the address contains a signature. `options` contain the HTTP client and turn retries
+    /// off.
     ///
     /// # Errors
-    /// [`Outage::Failed`] when the address is none of a container.
+    /// [`Outage::Failed`] if the address is not the address of a container.
     pub fn new(
         url: Url,
         credential: Option<Arc<dyn TokenCredential>>,
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_answer_of_the_service_has_its_cause() {
+    fn each_response_of_the_service_has_its_cause() {
         let answered = |status: u16, code: &str| {
             ErrorKind::HttpResponse {
                 status: status.into(),

@@ -1,5 +1,5 @@
-//! The operations that this store needs of a blob container: conditional writes, reads and
-//! listings. One container is Azure's, one a test's.
+//! The operations on a blob container that this store needs: conditional writes, reads and
+//! listings. One implementation is for Azure, one for tests.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use async_trait::async_trait;
 
 use crate::store::store_error::StoreError;
 
-/// Most blobs of one page, the service's own limit.
+/// Most blobs of one page, which is the limit of the service.
 pub const MAX_PAGE: usize = 5_000;
 
 /// The metadata of a blob: lower-case names, values of visible ASCII.
 pub type Metadata = BTreeMap<String, String>;
 
-/// A blob as it was read.
+/// A blob that was read.
 #[derive(Debug, Clone)]
 pub struct Blob {
     /// The metadata, which a listing returns too.
     pub metadata: Metadata,
     /// The content.
     pub bytes: Vec<u8>,
-    /// The service's entity tag of this state.
+    /// The entity tag of this revision.
     pub etag: String,
 }
 
-/// The state in which a blob may be written.
+/// The condition of a write.
 #[derive(Debug, Clone, Copy)]
 pub enum WriteCondition<'a> {
-    /// There is none of this name.
+    /// No blob has this name.
     Absent,
-    /// It has this entity tag.
+    /// The blob has this entity tag.
     Unchanged(&'a str),
-    /// Any.
+    /// No condition.
     Always,
 }
 
@@ -40,20 +40,20 @@ pub enum WriteCondition<'a> {
 pub struct BlobPage {
     /// Names and metadata, in the order of the names.
     pub blobs: Vec<(String, Metadata)>,
-    /// Where the next page begins, in the service's own words; `None` behind the last one.
+    /// The service's continuation marker for the next page; `None` after the last one.
     pub marker: Option<String>,
 }
 
-/// A container. Every call ends by itself, and makes one attempt.
+/// A container. Every call has a time limit and makes one attempt.
 #[async_trait]
 pub trait BlobContainer: Send + Sync {
     /// Reads a blob.
     async fn read(&self, name: &str) -> Result<Option<Blob>, StoreError>;
 
-    /// Writes a blob, content and metadata at once.
+    /// Writes the content and the metadata of a blob at once.
     ///
     /// # Errors
-    /// [`StoreError::LostRace`] when it is in another state.
+    /// [`StoreError::LostRace`] if the condition does not hold.
     async fn write(
         &self,
         name: &str,

@@ -1,8 +1,9 @@
-//! Projects' records in blobs: one blob a project, with what a listing shows in its metadata.
+//! Projects' records in blobs: one blob for each project, whose metadata contains what a listing
+//! returns.
 //!
-//! A blob also carries the audit record of the write that made it, so that both are one conditional
-//! write. The record is then copied into the audit log; whoever replaces the blob copies it first,
-//! in case the writer died before it could.
+//! A blob also contains the audit record of its write, so that both are one conditional write. The
+//! record is then copied into the audit log. The next writer copies it again before it replaces the
+//! blob, in case the first writer was killed in between.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +18,16 @@ use crate::domain::vault::record::{KeySummary, ProjectRecord, RecordTag, StoredK
 use crate::store::projects::{ListedProject, ProjectWrite, Revision, StoredProject};
 use crate::store::store_error::StoreError;
 
-/// Where the projects are.
+/// The prefix of the projects' names.
 const PREFIX: &str = "projects/";
 
-/// The content of a project's blob.
+/// The JSON content of a project's blob.
 #[derive(Serialize, Deserialize)]
-struct Content {
+struct ProjectBlob {
     /// The sealed key in base64; absent once it was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     sealed: Option<String>,
-    /// The audit record of the write that made this state, as its own blob has it.
+    /// The audit record of this blob's write, in the form of its own blob in the log.
     audit: Metadata,
 }
 
@@ -55,7 +56,7 @@ pub async fn read(
     }))
 }
 
-/// Replaces a project's record, the audit record with it.
+/// Replaces a project's record together with its audit record.
 pub async fn write(
     container: &dyn BlobContainer,
     writer: &ChainWriter,
@@ -80,7 +81,7 @@ pub async fn write(
     };
     let record = writer.next(&mut state, &write.audit);
     let metadata = metadata(&write.record, &record);
-    let content = Content {
+    let content = ProjectBlob {
         sealed: (write.record.key.as_ref()).map(|key| data_encoding::BASE64.encode(&key.sealed)),
         audit: record.metadata(),
     };
@@ -91,23 +92,22 @@ pub async fn write(
             state.settle(&record, false);
             return Err(StoreError::LostRace);
         }
-        // It may have arrived all the same: the chain ends here, and the next record begins
-        // another.
+        // The write may have succeeded: this chain ends here, and the next record begins a new one.
         Err(error) => return Err(error),
     }
-    // The change is made and has its audit record. If this copy fails, the next one who writes to
-    // the project makes it, or a verification.
+    // The change is made and its audit record is in the blob. If this copy fails, the next write to
+    // the project or the next verification repeats it.
     let _ = record.publish(container).await;
     Ok(record.record)
 }
 
-/// Copies the audit record of a project's state into the log.
+/// Copies the audit record of a project's blob into the log.
 pub async fn publish(container: &dyn BlobContainer, blob: &Blob) -> Result<(), StoreError> {
     let record = ChainedRecord::read(&content(blob)?.audit);
     record.publish(container).await
 }
 
-/// Copies the audit record of a project's present state into the log.
+/// Reads a project's blob and copies its audit record into the log.
 pub async fn publish_state(container: &dyn BlobContainer, project: &str) -> Result<(), StoreError> {
     match container.read(project).await? {
         Some(blob) => publish(container, &blob).await,
@@ -141,7 +141,7 @@ pub async fn list(
     Ok(found)
 }
 
-/// Calls `each` with the name and the metadata of each project's blob, until it wants no more.
+/// Calls `each` with the name and the metadata of each project's blob, until it returns false.
 pub async fn for_each(
     container: &dyn BlobContainer,
     mut each: impl FnMut(&str, &Metadata) -> Result<bool, StoreError> + Send,
@@ -161,7 +161,7 @@ pub async fn for_each(
     }
 }
 
-/// The number of the KEK that seals a project's key.
+/// Returns the number of the KEK that seals a project's key.
 pub fn kek_number(metadata: &Metadata) -> Option<u32> {
     metadata.get("kekversion")?.parse().ok()
 }
@@ -170,7 +170,7 @@ fn name(id: &ProjectId) -> String {
     format!("{PREFIX}{id}")
 }
 
-fn content(blob: &Blob) -> Result<Content, StoreError> {
+fn content(blob: &Blob) -> Result<ProjectBlob, StoreError> {
     serde_json::from_slice(&blob.bytes).map_err(|_| StoreError::RecordCorrupt)
 }
 

@@ -1,5 +1,5 @@
-//! The places of projects' sessions in blobs: one blob a project, changed by compare-and-swap, and
-//! one small blob a session that says which project it is of.
+//! The sessions of projects in blobs: one blob for each project, changed by compare-and-swap, and
+//! one small blob for each session that names its project.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::domain::vault::project_id::ProjectId;
 use crate::store::projects::{Admittance, EndedBy, EndedSession, SessionCounts, SessionRequest};
 use crate::store::store_error::StoreError;
 
-/// A day in UTC, in milliseconds. How long a session is remembered after it has expired, too.
+/// A day in UTC, in milliseconds. An expired session is also kept for this time.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// The number of attempts after a lost race within one call.
+/// Most attempts of one call when other writers change the blob first.
 const ROUNDS: usize = 64;
 
 /// The sessions of a project.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Sessions {
     sessions: BTreeMap<Uuid, Session>,
-    /// The number of sessions opened on a day, which is counted from 1970.
+    /// The number of sessions opened on each day; a day is its number since 1970-01-01.
     days: BTreeMap<u64, u64>,
 }
 
@@ -46,7 +46,7 @@ impl Sessions {
             .unwrap_or_default()
     }
 
-    /// Forgets what is over for more than a day.
+    /// Removes sessions that expired more than a day ago, and returns their ids.
     fn sweep(&mut self, now_ms: u64) -> Vec<Uuid> {
         let oldest_ms = now_ms.saturating_sub(DAY_MS);
         let is_over = |session: &Session| session.expires_at_ms < oldest_ms;
@@ -86,13 +86,13 @@ impl Sessions {
     }
 }
 
-/// Takes a place, if the limits admit one.
+/// Opens a session if the project's limits allow it.
 pub async fn open(
     container: &dyn BlobContainer,
     request: &SessionRequest,
 ) -> Result<Admittance, StoreError> {
     let id = request.session_id;
-    // First, so that a session which has a place can always be ended.
+    // Written first, so that a session which holds a slot can always be ended.
     let (absent, project) = (WriteCondition::Absent, request.project_id.as_str());
     container
         .write(&index(id), absent, Metadata::new(), project.into())
@@ -104,7 +104,7 @@ pub async fn open(
         (changes.then_some(()), (admittance, over))
     })
     .await?;
-    // What is left behind here names a session that no project has.
+    // If a removal fails, the blob that is left names a session that no project contains.
     if admittance == Admittance::Admitted {
         for id in over {
             let _ = container.remove(&index(id)).await;
@@ -115,7 +115,7 @@ pub async fn open(
     Ok(admittance)
 }
 
-/// Takes back a session that never was.
+/// Removes a session whose client secret was never issued.
 pub async fn cancel(container: &dyn BlobContainer, id: Uuid) -> Result<(), StoreError> {
     let Some(project) = project_of(container, id).await? else {
         return Ok(());
@@ -133,7 +133,7 @@ pub async fn cancel(container: &dyn BlobContainer, id: Uuid) -> Result<(), Store
     container.remove(&index(id)).await
 }
 
-/// Lets a place be free earlier.
+/// Frees a session's slot earlier.
 pub async fn shorten(
     container: &dyn BlobContainer,
     id: Uuid,
@@ -153,7 +153,7 @@ pub async fn shorten(
     .await
 }
 
-/// Ends a session, if this caller may.
+/// Ends a session if this caller is allowed to.
 pub async fn end(
     container: &dyn BlobContainer,
     id: Uuid,
@@ -197,8 +197,8 @@ pub async fn count(
     })
 }
 
-/// Changes a project's sessions; `change` says whether anything has changed, and is asked again
-/// when another writer was faster.
+/// Changes a project's sessions. `change` returns whether anything has changed, and is called again
+/// if another writer changed the blob first.
 async fn change<T: Send>(
     container: &dyn BlobContainer,
     project: &ProjectId,

@@ -1,5 +1,5 @@
-//! The vault's health check: a round trip through the store in a place of its own, which no project
-//! shares.
+//! The health check of the store: a round trip of a sealed probe, under a name that no project can
+//! have.
 
 use super::ProjectStore;
 use crate::domain::vault::associated_data::Versions;
@@ -9,7 +9,7 @@ use crate::domain::vault::project_id::ProjectId;
 use crate::domain::vault::project_key::ProjectKey;
 use crate::store::store_error::{KeyStoreError, StoreError};
 
-/// The text that the probe seals. It is no project's key.
+/// The text that is sealed in the probe. It is not the key of any project.
 const PROBE: &str = "roomkey-health-probe-0123456789";
 const VERSIONS: Versions = Versions {
     secret: 1,
@@ -25,12 +25,12 @@ pub struct VaultHealth {
     pub encryption: Result<(), KeyStoreError>,
     /// It could be read back and opened.
     pub decryption: Result<(), KeyStoreError>,
-    /// It could be removed, with whatever an earlier check had left behind.
+    /// It could be removed, also one that an earlier check had left.
     pub deletion: Result<(), StoreError>,
 }
 
 impl VaultHealth {
-    /// Returns whether all of it succeeded.
+    /// Returns whether every step succeeded.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.encryption.is_ok() && self.decryption.is_ok() && self.deletion.is_ok()
@@ -79,7 +79,7 @@ async fn put(
     Ok(store.put_probe(sealed.to_bytes()).await?)
 }
 
-/// Opens the probe; `false` where there is none.
+/// Opens the probe. Returns `false` if there is none.
 async fn open(store: &dyn ProjectStore, keks: &KeyEncryptionKeys) -> Result<bool, KeyStoreError> {
     let Some(probe) = store.get_probe().await? else {
         return Ok(false);

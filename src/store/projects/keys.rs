@@ -1,8 +1,8 @@
 //! The operations on projects' keys: save, open, delete, rotate one, rotate all in slices.
 //!
 //! Each reads the record, decides by the rules in `domain::vault::changes` and writes by
-//! compare-and-swap. Another writer in between means that the decision is made again on what is
-//! there now, so that a refusal always tells the truth.
+//! compare-and-swap. If another writer changed the record in between, the operation reads it again
+//! and decides again, so a refusal is always based on the current record.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::domain::vault::project_key::ProjectKey;
 use crate::domain::vault::record::{KeySummary, ProjectRecord, RecordTag};
 use crate::store::store_error::{KeyStoreError, StoreError};
 
-/// The number of attempts after a lost race. In each round another writer's write succeeds, so that
-/// only a storm of writes to one project gets this far.
+/// Most attempts when other writers change the record first. Another write succeeds in each round,
+/// so only very many writes to one project reach this number.
 const ROUNDS: usize = 32;
 /// The number of projects that a slice of a rotation reads from the store at once.
 const BATCH: usize = 100;
@@ -41,7 +41,7 @@ pub struct SavedKey {
     pub audit: AuditRecord,
 }
 
-/// A key that was asked to be resealed.
+/// The result of a rotation of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotatedKey {
     /// The public description of the key.
@@ -100,7 +100,7 @@ impl From<RotateError> for KeyStoreError {
 }
 
 impl ProjectKeys {
-    /// Takes a store and the source of randomness.
+    /// Creates the operations from a store and a source of randomness.
     #[must_use]
     pub fn new(
         store: Arc<dyn ProjectStore>,
@@ -109,13 +109,13 @@ impl ProjectKeys {
         Self { store, randomness }
     }
 
-    /// The store.
+    /// Returns the store.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ProjectStore> {
         &self.store
     }
 
-    /// Checks the vault by a round trip that touches no project.
+    /// Checks the store by a round trip of a probe, which uses no project.
     pub async fn check_health(
         &self,
         keks: &KeyEncryptionKeys,
@@ -124,8 +124,8 @@ impl ProjectKeys {
         health::check(&*self.store, keks, kek_version, &*self.randomness).await
     }
 
-    /// Checks whether a save would be refused as things are, so that a key is not validated for
-    /// nothing.
+    /// Checks whether a save would be refused now, so that a key is validated only if it can be
+    /// saved.
     ///
     /// # Errors
     /// [`KeyStoreError::Refused`], or [`KeyStoreError::Store`].
@@ -251,16 +251,16 @@ impl ProjectKeys {
     }
 
     /// Reseals keys that are sealed under a lower KEK, one after another in the order of their ids,
-    /// until none is left or `is_over` says that the time is. The same call again goes on with what
-    /// is left. `audit` makes the entry for a project.
+    /// until none is left or `is_over` returns true. Another call continues with the remaining
+    /// keys. `audit` creates the entry for a project.
     ///
-    /// A record that does not open, or whose KEK is not known, is left as it is and stays among the
-    /// remaining ones. Keys that others save or delete meanwhile are none of this rotation's
-    /// business: a save uses the sealing KEK anyway.
+    /// A record that cannot be opened, or whose KEK is not configured, is left unchanged and counts
+    /// as remaining. Keys that are saved or deleted meanwhile are skipped: a save uses the sealing
+    /// KEK anyway.
     ///
     /// # Errors
-    /// [`KeyStoreError::Kek`] when the target is not known, [`KeyStoreError::Store`]; what was
-    /// rotated until then stays so.
+    /// [`KeyStoreError::Kek`] if the target is not configured, [`KeyStoreError::Store`]. Keys
+    /// rotated before the error stay rotated.
     pub async fn rotate_slice(
         &self,
         target: KekVersion,

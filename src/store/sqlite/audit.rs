@@ -1,4 +1,4 @@
-//! The audit log in SQLite: one chain of all processes that write to the file.
+//! The audit log in SQLite: one hash chain, shared by all processes that write to the file.
 
 use std::borrow::Cow;
 
@@ -6,16 +6,16 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::steps;
-use super::worker::Caller;
+use super::worker::CallHandle;
 use crate::domain::audit_log::chain::{AuditRecord, ChainHash};
 use crate::domain::audit_log::entry::{AuditEntry, EventType};
 use crate::domain::vault::project_id::ProjectId;
 use crate::store::projects::{AuditAppend, AuditPage, AuditQuery};
 use crate::store::store_error::StoreError;
 
-/// Names the one chain of a file.
+/// The name of the file's only chain.
 pub const WRITER: &str = "sqlite";
-/// Most records that one page of a query looks through, some 20 ms; a page may then be short.
+/// Most records that one query reads, which takes about 20 ms. A page may therefore be short.
 const SCANNED: u64 = 50_000;
 
 const COLUMNS: &str = "sequence, timestamp_ms, event_type, actor, project_id, session_id, code,
@@ -25,19 +25,19 @@ const COLUMNS: &str = "sequence, timestamp_ms, event_type, actor, project_id, se
 pub fn append_alone(
     connection: &mut Connection,
     entry: &AuditAppend,
-    caller: &Caller<'_>,
+    call: &CallHandle<'_>,
 ) -> Result<AuditRecord, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     steps::reached("append.locked");
     let record = append(&transaction, entry)?;
     steps::reached("append.audited");
-    caller.still_waits()?;
+    call.check_waiting()?;
     transaction.commit()?;
     steps::reached("append.committed");
     Ok(record)
 }
 
-/// Writes a record behind the newest one. The transaction holds the file's lock, so there is no
+/// Appends a record after the newest one. The transaction holds the file's lock, so there is no
 /// other writer.
 pub fn append(transaction: &Connection, append: &AuditAppend) -> Result<AuditRecord, StoreError> {
     let newest = transaction
@@ -75,7 +75,7 @@ pub fn append(transaction: &Connection, append: &AuditAppend) -> Result<AuditRec
     })
 }
 
-/// Reads a page of those that match, newest first.
+/// Reads a page of the records that match, newest first.
 pub fn query(connection: &Connection, query: &AuditQuery) -> Result<AuditPage, StoreError> {
     let newest: u64 =
         connection.query_row("SELECT ifnull(max(sequence), 0) FROM audit", [], |row| {
@@ -83,7 +83,7 @@ pub fn query(connection: &Connection, query: &AuditQuery) -> Result<AuditPage, S
         })?;
     let end = match &query.after {
         None => newest.saturating_add(1),
-        // Only positions of ours get here, behind an authenticated cursor.
+        // The position comes from an authenticated cursor, so this program wrote it.
         Some(position) => position.parse().map_err(|_| StoreError::Corrupt)?,
     };
     let begin = end.saturating_sub(SCANNED);
@@ -117,7 +117,7 @@ pub fn query(connection: &Connection, query: &AuditQuery) -> Result<AuditPage, S
     })
 }
 
-/// Reads records behind a sequence number, oldest first.
+/// Reads the records after a sequence number, oldest first.
 pub fn read_after(
     connection: &Connection,
     sequence: u64,
@@ -130,12 +130,12 @@ pub fn read_after(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Shows a record as it is, also where its texts were tampered with.
+/// Reads a record as it is stored, even if it was modified, so that a verification can report it.
 fn record(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     let sequence = row.get(0)?;
     let hash = row.get_ref(8)?;
     let entry = AuditEntry {
-        // A negative one was never written; it matches no hash.
+        // roomkey writes no negative time, so a record with one fails the verification.
         timestamp_ms: u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
         event_type: Cow::Owned(text(row.get_ref(2)?).unwrap_or_default()),
         actor: text(row.get_ref(3)?).unwrap_or_default(),
@@ -164,7 +164,7 @@ fn text(value: ValueRef<'_>) -> Option<String> {
     }
 }
 
-/// SQLite's integers end at 2^63, far behind every time of ours.
+/// Limits a time to SQLite's largest integer, 2^63 - 1.
 fn clamp(time_ms: u64) -> i64 {
     i64::try_from(time_ms).unwrap_or(i64::MAX)
 }

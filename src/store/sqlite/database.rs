@@ -1,7 +1,7 @@
-//! The database file: how it is made, opened and brought up to date, and what SQLite's errors mean.
+//! The database file: creates, opens and migrates it, and maps SQLite's errors.
 //!
-//! A new file is made under another name and takes its place whole, so that a file which exists is
-//! never taken for a new one, whatever is in it.
+//! A new file is written under a temporary name and then linked to its own name when it is
+//! complete, so an existing file, even an empty one, is never treated as new.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -16,38 +16,38 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::steps;
 use crate::store::store_error::{Outage, StoreError};
 
-/// Says in the file's header whose it is: `RmKy`.
+/// The application id in the file's header, which marks it as roomkey's: `RmKy`.
 const APPLICATION_ID: i32 = 0x526d_4b79;
 /// The migrations, each from one schema version to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
-/// The time that a statement waits for another process's lock. Shorter than a call may take, so
-/// that its caller learns the cause.
+/// The time that a statement waits for another process's lock. It is shorter than the time limit of
+/// a call, so that the caller gets [`Outage::Locked`] as the cause.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The idle time after which a connection empties the write-ahead log of deleted keys. Doubles with
 /// each attempt that fails.
 const SCRUB_AFTER: Duration = Duration::from_millis(50);
-/// Most doublings of [`SCRUB_AFTER`]: 51 s.
+/// Most doublings of [`SCRUB_AFTER`], which gives 51 s.
 const MAX_DOUBLINGS: u32 = 10;
 
-/// The purpose of a connection.
+/// Whether a connection may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Changes the file.
+pub enum ConnectionMode {
+    /// Reads and writes.
     Writer,
-    /// Only reads it.
+    /// Only reads.
     Reader,
 }
 
-/// A connection that is opened when it is needed, and again after it has failed.
+/// A connection that is opened at its first use, and again after a failure.
 pub struct Database {
     path: PathBuf,
-    role: Role,
+    mode: ConnectionMode,
     open: Option<Open>,
-    /// The file was there before, or made by us. Shared by the connections of a store.
+    /// A connection of this store has opened the file before, so a missing file is an error.
     was_there: Arc<AtomicBool>,
-    /// Deleted or replaced keys may still be in the write-ahead log: the number of times it could
-    /// not be emptied yet.
+    /// Deleted or replaced keys may still be in the write-ahead log. Contains the number of failed
+    /// attempts to truncate it.
     scrub_attempts: Option<u32>,
 }
 
@@ -56,7 +56,7 @@ struct Open {
     file: FileIdentity,
 }
 
-/// Tells a file from another one that has taken its place.
+/// Identifies a file on the disk, to detect that another file replaced it.
 #[derive(PartialEq, Eq)]
 struct FileIdentity {
     device: u64,
@@ -70,7 +70,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DiskFull) => Outage::Full.into(),
             Some(ErrorCode::ReadOnly) => Outage::ReadOnly.into(),
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Outage::NoAccess.into(),
-            // Without a code: a value is not of the type that this program writes.
+            // Without a code: a value has another type than this program writes.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Corrupt,
             Some(_) => Outage::Failed.into(),
         }
@@ -91,18 +91,19 @@ impl From<io::Error> for StoreError {
 }
 
 impl Database {
-    /// Names the file; it is opened with the first use.
-    pub fn new(path: PathBuf, role: Role, was_there: Arc<AtomicBool>) -> Self {
+    /// Creates a closed connection. The first use opens the file.
+    pub fn new(path: PathBuf, mode: ConnectionMode, was_there: Arc<AtomicBool>) -> Self {
         Self {
             path,
-            role,
+            mode,
             open: None,
             was_there,
             scrub_attempts: None,
         }
     }
 
-    /// Uses the connection. One that has failed is closed, and opened anew for the next use.
+    /// Calls `work` with the connection. After a failure it is closed, and the next use opens it
+    /// again.
     pub fn with<T>(
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
@@ -125,22 +126,23 @@ impl Database {
         self.open = None;
     }
 
-    /// Remembers that a key was deleted or replaced, whose old bytes the write-ahead log holds.
+    /// Requests a [`Database::scrub`], because a key was deleted or replaced and its old bytes are
+    /// still in the write-ahead log.
     pub fn request_scrub(&mut self) {
         self.scrub_attempts.get_or_insert(0);
     }
 
-    /// Returns how long to be idle before [`Database::scrub`], if that has something to do.
+    /// Returns the idle time before the next [`Database::scrub`]; `None` if none is requested.
     pub fn scrub_after(&self) -> Option<Duration> {
         self.scrub_attempts
             .map(|attempts| SCRUB_AFTER * 2_u32.pow(attempts.min(MAX_DOUBLINGS)))
     }
 
-    /// Empties the write-ahead log, unless another process is using it; then a later attempt will.
-    /// The file itself overwrites what is deleted (`secure_delete`).
+    /// Truncates the write-ahead log. If another process is using it, a later attempt does. SQLite
+    /// overwrites deleted data in the database file itself (`secure_delete`).
     pub fn scrub(&mut self) {
         let emptied = self.with(|connection| {
-            // No call waits for others' locks behind this.
+            // Other calls wait for this one, so it must not wait for locks.
             connection.busy_timeout(Duration::ZERO)?;
             let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
             let busy = connection.query_row(checkpoint, [], |row| row.get::<_, i64>(0));
@@ -156,8 +158,8 @@ impl Database {
     }
 
     fn connection(&mut self) -> Result<&mut Connection, StoreError> {
-        // A backup may have been put in its place, or somebody has removed it: then the connection
-        // writes to a file that nobody will ever see.
+        // If the file was replaced by a backup or removed, the open connection would write to a
+        // file that no longer has a name.
         let on_disk = identity(&self.path)?;
         if self.open.as_ref().map(|open| &open.file) != on_disk.as_ref() {
             self.open = None;
@@ -187,15 +189,14 @@ impl Database {
             fs::set_permissions(&self.path, Permissions::from_mode(0o600))?;
         }
         let mut connection = connect(&self.path)?;
-        bring_up_to_date(&mut connection)?;
-        // WAL with FULL: what was acknowledged survives a loss of power. The mode stays in the
-        // file.
+        migrate(&mut connection)?;
+        // With WAL and FULL, acknowledged writes survive a power failure. The file stores the mode.
         let mode: String =
             connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             return Err(Outage::Failed.into());
         }
-        if self.role == Role::Reader {
+        if self.mode == ConnectionMode::Reader {
             connection.pragma_update(None, "query_only", true)?;
         }
         self.was_there.store(true, Ordering::SeqCst);
@@ -215,7 +216,7 @@ fn identity(path: &Path) -> Result<Option<FileIdentity>, StoreError> {
     }
 }
 
-/// Opens an existing file. The path is absolute, so SQLite does not take it for a URI.
+/// Opens an existing file. The path is absolute, so SQLite does not parse it as a URI.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -224,12 +225,12 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "secure_delete", true)?;
-    // Nothing of a sort or an index is written to a file of its own.
+    // Temporary data of sorts and indexes is not written to another file.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
 }
 
-/// Makes the file, its folder (0700) and the tables; another process may do the same meanwhile.
+/// Creates the file, its folder (0700) and the tables. Another process may do the same meanwhile.
 fn create(path: &Path) -> Result<(), StoreError> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().ok_or(Outage::NoAccess)?;
@@ -241,18 +242,18 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     name.push(format!(".new-{process}-{number}"));
     let new = folder.join(name);
-    // What a killed process of the same number has left behind.
+    // A killed process with the same id may have left this file.
     let _ = fs::remove_file(&new);
-    let made = fill(&new).and_then(|()| {
+    let created = fill(&new).and_then(|()| {
         steps::reached("create.link");
-        // Unlike a rename, this never takes the place of a file.
+        // Unlike a rename, this never replaces a file.
         match fs::hard_link(&new, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
             _ => Ok(()),
         }
     });
     let _ = fs::remove_file(&new);
-    made?;
+    created?;
     File::open(folder)?.sync_all()?;
     Ok(())
 }
@@ -265,14 +266,14 @@ fn fill(new: &Path) -> Result<(), StoreError> {
     steps::reached("create.file");
     let mut connection = connect(new)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    bring_up_to_date(&mut connection)?;
+    migrate(&mut connection)?;
     connection.close().map_err(|(_, error)| error)?;
     File::open(new)?.sync_all()?;
     Ok(())
 }
 
-/// Checks whose file it is, and runs the migrations that it has not seen, all or none.
-fn bring_up_to_date(connection: &mut Connection) -> Result<(), StoreError> {
+/// Checks that the file is roomkey's, and runs the missing migrations in one transaction.
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     if header(connection, "application_id")? != i64::from(APPLICATION_ID) {
         return Err(StoreError::Foreign);
     }
@@ -281,7 +282,7 @@ fn bring_up_to_date(connection: &mut Connection) -> Result<(), StoreError> {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Read again under the lock: another process may have done it.
+    // Read again under the lock: another process may have migrated the file.
     let version = version(&transaction)?;
     if version > newest {
         return Err(StoreError::NewerSchema);

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::worker::Caller;
+use super::worker::CallHandle;
 use super::{audit, steps};
 use crate::domain::audit_log::chain::AuditRecord;
 use crate::domain::vault::associated_data::Versions;
@@ -51,11 +51,11 @@ pub fn read(connection: &Connection, id: &ProjectId) -> Result<Option<StoredProj
 pub fn write(
     connection: &mut Connection,
     write: &ProjectWrite,
-    caller: &Caller<'_>,
+    call: &CallHandle<'_>,
 ) -> Result<AuditRecord, StoreError> {
     steps::reached("write.begin");
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    caller.still_waits()?;
+    call.check_waiting()?;
     steps::reached("write.locked");
     let (record, summary) = (
         &write.record,
@@ -71,7 +71,7 @@ pub fn write(
         summary.map(|summary| summary.tag.as_str()),
         summary.map(|summary| summary.created_at_ms),
         summary.and_then(|summary| summary.rotated_at_ms),
-        // Read by the update only; the insert has its parameters in the same places.
+        // Only the update needs it; the insert has the same parameters in the same order.
         write.expected.as_ref().map(|Revision(version)| version),
     ];
     let changed = if write.expected.is_some() {
@@ -97,7 +97,7 @@ pub fn write(
     steps::reached("write.changed");
     let record = audit::append(&transaction, &write.audit)?;
     steps::reached("write.audited");
-    caller.still_waits()?;
+    call.check_waiting()?;
     transaction.commit()?;
     steps::reached("write.committed");
     Ok(record)
@@ -160,7 +160,7 @@ pub fn count_by_kek(connection: &Connection) -> Result<Vec<(KekVersion, u64)>, S
     .collect()
 }
 
-/// The id behind which a listing begins; every id is greater than the empty text.
+/// Returns the id after which a listing begins. The empty text sorts before every id.
 fn start(after: Option<&ProjectId>) -> &str {
     after.map_or("", ProjectId::as_str)
 }
@@ -169,8 +169,8 @@ fn known(project_id: &str) -> Result<ProjectId, StoreError> {
     ProjectId::parse(project_id).map_err(|_| StoreError::Corrupt)
 }
 
-/// Reads the first five columns of a row that has a key; `None` where they are not what this
-/// program writes, so that one damaged row does not spoil a listing.
+/// Reads the first five columns of a row that has a key. Returns `None` if they are damaged, so
+/// that one damaged row does not fail a listing.
 fn summary(row: &Row<'_>) -> rusqlite::Result<Option<KeySummary>> {
     let (number, fingerprint, tag): (u32, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let (created_at_ms, rotated_at_ms) = (row.get(3)?, row.get(4)?);

@@ -1,29 +1,29 @@
-//! The places of projects' sessions in SQLite.
+//! The sessions of projects in SQLite. Each open session holds one slot of its project.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::steps;
-use super::worker::Caller;
+use super::worker::CallHandle;
 use crate::domain::vault::project_id::ProjectId;
 use crate::store::projects::{Admittance, EndedBy, EndedSession, SessionCounts, SessionRequest};
 use crate::store::store_error::StoreError;
 
-/// A day in UTC, in milliseconds. How long a session is remembered after it has expired, too.
+/// A day in UTC, in milliseconds. An expired session is also kept for this time.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Most forgotten sessions that one call removes.
+/// Most old sessions that one call removes.
 const SWEPT: u32 = 100;
 
-/// Takes a place, if the limits admit one.
+/// Opens a session if the project's limits allow it.
 pub fn open(
     connection: &mut Connection,
     request: &SessionRequest,
-    caller: &Caller<'_>,
+    call: &CallHandle<'_>,
 ) -> Result<Admittance, StoreError> {
     let now_ms = request.now_ms;
     let project = request.project_id.as_str();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    caller.still_waits()?;
+    call.check_waiting()?;
     steps::reached("session.locked");
     sweep(&transaction, now_ms)?;
     let day = now_ms / DAY_MS;
@@ -62,13 +62,13 @@ pub fn open(
         params![day, project],
     )?;
     steps::reached("session.opened");
-    caller.still_waits()?;
+    call.check_waiting()?;
     transaction.commit()?;
     steps::reached("session.committed");
     Ok(Admittance::Admitted)
 }
 
-/// Takes back a session that never was.
+/// Removes a session whose client secret was never issued.
 pub fn cancel(connection: &mut Connection, session_id: Uuid) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let session = transaction
@@ -90,7 +90,7 @@ pub fn cancel(connection: &mut Connection, session_id: Uuid) -> Result<(), Store
     Ok(())
 }
 
-/// Lets a place be free earlier.
+/// Frees a session's slot earlier.
 pub fn shorten(
     connection: &mut Connection,
     session_id: Uuid,
@@ -103,7 +103,7 @@ pub fn shorten(
     Ok(())
 }
 
-/// Ends a session, if this caller may.
+/// Ends a session if this caller is allowed to.
 pub fn end(
     connection: &mut Connection,
     session_id: Uuid,
@@ -174,8 +174,8 @@ fn opened_on(connection: &Connection, project: &str, day: u64) -> Result<u64, St
     Ok(opened.unwrap_or_default())
 }
 
-/// Forgets sessions that are over for more than a day, some at a time, and the counts of days
-/// before yesterday.
+/// Removes sessions that expired more than a day ago, at most [`SWEPT`] per call, and the counts of
+/// days before yesterday.
 fn sweep(transaction: &Connection, now_ms: u64) -> Result<(), StoreError> {
     transaction.execute(
         "DELETE FROM sessions WHERE session_id IN

@@ -1,6 +1,6 @@
-//! The steps between which a process may be killed, for the tests that kill it there.
+//! Named points in the code at which the tests kill the process, to check that the file survives.
 
-/// Marks a step. Does nothing outside the unit tests.
+/// Marks a point. It does nothing outside the unit tests.
 #[cfg(not(test))]
 pub fn reached(_step: &'static str) {}
 
@@ -13,13 +13,14 @@ mod armed {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    /// The steps that were passed, and at which one the process kills itself; the first has 1.
+    /// The names of the points passed so far, and the number of the point, counted from 1, at which
+    /// the process kills itself; 0 means never.
     static PASSED: Mutex<(Vec<&'static str>, usize)> = Mutex::new((Vec::new(), 0));
 
-    /// Marks a step, at which the process may have been told to die.
+    /// Marks a point, and kills the process if it is the armed one.
     pub fn reached(step: &'static str) {
         let mut passed = PASSED.lock().unwrap();
-        // Only a process that was made for dying counts, so that it does not grow in the others.
+        // Other processes record nothing, so that the list does not grow there.
         if passed.1 == 0 {
             return;
         }
@@ -29,12 +30,12 @@ mod armed {
         }
     }
 
-    /// Lets the process kill itself at the `number`th step from now on.
+    /// Makes the process kill itself at the `number`th point from now on.
     pub fn arm(number: usize) {
         *PASSED.lock().unwrap() = (Vec::new(), number);
     }
 
-    /// The steps that were passed since [`arm`].
+    /// Returns the names of the points passed since [`arm`].
     pub fn passed() -> Vec<&'static str> {
         PASSED.lock().unwrap().0.clone()
     }

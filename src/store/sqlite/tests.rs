@@ -258,7 +258,7 @@ async fn a_full_or_read_only_disk_is_an_outage_that_changes_nothing_and_passes()
             }
         };
         assert_eq!(error, outage(expected));
-        // The connection is opened anew, without what made it fail.
+        // The connection is opened again, without what made it fail.
         assert_eq!(replaced(&guard, 9).await, Ok(()));
         assert_eq!(key_number(&guard).await, "9");
     }
@@ -335,7 +335,7 @@ async fn too_many_waiting_calls_are_refused_at_once() {
     let (release, released) = channel::<()>();
     let sqlite = Arc::clone(&guard.sqlite);
     let busy = tokio::spawn(async move {
-        let wait = move |_: &mut Connection, _: &Caller<'_>| {
+        let wait = move |_: &mut Connection, _: &CallHandle<'_>| {
             let _ = released.recv();
             Ok(())
         };

@@ -1,5 +1,5 @@
-//! A thread that owns a connection and does one call after another. SQLite's calls block; those who
-//! wait for them must not.
+//! A thread that owns a connection and runs calls one after another: SQLite's calls block, and the
+//! threads of the async runtime must not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -13,27 +13,28 @@ use tokio::time::timeout;
 use super::database::Database;
 use crate::store::store_error::{Outage, StoreError};
 
-/// Longest time that a call takes, whatever the disk does.
+/// The time limit of a call, including the time in the queue.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
-/// Most calls that wait. A write takes some 0.3 ms, so these are done within the time limit.
+/// Most queued calls. A write takes about 0.3 ms, so a full queue is done within the time limit.
 const QUEUE: usize = 1_024;
 
 type Job = Box<dyn FnOnce(&mut Database) + Send>;
 
-/// A connection in a thread of its own, which ends when this is dropped.
+/// A connection in its own thread, which ends when this is dropped.
 pub struct Worker {
     jobs: SyncSender<Job>,
 }
 
-/// Whoever waits for a call.
-pub struct Caller<'a>(&'a dyn Fn() -> bool);
+/// A running call, as the code that it runs sees it.
+pub struct CallHandle<'a>(&'a dyn Fn() -> bool);
 
-impl Caller<'_> {
-    /// Fails when nobody waits any more, so that what was given up is not done afterwards.
+impl CallHandle<'_> {
+    /// Fails if the caller no longer waits for the result, so that a call which timed out is not
+    /// committed later.
     ///
     /// # Errors
     /// [`Outage::Late`].
-    pub fn still_waits(&self) -> Result<(), StoreError> {
+    pub fn check_waiting(&self) -> Result<(), StoreError> {
         if (self.0)() {
             Ok(())
         } else {
@@ -42,20 +43,20 @@ impl Caller<'_> {
     }
 }
 
-/// The treatment of the bytes that a call replaced.
+/// Whether the bytes that a call replaces in the file are secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leftovers {
-    /// They are nobody's secret.
-    Harmless,
-    /// They are a sealed key, which is to leave the write-ahead log too.
-    Scrub,
+pub enum ReplacedBytes {
+    /// They are not secret.
+    Public,
+    /// They are a sealed key, which is also removed from the write-ahead log.
+    SealedKey,
 }
 
 impl Worker {
-    /// Starts the thread. The file is opened with the first call.
+    /// Starts the thread. The first call opens the file.
     ///
     /// # Errors
-    /// [`Outage::Failed`] when the system gives no thread.
+    /// [`Outage::Failed`] if the system cannot start a thread.
     pub fn start(name: &str, database: Database) -> Result<Self, StoreError> {
         let (jobs, queue) = sync_channel(QUEUE);
         thread::Builder::new()
@@ -67,32 +68,32 @@ impl Worker {
     /// Runs a call on the thread and waits for it, 3 s at most.
     ///
     /// # Errors
-    /// As the call, and [`Outage::Late`] or [`Outage::Busy`].
+    /// The error of the call, [`Outage::Late`] or [`Outage::Busy`].
     pub async fn run<T: Send + 'static>(
         &self,
-        leftovers: Leftovers,
-        call: impl FnOnce(&mut Connection, &Caller<'_>) -> Result<T, StoreError> + Send + 'static,
+        replaced: ReplacedBytes,
+        call: impl FnOnce(&mut Connection, &CallHandle<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let job = Box::new(move |database: &mut Database| {
-            let waits = || !answer.is_closed();
+            let waits = || !sender.is_closed();
             if !waits() {
                 return;
             }
-            let result = database.with(|connection| call(connection, &Caller(&waits)));
-            if result.is_ok() && leftovers == Leftovers::Scrub {
+            let result = database.with(|connection| call(connection, &CallHandle(&waits)));
+            if result.is_ok() && replaced == ReplacedBytes::SealedKey {
                 database.request_scrub();
             }
-            // Whoever has gone away wants no answer.
-            let _ = answer.send(result);
+            // Fails only if the caller no longer waits.
+            let _ = sender.send(result);
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => Outage::Busy,
             TrySendError::Disconnected(_) => Outage::Failed,
         })?;
-        match timeout(TIME_LIMIT, answered).await {
+        match timeout(TIME_LIMIT, receiver).await {
             Ok(Ok(result)) => result,
-            // The call has panicked.
+            // The call panicked.
             Ok(Err(_)) => Err(Outage::Failed.into()),
             Err(_) => Err(Outage::Late.into()),
         }
@@ -116,8 +117,8 @@ fn work(mut database: Database, queue: &Receiver<Job>) {
                 Err(_) => break,
             }
         };
-        // A call that panics must not take the store with it; nobody knows what state the
-        // connection is in.
+        // A panic must not end the thread. The state of the connection is unknown then, so it is
+        // closed.
         if catch_unwind(AssertUnwindSafe(|| job(&mut database))).is_err() {
             database.close();
         }
