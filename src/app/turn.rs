@@ -1,4 +1,4 @@
-//! Where TURN credentials come from, as the operator has configured it.
+//! The configured provider of TURN credentials: the operator's own servers or Cloudflare.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,10 +17,11 @@ use crate::upstream::minting::SharedResources;
 use crate::upstream::minting::credential::Credential;
 use crate::upstream::slot::Slot;
 
-/// The name of the operator's own servers in log lines and metrics, whatever software they are.
+/// The name of the operator's own servers in log lines and metrics, also if they run other
+/// software.
 const OWN_SERVERS: &str = "coturn";
 
-/// Gives TURN credentials.
+/// Issues TURN credentials.
 pub struct Turn {
     /// The lifetime of the credentials.
     pub lifetime: TurnLifetime,
@@ -49,7 +50,7 @@ pub struct SharedSecret {
 }
 
 impl Turn {
-    /// Wires what the operator wants.
+    /// Creates the provider from the settings.
     pub(super) fn new(config: TurnSettings, secrets: &Secrets, shared: SharedResources) -> Self {
         let source = match config.server {
             TurnServer::SharedSecret { urls, .. } => TurnSource::SharedSecret(SharedSecret {
@@ -80,7 +81,7 @@ impl Turn {
         }
     }
 
-    /// Returns the service that mints the credentials, if one does.
+    /// Returns Cloudflare's service, if it is the provider.
     #[must_use]
     pub fn cloudflare(&self) -> Option<&Cloudflare> {
         match &self.source {
@@ -91,9 +92,9 @@ impl Turn {
 }
 
 impl SharedSecret {
-    /// Returns servers that one caller can use until `expires_at`, in whole seconds since 1970, and
-    /// waits where the first fetch of the secret has not finished yet. `None` where it is not
-    /// there.
+    /// Returns the servers with a credential for one caller, valid until `expires_at` in whole
+    /// seconds since 1970. Waits for the first fetch of the secret. Returns `None` if the secret is
+    /// not available.
     pub async fn ice_servers(&self, expires_at: u64, caller: CallerHash) -> Option<IceServers> {
         let secret = self.secret.fetched_value().await?;
         IceServers::of_urls(self.urls.as_slice(), secret.credential(expires_at, caller))

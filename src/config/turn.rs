@@ -1,5 +1,5 @@
-//! Where TURN credentials come from: Cloudflare, or a server of the operator's own with a shared
-//! secret.
+//! The settings of TURN credentials: Cloudflare's service, or the operator's own servers with a
+//! shared secret.
 
 use super::reader::SettingsReader;
 use super::secret;
@@ -15,7 +15,7 @@ const URLS: &str = "ROOMKEY_TURN_URLS";
 const SECRET: &str = "ROOMKEY_TURN_SECRET";
 const SECONDS: &str = "ROOMKEY_TURN_SECONDS";
 
-/// Where TURN credentials come from, and how long they live.
+/// The provider of TURN credentials and their lifetime.
 #[derive(Debug)]
 pub struct TurnSettings {
     /// The lifetime of the credentials.
@@ -29,29 +29,29 @@ pub struct TurnSettings {
 pub enum TurnServer {
     /// Servers of the operator's own, such as coturn.
     SharedSecret {
-        /// Where they are, and STUN servers beside them.
+        /// The URLs of the TURN servers, and of STUN servers if any.
         urls: IceUrls,
         /// The secret that the servers share with this service.
         secret: SecretSource,
     },
-    /// Cloudflare's, which mints the credentials.
+    /// Cloudflare's service, which mints the credentials.
     Cloudflare {
-        /// Where it is asked.
+        /// The base address of its API.
         endpoint: CloudflareEndpoint,
-        /// Which TURN key is used.
+        /// The id of the TURN key.
         key_id: TurnKeyId,
-        /// The key's own token.
+        /// The API token of the TURN key.
         api_token: SecretSource,
     },
 }
 
-/// Reports whether a setting of TURN servers is present, right or wrong.
+/// Returns whether a setting of TURN servers is present, valid or not.
 #[must_use]
 pub fn is_on(reader: &SettingsReader<'_>) -> bool {
     cloudflare_setting(reader).is_some() || shared_secret_setting(reader).is_some()
 }
 
-/// Reads the settings. `None` where TURN is not configured, or a fault was noted.
+/// Reads the settings. `None` means that TURN is not configured, or that a fault was recorded.
 pub fn read(reader: &mut SettingsReader<'_>) -> Option<TurnSettings> {
     let lifetime = reader.parsed_or(SECONDS, TurnLifetime::default(), TurnLifetime::parse);
     let server = match (cloudflare_setting(reader), shared_secret_setting(reader)) {
@@ -65,8 +65,8 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<TurnSettings> {
             reader.fault(
                 cloudflare,
                 format!(
-                    "stands beside {own}: credentials come from Cloudflare or from servers of your \
-                     own; unset one"
+                    "cannot be combined with {own}; remove one of them: credentials come from \
+                     Cloudflare or from your own servers"
                 ),
             );
             let _ = (read_cloudflare(reader), read_shared_secret(reader));
@@ -82,8 +82,8 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<TurnSettings> {
 }
 
 impl TurnSettings {
-    /// Returns where Cloudflare's API token is, and where the shared secret is. One of them is
-    /// present.
+    /// Returns the source of Cloudflare's API token and the source of the shared secret. Exactly
+    /// one of them is present.
     #[must_use]
     pub fn secrets(&self) -> (Option<SecretSource>, Option<SecretSource>) {
         match &self.server {
@@ -92,7 +92,7 @@ impl TurnSettings {
         }
     }
 
-    /// Returns how `--check` describes it.
+    /// Returns the description for `--check`.
     #[must_use]
     pub fn summary(&self) -> String {
         let seconds = self.lifetime.seconds();
@@ -284,7 +284,7 @@ mod tests {
             assert_eq!(
                 faults,
                 [format!(
-                    "{KEY_ID}: stands beside {URLS}: credentials come from Cloudflare or from servers of your own; unset one"
+                    "{KEY_ID}: cannot be combined with {URLS}; remove one of them: credentials come from Cloudflare or from your own servers"
                 )]
             );
         }

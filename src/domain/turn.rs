@@ -1,5 +1,5 @@
-//! TURN credentials: which servers relay a browser's media, and what opens them for one caller for
-//! a while. The long-lived keys behind them never leave the server.
+//! TURN credentials: the servers that relay a browser's media, and a short-lived credential of one
+//! caller for them. The long-lived keys never leave the server.
 //!
 //! # Source
 //! RFC 8656 (TURN), RFC 7064 and RFC 7065 (URLs), and `RTCIceServer` of WebRTC.

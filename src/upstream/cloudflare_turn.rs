@@ -1,5 +1,5 @@
-//! Mints TURN credentials at Cloudflare. Nothing that Cloudflare says leaves this file but checked
-//! URLs and the credentials for the caller.
+//! Mints TURN credentials at Cloudflare. Of Cloudflare's response, only checked URLs and the
+//! caller's credentials leave this file.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,14 +24,14 @@ pub struct CloudflareTurn {
     minting: Arc<MintingUpstream>,
 }
 
-/// Permission for one mint, which is given back where it is dropped unused.
+/// Permission for one mint. Dropping it unused returns it.
 pub struct TurnPermit {
     mint_url: String,
     permit: UpstreamPermit,
 }
 
 impl CloudflareTurn {
-    /// Creates an upstream that is asked nothing yet.
+    /// Creates an upstream and sends nothing yet.
     #[must_use]
     pub fn new(
         endpoint: &CloudflareEndpoint,
@@ -45,8 +45,8 @@ impl CloudflareTurn {
         }
     }
 
-    /// Takes all that a mint needs beside Cloudflare's answer, and asks nothing yet. Waits for the
-    /// first fetch of the token.
+    /// Acquires permission for one mint and sends nothing yet. Waits for the first fetch of the
+    /// token.
     ///
     /// # Errors
     /// [`MintError::NoCredential`], [`MintError::Full`] or [`MintError::Paused`].
@@ -65,8 +65,8 @@ impl CloudflareTurn {
 }
 
 impl TurnPermit {
-    /// Mints credentials for one caller. It goes on to its end when this is dropped, since its
-    /// outcome counts for the breaker; only the credentials are lost then.
+    /// Mints credentials for one caller. The mint continues when the returned future is dropped,
+    /// because its outcome counts for the breaker; only the credentials are lost.
     pub async fn mint(
         self,
         caller: CallerHash,

@@ -1,5 +1,5 @@
-//! Cloudflare's TURN service: where its credentials are minted, what it is asked for, and its
-//! answer, read strictly.
+//! Cloudflare's TURN service: the URL and body of the request for credentials, and the strict
+//! parser of the response.
 //!
 //! # Source
 //! <https://developers.cloudflare.com/realtime/turn/generate-credentials/>
@@ -16,11 +16,11 @@ use crate::domain::realtime::endpoint::parse_address;
 use crate::domain::requests::fields::Requirement;
 use crate::domain::requests::json::{self, Json, Object};
 
-/// Longest id of a TURN key in bytes; those of today have 32.
+/// Longest id of a TURN key in bytes; current ones have 32.
 const MAX_KEY_ID_BYTES: usize = 64;
-/// Longest username or credential in bytes; those of today have 96 and 64.
+/// Longest username or credential in bytes; current ones have 96 and 64.
 const MAX_CREDENTIAL_BYTES: usize = 1024;
-/// Most URLs that are handed on: from five on, browsers are slow to connect.
+/// Most URLs in roomkey's response: with five or more, browsers are slow to connect.
 const MAX_URLS: usize = 4;
 
 /// The id of a TURN key: 1 to 64 letters, digits, `-` or `_`, safe in the path of a URL.
@@ -28,10 +28,10 @@ const MAX_URLS: usize = 4;
 pub struct TurnKeyId(String);
 
 impl TurnKeyId {
-    /// Reads the operator's setting.
+    /// Parses the operator's setting.
     ///
     /// # Errors
-    /// The rule, when the text is no id.
+    /// The requirement, if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, Requirement> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if (1..=MAX_KEY_ID_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
@@ -51,7 +51,7 @@ impl CloudflareEndpoint {
     /// Cloudflare's own API.
     pub const CLOUDFLARE: &str = "https://rtc.live.cloudflare.com/v1";
 
-    /// Reads the base of the API, or of one that looks like it.
+    /// Parses the base address of the API, or of a compatible one.
     ///
     /// # Errors
     /// The rule that it breaks.
@@ -68,7 +68,7 @@ impl CloudflareEndpoint {
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
-    /// Returns the URL under which a TURN key's credentials are minted.
+    /// Returns the URL that mints credentials of a TURN key.
     #[must_use]
     pub fn mint_url(&self, TurnKeyId(key_id): &TurnKeyId) -> String {
         format!(
@@ -84,8 +84,8 @@ impl fmt::Display for CloudflareEndpoint {
     }
 }
 
-/// Returns the body of a mint. Usage is attributed to the caller by a hash that Cloudflare cannot
-/// lead back to anyone.
+/// Returns the body of a mint. It contains a keyed hash of the caller, so that Cloudflare can count
+/// usage by caller but cannot identify anyone.
 #[must_use]
 pub fn mint_body(lifetime: TurnLifetime, caller: CallerHash) -> Vec<u8> {
     json!({ "ttl": lifetime.seconds(), "customIdentifier": caller.to_string() })
@@ -93,16 +93,16 @@ pub fn mint_body(lifetime: TurnLifetime, caller: CallerHash) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Reasons why an answer cannot be used. The text is for the log.
+/// The reason why a response cannot be used. The text is for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnusableIceServers {
     /// It is not one strict JSON object.
     Json,
-    /// Its `iceServers` is missing, or holds something else than servers.
+    /// Its `iceServers` is missing, or contains something other than servers.
     Servers,
-    /// A server that relays has no username and credential that a browser could use.
+    /// A TURN server has no username and credential that a browser can use.
     Credential,
-    /// No server relays that a browser could use.
+    /// It contains no TURN server that a browser can use.
     NoTurn,
 }
 
@@ -127,12 +127,12 @@ impl fmt::Display for UnusableIceServers {
 
 impl std::error::Error for UnusableIceServers {}
 
-/// Reads the body of a successful answer: `iceServers` as a list, or as the one object of the older
-/// operation. Of its URLs the four that are most useful to a browser are kept, in their order; a
-/// URL that a browser cannot use is left out.
+/// Parses the body of a successful response: `iceServers` as a list, or as the single object of the
+/// older operation. The four URLs that are most useful to a browser are kept in their order, and
+/// those that a browser cannot use are left out.
 ///
 /// # Errors
-/// [`UnusableIceServers`] when it does not let a browser use a relay.
+/// [`UnusableIceServers`] if a browser could not use a TURN server of it.
 ///
 /// ```
 /// use roomkey::domain::turn::cloudflare::parse_answer;
@@ -166,7 +166,7 @@ pub fn parse_answer(body: &[u8]) -> Result<IceServers, UnusableIceServers> {
     IceServers::new(servers).ok_or(UnusableIceServers::NoTurn)
 }
 
-/// Reads one server. Its URLs that a browser cannot use are left out, so that none may be left.
+/// Parses one server. URLs that a browser cannot use are left out, so the list may be empty.
 fn ice_server(server: &Object<'_>) -> Result<IceServer, UnusableIceServers> {
     let texts = match server.get("urls") {
         Some(Json::Text(text)) => vec![text.as_ref()],

@@ -1,4 +1,4 @@
-//! ICE servers, as a browser's `RTCPeerConnection` takes them.
+//! ICE servers in the form that a browser's `RTCPeerConnection` accepts.
 //!
 //! # Source
 //! `RTCIceServer`, <https://www.w3.org/TR/webrtc/#rtciceserver-dictionary>
@@ -8,12 +8,12 @@ use serde::{Serialize, Serializer};
 
 use super::ice_url::IceUrl;
 
-/// Servers of one kind, with what opens them if they relay.
+/// STUN servers, or TURN servers with their credential.
 #[derive(Debug, Serialize)]
 pub struct IceServer {
-    /// At least one.
+    /// The URLs of the servers, at least one.
     pub urls: Vec<IceUrl>,
-    /// `username` and `credential`; absent for STUN, which wants none.
+    /// The `username` and `credential` of TURN servers; absent for STUN, which needs none.
     #[serde(flatten)]
     pub credential: Option<TurnCredential>,
 }
@@ -22,7 +22,7 @@ pub struct IceServer {
 /// the credential.
 #[derive(Debug, Clone, Serialize)]
 pub struct TurnCredential {
-    /// The name, which stands in the clear in each TURN message.
+    /// The name, which every TURN message contains unencrypted.
     pub username: String,
     /// The password.
     pub credential: TurnPassword,
@@ -39,20 +39,20 @@ impl From<String> for TurnPassword {
 }
 
 impl Serialize for TurnPassword {
-    /// Writes it into the one answer that it was made for.
+    /// Writes the password into the response to its caller.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.expose_secret())
     }
 }
 
-/// The servers of one answer: always with one that relays, never STUN alone.
+/// The servers of one response. At least one of them is a TURN server.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct IceServers(Vec<IceServer>);
 
 impl IceServers {
-    /// Takes servers in their order. `None`: none of them relays, or one that does has no
-    /// credential.
+    /// Creates a list of servers in the given order. Returns `None` if it contains no TURN server,
+    /// or one without a credential.
     #[must_use]
     pub fn new(servers: Vec<IceServer>) -> Option<Self> {
         let is_complete = |server: &IceServer| {
@@ -63,7 +63,7 @@ impl IceServers {
         (servers.0.iter().all(is_complete) && servers.turn_server().is_some()).then_some(servers)
     }
 
-    /// Opens servers of the operator's own with one credential; STUN servers get none.
+    /// Creates a list from the operator's URLs. TURN servers get the credential, STUN servers none.
     #[must_use]
     pub fn of_urls(urls: &[IceUrl], credential: TurnCredential) -> Option<Self> {
         let (turn, stun): (Vec<_>, Vec<_>) = urls.iter().cloned().partition(IceUrl::is_turn);
@@ -78,7 +78,7 @@ impl IceServers {
         Self::new(stun.into_iter().chain([turn]).collect())
     }
 
-    /// Returns the first URL that relays.
+    /// Returns the first URL of a TURN server.
     #[must_use]
     pub fn turn_server(&self) -> Option<&IceUrl> {
         let mut urls = self.0.iter().flat_map(|server| &server.urls);

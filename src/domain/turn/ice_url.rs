@@ -1,4 +1,4 @@
-//! URLs of STUN and TURN servers, as browsers take them.
+//! URLs of STUN and TURN servers in the form that browsers accept.
 //!
 //! # Source
 //! RFC 7064 (`stun:`) and RFC 7065 (`turn:`, `turns:`): no slashes, no path, and for TURN an
@@ -14,7 +14,7 @@ use crate::domain::requests::fields::Requirement;
 /// Most URLs that an operator may list. Browsers take longer to connect with each of them, and warn
 /// from five on.
 const MAX_URLS: usize = 8;
-/// The port of DNS, which browsers refuse to connect to.
+/// The port of DNS, which browsers block.
 ///
 /// # Source
 /// <https://fetch.spec.whatwg.org/#port-blocking>
@@ -110,7 +110,7 @@ impl IceUrl {
             })
             .ok_or_else(|| wrong("must begin with turn:, turns: or stun:"))?;
         if rest.starts_with('/') {
-            return Err(wrong("must not have slashes behind its scheme"));
+            return Err(wrong("must not have slashes after its scheme"));
         }
         let (authority, query) = match rest.split_once('?') {
             Some((authority, query)) => (authority, Some(query)),
@@ -122,10 +122,10 @@ impl IceUrl {
             (Scheme::Turn | Scheme::Turns, Some("transport=tcp")) => Some(Transport::Tcp),
             (Scheme::Turn | Scheme::Turns, Some(_)) => {
                 return Err(wrong(
-                    "must have nothing behind its ? but transport=udp or transport=tcp",
+                    "must have only transport=udp or transport=tcp after its ?",
                 ));
             }
-            (Scheme::Stun, Some(_)) => return Err(wrong("must not have a ? behind stun:")),
+            (Scheme::Stun, Some(_)) => return Err(wrong("must not have a ? after stun:")),
         };
         let (host, port) = split_port(authority);
         let port = port
@@ -150,7 +150,7 @@ impl IceUrl {
         })
     }
 
-    /// Returns whether the server relays media, and therefore wants credentials.
+    /// Returns whether the server relays media and therefore requires credentials.
     #[must_use]
     pub fn is_turn(&self) -> bool {
         match self.scheme {
@@ -159,13 +159,13 @@ impl IceUrl {
         }
     }
 
-    /// Returns whether a browser can use it: not on the port of DNS, which browsers block.
+    /// Returns whether a browser can use the URL. Browsers block the port of DNS.
     #[must_use]
     pub fn is_usable_in_browsers(&self) -> bool {
         self.port != Some(DNS_PORT)
     }
 
-    /// Returns how useful it is to a browser beside others.
+    /// Returns the rank of the URL among others.
     pub(super) fn preference(&self) -> Preference {
         match (self.scheme, self.port, self.transport) {
             (Scheme::Turn, _, None | Some(Transport::Udp)) => Preference::UdpRelay,
@@ -195,12 +195,12 @@ impl Serialize for IceUrl {
     }
 }
 
-/// The operator's own servers: at least one of them relays.
+/// The URLs of the operator's own servers. At least one is a TURN server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceUrls(Vec<IceUrl>);
 
 impl IceUrls {
-    /// Reads a comma-separated list, and leaves out what browsers cannot use.
+    /// Parses a comma-separated list, and leaves out URLs that browsers cannot use.
     ///
     /// # Errors
     /// The rule that the list or one of its URLs breaks.
@@ -215,7 +215,7 @@ impl IceUrls {
         if !urls.iter().any(IceUrl::is_turn) {
             return Err(format!(
                 "must have a turn: or turns: URL whose port is not {DNS_PORT}, which browsers \
-                 refuse; {EXAMPLE}"
+                 block; {EXAMPLE}"
             )
             .into());
         }
@@ -228,7 +228,7 @@ impl IceUrls {
         Ok(Self(urls))
     }
 
-    /// Returns all of them, in the operator's order.
+    /// Returns all URLs, in the operator's order.
     #[must_use]
     pub fn as_slice(&self) -> &[IceUrl] {
         &self.0
@@ -242,8 +242,7 @@ impl fmt::Display for IceUrls {
     }
 }
 
-/// Splits at the colon before a port, which is none of those inside the brackets of an IPv6
-/// address.
+/// Splits at the colon before a port. Colons inside the brackets of an IPv6 address do not count.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -289,14 +288,11 @@ mod tests {
             ("turn:canary:65536", "a port from 1 to 65535"),
             ("turn:canary:+1", "a port from 1 to 65535"),
             ("turn:canary:port", "a port from 1 to 65535"),
-            ("turn:canary?", "nothing behind its ?"),
-            ("turn:canary?transport=tls", "nothing behind its ?"),
-            ("turn:canary?transport=UDP", "nothing behind its ?"),
-            ("turn:canary?transport=udp&x=1", "nothing behind its ?"),
-            (
-                "stun:canary?transport=udp",
-                "must not have a ? behind stun:",
-            ),
+            ("turn:canary?", "after its ?"),
+            ("turn:canary?transport=tls", "after its ?"),
+            ("turn:canary?transport=UDP", "after its ?"),
+            ("turn:canary?transport=udp&x=1", "after its ?"),
+            ("stun:canary?transport=udp", "must not have a ? after stun:"),
         ] {
             let rule = IceUrl::parse(text).unwrap_err();
             assert!(
