@@ -52,7 +52,7 @@ pub struct ScrapeInputs {
     pub secrets: Vec<(&'static str, &'static str)>,
     /// The number of successful and of failed reads of Key Vault.
     pub secret_reads: (u64, u64),
-    /// The breaker of each Realtime provider: 0 closed, 1 half-open, 2 open.
+    /// The breaker of each Realtime provider and of Cloudflare TURN: 0 closed, 1 half-open, 2 open.
     pub breakers: Vec<(&'static str, f64)>,
     /// Whether the store responds. `None` where there is none, or before its first call.
     pub is_store_available: Option<bool>,
@@ -203,7 +203,8 @@ impl Metrics {
     }
 
     /// Counts a Realtime client secret or TURN credential that was requested from a provider.
-    /// `outcome` is `minted`, `abandoned` or an error code. `duration` is set if a request was sent.
+    /// `outcome` is `minted`, `abandoned` or an error code. `duration` is set if a request was
+    /// sent.
     pub fn mint(&self, provider: &'static str, outcome: &'static str, duration: Option<Duration>) {
         self.mints.with_label_values(&[provider, outcome]).inc();
         if let Some(duration) = duration {

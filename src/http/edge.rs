@@ -10,11 +10,11 @@ use tokio::sync::Semaphore;
 use super::unlogged::UnloggedRefusals;
 
 /// Longest request body in bytes, which bounds the memory that one request can hold; the largest
-/// sensible request is about a tenth of it.
+/// realistic request is about a tenth of it.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// Permits of [`Edge::long_heads`]. Easy Auth makes heads of honest requests long, and each is
-/// served within a millisecond.
+/// Permits of [`Edge::long_heads`]. Legitimate requests have long heads under Easy Auth, and each
+/// is served within a millisecond.
 const LONG_HEADS: usize = 512;
 
 /// Permits of [`Edge::many_fields`]: such requests hold about 20 MB together.

@@ -54,9 +54,9 @@ pub async fn admit_caller(
     })
 }
 
-/// Charges one Realtime client secret to the caller's budget. Called last, with a permit of the
-/// upstream in hand, so that a request which is refused anyway costs nothing. The outcome at the
-/// upstream does not matter, since a secret may exist that never arrived.
+/// Charges one Realtime client secret to the caller's budget. It is called last, after the permit
+/// of the upstream is acquired, so that a refused request is not charged. A failed mint is charged
+/// too, because the upstream may have issued a secret that did not arrive.
 ///
 /// # Errors
 /// 429 past the budget.

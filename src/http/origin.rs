@@ -36,7 +36,7 @@ fn is_listed(cors: &Cors, origin: &str, headers: &HeaderMap) -> bool {
     match &cors.origins {
         Origins::NoFile => false,
         Origins::Listed(listed) => listed.iter().any(|one| one == origin),
-        // `*` is never combined with credentials, so an honest page that it allows sends no cookie.
+        // `*` is never combined with credentials, so a page that it allows sends no cookie.
         Origins::Any => !headers.contains_key(COOKIE),
     }
 }

@@ -14,7 +14,7 @@ use super::guard::admission::Admission;
 use super::record::Record;
 use crate::entropy::Entropy;
 
-/// Set by the Functions host. In forwarding mode a value that the client sent stands before it.
+/// Set by the Functions host. In forwarding mode a value from the client may precede it.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 
 /// A request body: chunks as they arrive.

@@ -36,13 +36,13 @@ const MAX_HEAD_BYTES: usize = 36 * 1024;
 const MAX_HEAD_FIELDS: usize = 128;
 
 /// Bytes of responses that the kernel buffers for a client that does not read them; the largest
-/// response fits. The default is up to 4 MB for each connection, so as many responses would be made
-/// in vain.
+/// response fits. The default is up to 4 MB for each connection, which would hold many responses
+/// that no client reads.
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Serves until `stop` is ready. Then readiness reports the stop and requests in flight finish
-/// within the time of the drain. New requests are served meanwhile, so that none is refused before
-/// its sender can know of the stop.
+/// within the time of the drain. New requests are served meanwhile, because their senders may not
+/// know of the stop yet.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,

@@ -198,7 +198,8 @@ pub(super) const BREAKER_STATE: Metric = Metric {
     kind: MetricKind::Gauge,
     labels: &["provider"],
     unit: "0 closed, 1 half-open, 2 open",
-    help: "State of a Realtime provider's circuit breaker; the worst state of its models.",
+    help: "State of the circuit breaker of a Realtime provider or of Cloudflare TURN; the worst \
+           state of its models.",
     what_to_do: "2: five mints in a row failed for one model, and for 30 s callers who request it \
                  get `upstream_unavailable` at once. A WARN line names the model. Check the \
                  provider's status page and the network. The breaker closes with the first \

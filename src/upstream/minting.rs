@@ -1,13 +1,13 @@
-//! Mints secrets at upstreams: the deadlines, the second attempt, the breakers and the reading of
-//! responses that all of them share. What one upstream is sent, and which response is a secret, is
-//! its [`Mint`].
+//! Mints secrets at upstreams, with the deadlines, retry, breakers and response checks that all of
+//! them share. The request and the parser of one upstream are its [`Mint`].
 //!
 //! A mint takes at most [`MintDeadlines::total`]. It is repeated once, and only if nothing was
 //! sent, if the upstream returned 5xx, or if the upstream refused a credential of which a newer one
-//! exists. After any other failure the first attempt may have made a secret that no one receives.
+//! exists. After any other failure the first attempt may have created a secret that no one
+//! receives.
 //!
-//! A mint runs in a task, so that it goes on when its caller hangs up: the breaker counts what the
-//! upstream does, and nothing else.
+//! A mint runs in a task, so that it continues when its caller hangs up and the breaker counts its
+//! outcome.
 
 mod breakers;
 pub mod client;

@@ -51,8 +51,8 @@ fn documents_settings_match_the_code() {
         .unwrap();
     }
     text.push_str(
-        "\n\\* A secret: its value stands in the setting itself, in the regular file of at most 64 KiB that `<NAME>_FILE` names (one line break \
-         at its end is dropped; a link to such a file will do, a pipe or device will not), or in Key Vault under the name in \
+        "\n\\* A secret: its value is in the setting itself, in the regular file of at most 64 KiB that `<NAME>_FILE` names (one line break \
+         at its end is dropped; a link to such a file is accepted, a pipe or device is not), or in Key Vault under the name in \
          `<NAME>_SECRET_NAME`, never in two of them. A placeholder (any spelling of `changeme`, `replace…`, `your-…`, `example…`, `password`, \
          `<…>`, `${…}`, a masked copy, or a short text repeated) and an unresolved `@Microsoft.KeyVault(…)` are faults; in Key Vault such \
          a value counts as absent, and roomkey keeps asking.\n\n\
