@@ -148,10 +148,10 @@ impl Report {
              ## Side by side\n\nMedians of {rounds} rounds of {seconds} s.\n\n{medians}\n\
              ## roomkey ÷ other\n\nEach number is the median of the ratios within a round; in brackets the lowest and the highest. \
              Above 1 is better for requests/s, below 1 for all else.\n\n{ratios}\n\
-             ## Who asks, and how often\n\n{callers}\n\
+             ## Load by kind of caller\n\n{callers}\n\
              ## Minting at a Realtime upstream\n\n{realtime}\n\
              ## The first token of an instance\n\n{cold_starts}\n\
-             ## What was to be reached\n\n{targets}\n\
+             ## Targets\n\n{targets}\n\
              ## Single steps of a request\n\n{steps}\n\
              ## Memory over {million} requests\n\n{memory}\n\
              ## How it is measured\n\n{method}",
@@ -363,28 +363,28 @@ impl Report {
             .fold(0.0, f64::max)
             * 100.0;
         let limit = if busiest < 90.0 {
-            "it limited nobody"
+            "it was not the bottleneck"
         } else {
-            "it may have limited the fastest"
+            "it may have been the bottleneck of the fastest"
         };
         let warm_up = WARM_UP.as_secs();
         let mut text = format!(
             "- Every server is one process on one core; no stack uses clustering or several workers. The program that sends the \
              requests and reads the log has another core, of which it used at most {busiest:.0} %: {limit}.\n\
-             - Each turn starts the server {STARTS} times (from before the process exists to the first answer that was checked; files \
-             are in memory already), checks {VERIFIED} answers on each connection, sends {warm_up} s of load uncounted and then the \
-             counted load: {CONNECTIONS} connections, each sending the next request when it has its answer. Under such a load the \
+             - Each round starts each server {STARTS} times (from before the process exists to the first response that was checked; files \
+             are in memory already), checks {VERIFIED} responses on each connection, sends {warm_up} s of load uncounted and then the \
+             counted load: {CONNECTIONS} connections, each sending the next request when it has its response. Under such a load the \
              times of requests follow from requests/s. Resident memory is read with the connections still open.\n\
-             - The program that asks sleeps while it waits, as a client does, and waking it is part of what a server is charged. On a \
+             - The program that sends requests sleeps while it waits, as a client does, and waking it is part of what a server is charged. On a \
              virtual machine this may cost as much as a token, and it weighs least on a server that is so fast that the program \
              hardly sleeps.\n\
-             - All get the same `POST /api/token` and answer with the same fields; for all but the echo the checks are: the token's \
+             - All get the same `POST /api/token` and return the same fields; for all but the echo the checks are: the token's \
              signature, issuer, subject, lifetime and grants.\n\
              - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read as soon as \
              something is in it. The others log nothing, add no request id or security headers, set no limits, and check no more than \
              their framework does by itself.\n\
              {callers}{realtime}{cold_start}\
-             - \"{CEILING}\" is warp reading the same JSON and answering with it; its answer is shorter than the others'. \"warp, \
+             - \"{CEILING}\" is warp reading the same JSON and returning it; its response is shorter than the others'. \"warp, \
              sign\" parses, signs and replies. Both are built as roomkey is. The single steps are run in the program that measures, which \
              is built by the machine's own compiler.\n\
              - Versions:\n",

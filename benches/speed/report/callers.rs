@@ -14,7 +14,7 @@ impl Report {
     }
 
     pub(super) fn callers_table(&self) -> String {
-        let mut table = "| who asks | requests/s |\n|---|---|\n".to_owned();
+        let mut table = "| callers | requests/s |\n|---|---|\n".to_owned();
         let mut row = |who: &str, of: fn(&Callers) -> f64| {
             writeln!(table, "| {who} | {:.0} |", self.of_callers(of)).unwrap();
         };
@@ -91,7 +91,7 @@ impl Report {
         format!(
             "- roomkey counts every request against a limit that none reaches. Bearers are RS256 with 2048 bits, of one caller, \
              {tokens} of them signed ahead; where each is sent once, the load ends with the last. {jose} verifies each, as it does by \
-             itself; roomkey remembers those that it has verified. Redis shares the core of the program that asks, and its p50 is of \
+             itself; roomkey remembers those that it has verified. Redis shares the core of the program that sends requests, and its p50 is of \
              {alone} requests one after the other. The {many} callers are addresses behind a trusted proxy.\n",
             tokens = thousands(TOKENS.try_into().unwrap()),
             jose = FASTIFY_JOSE.name,

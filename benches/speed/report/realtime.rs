@@ -33,7 +33,7 @@ impl Report {
         );
         writeln!(
             table,
-            "| the upstream, asked without anything between | {:.2} | {:.2} | |",
+            "| the upstream, called directly | {:.2} | {:.2} | |",
             bare[0], bare[1]
         )
         .unwrap();
@@ -105,10 +105,10 @@ impl Report {
 
     pub(super) fn realtime_method() -> String {
         format!(
-            "- The Realtime upstream is a program of a few lines on the core of the program that asks; it takes {takes} ms for an answer, \
+            "- The Realtime upstream is a program of a few lines on the core of the program that sends requests; it takes {takes} ms for an answer, \
              and long enough for {in_flight} mints to be in flight at once where memory is measured. The time that roomkey adds is the \
              difference of the percentiles of {CALLERS} callers, with it and without it between. \"{warp}\" reads the request, asks the \
-             upstream and replies. Most resident memory is the kernel's own word, `VmHWM`. The slow Key Vault is the one of the tests.\n",
+             upstream and replies. Most resident memory is the kernel's value `VmHWM`. The slow Key Vault is the one of the tests.\n",
             takes = UPSTREAM_TAKES.as_millis(),
             in_flight = in_flight(),
             warp = WARP_MINT.name,
