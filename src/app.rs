@@ -13,7 +13,7 @@ pub mod turn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub use self::callers::{Callers, EasyAuth, Proxies};
+pub use self::callers::{CallerAuthentication, EasyAuth, Proxies};
 use self::dependency::DependencyStatus;
 use self::projects::Projects;
 use self::rate_budgets::RateBudgets;
@@ -47,7 +47,7 @@ pub struct App {
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// The authentication of callers.
-    pub callers: Callers,
+    pub callers: CallerAuthentication,
     /// The keys that sign, authenticate to upstreams and operators, and hash callers.
     pub secrets: Secrets,
     /// Proxies trusted to report the client address.
@@ -113,7 +113,7 @@ impl App {
         };
         let upstreams = Upstreams::new(config.realtime, config.identity, &secrets, shared);
         Ok(Self {
-            callers: Callers::new(config.caller_auth, &clock, &entropy),
+            callers: CallerAuthentication::new(config.caller_auth, &clock, &entropy),
             proxies: Proxies::new(
                 config.hosting.in_azure,
                 config.platform_signs_in,

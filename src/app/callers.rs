@@ -14,7 +14,7 @@ use crate::entropy::Entropy;
 use crate::metrics::OidcKeys;
 
 /// Authenticates callers in one of three ways.
-pub enum Callers {
+pub enum CallerAuthentication {
     /// None: callers are distinguished by their address.
     Anonymous,
     /// An access token of the identity provider.
@@ -23,7 +23,7 @@ pub enum Callers {
     EasyAuth(EasyAuth),
 }
 
-impl Callers {
+impl CallerAuthentication {
     /// Starts to fetch the identity provider's keys where they are needed. It must be called inside
     /// a Tokio runtime.
     pub(super) fn new(

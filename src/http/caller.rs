@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use super::request::Request;
-use crate::app::{App, Callers, EasyAuth, Proxies, UNPROVEN_PRINCIPAL};
+use crate::app::{App, CallerAuthentication, EasyAuth, Proxies, UNPROVEN_PRINCIPAL};
 use crate::domain::callers::auth_error::AuthError;
 use crate::domain::callers::bearer;
 use crate::domain::callers::caller::Caller;
@@ -30,11 +30,11 @@ pub async fn authenticate(
     now: SystemTime,
 ) -> Result<Arc<Caller>, AuthError> {
     match &app.callers {
-        Callers::Anonymous => Ok(Arc::new(Caller::anonymous(
+        CallerAuthentication::Anonymous => Ok(Arc::new(Caller::anonymous(
             client_address(app, request).as_bytes().to_vec(),
         ))),
-        Callers::Oidc(oidc) => oidc.authenticate(bearer_token(request)?, now).await,
-        Callers::EasyAuth(easy_auth) => authenticate_by_platform(easy_auth, request),
+        CallerAuthentication::Oidc(oidc) => oidc.authenticate(bearer_token(request)?, now).await,
+        CallerAuthentication::EasyAuth(easy_auth) => authenticate_by_platform(easy_auth, request),
     }
 }
 
@@ -48,11 +48,13 @@ pub async fn authenticate_with_newer_keys(
     now: SystemTime,
 ) -> Result<Arc<Caller>, AuthError> {
     match &app.callers {
-        Callers::Oidc(oidc) => {
+        CallerAuthentication::Oidc(oidc) => {
             oidc.authenticate_with_newer_keys(bearer_token(request)?, now)
                 .await
         }
-        Callers::Anonymous | Callers::EasyAuth(_) => authenticate(app, request, now).await,
+        CallerAuthentication::Anonymous | CallerAuthentication::EasyAuth(_) => {
+            authenticate(app, request, now).await
+        }
     }
 }
 

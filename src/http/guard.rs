@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::origin;
 use super::record::Record;
 use super::request::Request;
-use crate::app::{App, Callers, WRONG_ADMIN_KEY};
+use crate::app::{App, CallerAuthentication, WRONG_ADMIN_KEY};
 use crate::domain::audit::{Action, Actor};
 use crate::domain::callers::auth_error::AuthError;
 use crate::domain::callers::caller::Caller;
@@ -85,7 +85,7 @@ pub async fn admit_operator(
     check_origin(app, request)?;
     if request.headers.contains_key(ADMIN_KEY) {
         check_admin_key(app, request, now).await?;
-    } else if matches!(app.callers, Callers::Anonymous) {
+    } else if matches!(app.callers, CallerAuthentication::Anonymous) {
         return Err(ApiError::MissingCredentials);
     } else {
         let (caller, _) = identify_caller(app, request, now).await?;
@@ -128,10 +128,12 @@ pub async fn admit_caller_or_operator(
 /// visitor's name. It is refused before it can use up a budget of the visitor's.
 fn check_origin(app: &App, request: &Request<'_>) -> Result<(), ApiError> {
     match app.callers {
-        Callers::EasyAuth(_) if !origin::is_allowed(&app.cors, request.headers) => {
+        CallerAuthentication::EasyAuth(_) if !origin::is_allowed(&app.cors, request.headers) => {
             Err(ApiError::OriginForbidden)
         }
-        Callers::EasyAuth(_) | Callers::Oidc(_) | Callers::Anonymous => Ok(()),
+        CallerAuthentication::EasyAuth(_)
+        | CallerAuthentication::Oidc(_)
+        | CallerAuthentication::Anonymous => Ok(()),
     }
 }
 
