@@ -59,7 +59,7 @@ pub struct App {
     /// The counters of those budgets.
     pub counters: Counters,
     /// The restrictions on requests.
-    pub limits: RequestPolicy,
+    pub request_policy: RequestPolicy,
     /// The address of the LiveKit server for browsers, if LiveKit is configured.
     pub server_url: Option<String>,
     /// The upstreams that mint Realtime client secrets.
@@ -120,7 +120,7 @@ impl App {
                 config.rate_limits.trusted_proxies,
             ),
             loopback_hosts_only: config.hosting.loopback_hosts_only,
-            limits: config.request_policy,
+            request_policy: config.request_policy,
             server_url: config.livekit.map(|livekit| livekit.server_url),
             metrics,
             projects,

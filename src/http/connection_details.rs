@@ -32,17 +32,17 @@ pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
     }
     let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
-    let wanted = ConnectionRequest::parse(&body, &app.limits)?;
+    let wanted = ConnectionRequest::parse(&body, &app.request_policy)?;
     let room_name = match wanted.room_name {
         Some(room_name) => room_name,
-        None => random_room(app.entropy.bytes(), &app.limits)?,
+        None => random_room(app.entropy.bytes(), &app.request_policy)?,
     };
     let speaker = LiveKitRequest {
         room_name,
         participant_identity: wanted.participant_identity,
         participant_name: wanted.participant_name,
         role: Role::Speaker,
-        lifetime: Lifetime::standard_endpoint(app.limits.ceiling),
+        lifetime: Lifetime::standard_endpoint(app.request_policy.ceiling),
     };
     let record = request.record;
     let signed = livekit::sign(app, record, &admission, speaker, wanted.attachments).await?;

@@ -96,7 +96,7 @@ async fn mint_at(
     upstream: &Upstream,
     now: SystemTime,
 ) -> Option<(CallReport, ProbeResult)> {
-    let (provider, choices) = (upstream.provider(), &app.limits.choices);
+    let (provider, choices) = (upstream.provider(), &app.request_policy.choices);
     let model = choices.default_model(provider)?;
     let hash_key = app.secrets.hash_key.value()?;
     let stopwatch = Stopwatch::start();

@@ -33,7 +33,7 @@ struct LiveKitResponse<'a> {
 pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
-    match TokenRequest::parse(&body, &app.limits)? {
+    match TokenRequest::parse(&body, &app.request_policy)? {
         TokenRequest::LiveKit(wanted) => {
             issue_livekit(app, request.record, &admission, wanted).await
         }

@@ -25,10 +25,14 @@ struct PlainTokenResponse<'a> {
 
 /// Issues a Realtime client secret. Without a Realtime provider this route does not exist.
 pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
-    let provider = app.limits.providers.realtime().ok_or(ApiError::NotFound)?;
+    let provider = app
+        .request_policy
+        .providers
+        .realtime()
+        .ok_or(ApiError::NotFound)?;
     let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
-    let wanted = RealtimeRequest::parse_plain(&body, provider, &app.limits.choices)?;
+    let wanted = RealtimeRequest::parse_plain(&body, provider, &app.request_policy.choices)?;
     let (secret, endpoint) = realtime::mint(app, request.record, &admission, &wanted).await?;
     let response = PlainTokenResponse {
         token: &secret.value,
