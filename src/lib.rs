@@ -1,11 +1,12 @@
-//! roomkey issues short-lived keys for voice in the browser: signed LiveKit tokens, and Realtime
-//! client secrets of `OpenAI` and Azure `OpenAI`.
+//! roomkey issues short-lived keys for voice in the browser: signed LiveKit tokens, Realtime client
+//! secrets of `OpenAI` and Azure `OpenAI`, and TURN credentials.
 //!
-//! The modules in the order of a start: [`config`] reads the environment and `host.json` into a
-//! [`config::Config`]; [`app`] wires the services once; [`http`] is the HTTP edge and calls the
-//! rules in [`domain`]; [`upstream`] calls other services, [`store`] counts requests, [`metrics`]
-//! and [`telemetry`] report to the operator, and [`process`] makes requests to the operating
-//! system. `ARCHITECTURE.md` follows one request through these modules.
+//! [`config`] reads the environment and `host.json` into a [`config::Config`]. [`app`] wires the
+//! services once. [`http`] is the HTTP edge and applies the rules in [`domain`]. [`upstream`] calls
+//! other services, [`store`] counts requests and keeps project keys, [`metrics`] and [`telemetry`]
+//! report to the operator, [`process`] changes process settings, and [`clock`] and [`entropy`] are
+//! the only sources of time and randomness. `ARCHITECTURE.md` follows one request through these
+//! modules.
 
 pub mod app;
 pub mod clock;
