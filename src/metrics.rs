@@ -6,6 +6,8 @@
 
 pub mod catalogue;
 mod collectors;
+mod metric;
+mod project_catalogue;
 pub mod projects;
 
 use std::sync::{Mutex, PoisonError};
@@ -16,10 +18,11 @@ use prometheus::{GaugeVec, HistogramVec, IntCounterVec, Registry, TextEncoder};
 use self::catalogue::{
     AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, OIDC_KEY_FETCHES,
     OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED,
-    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME,
-    STORE_AVAILABLE, TOKENS, TURN_CREDENTIALS, UPSTREAM_DURATION,
+    REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
+    TURN_CREDENTIALS, UPSTREAM_DURATION,
 };
 use self::collectors::{NO_LABELS, counters, gauges, histograms};
+use self::project_catalogue::STORE_AVAILABLE;
 use self::projects::ProjectMetrics;
 
 /// The media type of the text that [`Metrics::render`] returns.

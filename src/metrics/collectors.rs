@@ -3,7 +3,7 @@
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-use super::catalogue::Metric;
+use super::metric::Metric;
 
 /// Upper bounds in seconds: most answers take less than a tenth of a millisecond, and at 10 s the
 /// edge gives up.

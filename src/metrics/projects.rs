@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, Registry};
 
-use super::catalogue::{
+use super::collectors::{NO_LABELS, counters, gauges, histograms};
+use super::project_catalogue::{
     AUDIT_RECORDS, KEYS_ROTATED, ROTATION_REMAINING, SESSIONS, STORE_CALLS, STORE_DURATION,
     VAULT_OPENS,
 };
-use super::collectors::{NO_LABELS, counters, gauges, histograms};
 
 /// Counts what happens to project keys and their store. Clones count together.
 #[derive(Clone)]
