@@ -23,7 +23,7 @@ pub async fn try_key(app: &App, key: &ProjectKey, now: SystemTime) -> Result<(),
         .upstreams
         .for_projects()
         .ok_or(ApiError::Internal("projects have no upstream"))?;
-    let choices = &app.limits.choices;
+    let choices = &app.request_policy.choices;
     let model = choices
         .default_model(Provider::OpenAi)
         .ok_or(ApiError::Internal("projects have no model"))?;

@@ -83,7 +83,7 @@ pub async fn open(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError
     let body = request.json(&admission).await?;
     let wanted = OpenSessionRequest::parse(
         &body,
-        &app.limits.choices,
+        &app.request_policy.choices,
         projects.session_settings.allows_client_instructions,
     )?;
     request.record.provider = Some(Provider::OpenAi.as_str());
