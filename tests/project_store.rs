@@ -1,5 +1,6 @@
 //! What every durable store must do, whichever it is: one suite, run by the unit tests against
-//! SQLite and by the tests with real peers against Azure Blob.
+//! SQLite and by the tests with real peers against Azure Blob, and its part on sessions against
+//! Redis too.
 //!
 //! Whoever includes this file has `roomkey` in scope and calls `with_store_tests!`.
 
@@ -23,7 +24,7 @@ use super::roomkey::domain::vault::record::RecordTag;
 use super::roomkey::store::projects::keys::{ProjectKeys, SavedKey};
 use super::roomkey::store::projects::{
     Admittance, AuditAppend, AuditQuery, EndedBy, EndedSession, ProjectStore, ProjectWrite,
-    SessionCounts, SessionRequest, StoredProject,
+    SessionCounts, SessionRequest, SessionStore, StoredProject,
 };
 use super::roomkey::store::store_error::{KeyStoreError, StoreError};
 
@@ -70,6 +71,23 @@ macro_rules! each_as_a_test {
     };
 }
 pub(crate) use {each_as_a_test, with_store_tests};
+
+/// A store of sessions, alone or with projects.
+pub trait Sessions {
+    fn sessions(&self) -> Arc<dyn SessionStore>;
+}
+
+impl Sessions for ProjectKeys {
+    fn sessions(&self) -> Arc<dyn SessionStore> {
+        Arc::clone(self.store()) as _
+    }
+}
+
+impl Sessions for Arc<dyn SessionStore> {
+    fn sessions(&self) -> Arc<dyn SessionStore> {
+        Arc::clone(self)
+    }
+}
 
 /// 2026-11-30 at noon, in milliseconds since 1970.
 pub const NOON_MS: u64 = 1_796_040_000_000;
@@ -673,14 +691,18 @@ fn owner(name: &str) -> CallerHash {
     hash_key().hash("token", name.as_bytes())
 }
 
-async fn open(keys: &ProjectKeys, request: &SessionRequest) -> Admittance {
-    keys.store().open_session(request.clone()).await.unwrap()
+async fn open(store: &impl Sessions, request: &SessionRequest) -> Admittance {
+    store
+        .sessions()
+        .open_session(request.clone())
+        .await
+        .unwrap()
 }
 
-async fn counts(keys: &ProjectKeys, now_ms: u64) -> Vec<(u64, u64)> {
+async fn counts(store: &impl Sessions, now_ms: u64) -> Vec<(u64, u64)> {
     let projects = [project("a"), project("b")];
-    let counts = keys
-        .store()
+    let counts = store
+        .sessions()
         .count_sessions(&projects, now_ms)
         .await
         .unwrap();
@@ -688,24 +710,24 @@ async fn counts(keys: &ProjectKeys, now_ms: u64) -> Vec<(u64, u64)> {
     counts.into_iter().map(pair).collect()
 }
 
-pub async fn a_session_takes_a_place_until_it_is_ended_or_over(keys: &ProjectKeys) {
+pub async fn a_session_takes_a_place_until_it_is_ended_or_over(store: &impl Sessions) {
     let (one, two) = (request("a", NOON_MS), request("a", NOON_MS + 100));
-    assert_eq!(counts(keys, NOON_MS).await, [(0, 0), (0, 0)]);
-    assert_eq!(open(keys, &one).await, Admittance::Admitted);
-    assert_eq!(open(keys, &two).await, Admittance::Admitted);
-    assert_eq!(counts(keys, NOON_MS + 200).await, [(2, 2), (0, 0)]);
+    assert_eq!(counts(store, NOON_MS).await, [(0, 0), (0, 0)]);
+    assert_eq!(open(store, &one).await, Admittance::Admitted);
+    assert_eq!(open(store, &two).await, Admittance::Admitted);
+    assert_eq!(counts(store, NOON_MS + 200).await, [(2, 2), (0, 0)]);
     let full = Admittance::Full {
         retry_after_ms: 800,
     };
-    assert_eq!(open(keys, &request("a", NOON_MS + 200)).await, full);
+    assert_eq!(open(store, &request("a", NOON_MS + 200)).await, full);
     let other = request("b", NOON_MS + 200);
-    assert_eq!(open(keys, &other).await, Admittance::Admitted);
+    assert_eq!(open(store, &other).await, Admittance::Admitted);
     // The first is over at this very moment.
     let third = request("a", NOON_MS + 1_000);
-    assert_eq!(open(keys, &third).await, Admittance::Admitted);
-    assert_eq!(counts(keys, NOON_MS + 1_000).await, [(2, 3), (1, 1)]);
-    let ended = keys
-        .store()
+    assert_eq!(open(store, &third).await, Admittance::Admitted);
+    assert_eq!(counts(store, NOON_MS + 1_000).await, [(2, 3), (1, 1)]);
+    let ended = store
+        .sessions()
         .end_session(
             two.session_id,
             EndedBy::Owner(owner("alice")),
@@ -718,17 +740,17 @@ pub async fn a_session_takes_a_place_until_it_is_ended_or_over(keys: &ProjectKey
         was_active: true,
     };
     assert_eq!(ended, Some(was_active));
-    assert_eq!(counts(keys, NOON_MS + 1_050).await, [(1, 3), (1, 1)]);
+    assert_eq!(counts(store, NOON_MS + 1_050).await, [(1, 3), (1, 1)]);
     let fourth = request("a", NOON_MS + 1_060);
-    assert_eq!(open(keys, &fourth).await, Admittance::Admitted);
+    assert_eq!(open(store, &fourth).await, Admittance::Admitted);
 }
 
-pub async fn only_the_owner_or_an_operator_ends_a_session(keys: &ProjectKeys) {
+pub async fn only_the_owner_or_an_operator_ends_a_session(store: &impl Sessions) {
     let (one, two) = (request("a", NOON_MS), request("a", NOON_MS));
-    open(keys, &one).await;
-    open(keys, &two).await;
+    open(store, &one).await;
+    open(store, &two).await;
     let end = |id: Uuid, by, now_ms| async move {
-        let ended = keys.store().end_session(id, by, now_ms).await.unwrap();
+        let ended = store.sessions().end_session(id, by, now_ms).await.unwrap();
         ended.map(|ended| ended.was_active)
     };
     let (alice, bob) = (EndedBy::Owner(owner("alice")), EndedBy::Owner(owner("bob")));
@@ -738,7 +760,7 @@ pub async fn only_the_owner_or_an_operator_ends_a_session(keys: &ProjectKeys) {
         None
     );
     assert_eq!(end(one.session_id, bob, NOON_MS).await, None);
-    assert_eq!(counts(keys, NOON_MS).await[0].0, 2);
+    assert_eq!(counts(store, NOON_MS).await[0].0, 2);
     assert_eq!(end(one.session_id, alice, NOON_MS).await, Some(true));
     assert_eq!(end(one.session_id, alice, NOON_MS).await, Some(false));
     assert_eq!(end(one.session_id, bob, NOON_MS).await, None);
@@ -746,87 +768,98 @@ pub async fn only_the_owner_or_an_operator_ends_a_session(keys: &ProjectKeys) {
         end(two.session_id, EndedBy::Operator, NOON_MS).await,
         Some(true)
     );
-    assert_eq!(counts(keys, NOON_MS).await, [(0, 2), (0, 0)]);
+    assert_eq!(counts(store, NOON_MS).await, [(0, 2), (0, 0)]);
     // It is remembered for a day after it has expired.
     let three = request("a", NOON_MS);
-    open(keys, &three).await;
+    open(store, &three).await;
     assert_eq!(
         end(three.session_id, alice, NOON_MS + 2_000).await,
         Some(false)
     );
     let next_day = request("a", NOON_MS + DAY_MS + 500);
-    open(keys, &next_day).await;
+    open(store, &next_day).await;
     assert_eq!(
         end(three.session_id, alice, NOON_MS + 2_000).await,
         Some(false)
     );
     let later = request("a", NOON_MS + DAY_MS + 1_001);
-    open(keys, &later).await;
-    assert_eq!(end(three.session_id, alice, NOON_MS + 2_000).await, None);
+    open(store, &later).await;
+    let forgotten = end(three.session_id, alice, later.now_ms).await;
+    assert_eq!(forgotten, None);
 }
 
-pub async fn a_cancelled_session_counts_for_nothing(keys: &ProjectKeys) {
+pub async fn a_cancelled_session_counts_for_nothing(store: &impl Sessions) {
     let one = request("a", NOON_MS);
-    open(keys, &one).await;
-    open(keys, &request("a", NOON_MS)).await;
-    keys.store().cancel_session(one.session_id).await.unwrap();
-    keys.store().cancel_session(one.session_id).await.unwrap();
-    assert_eq!(counts(keys, NOON_MS).await, [(1, 1), (0, 0)]);
+    open(store, &one).await;
+    open(store, &request("a", NOON_MS)).await;
+    store
+        .sessions()
+        .cancel_session(one.session_id)
+        .await
+        .unwrap();
+    store
+        .sessions()
+        .cancel_session(one.session_id)
+        .await
+        .unwrap();
+    assert_eq!(counts(store, NOON_MS).await, [(1, 1), (0, 0)]);
     let alice = EndedBy::Owner(owner("alice"));
-    let ended = keys
-        .store()
+    let ended = store
+        .sessions()
         .end_session(one.session_id, alice, NOON_MS)
         .await;
     assert_eq!(ended, Ok(None));
 }
 
-pub async fn a_shortened_session_frees_its_place_earlier(keys: &ProjectKeys) {
+pub async fn a_shortened_session_frees_its_place_earlier(store: &impl Sessions) {
     let one = request("a", NOON_MS);
-    open(keys, &one).await;
-    let shorten = |to| keys.store().shorten_session(one.session_id, to);
+    open(store, &one).await;
+    let sessions = store.sessions();
+    let shorten = |to| sessions.shorten_session(one.session_id, to);
     shorten(NOON_MS + 5_000).await.unwrap();
-    assert_eq!(counts(keys, NOON_MS + 999).await[0].0, 1);
-    assert_eq!(counts(keys, NOON_MS + 1_000).await[0].0, 0);
+    assert_eq!(counts(store, NOON_MS + 999).await[0].0, 1);
+    assert_eq!(counts(store, NOON_MS + 1_000).await[0].0, 0);
     shorten(NOON_MS + 60).await.unwrap();
-    assert_eq!(counts(keys, NOON_MS + 59).await[0], (1, 1));
-    assert_eq!(counts(keys, NOON_MS + 60).await[0], (0, 1));
-    let unknown = keys.store().shorten_session(Uuid::from_u128(1), NOON_MS);
+    assert_eq!(counts(store, NOON_MS + 59).await[0], (1, 1));
+    assert_eq!(counts(store, NOON_MS + 60).await[0], (0, 1));
+    let unknown = sessions.shorten_session(Uuid::from_u128(1), NOON_MS);
     assert_eq!(unknown.await, Ok(()));
 }
 
-pub async fn the_sessions_of_a_day_are_limited_until_the_next(keys: &ProjectKeys) {
+pub async fn the_sessions_of_a_day_are_limited_until_the_next(store: &impl Sessions) {
     let daily = |now_ms| SessionRequest {
         concurrency: 10,
         daily_sessions: Some(2),
         ..request("a", now_ms)
     };
-    assert_eq!(open(keys, &daily(NOON_MS)).await, Admittance::Admitted);
+    assert_eq!(open(store, &daily(NOON_MS)).await, Admittance::Admitted);
     let ended = daily(NOON_MS + 1);
-    assert_eq!(open(keys, &ended).await, Admittance::Admitted);
+    assert_eq!(open(store, &ended).await, Admittance::Admitted);
     let alice = EndedBy::Owner(owner("alice"));
-    let end = keys
-        .store()
-        .end_session(ended.session_id, alice, NOON_MS + 2);
-    assert!(end.await.unwrap().is_some());
+    let end = store
+        .sessions()
+        .end_session(ended.session_id, alice, NOON_MS + 2)
+        .await;
+    assert!(end.unwrap().is_some());
     // An ended session has still been one of the day's.
     let used_up = Admittance::DayUsedUp {
         retry_after_ms: DAY_MS / 2 - 3,
     };
-    assert_eq!(open(keys, &daily(NOON_MS + 3)).await, used_up);
+    assert_eq!(open(store, &daily(NOON_MS + 3)).await, used_up);
     let midnight = NOON_MS + DAY_MS / 2;
     let last = Admittance::DayUsedUp { retry_after_ms: 1 };
-    assert_eq!(open(keys, &daily(midnight - 1)).await, last);
-    assert_eq!(open(keys, &daily(midnight)).await, Admittance::Admitted);
-    assert_eq!(counts(keys, midnight).await[0].1, 1);
+    assert_eq!(open(store, &daily(midnight - 1)).await, last);
+    assert_eq!(open(store, &daily(midnight)).await, Admittance::Admitted);
+    assert_eq!(counts(store, midnight).await[0].1, 1);
 }
 
-pub async fn concurrent_sessions_never_exceed_the_limit(keys: &ProjectKeys) {
+pub async fn concurrent_sessions_never_exceed_the_limit(store: &impl Sessions) {
     let attempt = |_| {
-        let (keys, request) = (keys.clone(), request("a", NOON_MS));
+        let (sessions, request) = (store.sessions(), request("a", NOON_MS));
         tokio::spawn(async move {
             // Of the same store, so that all of them race.
             loop {
-                match keys.store().open_session(request.clone()).await {
+                match sessions.open_session(request.clone()).await {
                     Err(StoreError::LostRace) => {}
                     admittance => break admittance.unwrap(),
                 }
@@ -839,7 +872,7 @@ pub async fn concurrent_sessions_never_exceed_the_limit(keys: &ProjectKeys) {
         admitted += u32::from(attempt.await.unwrap() == Admittance::Admitted);
     }
     assert_eq!(admitted, 2);
-    assert_eq!(counts(keys, NOON_MS).await[0], (2, 2));
+    assert_eq!(counts(store, NOON_MS).await[0], (2, 2));
 }
 
 pub async fn the_probe_is_replaced_read_and_removed(keys: &ProjectKeys) {
