@@ -3,10 +3,13 @@
 //! Each request costs one call of a script that is atomic and uses the server's clock. If a call
 //! fails or takes longer than 50 ms, the local counters decide; they know the last results of Redis
 //! for the callers of this instance. A failure never means "unlimited".
+//!
+//! The places of projects' sessions are in the same Redis: [`sessions`].
 
 mod failure;
 mod script;
 mod server;
+pub mod sessions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

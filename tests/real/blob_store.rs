@@ -21,7 +21,7 @@ use crate::peers::{script, tool};
     unused_macros,
     reason = "the unit tests make a test of each, and kill processes"
 )]
-mod project_store;
+pub mod project_store;
 /// What the suite calls the crate.
 use ::roomkey;
 

@@ -35,6 +35,7 @@ mod realtime;
 mod redis;
 mod redis_lost;
 mod redis_server;
+mod redis_sessions;
 mod shared_limit;
 mod signed_in;
 mod three_verifiers;

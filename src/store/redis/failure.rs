@@ -3,6 +3,8 @@
 
 use redis::{ErrorKind, RedisError};
 
+use crate::store::store_error::Outage;
+
 /// A reason why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
@@ -78,6 +80,12 @@ impl RedisFailure {
         }
     }
 
+    /// Returns whether it may concern one call only, such as a key whose value is damaged, so that
+    /// other calls may succeed.
+    pub fn may_concern_one_call(self) -> bool {
+        matches!(self, Self::Script | Self::InvalidResponse)
+    }
+
     /// Returns the value of the log field `cause`: what is wrong, and what an operator can do.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -102,6 +110,25 @@ impl RedisFailure {
             Self::Protected => "it runs in protected mode: set a password for it",
             Self::Script => "it refused the script",
             Self::InvalidResponse => "its answer made no sense",
+        }
+    }
+}
+
+impl From<RedisFailure> for Outage {
+    fn from(failure: RedisFailure) -> Self {
+        match failure {
+            RedisFailure::Timeout => Self::Late,
+            RedisFailure::Connection | RedisFailure::Protected => Self::Unreachable,
+            RedisFailure::Credentials => Self::Credentials,
+            RedisFailure::Replica
+            | RedisFailure::ReplicaWithoutPrimary
+            | RedisFailure::Disk
+            | RedisFailure::Replicas => Self::ReadOnly,
+            RedisFailure::Full => Self::Full,
+            RedisFailure::Busy | RedisFailure::Loading => Self::Busy,
+            RedisFailure::Cluster | RedisFailure::Script | RedisFailure::InvalidResponse => {
+                Self::Failed
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Calls the rate limit script in Redis.
+//! Calls scripts in Redis: the one of rate limits, and any other.
 
 use redis::aio::ConnectionManager;
-use redis::{RedisError, RedisResult, Script};
+use redis::{FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
 
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Gcra};
@@ -68,26 +68,33 @@ impl ScriptCall {
     pub(super) async fn send(
         &self,
         script: &Script,
-        mut connection: ConnectionManager,
+        connection: ConnectionManager,
     ) -> RedisResult<ScriptResult> {
         let mut call = script.prepare_invoke();
         call.key(&self.key)
             .arg(self.spacing_us)
             .arg(self.capacity_us)
             .arg(u8::from(self.cost == Cost::One));
-        let mut response = call.invoke_async(&mut connection).await;
-        // The first use of a connection shows that it was closed while idle, and opens a new one.
-        // At worst one request counts twice.
-        if response
-            .as_ref()
-            .is_err_and(RedisError::is_connection_dropped)
-        {
-            response = call.invoke_async(&mut connection).await;
-        }
-        let (is_allowed, used_us, _now): (bool, u64, u64) = response?;
+        let (is_allowed, used_us, _now): (bool, u64, u64) = invoke(&call, connection).await?;
         Ok(ScriptResult {
             is_allowed,
             used_us,
         })
     }
+}
+
+/// Calls a script, and once more if the connection was closed while idle: its first use shows that
+/// and opens a new one. At worst the script runs twice.
+pub(super) async fn invoke<T: FromRedisValue>(
+    call: &ScriptInvocation<'_>,
+    mut connection: ConnectionManager,
+) -> RedisResult<T> {
+    let response = call.invoke_async(&mut connection).await;
+    if response
+        .as_ref()
+        .is_err_and(RedisError::is_connection_dropped)
+    {
+        return call.invoke_async(&mut connection).await;
+    }
+    response
 }

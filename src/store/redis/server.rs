@@ -1,22 +1,26 @@
 //! The Redis server at one address: its connection, and how it is reached again after a failure.
 //!
-//! Once a call fails, no request waits for the server until a task has reached it again and has
-//! repeated a call with the key that failed.
+//! Once a call fails, the server is lost until a task has reached it again and has repeated a call
+//! with the key that failed. Until then, calls with a local fallback are not made, and others get
+//! the short time limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError, Script};
+use redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
 use super::failure::RedisFailure;
-use super::script::{SCRIPT, ScriptCall, ScriptResult};
+use super::script::{SCRIPT, ScriptCall, ScriptResult, invoke};
 
 /// The time limit for a call; in one network a response takes less than 1 ms.
 const CALL_DEADLINE: Duration = Duration::from_millis(50);
+/// The time limit for a call that fails its request if it fails. Such a call waits longer, so that a
+/// short pause of the server or a connection that is only being opened fails no request.
+const PATIENT_CALL_DEADLINE: Duration = Duration::from_millis(500);
 /// The time limit for opening a connection; TLS to another zone takes about 20 ms.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// The pause between two attempts to reach Redis again. It doubles with each loss within
@@ -123,6 +127,28 @@ impl Server {
         }
     }
 
+    /// Makes one call that nothing local replaces, also if the server is lost: it may have paused
+    /// only, and then still runs what was sent to it, in the order of sending. What takes back a
+    /// call that came too late must therefore be sent too.
+    pub(super) async fn call_without_fallback<T: FromRedisValue>(
+        self: &Arc<Self>,
+        call: &ScriptInvocation<'_>,
+        key: String,
+    ) -> Result<T, RedisFailure> {
+        let deadline = if self.is_lost() {
+            CALL_DEADLINE
+        } else {
+            PATIENT_CALL_DEADLINE
+        };
+        let result = self.within(deadline, invoke(call, self.connection())).await;
+        if let Err(failure) = &result
+            && !failure.may_concern_one_call()
+        {
+            self.lose(*failure, Some(key));
+        }
+        result
+    }
+
     /// Connects before the first caller comes, so that no caller waits for it.
     pub(super) async fn connect_first(self: Arc<Self>) {
         let probe = ScriptCall::write_probe();
@@ -220,7 +246,16 @@ impl Server {
         call: &ScriptCall,
         connection: ConnectionManager,
     ) -> Result<ScriptResult, RedisFailure> {
-        timeout(deadline, call.send(&self.script, connection))
+        self.within(deadline, call.send(&self.script, connection))
+            .await
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, RedisFailure> {
+        timeout(deadline, call)
             .await
             .map_err(|_elapsed| RedisFailure::Timeout)?
             .map_err(|error| self.classify(&error))

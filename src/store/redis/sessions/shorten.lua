@@ -1,0 +1,17 @@
+-- Lets the place of a session be free earlier; a later moment changes nothing.
+--
+-- KEYS[1]  the session, as open.lua writes it
+-- ARGV     session id, the beginning of the keys of places, and when the place is to be free, in
+--          milliseconds
+local session = redis.call('HMGET', KEYS[1], 'project', 'expires')
+local project, expires = session[1], tonumber(session[2])
+if not project or not expires or tonumber(ARGV[3]) >= expires then
+  return
+end
+local places = ARGV[2] .. project
+-- An ended session has no place any more.
+local has_place = redis.call('ZSCORE', places, ARGV[1])
+redis.call('HSET', KEYS[1], 'expires', ARGV[3])
+if has_place then
+  redis.call('ZADD', places, ARGV[3], ARGV[1])
+end
