@@ -239,8 +239,7 @@ impl Signer {
         let signature = hmac::sign(&self.key, token.as_bytes());
         token.push('.');
         BASE64URL_NOPAD.encode_append(signature.as_ref(), &mut token);
-        // Base64url needs no escapes, so the response need not look for any in the longest of its
-        // texts.
+        // The longest text of the response is copied into it as it is: base64url needs no escapes.
         let quoted = ["\"", &token, "\""].concat();
         Ok(AccessToken(RawValue::from_string(quoted)?))
     }
