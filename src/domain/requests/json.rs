@@ -80,7 +80,11 @@ pub fn text<'o>(object: &'o Object<'_>, member: &str) -> Option<&'o str> {
 /// # Ok::<(), Malformed>(())
 /// ```
 pub fn parse_object(input: &[u8]) -> Result<Object<'_>, Malformed> {
-    match serde_json::from_slice(input) {
+    // One check of the whole input instead of one of each text.
+    let Ok(input) = str::from_utf8(input) else {
+        return Err(Malformed);
+    };
+    match serde_json::from_str(input) {
         Ok(Json::Object(object)) => Ok(object),
         Ok(_) | Err(_) => Err(Malformed),
     }
