@@ -96,9 +96,11 @@ struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-            self.0.push_str(text);
-        } else {
+        // Without an early end, so that the compiler checks many bytes at once.
+        let needs_escape = text.bytes().fold(false, |found, b| {
+            found | (b < b' ') | (b == b'"') | (b == b'\\')
+        });
+        if needs_escape {
             let quoted = serde_json::Value::from(text).to_string();
             self.0.push_str(
                 quoted
@@ -106,6 +108,8 @@ impl Write for Escaped<'_> {
                     .and_then(|text| text.strip_suffix('"'))
                     .ok_or(fmt::Error)?,
             );
+        } else {
+            self.0.push_str(text);
         }
         Ok(())
     }
