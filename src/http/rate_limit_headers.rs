@@ -9,7 +9,6 @@
 //! draft-ietf-httpapi-ratelimit-headers (Structured Fields, RFC 9651); RFC 9110 §10.2.3 for
 //! `Retry-After`.
 
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use http::HeaderMap;
@@ -25,46 +24,38 @@ const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 const MICROS: u64 = 1_000_000;
 
-/// Most bytes of a value: a name of 32 bytes and two numbers.
-const VALUE_BYTES: usize = 64;
-
 /// Adds the headers of a budget's decision to a response, and replaces those of another budget.
 pub fn add(headers: &mut HeaderMap, decision: &Decision, budget: &Budget, now: SystemTime) {
     let wait_us = u64::try_from(decision.retry_after.as_micros()).unwrap_or(u64::MAX);
     // After a refusal the wait is never zero, so `Retry-After` is 1 or more.
     let seconds = wait_us.div_ceil(MICROS);
     let reset_at = epoch_micros(now).saturating_add(wait_us).div_ceil(MICROS);
-    if let Some(policy) = structured(
-        budget.name,
-        ('q', decision.limit.into()),
-        ('w', budget.limit.span_seconds()),
-    ) {
-        headers.insert(RATE_LIMIT_POLICY, policy);
+    let policy = [
+        ("q", decision.limit.into()),
+        ("w", budget.limit.span_seconds()),
+    ];
+    let left = [("r", decision.remaining.into()), ("t", seconds)];
+    for (name, text) in [
+        (RATE_LIMIT_POLICY, structured(budget.name, policy)),
+        (RATE_LIMIT, structured(budget.name, left)),
+        (LEGACY_LIMIT, decision.limit.to_string()),
+        (LEGACY_REMAINING, decision.remaining.to_string()),
+        (LEGACY_RESET, reset_at.to_string()),
+    ] {
+        // Names of budgets are visible ASCII, so there is always a value.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
     }
-    if let Some(left) = structured(
-        budget.name,
-        ('r', decision.remaining.into()),
-        ('t', seconds),
-    ) {
-        headers.insert(RATE_LIMIT, left);
-    }
-    headers.insert(LEGACY_LIMIT, decision.limit.into());
-    headers.insert(LEGACY_REMAINING, decision.remaining.into());
-    headers.insert(LEGACY_RESET, reset_at.into());
     if !decision.allowed {
         headers.insert(RETRY_AFTER, seconds.into());
     }
 }
 
-/// Returns `"name";a=1;b=2`. Names of budgets need no escapes, so there is always a value.
-fn structured(
-    name: &str,
-    (a, first): (char, u64),
-    (b, second): (char, u64),
-) -> Option<HeaderValue> {
-    let mut text = String::with_capacity(VALUE_BYTES);
-    write!(text, "\"{name}\";{a}={first};{b}={second}").ok()?;
-    HeaderValue::try_from(text).ok()
+/// Returns `"name";a=1;b=2`. Names of budgets need no escapes.
+fn structured(name: &str, [(a, first), (b, second)]: [(&str, u64); 2]) -> String {
+    let (first, second) = (first.to_string(), second.to_string());
+    ["\"", name, "\";", a, "=", &first, ";", b, "=", &second].concat()
 }
 
 #[cfg(test)]
