@@ -107,7 +107,8 @@ impl App {
             None => None,
             Some(settings) => {
                 let metrics = metrics.projects.clone();
-                let projects = Projects::new(settings, &secrets, metrics, &clock, &entropy)?;
+                let projects =
+                    Projects::new(settings, &secrets, &counters, metrics, &clock, &entropy)?;
                 Some(Arc::new(projects))
             }
         };

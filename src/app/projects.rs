@@ -39,10 +39,12 @@ use crate::domain::vault::project_id::ProjectId;
 use crate::domain::vault::project_key::{KeyFingerprint, ProjectKey};
 use crate::entropy::Entropy;
 use crate::metrics::projects::ProjectMetrics;
+use crate::store::counters::Counters;
 use crate::store::projects::keys::ProjectKeys;
 use crate::store::projects::keys::{RotatedKey, RotationSlice, SavedKey};
 use crate::store::projects::{AuditAppend, AuditQuery, ProjectStore, SessionRequest, SessionStore};
 use crate::store::projects::{AuditPage, EndedBy, EndedSession, ListedProject, SessionCounts};
+use crate::store::redis::sessions::RedisSessions;
 use crate::store::sqlite::SqliteStore;
 use crate::store::store_error::{KeyStoreError, StoreError};
 
@@ -101,6 +103,7 @@ impl Projects {
     pub(super) fn new(
         settings: ProjectSettings,
         secrets: &Secrets,
+        counters: &Counters,
         metrics: ProjectMetrics,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
@@ -125,11 +128,16 @@ impl Projects {
                 KekVersion::FIRST,
             ),
         };
+        // Slots belong where the counters are, so that limits hold over all instances.
+        let sessions: Arc<dyn SessionStore> = match counters {
+            Counters::Memory(_) => Arc::clone(&store) as _,
+            Counters::Redis(redis) => Arc::new(RedisSessions::new(Arc::clone(redis))),
+        };
         let seal_entropy = Arc::clone(entropy);
         let randomness = move || SealRandomness::draw(|bytes| seal_entropy.fill(bytes));
         Ok(Self {
             keys: ProjectKeys::new(Arc::clone(&store) as _, Arc::new(randomness)),
-            sessions: Arc::clone(&store) as _,
+            sessions,
             store,
             metrics,
             vault_keys,

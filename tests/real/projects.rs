@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::fake_realtime::{API_KEY, FakeRealtime};
 use crate::process::Roomkey;
 use crate::realtime::bare;
+use crate::redis_server::RedisServer;
 use crate::signed_in::{ADMIN_KEY, client};
 
 const KEK: &str = "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg";
@@ -17,8 +18,14 @@ async fn two_processes(
     settings: &[(&str, &str)],
 ) -> [Roomkey; 2] {
     let store = format!("sqlite:{}", folder.path().join("store.db").display());
+    let processes = [(); 2].map(|()| start(fake, &store, settings));
+    save_key(&processes[0]).await;
+    processes
+}
+
+fn start(fake: &FakeRealtime, store: &str, settings: &[(&str, &str)]) -> Roomkey {
     let shared = [
-        ("ROOMKEY_STORE", store.as_str()),
+        ("ROOMKEY_STORE", store),
         ("ROOMKEY_KEK_V1", KEK),
         ("ROOMKEY_HASH_KEY", "canary-hash-key-of-at-least-32-bytes"),
         ("ROOMKEY_ANONYMOUS_PROJECTS", "p"),
@@ -26,12 +33,13 @@ async fn two_processes(
         ("ROOMKEY_REALTIME_RATE_LIMIT", "off"),
         ("ROOMKEY_PROJECT_RATE_LIMIT", "off"),
     ];
-    let settings = [&fake.openai_settings()[..], &shared, settings].concat();
-    let processes = [bare(&settings), bare(&settings)];
+    bare(&[&fake.openai_settings()[..], &shared, settings].concat())
+}
+
+async fn save_key(roomkey: &Roomkey) {
     let body = json!({ "project_id": "p", "openai_key": API_KEY });
-    let (status, _) = post(&processes[0], "/api/projects/key", &body).await;
+    let (status, _) = post(roomkey, "/api/projects/key", &body).await;
     assert_eq!(status, 201);
-    processes
 }
 
 async fn post(roomkey: &Roomkey, path: &str, body: &Value) -> (u16, Value) {
@@ -82,4 +90,32 @@ async fn two_processes_with_one_store_share_a_projects_day() {
     assert_eq!(open(&processes, 40, "rate_limited").await.len(), 11);
     let mints = fake.count("mints").await;
     assert_eq!(mints, 11, "a refused session costs no secret");
+}
+
+/// Two instances with a store each, so that only Redis can know the sessions of both.
+#[tokio::test]
+async fn two_processes_with_one_redis_admit_exactly_as_many_sessions_as_one() {
+    let (fake, redis) = (FakeRealtime::start(), RedisServer::start());
+    let folder = tempfile::tempdir().unwrap();
+    let url = redis.url();
+    let settings = [
+        ("ROOMKEY_REDIS_URL", url.as_str()),
+        ("ROOMKEY_PROJECT_CONCURRENCY", "7"),
+        ("ROOMKEY_PROJECT_DAILY_SESSIONS", "11"),
+    ];
+    let processes = ["one.db", "two.db"].map(|file| {
+        let store = format!("sqlite:{}", folder.path().join(file).display());
+        start(&fake, &store, &settings)
+    });
+    for process in &processes {
+        save_key(process).await;
+    }
+    let sessions = open(&processes, 40, "concurrency_limited").await;
+    assert_eq!(sessions.len(), 7);
+    for (number, session_id) in sessions.iter().enumerate() {
+        let body = json!({ "session_id": session_id });
+        let (status, _) = post(&processes[(number + 1) % 2], "/api/session/end", &body).await;
+        assert_eq!(status, 200);
+    }
+    assert_eq!(open(&processes, 40, "rate_limited").await.len(), 4);
 }

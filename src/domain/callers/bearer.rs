@@ -160,6 +160,7 @@ impl<'a> UnverifiedToken<'a> {
     ///         identity_claim: "sub".into(),
     ///         rooms_claim: None,
     ///         roles_claim: None,
+    ///         projects_claim: None,
     ///     },
     /// };
     /// let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
