@@ -1,4 +1,4 @@
-//! Project keys in their store, and the audit log beside them.
+//! The store of project keys, sessions and the audit log, as handlers use it.
 
 mod error;
 mod local_keys;

@@ -1,4 +1,4 @@
-//! The settings of project keys: the store, and the keys that seal what is in it.
+//! The settings of project keys: the store, and the keys that encrypt it.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What the routes of projects share: the store, its audit log, and who changes it.
+//! Functions that the routes of projects share: access to the store, and the actor of an audit
+//! entry.
 
 use super::error::ApiError;
 use super::guard::admission::{CallerAdmission, OperatorAdmission};

@@ -1,4 +1,4 @@
-//! Why a request about a project failed, in terms that handlers can answer with.
+//! The errors of a request about a project, which handlers map to API errors.
 
 use thiserror::Error;
 

@@ -1,5 +1,5 @@
-//! The place that a session holds while its client secret is minted. However the request ends, the
-//! place is never held longer than the session that it belongs to.
+//! The slot that a session holds while its client secret is minted. However the request ends, the
+//! slot is never held longer than its session.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The health check of the vault: a round trip of a probe that is no project's.
+//! The health check of the store: a round trip of a probe, which uses no project.
 
 use std::time::Duration;
 
