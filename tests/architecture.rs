@@ -75,6 +75,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (r"\bazure_core\b", &["store", "upstream"]),
     (r"\bazure_storage_blob\b", &["store"]),
     (r"\brusqlite\b", &["store"]),
+    (r"\bjsonwebtoken\b", &["domain"]),
     (r"\bprometheus\b", &["metrics"]),
     (r"\bredis::(aio|Client)\b|\bquick_cache\b", &["store"]),
     (

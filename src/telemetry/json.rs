@@ -96,7 +96,10 @@ struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Without an early end, so that the compiler checks many bytes at once.
+        #[expect(
+            clippy::needless_bitwise_bool,
+            reason = "without an early end the compiler checks many bytes at once"
+        )]
         let needs_escape = text.bytes().fold(false, |found, b| {
             found | (b < b' ') | (b == b'"') | (b == b'\\')
         });

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::hmac;
 use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -137,16 +137,22 @@ impl RoomConfig<'_> {
     }
 }
 
-/// A signed token, as JSON text. Whoever has it may join, so it has no `Debug` and can only be
-/// serialized into the response.
+/// A signed token. Whoever has it may join, so it has no `Debug` and can only be serialized into
+/// the response.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct AccessToken(Box<RawValue>);
 
 /// The error for a token that could not be signed. No valid grant causes it.
 #[derive(Debug, thiserror::Error)]
-#[error("the claims could not be written as JSON")]
-pub struct SigningError(#[from] serde_json::Error);
+pub enum SigningError {
+    /// The claims could not be written as JSON.
+    #[error("the claims could not be written as JSON")]
+    Claims(#[from] serde_json::Error),
+    /// The signature could not be made.
+    #[error("the signature could not be made")]
+    Signature(#[from] jsonwebtoken::errors::Error),
+}
 
 /// The header `{"alg":"HS256","typ":"JWT"}` in base64url with the dot after it. It is the same for
 /// every token, so it is not encoded each time.
@@ -182,7 +188,7 @@ const CLAIMS_CAPACITY: usize = 512;
 /// ```
 pub struct Signer {
     api_key: SecretString,
-    key: hmac::Key,
+    key: EncodingKey,
 }
 
 impl Signer {
@@ -191,7 +197,7 @@ impl Signer {
     pub fn new(api_key: SecretString, api_secret: &SecretString) -> Self {
         Self {
             api_key,
-            key: hmac::Key::new(hmac::HMAC_SHA256, api_secret.expose_secret().as_bytes()),
+            key: EncodingKey::from_secret(api_secret.expose_secret().as_bytes()),
         }
     }
 
@@ -236,9 +242,9 @@ impl Signer {
         let mut token = String::with_capacity(HEADER.len() + 2 * json.len());
         token.push_str(HEADER);
         BASE64URL_NOPAD.encode_append(&json, &mut token);
-        let signature = hmac::sign(&self.key, token.as_bytes());
+        let signature = crypto::sign(token.as_bytes(), &self.key, Algorithm::HS256)?;
         token.push('.');
-        BASE64URL_NOPAD.encode_append(signature.as_ref(), &mut token);
+        token.push_str(&signature);
         // The longest text of the response is copied into it as it is: base64url needs no escapes.
         let quoted = ["\"", &token, "\""].concat();
         Ok(AccessToken(RawValue::from_string(quoted)?))
@@ -247,7 +253,7 @@ impl Signer {
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    use jsonwebtoken::{DecodingKey, Validation};
     use serde_json::{Value, json};
 
     use super::*;
