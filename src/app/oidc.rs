@@ -124,16 +124,10 @@ impl Oidc {
     /// Returns the status of the keys.
     pub(super) fn key_status(&self, now: SystemTime) -> DependencyStatus {
         let fetched_at = self.keys.fetched_at();
-        let is_fresh =
-            fetched_at.is_some_and(|at| now.duration_since(at).unwrap_or_default() <= STALE_AFTER);
-        let state = match self.keys.serving_since(now) {
-            None => DependencyState::Missing,
-            Some(_) if is_fresh => DependencyState::Fresh,
-            Some(_) => DependencyState::Stale,
-        };
+        let are_usable = self.keys.serving_since(now).is_some();
         DependencyStatus {
             name: "identity-provider",
-            state,
+            state: key_state(are_usable, fetched_at, now),
             fetched_at,
             is_needed: true,
         }
@@ -153,6 +147,17 @@ impl Oidc {
     }
 }
 
+/// Returns the state of keys by whether they are usable and when they were fetched.
+fn key_state(are_usable: bool, fetched_at: Option<SystemTime>, now: SystemTime) -> DependencyState {
+    let is_fresh =
+        fetched_at.is_some_and(|at| now.duration_since(at).unwrap_or_default() <= STALE_AFTER);
+    match (are_usable, is_fresh) {
+        (false, _) => DependencyState::Missing,
+        (true, true) => DependencyState::Fresh,
+        (true, false) => DependencyState::Stale,
+    }
+}
+
 impl From<KeyLookupError> for AuthError {
     fn from(error: KeyLookupError) -> Self {
         match error {
@@ -160,5 +165,38 @@ impl From<KeyLookupError> for AuthError {
             KeyLookupError::UnknownKey => Self::UnknownKey(TokenRejection::Key.as_str()),
             KeyLookupError::KeysUnavailable => Self::KeysUnavailable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_stale_two_hours_after_their_fetch() {
+        let fetched = UNIX_EPOCH + Duration::from_hours(1);
+        for (are_usable, age, state) in [
+            (true, Duration::ZERO, DependencyState::Fresh),
+            (true, STALE_AFTER, DependencyState::Fresh),
+            (
+                true,
+                STALE_AFTER + Duration::from_millis(1),
+                DependencyState::Stale,
+            ),
+            (false, Duration::ZERO, DependencyState::Missing),
+        ] {
+            assert_eq!(
+                key_state(are_usable, Some(fetched), fetched + age),
+                state,
+                "{age:?}"
+            );
+        }
+        assert_eq!(
+            key_state(false, None, fetched),
+            DependencyState::Missing,
+            "never fetched"
+        );
     }
 }
