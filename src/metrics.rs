@@ -57,7 +57,7 @@ pub struct ScrapeInputs {
     pub secret_reads: (u64, u64),
     /// The breaker of each Realtime provider and of Cloudflare TURN: 0 closed, 1 half-open, 2 open.
     pub breakers: Vec<(&'static str, f64)>,
-    /// Whether the store responds. `None` where there is none, or before its first call.
+    /// True if the store responds. `None` without a store, or before its first call.
     pub is_store_available: Option<bool>,
     /// The number of log lines dropped since the start, by stream.
     pub log_lines_dropped: Vec<(&'static str, u64)>,

@@ -75,10 +75,10 @@ pub struct OpenVault<'a> {
     pub cursors: CursorKey,
 }
 
-/// Who changes something, and when: the part of an audit entry that a request has.
+/// The part of an audit entry that comes from the request: actor, request id and time.
 #[derive(Debug, Clone, Copy)]
 pub struct AuditContext {
-    /// Who.
+    /// The caller or operator who makes the change.
     pub actor: Actor<CallerHash>,
     /// The id of the request.
     pub request_id: Uuid,

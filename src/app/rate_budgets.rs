@@ -35,7 +35,8 @@ pub struct RateBudgets {
     pub wrong_keys: Budget,
     /// Sessions, per project. `None` means no limit.
     pub projects: Option<Budget>,
-    /// Sessions at the same time, per project. The store counts them; this is how a refusal looks.
+    /// Sessions at the same time, per project. The store counts them; this budget only fills the
+    /// headers, log and metrics of a refusal.
     pub project_places: Budget,
     /// Sessions of a day, per project. The store counts them too.
     pub project_days: Budget,

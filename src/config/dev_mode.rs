@@ -12,7 +12,7 @@ use super::{admin, callers, hosting, key_vault, projects, rate_limits, realtime,
 pub struct DevMode {
     /// The start is in dev mode.
     pub is_on: bool,
-    /// Why LiveKit must be configured: what ended dev mode, where no other provider is configured.
+    /// The setting that ended dev mode, if no other provider is configured: then LiveKit must be.
     pub livekit_required: Option<String>,
 }
 

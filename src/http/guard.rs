@@ -113,9 +113,10 @@ pub async fn admit_caller_or_operator(
             now,
         });
     }
-    let admission = admit_caller(app, request, Action::OpenSession).await?;
-    // The end of a session has a record of its own.
+    let admission = admit_caller(app, request, Action::OpenSession).await;
+    // The end of a session has a record of its own, and a refused one is no refused opening.
     request.record.action = None;
+    let admission = admission?;
     let is_operator = admission.caller.is_admin();
     Ok(EndAdmission {
         actor: Actor::Caller(admission.caller_hash),

@@ -10,7 +10,7 @@ use crate::app::projects::PlaceError;
 use crate::domain::limits::rate_limit::{Budget, Decision};
 use crate::domain::vault::project_id::ProjectId;
 
-/// What projects are hashed for, so that a counter does not name one.
+/// The purpose of the hash of a project id. Counters store the hash, not the id.
 const PURPOSE: &str = "project";
 
 /// Charges one session to the project's budget, which its callers share.

@@ -31,7 +31,7 @@ use crate::domain::turn::ice_url::IceUrl;
 use crate::domain::vault::project_key::ProjectKey;
 use crate::telemetry;
 
-/// How long a mint may take at most.
+/// The longest time of a mint.
 const LONGEST_MINT: Duration = Duration::from_secs(3);
 
 #[derive(Serialize)]

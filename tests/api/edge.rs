@@ -307,6 +307,7 @@ async fn every_request_except_the_probe_has_one_access_line() {
     let answer = app.get("/api/health?secret=query").await;
     app.post("/api/token", "{").await;
     app.send(Method::DELETE, "/some/path", &[], None).await;
+    app.send(Method::PATCH, "/some/path", &[], None).await;
     let lines: Vec<serde_json::Value> = app
         .log()
         .lines()
@@ -330,6 +331,7 @@ async fn every_request_except_the_probe_has_one_access_line() {
             ("POST", "/", 405, Some("method_not_allowed")),
             ("GET", "/api/health", 200, None),
             ("POST", "/api/token", 400, Some("malformed_json")),
+            ("DELETE", "none", 404, Some("not_found")),
             ("other", "none", 404, Some("not_found"))
         ]
     );

@@ -326,7 +326,6 @@ async fn a_call_is_hung_up_with_the_projects_key_and_one_that_is_over_counts() {
     for (act, hung_up) in [
         (Act::Answer("200 OK", String::new()), true),
         (Act::Answer("404 Not Found", "{}".to_owned()), true),
-        (Act::Answer("400 Bad Request", "{}".to_owned()), true),
     ] {
         projects.upstream.next(act);
         let ended = end(&projects, body.clone()).await;
@@ -340,6 +339,10 @@ async fn a_call_is_hung_up_with_the_projects_key_and_one_that_is_over_counts() {
         format!("Bearer {PROJECT_KEY}")
     );
     for (act, code) in [
+        (
+            Act::Answer("400 Bad Request", "{}".to_owned()),
+            "upstream_rejected",
+        ),
         (
             Act::Answer("401 Unauthorized", "{}".to_owned()),
             "upstream_credentials_rejected",

@@ -6,7 +6,7 @@ use super::vault_keys::VaultKeyError;
 use crate::domain::vault::changes::ChangeRefused;
 use crate::store::store_error::{KeyStoreError, StoreError};
 
-/// Why a request about a project failed. Nothing has changed then.
+/// An error of a request about a project. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ProjectError {
     /// Others write to the project all the time.

@@ -19,7 +19,7 @@ use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::vault::kek::{KekVersion, KeyEncryptionKey, KeyEncryptionKeys};
 use crate::entropy::Entropy;
 
-/// Why the keys cannot be had.
+/// The reason that the keys are not available.
 #[derive(Debug, Error)]
 pub enum LocalKeyError {
     /// The file or its folder cannot be read or written.

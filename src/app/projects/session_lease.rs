@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::error::ProjectError;
 use crate::store::projects::{Admittance, SessionRequest, SessionStore};
 
-/// Why a session has no place.
+/// The reason that a session gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PlaceError {
     /// All places are taken, for at most the given time.

@@ -15,9 +15,9 @@ use crate::domain::vault::project_key::{KeyFingerprint, ProjectKey};
 use crate::entropy::Entropy;
 use crate::store::projects::ProjectStore;
 
-/// How long a result answers further requests.
+/// The time for which a result is reused.
 const CACHED: Duration = Duration::from_secs(1);
-/// How often a round trip is tried: a check of another process may take the probe away.
+/// The most tries of a round trip. One fails if another process's check deletes the probe meanwhile.
 const TRIES: usize = 3;
 /// The versions of every probe.
 const VERSIONS: Versions = Versions {
@@ -50,7 +50,7 @@ impl VaultHealth {
 #[derive(Default)]
 pub(super) struct HealthCheck(Mutex<Option<(Stopwatch, VaultHealth)>>);
 
-/// What a round trip needs.
+/// The services and keys of a round trip.
 pub(super) struct RoundTrip<'a> {
     pub(super) store: &'a dyn ProjectStore,
     pub(super) keks: &'a KeyEncryptionKeys,

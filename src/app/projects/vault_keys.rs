@@ -13,7 +13,7 @@ use crate::domain::vault::kek::{KekVersion, KeyEncryptionKey, KeyEncryptionKeys}
 use crate::entropy::Entropy;
 use crate::upstream::slot::Slot;
 
-/// Why the store cannot be opened.
+/// The reason that the store cannot be opened.
 #[derive(Debug, Error)]
 pub enum VaultKeyError {
     /// The key that hashes has not been read from Key Vault yet.

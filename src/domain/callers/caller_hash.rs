@@ -39,7 +39,7 @@ impl HashKey {
         CallerHash(self.tag(purpose, name))
     }
 
-    /// Returns what is behind [`HashKey::hash`], for what is no caller.
+    /// Returns the 16 bytes of [`HashKey::hash`], for names that are not callers.
     pub(in crate::domain) fn tag(&self, purpose: &'static str, name: &[u8]) -> [u8; 16] {
         let tag = self.sign(purpose, name);
         let mut hash = [0; 16];

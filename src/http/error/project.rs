@@ -8,7 +8,7 @@ use super::kinds::{
 use crate::app::projects::ProjectError;
 use crate::domain::vault::changes::ChangeRefused;
 
-/// What one failure adds to the row of its code.
+/// The row of a failure's code, with the detail and cause of this failure.
 pub(super) struct ProjectFailure {
     pub kind: &'static ErrorKind,
     pub detail: &'static str,

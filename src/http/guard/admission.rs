@@ -25,7 +25,7 @@ pub struct CallerAdmission {
 
 /// An admitted caller or operator, who ends a session.
 pub struct EndAdmission {
-    /// Who, for the audit log.
+    /// The caller or operator, for the audit log.
     pub actor: Actor<CallerHash>,
     /// The caller whose sessions it may end; `None` for an operator, who may end any.
     pub owner: Option<CallerHash>,

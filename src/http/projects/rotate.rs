@@ -23,7 +23,8 @@ use crate::http::request::Request;
 use crate::http::vault_access;
 use crate::telemetry;
 
-/// How long one call works on all keys. A request may take 10 s in all.
+/// The time after which one call stops resealing; the client calls again for the rest. A request may
+/// take 10 s.
 const SLICE: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]

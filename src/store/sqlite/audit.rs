@@ -101,12 +101,14 @@ pub fn query(connection: &Connection, query: &AuditQuery) -> Result<AuditPage, S
             query.project_id.as_ref().map(ProjectId::as_str),
             query.from_ms.map(clamp),
             query.to_ms.map(clamp),
-            query.limit,
+            query.limit.saturating_add(1),
         ],
         record,
     )?;
-    let records = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    let next = if records.len() >= query.limit {
+    // One more record than the page has shows whether another page follows.
+    let mut records = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let next = if records.len() > query.limit {
+        records.truncate(query.limit);
         records.last().map(|record| record.sequence)
     } else {
         Some(begin)

@@ -30,7 +30,7 @@ const SCRUB_AFTER: Duration = Duration::from_millis(50);
 /// Most doublings of [`SCRUB_AFTER`], which gives 51 s.
 const MAX_DOUBLINGS: u32 = 10;
 
-/// Whether a connection may write.
+/// The access mode of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionMode {
     /// Reads and writes.

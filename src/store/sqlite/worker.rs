@@ -43,7 +43,7 @@ impl CallHandle<'_> {
     }
 }
 
-/// Whether the bytes that a call replaces in the file are secret.
+/// The secrecy of the bytes that a call replaces in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplacedBytes {
     /// They are not secret.

@@ -96,10 +96,9 @@ pub(super) fn require_success(response: &Response) -> Result<(), AttemptError> {
     Err(AttemptError { error, retry })
 }
 
-/// Returns whether the status of a hang-up means that there is no such call (any more). Nothing but
-/// the call's id can be wrong in such a request.
+/// Returns true if the status of a hang-up means that the call is over or never existed.
 pub(super) fn is_unknown_call(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
+    status == StatusCode::NOT_FOUND
 }
 
 /// Reads the upstream's id of the request, from the header of OpenAI, Azure or Cloudflare.
