@@ -53,7 +53,6 @@ macro_rules! with_store_tests {
             the_sessions_of_a_day_are_limited_until_the_next,
             concurrent_sessions_never_exceed_the_limit,
             the_probe_is_replaced_read_and_removed,
-            a_health_check_leaves_nothing_behind_and_says_what_failed,
         }
     };
 }
@@ -885,20 +884,6 @@ pub async fn the_probe_is_replaced_read_and_removed(keys: &ProjectKeys) {
     store.delete_probe().await.unwrap();
     assert_eq!(store.get_probe().await, Ok(None));
     assert_eq!(store.list_projects(None, 10).await, Ok(Vec::new()));
-}
-
-pub async fn a_health_check_leaves_nothing_behind_and_says_what_failed(keys: &ProjectKeys) {
-    let (one, store) = (kek_version(1), keys.store());
-    // What an earlier check left behind when it was killed.
-    store.put_probe(vec![1]).await.unwrap();
-    let health = keys.check_health(&keks(&[1]), one).await;
-    assert!(health.is_healthy(), "{health:?}");
-    assert_eq!(store.get_probe().await, Ok(None));
-    let missing = keys.check_health(&keks(&[2]), one).await;
-    assert!(matches!(missing.encryption, Err(KeyStoreError::Kek(_))));
-    assert!(!missing.is_healthy() && missing.deletion.is_ok());
-    assert_eq!(store.list_projects(None, 10).await, Ok(Vec::new()));
-    assert_eq!(verified(keys).await, 0);
 }
 
 /// The changes of one life, one after another.

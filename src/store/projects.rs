@@ -5,7 +5,6 @@
 //! which read a record, decide by the rules in `domain::vault::changes`, and write by
 //! compare-and-swap.
 
-pub mod health;
 pub mod keys;
 
 use async_trait::async_trait;

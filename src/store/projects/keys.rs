@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::health::{self, VaultHealth};
 use super::{AuditAppend, ProjectStore, ProjectWrite, Revision};
 use crate::domain::audit_log::chain::AuditRecord;
 use crate::domain::vault::changes::{self, ChangeRefused, NewKey, Precondition, RotateError};
@@ -113,15 +112,6 @@ impl ProjectKeys {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ProjectStore> {
         &self.store
-    }
-
-    /// Checks the store by a round trip of a probe, which uses no project.
-    pub async fn check_health(
-        &self,
-        keks: &KeyEncryptionKeys,
-        kek_version: KekVersion,
-    ) -> VaultHealth {
-        health::check(&*self.store, keks, kek_version, &*self.randomness).await
     }
 
     /// Checks whether a save would be refused now, so that a key is validated only if it can be
