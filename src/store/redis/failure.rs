@@ -149,6 +149,12 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_connection_is_a_failure_of_the_connection() {
+        let refused = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        assert_eq!(RedisFailure::classify(&refused), RedisFailure::Connection);
+    }
+
+    #[test]
     fn each_error_of_a_server_has_its_failure() {
         for (line, cause) in [
             ("MOVED 3999 10.0.0.7:6381", RedisFailure::Cluster),
