@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
 use roomkey::clock::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{ADMIN_KEY, Answer, NOW, Setup, TestApp};
 use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
@@ -483,6 +483,27 @@ async fn an_unreachable_upstream_gets_no_more_requests_after_five_failures() {
     for _ in 0..3 {
         assert_eq!(app.post(PATH, OPENAI).await.status, StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn the_access_line_names_the_cause_of_a_failed_mint() {
+    let upstream = Upstream::start().await;
+    let app = unlimited(&upstream);
+    upstream.always(Act::Answer("500 Internal", CANARY.to_owned()));
+    for _ in 0..6 {
+        app.post(PATH, OPENAI).await;
+    }
+    let log = app.log();
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let causes: Vec<_> = lines
+        .filter(|line| line["message"] == "request")
+        .map(|line| line["cause"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    // Five failures in a row open the breaker.
+    assert_eq!(causes[..5], ["the upstream returned 5xx"; 5]);
+    assert_eq!(causes[5..], ["the breaker is open"]);
 }
 
 #[tokio::test]
