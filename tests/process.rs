@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 /// Longer than anything that a test waits for; only a fault lasts as long.
@@ -32,6 +32,46 @@ pub struct Ended {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
+}
+
+/// The time for a script to say where it serves. One that takes longer is started again: Node.js
+/// has been seen to stop in its own start, before it ran a line of the script.
+const SCRIPT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts a script that serves, and returns it with the first lines that it prints.
+pub fn start_script(command: &mut Command, lines: usize) -> (Child, Vec<String>) {
+    for _ in 0..3 {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{command:?}: {error}; `make tools` says what the tests need")
+            });
+        let printed = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, said) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in printed.take(lines).map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut first = Vec::new();
+        while first.len() < lines {
+            match said.recv_timeout(SCRIPT_PATIENCE) {
+                Ok(line) => first.push(line),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("{command:?} ended before it served")
+                }
+            }
+        }
+        if first.len() == lines {
+            return (child, first);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    panic!("{command:?} does not say where it serves");
 }
 
 /// The program with nothing in its environment but the given settings.

@@ -1,12 +1,12 @@
 //! The start and the control of a fake that runs as a separate program.
 //! `peers/js/on_command.mjs` is its counterpart.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use serde_json::{Value, json};
 
 use crate::peers::tool;
+use crate::process::start_script;
 use crate::signed_in::client;
 
 /// A started fake that stops with the test.
@@ -19,22 +19,13 @@ impl Fake {
     /// Starts one of the peers' scripts and reads the given number of lines that it prints before
     /// the URL of its controls.
     pub fn start<const LINES: usize>(script: &str, arguments: &[&str]) -> (Self, [String; LINES]) {
-        let mut child = Command::new("node")
+        let mut command = Command::new("node");
+        command
             .arg(tool("tests/real/peers/js").join(script))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("node: {error}; `make tools` says what the tests need"));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut line = || {
-            lines
-                .next()
-                .unwrap_or_else(|| panic!("{script} ended before it served"))
-                .unwrap()
-        };
-        let said = std::array::from_fn(|_| line());
-        let controls = line();
+            .args(arguments);
+        let (child, mut said) = start_script(&mut command, LINES + 1);
+        let controls = said.pop().unwrap();
+        let said = said.try_into().unwrap();
         (Self { child, controls }, said)
     }
 

@@ -1,6 +1,5 @@
 //! A real identity provider with its controls: `peers/js/oidc_provider.mjs`.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use jsonwebtoken::jwk::JwkSet;
@@ -8,6 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
 use crate::peers::tool;
+use crate::process::start_script;
 use crate::signed_in::client;
 
 /// The audience and the scope of its usual tokens.
@@ -35,24 +35,16 @@ impl OpenIdProvider {
     /// Starts a provider and waits until it serves.
     pub fn start() -> Self {
         tool("tests/real/peers/js/node_modules/oidc-provider");
-        let mut child = Command::new("node")
+        let mut command = Command::new("node");
+        command
             .arg(tool("tests/real/peers/js/oidc_provider.mjs"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("node: {error}; `make tools` says what the tests need"));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut line = || {
-            lines
-                .next()
-                .unwrap_or_else(|| panic!("the provider ended before it served"))
-                .unwrap()
-        };
+            .stderr(Stdio::null());
+        let (child, said) = start_script(&mut command, 2);
+        let [issuer, controls] = said.try_into().unwrap();
         Self {
             child,
-            issuer: line(),
-            controls: line(),
+            issuer,
+            controls,
         }
     }
 

@@ -1,14 +1,13 @@
 //! The fakes and servers that stand in for Azure, OpenAI, an identity provider and Redis. The
 //! fakes' own tests and those of the vendors' SDKs against them are in `tests/real/`.
 
-use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use super::path;
-use crate::process::client;
+use crate::process::{client, start_script};
 
 /// The identity header that the fake of the identity endpoint serves.
 pub const IDENTITY_HEADER: &str = "identity-header-of-the-fake-azure";
@@ -52,23 +51,15 @@ impl Fake {
         command
             .arg(path("tests/real/peers/js").join(script))
             .args(arguments)
-            .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut program = Program::start(&mut command);
-        let mut lines = BufReader::new(program.0.stdout.take().unwrap()).lines();
-        let mut line = || {
-            lines
-                .next()
-                .unwrap_or_else(|| panic!("{script} ended before it served"))
-                .unwrap()
-        };
-        let said = std::array::from_fn(|_| line());
+        let (child, mut said) = start_script(&mut command, LINES + 1);
+        let controls = said.pop().unwrap();
         (
             Self {
-                _program: program,
-                controls: line(),
+                _program: Program(child),
+                controls,
             },
-            said,
+            said.try_into().unwrap(),
         )
     }
 
