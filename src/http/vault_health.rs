@@ -46,7 +46,7 @@ pub async fn check(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
             deletion: word(health.deletion),
             round_trip_ms: u64::try_from(health.round_trip.as_millis()).unwrap_or(u64::MAX),
         },
-        kek_version: projects.sealing_version.to_string(),
+        kek_version: vault.sealing_version().to_string(),
         timestamp: epoch_ms(operator.now),
     };
     reply::json(StatusCode::OK, &answer)
