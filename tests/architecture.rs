@@ -89,7 +89,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Most code lines of one file; a longer one is split.
-const MAX_CODE_LINES: usize = 350;
+const MAX_CODE_LINES: usize = 300;
 
 struct File {
     path: PathBuf,

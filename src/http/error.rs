@@ -7,6 +7,7 @@ mod kind;
 mod kinds;
 mod project;
 mod upstream;
+mod upstream_kinds;
 
 use thiserror::Error;
 
@@ -122,7 +123,7 @@ impl ApiError {
             Self::Overloaded => &kinds::OVERLOADED,
             Self::Upstream(error) => upstream::failure(*error).kind,
             Self::Turn(error) => upstream::turn_failure(*error).kind,
-            Self::ProviderFailing => &kinds::UPSTREAM_UNAVAILABLE,
+            Self::ProviderFailing => &upstream_kinds::UPSTREAM_UNAVAILABLE,
             Self::Project(error) => project::failure(*error).kind,
             Self::Internal(_) => &kinds::INTERNAL,
         }

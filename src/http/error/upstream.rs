@@ -1,8 +1,9 @@
 //! The errors of a mint at an upstream. The upstream's own words never appear in them.
 
 use super::kind::ErrorKind;
-use super::kinds::{
-    self, OVERLOADED, SECRET_UNAVAILABLE, UPSTREAM_ERROR, UPSTREAM_MISCONFIGURED,
+use super::kinds::{OVERLOADED, SECRET_UNAVAILABLE};
+use super::upstream_kinds::{
+    UPSTREAM_CREDENTIALS_REJECTED, UPSTREAM_ERROR, UPSTREAM_MISCONFIGURED, UPSTREAM_RATE_LIMITED,
     UPSTREAM_REJECTED, UPSTREAM_TIMEOUT, UPSTREAM_UNAVAILABLE,
 };
 use crate::domain::realtime::mint::MintError;
@@ -56,7 +57,7 @@ pub(super) const fn failure(error: MintError) -> MintFailure {
             cause: None,
         },
         MintError::CredentialsRejected => MintFailure {
-            kind: &kinds::UPSTREAM_CREDENTIALS_REJECTED,
+            kind: &UPSTREAM_CREDENTIALS_REJECTED,
             detail: "The provider responded that this service is not authorized.",
             remediation: "Renew the provider's API key, or grant the managed identity the role \
                           Cognitive Services OpenAI User on the resource.",
@@ -70,7 +71,7 @@ pub(super) const fn failure(error: MintError) -> MintFailure {
             cause: None,
         },
         MintError::RateLimited(_) => MintFailure {
-            kind: &kinds::UPSTREAM_RATE_LIMITED,
+            kind: &UPSTREAM_RATE_LIMITED,
             detail: "The provider responded that this service sends too many requests.",
             remediation: "Raise the quota at the provider, or lower ROOMKEY_REALTIME_RATE_LIMIT.",
             cause: None,
