@@ -49,7 +49,8 @@ macro_rules! with_store_tests {
             a_session_takes_a_place_until_it_is_ended_or_over,
             only_the_owner_or_an_operator_ends_a_session,
             a_cancelled_session_counts_for_nothing,
-            a_shortened_session_frees_its_place_earlier,
+            an_extended_session_keeps_its_place_longer,
+            an_ended_session_is_not_extended,
             the_sessions_of_a_day_are_limited_until_the_next,
             concurrent_sessions_never_exceed_the_limit,
             the_probe_is_replaced_read_and_removed,
@@ -810,19 +811,31 @@ pub async fn a_cancelled_session_counts_for_nothing(store: &impl Sessions) {
     assert_eq!(ended, Ok(None));
 }
 
-pub async fn a_shortened_session_frees_its_place_earlier(store: &impl Sessions) {
+pub async fn an_extended_session_keeps_its_place_longer(store: &impl Sessions) {
+    let (one, two) = (request("a", NOON_MS), request("a", NOON_MS));
+    open(store, &one).await;
+    open(store, &two).await;
+    let sessions = store.sessions();
+    let extend = |to| sessions.extend_session(one.session_id, to);
+    extend(NOON_MS + 60).await.unwrap();
+    assert_eq!(counts(store, NOON_MS + 999).await[0], (2, 2));
+    extend(NOON_MS + 5_000).await.unwrap();
+    assert_eq!(counts(store, NOON_MS + 1_000).await[0], (1, 2));
+    assert_eq!(counts(store, NOON_MS + 4_999).await[0], (1, 2));
+    assert_eq!(counts(store, NOON_MS + 5_000).await[0], (0, 2));
+    let unknown = sessions.extend_session(Uuid::from_u128(1), NOON_MS);
+    assert_eq!(unknown.await, Ok(()));
+}
+
+pub async fn an_ended_session_is_not_extended(store: &impl Sessions) {
     let one = request("a", NOON_MS);
     open(store, &one).await;
     let sessions = store.sessions();
-    let shorten = |to| sessions.shorten_session(one.session_id, to);
-    shorten(NOON_MS + 5_000).await.unwrap();
-    assert_eq!(counts(store, NOON_MS + 999).await[0].0, 1);
-    assert_eq!(counts(store, NOON_MS + 1_000).await[0].0, 0);
-    shorten(NOON_MS + 60).await.unwrap();
-    assert_eq!(counts(store, NOON_MS + 59).await[0], (1, 1));
-    assert_eq!(counts(store, NOON_MS + 60).await[0], (0, 1));
-    let unknown = sessions.shorten_session(Uuid::from_u128(1), NOON_MS);
-    assert_eq!(unknown.await, Ok(()));
+    let ended = sessions.end_session(one.session_id, EndedBy::Operator, NOON_MS + 1);
+    assert!(ended.await.unwrap().is_some());
+    let extended = sessions.extend_session(one.session_id, NOON_MS + 5_000);
+    assert_eq!(extended.await, Ok(()));
+    assert_eq!(counts(store, NOON_MS + 2).await[0], (0, 1));
 }
 
 pub async fn the_sessions_of_a_day_are_limited_until_the_next(store: &impl Sessions) {

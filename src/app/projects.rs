@@ -119,7 +119,7 @@ impl Projects {
         Ok(OpenVault::new(&self.services, keks, hash_key))
     }
 
-    /// Takes a place for a session.
+    /// Takes a place for a session until `until`, when a secret that is minted for it has expired.
     ///
     /// # Errors
     /// [`PlaceError`] where the project's limits admit none, or the store gives no answer.
@@ -129,6 +129,7 @@ impl Projects {
         project_id: &ProjectId,
         owner: CallerHash,
         now: SystemTime,
+        until: SystemTime,
     ) -> Result<SessionLease, PlaceError> {
         let rules = &self.session_settings;
         let request = SessionRequest {
@@ -136,7 +137,7 @@ impl Projects {
             project_id: project_id.clone(),
             owner,
             now_ms: epoch_ms(now),
-            expires_at_ms: epoch_ms(now + rules.lifetime),
+            expires_at_ms: epoch_ms(until),
             concurrency: rules.concurrency,
             daily_sessions: rules.daily_sessions,
         };

@@ -189,13 +189,9 @@ impl SessionStore for BlobStore {
             .await
     }
 
-    async fn shorten_session(
-        &self,
-        session_id: Uuid,
-        expires_at_ms: u64,
-    ) -> Result<(), StoreError> {
-        let shorten = sessions::shorten(&*self.container, session_id, expires_at_ms);
-        self.within(shorten).await
+    async fn extend_session(&self, session_id: Uuid, expires_at_ms: u64) -> Result<(), StoreError> {
+        let extended = sessions::extend(&*self.container, session_id, expires_at_ms);
+        self.within(extended).await
     }
 
     async fn end_session(

@@ -213,10 +213,9 @@ pub trait SessionStore: Send + Sync {
     /// does not count for its day. Does nothing if there is no such session.
     async fn cancel_session(&self, session_id: Uuid) -> Result<(), StoreError>;
 
-    /// Frees the slot of a session earlier, because its client secret never reached the caller. A
-    /// time after the current expiry changes nothing.
-    async fn shorten_session(&self, session_id: Uuid, expires_at_ms: u64)
-    -> Result<(), StoreError>;
+    /// Lets a session hold its slot longer. Does nothing to one that has ended or that would expire
+    /// later anyway.
+    async fn extend_session(&self, session_id: Uuid, expires_at_ms: u64) -> Result<(), StoreError>;
 
     /// Ends a session. Returns `None` if there is none with this id that the caller may end. A
     /// session is kept for a day after its expiry.

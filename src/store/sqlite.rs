@@ -196,12 +196,8 @@ impl SessionStore for SqliteStore {
             .await
     }
 
-    async fn shorten_session(
-        &self,
-        session_id: Uuid,
-        expires_at_ms: u64,
-    ) -> Result<(), StoreError> {
-        self.write(move |connection, _| sessions::shorten(connection, session_id, expires_at_ms))
+    async fn extend_session(&self, session_id: Uuid, expires_at_ms: u64) -> Result<(), StoreError> {
+        self.write(move |connection, _| sessions::extend(connection, session_id, expires_at_ms))
             .await
     }
 

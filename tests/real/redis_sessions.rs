@@ -42,7 +42,8 @@ each_in_turn! { emptied;
     a_session_takes_a_place_until_it_is_ended_or_over,
     only_the_owner_or_an_operator_ends_a_session,
     a_cancelled_session_counts_for_nothing,
-    a_shortened_session_frees_its_place_earlier,
+    an_extended_session_keeps_its_place_longer,
+    an_ended_session_is_not_extended,
     the_sessions_of_a_day_are_limited_until_the_next,
     concurrent_sessions_never_exceed_the_limit,
 }
@@ -183,7 +184,7 @@ async fn every_key_of_sessions_expires_and_none_before_it_is_needed() {
     let ended = sessions.end_session(two, by, NOON_MS).await.unwrap();
     assert!(ended.is_some_and(|ended| ended.was_active));
     sessions
-        .shorten_session(one, NOON_MS + 60_000)
+        .extend_session(one, NOON_MS + 5 * HOUR_MS)
         .await
         .unwrap();
     let mut kept: Vec<String> = server.ask(&["KEYS", "roomkey:{sessions}:*"]);
@@ -200,8 +201,8 @@ async fn every_key_of_sessions_expires_and_none_before_it_is_needed() {
     );
     let most_ms = [
         2 * DAY_MS,
-        DAY_MS + 2 * HOUR_MS,
-        DAY_MS + 2 * HOUR_MS,
+        DAY_MS + 5 * HOUR_MS,
+        DAY_MS + 5 * HOUR_MS,
         DAY_MS + HOUR_MS,
     ];
     for (key, most_ms) in kept.iter().zip(most_ms) {
@@ -234,8 +235,8 @@ async fn all_fail(sessions: &RedisSessions, outage: Outage, limit: Duration) {
     assert!(first < limit + SLACK, "{first:?}");
     let cancelled = sessions.cancel_session(id).await;
     assert_eq!(cancelled, Err(unavailable));
-    let shortened = sessions.shorten_session(id, NOON_MS).await;
-    assert_eq!(shortened, Err(unavailable));
+    let extended = sessions.extend_session(id, NOON_MS).await;
+    assert_eq!(extended, Err(unavailable));
     let ended = sessions.end_session(id, EndedBy::Operator, NOON_MS).await;
     assert_eq!(ended, Err(unavailable));
     let counted = sessions.count_sessions(&projects, NOON_MS).await;

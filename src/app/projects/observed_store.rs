@@ -249,13 +249,9 @@ impl SessionStore for ObservedStore {
             .await
     }
 
-    async fn shorten_session(
-        &self,
-        session_id: Uuid,
-        expires_at_ms: u64,
-    ) -> Result<(), StoreError> {
-        let shortened = self.store.shorten_session(session_id, expires_at_ms);
-        self.observe("session", shortened).await
+    async fn extend_session(&self, session_id: Uuid, expires_at_ms: u64) -> Result<(), StoreError> {
+        let extended = self.store.extend_session(session_id, expires_at_ms);
+        self.observe("session", extended).await
     }
 
     async fn end_session(

@@ -1,5 +1,5 @@
-//! The slot that a session holds while its client secret is minted. However the request ends, the
-//! slot is never held longer than its session.
+//! The slot that a session holds while its client secret is minted. However the request ends, also
+//! if the process is killed, the slot is held no longer than a secret may exist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +25,13 @@ pub enum PlaceError {
     Project(#[from] ProjectError),
 }
 
-/// A session's place. Unless [`SessionLease::keep`] is called, it is given back: at once where no
-/// secret exists, else when the secret has expired.
+/// A session's place. It is taken for as long as a client secret that is minted now may be valid,
+/// so that it becomes free by itself if the request ends in any way; [`SessionLease::keep`] extends
+/// it to the whole session. While no secret exists, dropping it gives the place back at once.
 pub struct SessionLease {
     sessions: Arc<dyn SessionStore>,
     session_id: Uuid,
-    on_drop: OnDrop,
-}
-
-#[derive(Clone, Copy)]
-enum OnDrop {
-    Nothing,
-    /// No secret exists.
-    Cancel,
-    /// A secret may exist until this moment, in milliseconds since 1970.
-    ExpireAt(u64),
+    cancels_on_drop: bool,
 }
 
 impl SessionLease {
@@ -54,7 +46,7 @@ impl SessionLease {
         let mut lease = Self {
             session_id: request.session_id,
             // Also for a request that is dropped while the store works on it.
-            on_drop: OnDrop::Cancel,
+            cancels_on_drop: true,
             sessions,
         };
         let admittance = lease.sessions.open_session(request).await;
@@ -63,23 +55,29 @@ impl SessionLease {
             Admittance::Full { retry_after_ms } => PlaceError::Full(wait(retry_after_ms)),
             Admittance::DayUsedUp { retry_after_ms } => PlaceError::DayUsedUp(wait(retry_after_ms)),
         };
-        lease.on_drop = OnDrop::Nothing;
+        lease.cancels_on_drop = false;
         Err(refused)
     }
 
-    /// Notes that a secret may exist from now on, until the given moment.
-    pub fn secret_may_exist_until(&mut self, expires_at_ms: u64) {
-        self.on_drop = OnDrop::ExpireAt(expires_at_ms);
+    /// Notes that a secret may exist from now on.
+    pub fn secret_may_exist(&mut self) {
+        self.cancels_on_drop = false;
     }
 
     /// Notes that no secret was minted, so that the place is given back at once.
     pub fn no_secret_exists(&mut self) {
-        self.on_drop = OnDrop::Cancel;
+        self.cancels_on_drop = true;
     }
 
     /// Keeps the place for the whole session.
-    pub fn keep(mut self) {
-        self.on_drop = OnDrop::Nothing;
+    ///
+    /// # Errors
+    /// [`ProjectError`]; the place is then free when the secret has expired.
+    pub async fn keep(self, expires_at_ms: u64) -> Result<(), ProjectError> {
+        Ok(self
+            .sessions
+            .extend_session(self.session_id, expires_at_ms)
+            .await?)
     }
 }
 
@@ -90,23 +88,67 @@ fn wait(milliseconds: u64) -> Duration {
 
 impl Drop for SessionLease {
     fn drop(&mut self) {
-        let (sessions, session_id) = (Arc::clone(&self.sessions), self.session_id);
-        let on_drop = self.on_drop;
-        // Without a runtime the process ends, and the place ends with the session's time.
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        // A store that fails is counted by itself, and the place ends with the session's time.
-        match on_drop {
-            OnDrop::Nothing => {}
-            OnDrop::Cancel => {
-                runtime.spawn(async move { sessions.cancel_session(session_id).await });
-            }
-            OnDrop::ExpireAt(expires_at_ms) => {
-                runtime.spawn(
-                    async move { sessions.shorten_session(session_id, expires_at_ms).await },
-                );
-            }
+        // Without a runtime the process ends, and the place ends by itself, as it does where the
+        // store fails.
+        if self.cancels_on_drop
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (sessions, session_id) = (Arc::clone(&self.sessions), self.session_id);
+            runtime.spawn(async move { sessions.cancel_session(session_id).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::callers::caller_hash::HashKey;
+    use crate::domain::vault::project_id::ProjectId;
+    use crate::store::sqlite::SqliteStore;
+
+    const NOW_MS: u64 = 1_800_000_000_000;
+    const UNTIL_MS: u64 = NOW_MS + 73_000;
+
+    async fn taken(store: &Arc<SqliteStore>) -> SessionLease {
+        let request = SessionRequest {
+            session_id: Uuid::from_u128(1),
+            project_id: ProjectId::parse("p").unwrap(),
+            owner: HashKey::new(&[0; 32]).hash("test", b"alice"),
+            now_ms: NOW_MS,
+            expires_at_ms: UNTIL_MS,
+            concurrency: 1,
+            daily_sessions: None,
+        };
+        SessionLease::take(Arc::clone(store) as _, request)
+            .await
+            .unwrap()
+    }
+
+    async fn active(store: &SqliteStore, now_ms: u64) -> u64 {
+        let projects = [ProjectId::parse("p").unwrap()];
+        store.count_sessions(&projects, now_ms).await.unwrap()[0].active
+    }
+
+    #[tokio::test]
+    async fn a_place_lasts_for_the_secret_unless_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::new(&folder.path().join("store.db")).unwrap());
+        let mut lease = taken(&store).await;
+        lease.secret_may_exist();
+        // As if the process had been killed: nothing runs on drop.
+        drop(lease);
+        assert_eq!(active(&store, UNTIL_MS - 1).await, 1);
+        assert_eq!(active(&store, UNTIL_MS).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_kept_place_lasts_for_the_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::new(&folder.path().join("store.db")).unwrap());
+        let mut lease = taken(&store).await;
+        lease.secret_may_exist();
+        lease.keep(NOW_MS + 3_600_000).await.unwrap();
+        assert_eq!(active(&store, NOW_MS + 3_599_999).await, 1);
+        assert_eq!(active(&store, NOW_MS + 3_600_000).await, 0);
     }
 }

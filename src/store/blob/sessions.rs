@@ -133,8 +133,8 @@ pub async fn cancel(container: &dyn BlobContainer, id: Uuid) -> Result<(), Store
     container.remove(&index(id)).await
 }
 
-/// Frees a session's slot earlier.
-pub async fn shorten(
+/// Lets a session hold its slot longer.
+pub async fn extend(
     container: &dyn BlobContainer,
     id: Uuid,
     expires_at_ms: u64,
@@ -144,9 +144,10 @@ pub async fn shorten(
     };
     change(container, &project, |sessions| {
         let session = sessions.sessions.get_mut(&id);
-        let later = session.filter(|session| session.expires_at_ms > expires_at_ms);
+        let shorter =
+            session.filter(|session| !session.ended && session.expires_at_ms < expires_at_ms);
         (
-            later.map(|session| session.expires_at_ms = expires_at_ms),
+            shorter.map(|session| session.expires_at_ms = expires_at_ms),
             (),
         )
     })

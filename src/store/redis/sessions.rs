@@ -35,7 +35,7 @@ pub struct RedisSessions {
     redis: Arc<Redis>,
     open: Script,
     cancel: Script,
-    shorten: Script,
+    extend: Script,
     end: Script,
     count: Script,
 }
@@ -48,7 +48,7 @@ impl RedisSessions {
             redis,
             open: Script::new(include_str!("sessions/open.lua")),
             cancel: Script::new(include_str!("sessions/cancel.lua")),
-            shorten: Script::new(include_str!("sessions/shorten.lua")),
+            extend: Script::new(include_str!("sessions/extend.lua")),
             end: Script::new(include_str!("sessions/end.lua")),
             count: Script::new(include_str!("sessions/count.lua")),
         }
@@ -110,13 +110,9 @@ impl SessionStore for RedisSessions {
         self.call(&call, key).await
     }
 
-    async fn shorten_session(
-        &self,
-        session_id: Uuid,
-        expires_at_ms: u64,
-    ) -> Result<(), StoreError> {
+    async fn extend_session(&self, session_id: Uuid, expires_at_ms: u64) -> Result<(), StoreError> {
         let key = session_key(session_id);
-        let mut call = self.shorten.prepare_invoke();
+        let mut call = self.extend.prepare_invoke();
         call.key(&key)
             .arg(session_id.to_string())
             .arg(PLACES)

@@ -90,14 +90,15 @@ pub fn cancel(connection: &mut Connection, session_id: Uuid) -> Result<(), Store
     Ok(())
 }
 
-/// Frees a session's slot earlier.
-pub fn shorten(
+/// Lets a session hold its slot longer.
+pub fn extend(
     connection: &mut Connection,
     session_id: Uuid,
     expires_at_ms: u64,
 ) -> Result<(), StoreError> {
     connection.execute(
-        "UPDATE sessions SET expires_at_ms = min(expires_at_ms, ?2) WHERE session_id = ?1",
+        "UPDATE sessions SET expires_at_ms = max(expires_at_ms, ?2)
+         WHERE session_id = ?1 AND ended_at_ms IS NULL",
         params![session_id.to_string(), expires_at_ms],
     )?;
     Ok(())
