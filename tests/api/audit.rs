@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_KEY, Setup, TestApp, claims};
+use crate::harness::{Setup, TestApp, claims};
 use crate::issuer::Issuer;
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -139,13 +139,7 @@ async fn the_access_line_has_trace_caller_and_provider_in_safe_form() {
         )
         .await;
     }
-    app.send(
-        Method::GET,
-        "/api/metrics",
-        &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-        None,
-    )
-    .await;
+    app.metrics().await;
     let lines = lines(&app, "request");
     assert_eq!(
         (&lines[0]["trace_id"], &lines[0]["provider"]),
@@ -191,14 +185,7 @@ async fn fault_54_metrics_need_the_admin_key_and_contain_no_text_of_a_client() {
         None,
     )
     .await;
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     assert_eq!(
         metrics.header("content-type"),
         "text/plain; version=0.0.4; charset=utf-8"

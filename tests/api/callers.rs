@@ -360,14 +360,7 @@ async fn fault_16_to_19_every_forged_token_gets_the_same_401_and_causes_no_reque
     }
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     assert_eq!(issuer.asked(), asked, "no forged token causes a request");
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     for reason in [
         "algorithm",
         "type",

@@ -202,6 +202,12 @@ impl TestApp {
         .await
     }
 
+    /// Scrapes the metrics as an operator.
+    pub async fn metrics(&self) -> Answer {
+        let key = [("x-admin-api-key", ADMIN_KEY.as_bytes())];
+        self.send(Method::GET, "/api/metrics", &key, None).await
+    }
+
     /// Sends a GET request.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], None).await

@@ -10,7 +10,7 @@ use roomkey::clock::{Clock, Stopwatch};
 use serde_json::{Value, json};
 
 use crate::forgery::{KEY_ID, OTHER_KEY_ID, changed, claims, header};
-use crate::harness::{ADMIN_KEY, Answer, NOW, TestApp};
+use crate::harness::{Answer, NOW, TestApp};
 use crate::issuer::{FORGE, Issuer, Manner};
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -30,14 +30,7 @@ async fn ask(app: &TestApp, token: &str) -> Answer {
 }
 
 async fn metrics(app: &TestApp) -> String {
-    app.send(
-        Method::GET,
-        "/api/metrics",
-        &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-        None,
-    )
-    .await
-    .text
+    app.metrics().await.text
 }
 
 /// Returns a valid token with changed header and claims. Null removes a member.

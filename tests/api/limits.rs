@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use roomkey::clock::{Clock, Stopwatch};
 use roomkey::entropy::Entropy;
 use roomkey::http::edge::ConnectionLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{ADMIN_KEY, Setup, TestApp};
+use crate::harness::{Setup, TestApp};
 use crate::wire::{GET, POST_BODY, POST_HEAD, connect, exchange, in_flight, until_closed};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -394,14 +394,7 @@ async fn fault_51_a_panic_while_signing_becomes_a_logged_500_and_keeps_the_conne
         );
         assert_eq!(app.get("/api/health").await.status, StatusCode::OK);
     }
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     assert!(
         metrics.text.contains("\nroomkey_panics_total 3\n"),
         "{}",
@@ -561,15 +554,7 @@ async fn requests_refused_by_a_used_up_budget_share_one_summary_line() {
         2,
         "those that were issued: {log}"
     );
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await
-        .text;
+    let metrics = app.metrics().await.text;
     assert!(
         metrics.contains(
             r#"roomkey_requests_total{code="rate_limited",route="/api/token",status="429"} 5"#

@@ -140,14 +140,7 @@ async fn a_disconnected_caller_is_logged_while_the_mint_continues() {
         (lines(&app, "audit").len(), lines(&app, "request").len()),
         (2, 2)
     );
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     for line in [
         r#"roomkey_mints_total{outcome="abandoned",provider="openai"} 1"#,
         r#"roomkey_requests_total{code="abandoned",route="/api/token",status="499"} 1"#,

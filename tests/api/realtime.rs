@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use roomkey::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_KEY, Answer, NOW, Setup, TestApp};
+use crate::harness::{Answer, NOW, Setup, TestApp};
 use crate::upstream::{AZURE_KEY, Act, CANARY, OPENAI_KEY, Upstream};
 
 pub const PATH: &str = "/api/token";
@@ -289,14 +289,7 @@ async fn fault_39_each_upstream_status_has_its_error_without_text_of_the_body() 
         }
         println!("{:<40} {status} {code}", head.lines().next().unwrap());
     }
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     for line in [
         r#"roomkey_mints_total{outcome="minted",provider="openai"} 90"#,
         r#"roomkey_mints_total{outcome="upstream_misconfigured",provider="openai"} 5"#,

@@ -50,14 +50,7 @@ async fn secrets_livekit_returns_503_until_its_pair_is_read() {
         "dependencies": [missing("livekit-api-key"), missing("livekit-api-secret")],
     });
     assert_eq!(ready.json(), expected);
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     assert!(
         metrics
             .text
@@ -130,14 +123,7 @@ async fn secrets_a_missing_entra_token_has_its_own_readiness_line() {
         "status": "waiting", "dependencies": [{ "name": "azure-openai-token", "state": "missing" }],
     });
     assert_eq!(ready.json(), expected);
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     assert!(
         metrics
             .text
@@ -171,14 +157,7 @@ async fn secrets_without_the_hash_key_no_caller_is_served() {
             "{body}"
         );
     }
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     assert_eq!(
         metrics.code(),
         "secret_unavailable",
@@ -217,14 +196,7 @@ async fn secrets_without_the_redis_address_each_instance_counts_alone() {
         "status": "ready", "dependencies": [{ "name": "roomkey-redis-url", "state": "missing" }],
     });
     assert_eq!((ready.status, ready.json()), (StatusCode::OK, expected));
-    let metrics = app
-        .send(
-            Method::GET,
-            "/api/metrics",
-            &[("x-admin-api-key", ADMIN_KEY.as_bytes())],
-            None,
-        )
-        .await;
+    let metrics = app.metrics().await;
     assert!(
         metrics.text.contains("roomkey_rate_limit_degraded 1"),
         "{}",
