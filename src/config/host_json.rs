@@ -199,7 +199,7 @@ fn cors(block: &Value<'_>) -> Result<Cors, Requirement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::environment::Environment;
+    use crate::config::reader::read_settings;
 
     #[test]
     fn a_broken_file_is_refused() {
@@ -326,14 +326,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("host.json"), host_json).unwrap();
         let root = ("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap());
-        let environment: Environment = [root].iter().chain(settings).copied().collect();
-        let mut reader = SettingsReader::new(&environment);
-        read(&mut reader);
-        reader
-            .into_faults()
-            .into_iter()
-            .map(|fault| fault.to_string())
-            .collect()
+        read_settings(&[&[root], settings].concat(), read).1
     }
 
     #[test]
@@ -378,15 +371,10 @@ mod tests {
     fn a_host_json_that_is_not_a_regular_file_is_a_fault_and_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("host.json")).unwrap();
-        let environment: Environment =
-            [("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap())]
-                .into_iter()
-                .collect();
-        let mut reader = SettingsReader::new(&environment);
-        read(&mut reader);
+        let root = ("FUNCTIONS_APP_ROOT_PATH", folder.path().to_str().unwrap());
         assert_eq!(
-            reader.into_faults()[0].to_string(),
-            "host.json: is a folder, pipe or device; it must be a regular file"
+            read_settings(&[root], read).1,
+            ["host.json: is a folder, pipe or device; it must be a regular file"]
         );
     }
 }

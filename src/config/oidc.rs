@@ -155,6 +155,7 @@ fn tenant(text: &str) -> Result<String, Requirement> {
 mod tests {
     use super::*;
     use crate::config::environment::Environment;
+    use crate::config::reader::read_settings;
 
     const TENANT: &str = "aaaaaaaa-2222-3333-4444-555555555555";
     const BASE: [(&str, &str); 2] = [
@@ -170,17 +171,7 @@ mod tests {
     }
 
     fn read_all(settings: &[(&str, &str)]) -> (Option<TokenPolicy>, Vec<String>) {
-        let environment: Environment = settings.iter().copied().collect();
-        let mut reader = SettingsReader::new(&environment);
-        let policy = read(&mut reader);
-        (
-            policy,
-            reader
-                .into_faults()
-                .into_iter()
-                .map(|fault| fault.to_string())
-                .collect(),
-        )
+        read_settings(settings, read)
     }
 
     #[test]

@@ -323,6 +323,7 @@ fn store_location(text: &str) -> Result<StoreLocation, Requirement> {
 mod tests {
     use super::*;
     use crate::config::environment::Environment;
+    use crate::config::reader::read_settings;
     use crate::config::{dev_mode, hosting, livekit};
 
     const KEK: &str = "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg";
@@ -333,14 +334,12 @@ mod tests {
     ];
 
     fn read_all(settings: &[(&str, &str)]) -> (Option<ProjectSettings>, Vec<String>) {
-        let environment: Environment = settings.iter().copied().collect();
-        let mut reader = SettingsReader::new(&environment);
-        let hosting = hosting::read(&mut reader, None);
-        let pair = livekit::read_key_pair(&mut reader);
-        let dev_mode = dev_mode::decide(&reader, None, &pair);
-        let projects = read(&mut reader, dev_mode.is_on, hosting.in_azure);
-        let faults = reader.into_faults();
-        (projects, faults.iter().map(ToString::to_string).collect())
+        read_settings(settings, |reader| {
+            let hosting = hosting::read(reader, None);
+            let pair = livekit::read_key_pair(reader);
+            let dev_mode = dev_mode::decide(reader, None, &pair);
+            read(reader, dev_mode.is_on, hosting.in_azure)
+        })
     }
 
     fn with(changed: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {

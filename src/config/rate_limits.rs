@@ -71,7 +71,7 @@ pub fn read(reader: &mut SettingsReader<'_>) -> RateLimitSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::environment::Environment;
+    use crate::config::reader::read_settings;
 
     const HASH: (&str, &str) = (HASH_KEY, "canary-hash-key-of-at-least-32-bytes");
     const REDIS: (&str, &str) = (
@@ -80,17 +80,7 @@ mod tests {
     );
 
     fn read_all(settings: &[(&str, &str)]) -> (RateLimitSettings, Vec<String>) {
-        let environment: Environment = settings.iter().copied().collect();
-        let mut reader = SettingsReader::new(&environment);
-        let limits = read(&mut reader);
-        (
-            limits,
-            reader
-                .into_faults()
-                .into_iter()
-                .map(|fault| fault.to_string())
-                .collect(),
-        )
+        read_settings(settings, read)
     }
 
     #[test]

@@ -122,3 +122,16 @@ impl<'e> SettingsReader<'e> {
         self.faults
     }
 }
+
+/// Reads a part of the configuration from these settings, and returns the texts of its faults too.
+#[cfg(test)]
+pub(super) fn read_settings<T>(
+    settings: &[(&str, &str)],
+    read: impl FnOnce(&mut SettingsReader<'_>) -> T,
+) -> (T, Vec<String>) {
+    let environment: Environment = settings.iter().copied().collect();
+    let mut reader = SettingsReader::new(&environment);
+    let value = read(&mut reader);
+    let faults = reader.into_faults();
+    (value, faults.iter().map(ToString::to_string).collect())
+}

@@ -313,7 +313,7 @@ fn instructions(text: &str) -> Result<String, Requirement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::environment::Environment;
+    use crate::config::reader::read_settings;
 
     const AZURE: [(&str, &str); 3] = [
         (AZURE_ENDPOINT, "https://r.openai.azure.com/"),
@@ -323,19 +323,12 @@ mod tests {
     const OPENAI: [(&str, &str); 1] = [(OPENAI_KEY, "sk-canary-openai-key-0123")];
 
     fn read_all(settings: &[(&str, &str)]) -> (RealtimeProviders, AllowedChoices, Vec<String>) {
-        let environment: Environment = settings.iter().copied().collect();
-        let mut reader = SettingsReader::new(&environment);
-        let providers = read(&mut reader, false);
-        let choices = read_choices(&mut reader, &providers);
-        (
-            providers,
-            choices,
-            reader
-                .into_faults()
-                .into_iter()
-                .map(|fault| fault.to_string())
-                .collect(),
-        )
+        let ((providers, choices), faults) = read_settings(settings, |reader| {
+            let providers = read(reader, false);
+            let choices = read_choices(reader, &providers);
+            (providers, choices)
+        });
+        (providers, choices, faults)
     }
 
     fn with<'a>(one: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {

@@ -172,6 +172,7 @@ fn read_shared_secret(reader: &mut SettingsReader<'_>) -> Option<TurnServer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::reader::read_settings;
 
     const COTURN: [(&str, &str); 2] = [
         (URLS, "turn:turn.example.com:3478"),
@@ -183,11 +184,7 @@ mod tests {
     ];
 
     fn read_all(settings: &[(&str, &str)]) -> (Option<TurnSettings>, Vec<String>) {
-        let environment = settings.iter().copied().collect();
-        let mut reader = SettingsReader::new(&environment);
-        let turn = read(&mut reader);
-        let faults = reader.into_faults();
-        (turn, faults.iter().map(ToString::to_string).collect())
+        read_settings(settings, read)
     }
 
     fn with<'a>(all: [(&'a str, &'a str); 2], one: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
