@@ -63,3 +63,17 @@ pub fn reply(error: &ApiError, request_id: Uuid) -> Reply {
     }
     reply
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::realtime::mint::MintError;
+
+    #[test]
+    fn the_time_to_wait_is_a_header() {
+        let full = reply(&ApiError::Upstream(MintError::Full), Uuid::nil());
+        assert_eq!(full.headers()[RETRY_AFTER], "1");
+        let not_found = reply(&ApiError::NotFound, Uuid::nil());
+        assert!(!not_found.headers().contains_key(RETRY_AFTER));
+    }
+}
