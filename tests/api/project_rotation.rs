@@ -143,6 +143,11 @@ async fn all_keys_are_resealed_and_one_that_does_not_open_stops_no_other() {
             "vault_key_rotated ok",
         ]
     );
+    let log = projects.app.log();
+    let rotated = |line: &&str| {
+        line.contains(r#""action":"vault_key_rotated""#) && line.contains(r#""outcome":"success""#)
+    };
+    assert_eq!(log.lines().filter(rotated).count(), 2, "a line for each");
     let metrics = projects.get("/api/metrics").await.text;
     assert!(metrics.contains("roomkey_rotation_remaining 1"));
     assert!(metrics.contains("roomkey_keys_rotated_total 2"));

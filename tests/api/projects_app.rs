@@ -84,7 +84,14 @@ impl ProjectsApp {
 
     /// Starts again over the same store.
     pub fn restart(self, changed: &[(&str, &str)]) -> Self {
-        Self::start_in(self.folder, self.upstream, changed)
+        let Self {
+            app,
+            upstream,
+            folder,
+        } = self;
+        // First, since it gives the thread's log back to whom it was before.
+        drop(app);
+        Self::start_in(folder, upstream, changed)
     }
 
     /// Sends a request as an operator.

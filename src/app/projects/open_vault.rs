@@ -164,6 +164,7 @@ impl<'a> OpenVault<'a> {
         target: KekVersion,
         context: &AuditContext,
         is_over: impl Fn() -> bool + Send + Sync,
+        on_rotated: impl Fn(&AuditRecord) + Send + Sync,
     ) -> Result<RotationSlice, ProjectError> {
         let in_use = self.services.store.count_by_kek().await?;
         let is_newer = |(version, count): &(KekVersion, u64)| *version > target && *count > 0;
@@ -174,7 +175,7 @@ impl<'a> OpenVault<'a> {
         let audit = |id: &ProjectId| self.append(context, EventType::VaultKeyRotated, id);
         let keys = &self.services.keys;
         Ok(keys
-            .rotate_slice(target, now_ms, &self.keks, audit, is_over)
+            .rotate_slice(target, now_ms, &self.keks, audit, is_over, on_rotated)
             .await?)
     }
 

@@ -108,8 +108,10 @@ async fn rotate_all(
 ) -> Result<Reply, ApiError> {
     let stopwatch = Stopwatch::start();
     let is_over = || stopwatch.elapsed() >= SLICE;
-    let slice = vault.rotate_slice(kek_version, context, is_over).await?;
-    slice.audit.iter().for_each(telemetry::audit_record);
+    // Each line is written with its key, so that none is missing if a later key fails.
+    let slice = vault
+        .rotate_slice(kek_version, context, is_over, telemetry::audit_record)
+        .await?;
     record_failures(vault, &slice.failed, context).await;
     app.metrics.projects.rotated(slice.rotated, slice.remaining);
     let answer = All {

@@ -65,8 +65,6 @@ pub struct RotationSlice {
     pub rotated: u64,
     /// The number of keys still sealed under a lower KEK, including those that do not open.
     pub remaining: u64,
-    /// The audit records, for the log lines.
-    pub audit: Vec<AuditRecord>,
     /// Projects whose records did not open.
     pub failed: Vec<ProjectId>,
 }
@@ -242,7 +240,8 @@ impl ProjectKeys {
 
     /// Reseals keys that are sealed under a lower KEK, one after another in the order of their ids,
     /// until none is left or `is_over` returns true. Another call continues with the remaining
-    /// keys. `audit` creates the entry for a project.
+    /// keys. `audit` creates the entry for a project, and `on_rotated` gets each record as soon as
+    /// it is written.
     ///
     /// A record that cannot be opened, or whose KEK is not configured, is left unchanged and counts
     /// as remaining. Keys that are saved or deleted meanwhile are skipped: a save uses the sealing
@@ -258,6 +257,7 @@ impl ProjectKeys {
         keks: &KeyEncryptionKeys,
         audit: impl Fn(&ProjectId) -> AuditAppend + Send + Sync,
         is_over: impl Fn() -> bool + Send + Sync,
+        on_rotated: impl Fn(&AuditRecord) + Send + Sync,
     ) -> Result<RotationSlice, KeyStoreError> {
         keks.get(target)?;
         let mut slice = RotationSlice::default();
@@ -279,7 +279,7 @@ impl ProjectKeys {
                 match rotated {
                     Ok(RotatedKey { audit, .. }) => {
                         slice.rotated += u64::from(audit.is_some());
-                        slice.audit.extend(audit);
+                        audit.iter().for_each(&on_rotated);
                     }
                     Err(KeyStoreError::RecordCorrupt | KeyStoreError::Kek(_)) => {
                         slice.failed.push(project_id.clone());
