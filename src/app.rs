@@ -107,8 +107,10 @@ impl App {
             None => None,
             Some(settings) => {
                 let metrics = metrics.projects.clone();
-                let projects =
-                    Projects::new(settings, &secrets, &counters, metrics, &clock, &entropy)?;
+                let identity = config.identity.clone();
+                let projects = Projects::new(
+                    settings, identity, &secrets, &counters, metrics, &clock, &entropy,
+                )?;
                 Some(Arc::new(projects))
             }
         };

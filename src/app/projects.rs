@@ -2,6 +2,7 @@
 
 mod audit_context;
 mod error;
+mod lazy_container;
 mod local_keys;
 mod observed_store;
 mod open_vault;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub use self::audit_context::{AuditContext, epoch_ms};
 pub use self::error::ProjectError;
+use self::lazy_container::LazyContainer;
 use self::observed_store::ObservedStore;
 pub use self::open_vault::OpenVault;
 use self::open_vault::VaultServices;
@@ -31,15 +33,16 @@ use crate::config::projects::{
     KekSettings, ProjectSettings, STORE, SessionSettings, StoreLocation,
 };
 use crate::domain::callers::caller_hash::CallerHash;
+use crate::domain::settings::azure::Identity;
 use crate::domain::vault::envelope::SealRandomness;
 use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
 use crate::entropy::Entropy;
 use crate::metrics::projects::ProjectMetrics;
+use crate::store::blob::BlobStore;
 use crate::store::counters::Counters;
 use crate::store::projects::keys::ProjectKeys;
-use crate::store::projects::{EndedBy, EndedSession};
-use crate::store::projects::{SessionRequest, SessionStore};
+use crate::store::projects::{EndedBy, EndedSession, ProjectStore, SessionRequest, SessionStore};
 use crate::store::redis::sessions::RedisSessions;
 use crate::store::sqlite::SqliteStore;
 
@@ -61,17 +64,16 @@ impl Projects {
     /// A [`Fault`] where the system cannot provide what the store needs.
     pub(super) fn new(
         settings: ProjectSettings,
+        identity: Identity,
         secrets: &Secrets,
         counters: &Counters,
         metrics: ProjectMetrics,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
     ) -> Result<Self, Fault> {
-        let StoreLocation::Sqlite(path) = &settings.store;
-        let store = SqliteStore::new(path)
-            .map_err(|error| Fault::new(STORE, format!("cannot be used: {error}")))?;
+        let store = store_at(settings.store, identity, &**entropy)?;
         let store = Arc::new(ObservedStore::new(
-            Arc::new(store),
+            store,
             metrics.clone(),
             Arc::clone(clock),
         ));
@@ -170,5 +172,23 @@ impl Projects {
     #[must_use]
     pub fn is_store_available(&self) -> Option<bool> {
         self.services.store.is_available()
+    }
+}
+
+/// Names the store at a location; it is opened by the first call.
+fn store_at(
+    location: StoreLocation,
+    identity: Identity,
+    entropy: &dyn Entropy,
+) -> Result<Arc<dyn ProjectStore>, Fault> {
+    match location {
+        StoreLocation::Sqlite(path) => match SqliteStore::new(&path) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(Fault::new(STORE, format!("cannot be used: {error}"))),
+        },
+        StoreLocation::Blob(url) => {
+            let container = Arc::new(LazyContainer::new(url, identity));
+            Ok(Arc::new(BlobStore::new(container, entropy.uuid())))
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The settings of project keys: the store, and the keys that encrypt it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::settings::projects::{FIRST_KEK, KEK_PREFIX};
 use crate::domain::digits::parse_digits;
 use crate::domain::limits::rate_limit::RateLimit;
 use crate::domain::requests::fields::Requirement;
+use crate::domain::settings::azure::ContainerUrl;
 use crate::domain::settings::secrets::SecretSource;
 use crate::domain::vault::anonymous_projects::AnonymousProjects;
 use crate::domain::vault::kek::{KekVersion, KeyEncryptionKey};
@@ -79,8 +81,19 @@ pub struct SessionSettings {
 /// The place of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreLocation {
-    /// A SQLite file.
+    /// A SQLite file, for one machine.
     Sqlite(PathBuf),
+    /// A container in Azure Blob Storage, for any number of instances.
+    Blob(ContainerUrl),
+}
+
+impl fmt::Display for StoreLocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "{SQLITE}{}", path.display()),
+            Self::Blob(container) => container.as_url().fmt(formatter),
+        }
+    }
 }
 
 /// The source of the key-encryption keys.
@@ -101,10 +114,9 @@ impl ProjectSettings {
     /// Describes the store and its keys in `--check` and at the start.
     #[must_use]
     pub fn summary(&self) -> String {
-        let StoreLocation::Sqlite(path) = &self.store;
-        let path = path.display();
+        let store = &self.store;
         match &self.keks {
-            KekSettings::LocalFile(_) => format!("keys in sqlite:{path}, sealed with a local key"),
+            KekSettings::LocalFile(_) => format!("keys in {store}, sealed with a local key"),
             KekSettings::Configured { keys, sealing } => {
                 let others: Vec<_> = keys
                     .iter()
@@ -116,7 +128,7 @@ impl ProjectSettings {
                 } else {
                     format!(" ({} opens too)", others.join(", "))
                 };
-                format!("keys in sqlite:{path}, sealed with {sealing}{others}")
+                format!("keys in {store}, sealed with {sealing}{others}")
             }
         }
     }
@@ -165,7 +177,8 @@ pub fn read(
     if in_azure && matches!(store, Some(StoreLocation::Sqlite(_))) {
         reader.fault(
             STORE,
-            "cannot be a SQLite file in Azure, whose disks are shared or temporary",
+            "cannot be a SQLite file in Azure, whose disks are shared or temporary; use a blob \
+             container: https://<account>.blob.core.windows.net/<container>",
         );
     }
     // A fault of its own where Redis needs the key too.
@@ -303,7 +316,12 @@ fn kek_setting(version: KekVersion) -> String {
 }
 
 fn store_location(text: &str) -> Result<StoreLocation, Requirement> {
-    let rule = "must be sqlite: and the path of a file, such as sqlite:/var/lib/roomkey/store.db";
+    if text.starts_with("https:") {
+        return ContainerUrl::parse(text).map(StoreLocation::Blob);
+    }
+    let rule = "must be sqlite: and the path of a file, such as \
+                sqlite:/var/lib/roomkey/store.db, or the address of a blob container, such as \
+                https://my-account.blob.core.windows.net/my-container";
     let path = text.strip_prefix(SQLITE).ok_or(rule)?;
     // SQLite reads these as something else than the path of a file.
     let is_path = !path.is_empty()
@@ -367,6 +385,8 @@ mod tests {
                     "sqlite:canary.db?mode=ro",
                     "SQLITE:canary.db",
                     "postgres://canary",
+                    "https://canary.blob.core.windows.net",
+                    "https://a.blob.core.windows.net/keys?sig=canary",
                 ][..],
             ),
             (
@@ -414,6 +434,13 @@ mod tests {
         let (_, faults) = read_all(&with(&[("WEBSITE_INSTANCE_ID", "1")]));
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].starts_with("ROOMKEY_STORE: cannot be a SQLite file"));
+        let container = "https://a.blob.core.windows.net/keys";
+        let settings = with(&[("WEBSITE_INSTANCE_ID", "1"), (STORE, container)]);
+        let (projects, faults) = read_all(&settings);
+        assert_eq!(
+            projects.unwrap_or_else(|| panic!("{faults:?}")).summary(),
+            "keys in https://a.blob.core.windows.net/keys, sealed with v1"
+        );
     }
 
     #[test]

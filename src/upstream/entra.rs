@@ -113,22 +113,46 @@ impl EntraCredential {
 
     /// Fetches a token into the cache of the credential, in a task of the current Tokio runtime. A
     /// failure shows when the token is requested.
-    pub(super) fn prefetch(&self, scope: String) {
+    fn prefetch(&self, scope: String) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
             let _ = tokio::time::timeout(DEADLINE, inner.get_token(&[&scope], None)).await;
         });
     }
+}
 
-    /// Returns the credential for the vault's client library.
-    pub(super) fn for_library(&self) -> Arc<dyn TokenCredential> {
-        Arc::new(Detached(Arc::clone(&self.0)))
+/// Connects a client library of Azure to this process's identity and HTTP client.
+pub struct LibraryAccess {
+    /// The credential. Its tokens are fetched in tasks of their own.
+    pub credential: Arc<dyn TokenCredential>,
+    /// Our own HTTP client and no retries: the caller retries, and the library would wait for as
+    /// long as the response asks.
+    pub options: ClientOptions,
+}
+
+impl LibraryAccess {
+    /// Sets up the client, and begins to fetch a token for a scope if the identity is a managed
+    /// one. The client has no time limit: a token may take longer than the call for which it is
+    /// needed, and both have a limit where they are awaited.
+    ///
+    /// # Errors
+    /// [`EntraTokenError::Client`].
+    pub async fn new(identity: &Identity, scope: String) -> Result<Self, EntraTokenError> {
+        let client = client::build(client::builder())
+            .await
+            .ok_or(EntraTokenError::Client)?;
+        let credential = EntraCredential::new(identity, &client)?;
+        if let Identity::Managed(_) = identity {
+            credential.prefetch(scope);
+        }
+        Ok(Self {
+            credential: Arc::new(Detached(credential.0)),
+            options: client_options(&client),
+        })
     }
 }
 
-/// Returns options with our own HTTP client and without retries: the refresher retries, and the
-/// library would wait for as long as the response asks.
-pub(super) fn client_options(client: &Client) -> ClientOptions {
+fn client_options(client: &Client) -> ClientOptions {
     ClientOptions {
         transport: Some(Transport::new(Arc::new(client.clone()))),
         retry: RetryOptions::none(),

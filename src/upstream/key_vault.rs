@@ -10,8 +10,7 @@ use azure_security_keyvault_secrets::{ResourceExt, SecretClient, SecretClientOpt
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
-use super::client;
-use super::entra::{EntraCredential, client_options};
+use super::entra::{EntraTokenError, LibraryAccess};
 use crate::domain::settings::azure::{Identity, VaultUrl};
 use crate::domain::settings::secrets::SecretName;
 
@@ -33,7 +32,7 @@ pub struct SecretVersion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 pub enum ReadError {
-    /// The HTTP client could not be set up.
+    /// The HTTP client or the credential could not be set up.
     Client,
     /// Entra ID returned no token.
     NoToken,
@@ -67,6 +66,17 @@ impl ReadError {
             Self::Timeout => "timeout",
             Self::Unusable => "unusable",
             Self::HalfRotated => "half_rotated",
+        }
+    }
+}
+
+impl From<EntraTokenError> for ReadError {
+    fn from(error: EntraTokenError) -> Self {
+        match error {
+            EntraTokenError::Client => Self::Client,
+            EntraTokenError::Refused | EntraTokenError::Timeout | EntraTokenError::Failed => {
+                Self::NoToken
+            }
         }
     }
 }
@@ -113,25 +123,17 @@ impl KeyVault {
     /// Sets up the client.
     ///
     /// # Errors
-    /// [`ReadError::Client`] or [`ReadError::NoToken`].
+    /// [`ReadError::Client`].
     async fn new(url: &VaultUrl, identity: &Identity) -> Result<Self, ReadError> {
-        // The client has no time limit: a token may take longer than a secret, and both have a
-        // limit where they are awaited.
-        let client = client::build(client::builder())
-            .await
-            .ok_or(ReadError::Client)?;
-        let credential = EntraCredential::new(identity, &client).map_err(|_| ReadError::NoToken)?;
-        if let Identity::Managed(_) = identity {
-            // Fetches the token while the vault sends its challenge, so that the first read waits
-            // for the slower of the two only. The vault gets the token only if its challenge names
-            // this scope.
-            credential.prefetch(url.token_scope());
-        }
+        // The token is fetched while the vault sends its challenge, so that the first read waits
+        // for the slower of the two only. The vault gets the token only if its challenge names
+        // this scope.
+        let access = LibraryAccess::new(identity, url.token_scope()).await?;
         let options = SecretClientOptions {
-            client_options: client_options(&client),
+            client_options: access.options,
             ..SecretClientOptions::default()
         };
-        SecretClient::new(url.as_str(), credential.for_library(), Some(options))
+        SecretClient::new(url.as_str(), access.credential, Some(options))
             .map(Self)
             .map_err(|_| ReadError::Client)
     }

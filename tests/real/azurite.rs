@@ -12,6 +12,7 @@ use data_encoding::BASE64;
 use roomkey::clock::Stopwatch;
 use roomkey::store::blob::azure::AzureContainer;
 
+use crate::fake_azure::FakeAzure;
 use crate::peers::tool;
 use crate::signed_in::client;
 
@@ -24,67 +25,123 @@ const KEY: &str =
 /// test.
 pub struct Azurite {
     child: Child,
-    port: u16,
+    /// The address of the account.
+    address: String,
+    client: reqwest::Client,
     containers: AtomicU32,
 }
 
 impl Azurite {
-    /// Starts a server on a port of its own and waits until it answers.
+    /// Starts a server that takes signatures, and waits until it answers.
     pub fn start() -> Self {
-        // The server cannot be handed a socket, and a port that was free a moment ago may be taken
-        // now: then another one.
-        for _ in 0..5 {
-            if let Some(server) = Self::try_start() {
-                return server;
-            }
+        let (child, port) = start(&[]);
+        Self {
+            child,
+            address: format!("http://127.0.0.1:{port}/{ACCOUNT}"),
+            client: client().clone(),
+            containers: AtomicU32::new(1),
         }
-        panic!("azurite ended five times before it answered");
     }
 
-    fn try_start() -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let script = tool("tests/real/peers/azurite/node_modules/azurite/dist/src/blob/main.js");
-        let mut child = Command::new("node")
-            .arg(script)
-            .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
-            .args(["--inMemoryPersistence", "--blobHost", "127.0.0.1"])
-            .args(["--blobPort", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("node: {error}; `make tools` says what is needed"));
-        let began = Stopwatch::start();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if child.try_wait().unwrap().is_some() {
-                return None;
-            }
-            assert!(
-                began.elapsed() < Duration::from_mins(1),
-                "azurite does not answer"
-            );
-        }
-        Some(Self {
+    /// Starts a server that takes tokens of an identity, over TLS.
+    pub fn start_for(azure: &FakeAzure) -> Self {
+        let file = |name| azure.folder.path().join(name).display().to_string();
+        let (cert, key) = (file("vault.pem"), file("vault.key"));
+        let (child, port) = start(&["--oauth", "basic", "--cert", &cert, "--key", &key]);
+        let authority = std::fs::read(&azure.authority).unwrap();
+        let authority = reqwest::Certificate::from_pem(&authority).unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([authority])
+            .resolve(
+                &format!("{ACCOUNT}.blob.localhost"),
+                ([127, 0, 0, 1], port).into(),
+            )
+            .build()
+            .unwrap();
+        Self {
             child,
-            port,
+            address: format!("https://{ACCOUNT}.blob.localhost:{port}"),
+            client,
             containers: AtomicU32::new(1),
-        })
+        }
     }
 
     /// Makes a new container; its address opens it.
     pub async fn container(&self) -> Url {
         let number = self.containers.fetch_add(1, Ordering::SeqCst);
-        let address = format!(
-            "http://127.0.0.1:{}/{ACCOUNT}/container-{number}?{}",
-            self.port,
-            signature()
-        );
+        let address = format!("{}/container-{number}?{}", self.address, signature());
         let create = format!("{address}&restype=container");
-        let answer = client().put(create).body("").send().await.unwrap();
+        let answer = self.client.put(create).body("").send().await.unwrap();
         assert_eq!(answer.status(), 201);
         address.parse().unwrap()
     }
+
+    /// Returns the listing of a container with its metadata, and then the contents of its blobs.
+    pub async fn contents(&self, container: &Url) -> Vec<u8> {
+        let get = async |address: String| {
+            let answer = self.client.get(address).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            answer.bytes().await.unwrap()
+        };
+        let list = get(format!(
+            "{container}&restype=container&comp=list&include=metadata"
+        ))
+        .await;
+        let mut contents = list.to_vec();
+        let list = String::from_utf8(list.to_vec()).unwrap();
+        for part in list.split("<Name>").skip(1) {
+            let name = part.split("</Name>").next().unwrap();
+            let mut blob = container.clone();
+            blob.set_path(&format!("{}/{name}", container.path()));
+            contents.extend(get(blob.into()).await);
+        }
+        contents
+    }
+
+    /// Stops to answer, or goes on; connections stay open.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+/// Starts a server on a port of its own and waits until it answers.
+fn start(arguments: &[&str]) -> (Child, u16) {
+    // The server cannot be handed a socket, and a port that was free a moment ago may be taken
+    // now: then another one.
+    (0..5)
+        .find_map(|_| try_start(arguments))
+        .unwrap_or_else(|| panic!("azurite ended five times before it answered"))
+}
+
+fn try_start(arguments: &[&str]) -> Option<(Child, u16)> {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let script = tool("tests/real/peers/azurite/node_modules/azurite/dist/src/blob/main.js");
+    let mut child = Command::new("node")
+        .arg(script)
+        .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
+        .args(["--inMemoryPersistence", "--blobHost", "127.0.0.1"])
+        .args(["--blobPort", &port.to_string()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("node: {error}; `make tools` says what is needed"));
+    let began = Stopwatch::start();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if child.try_wait().unwrap().is_some() {
+            return None;
+        }
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "azurite does not answer"
+        );
+    }
+    Some((child, port))
 }
 
 impl Drop for Azurite {

@@ -23,7 +23,8 @@ pub struct FakeAzure {
     pub identity: String,
     /// The path of the certificate that a client must trust.
     pub authority: String,
-    _folder: tempfile::TempDir,
+    /// The folder with `vault.pem` and `vault.key`, the certificate for the vault and for Azurite.
+    pub folder: tempfile::TempDir,
 }
 
 impl FakeAzure {
@@ -37,14 +38,19 @@ impl FakeAzure {
             vault,
             identity,
             authority,
-            _folder: folder,
+            folder,
         }
     }
 
     /// Returns the settings with which roomkey reads this vault.
     pub fn settings(&self) -> [(&'static str, &str); 4] {
+        let [endpoint, header, authority] = self.identity_settings();
+        [("KEY_VAULT_URL", &self.vault), endpoint, header, authority]
+    }
+
+    /// Returns the settings with which roomkey has this identity and trusts this authority.
+    pub fn identity_settings(&self) -> [(&'static str, &str); 3] {
         [
-            ("KEY_VAULT_URL", &self.vault),
             ("IDENTITY_ENDPOINT", &self.identity),
             ("IDENTITY_HEADER", IDENTITY_HEADER),
             ("SSL_CERT_FILE", &self.authority),

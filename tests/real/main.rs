@@ -9,6 +9,7 @@
 )]
 
 mod azurite;
+mod blob_projects;
 mod blob_store;
 mod callers;
 mod callers_refused;

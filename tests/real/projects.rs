@@ -23,7 +23,7 @@ async fn two_processes(
     processes
 }
 
-fn start(fake: &FakeRealtime, store: &str, settings: &[(&str, &str)]) -> Roomkey {
+pub fn start(fake: &FakeRealtime, store: &str, settings: &[(&str, &str)]) -> Roomkey {
     let shared = [
         ("ROOMKEY_STORE", store),
         ("ROOMKEY_KEK_V1", KEK),
@@ -36,13 +36,13 @@ fn start(fake: &FakeRealtime, store: &str, settings: &[(&str, &str)]) -> Roomkey
     bare(&[&fake.openai_settings()[..], &shared, settings].concat())
 }
 
-async fn save_key(roomkey: &Roomkey) {
+pub async fn save_key(roomkey: &Roomkey) {
     let body = json!({ "project_id": "p", "openai_key": API_KEY });
     let (status, _) = post(roomkey, "/api/projects/key", &body).await;
     assert_eq!(status, 201);
 }
 
-async fn post(roomkey: &Roomkey, path: &str, body: &Value) -> (u16, Value) {
+pub async fn post(roomkey: &Roomkey, path: &str, body: &Value) -> (u16, Value) {
     let url = format!("http://{}{path}", roomkey.address());
     let request = client().post(url).header("x-admin-api-key", ADMIN_KEY);
     let response = request.json(body).send().await.unwrap();
@@ -50,7 +50,7 @@ async fn post(roomkey: &Roomkey, path: &str, body: &Value) -> (u16, Value) {
 }
 
 /// Opens sessions at both processes at once, and returns the ids of those that were admitted.
-async fn open(processes: &[Roomkey; 2], count: usize, refused_by: &str) -> Vec<Value> {
+pub async fn open(processes: &[Roomkey; 2], count: usize, refused_by: &str) -> Vec<Value> {
     let body = json!({ "project_id": "p" });
     let opened = (0..count).map(|number| post(&processes[number % 2], "/api/session", &body));
     let mut sessions = Vec::new();

@@ -11,8 +11,10 @@ pub(super) const PROJECTS: &[Setting] = &[
     with_default(
         "ROOMKEY_STORE",
         "dev mode: sqlite:.roomkey/store.db",
-        "The store of project keys, their sessions and the audit log: `sqlite:<path>`, a file on a \
-         local disk of this machine (not in Azure, whose disks are shared or temporary). Absent: \
+        "The store of project keys, their sessions and the audit log. `sqlite:<path>` is a file on \
+         a local disk of this machine (not in Azure, whose disks are shared or temporary). \
+         `https://<account>.blob.core.windows.net/<container>` is a container that any number of \
+         instances share; the app's identity needs the role Storage Blob Data Contributor. Absent: \
          the routes of projects and of the audit log do not exist.",
     ),
     secret(

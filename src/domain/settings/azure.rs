@@ -1,4 +1,5 @@
-//! Azure's values in settings: the address of a Key Vault, and this process's identity in Entra ID.
+//! Azure's values in settings: the addresses of a Key Vault and of a blob container, and this
+//! process's identity in Entra ID.
 
 use url::Url;
 use uuid::Uuid;
@@ -21,14 +22,10 @@ impl VaultUrl {
                 "{what}; write the vault's address like https://my-vault.vault.azure.net"
             )))
         };
-        let url = match Url::parse(text) {
-            Ok(url) if text.contains("://") => url,
-            Ok(_) => return wrong("must begin with https://"),
-            Err(error) => return wrong(describe_parse_error(text, error)),
+        let url = match https_url(text) {
+            Ok(url) => url,
+            Err(what) => return wrong(what),
         };
-        if url.scheme() != "https" || !url.has_host() {
-            return wrong("must begin with https://");
-        }
         if url.path() != "/" {
             return wrong(
                 "must not hold a path, such as that of a secret (its name belongs into the \
@@ -36,7 +33,7 @@ impl VaultUrl {
             );
         }
         if has_credentials(&url) || has_query_or_fragment(&url) {
-            return wrong("must not hold a user, a password, a query or a fragment");
+            return wrong(NO_EXTRAS);
         }
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
@@ -55,6 +52,69 @@ impl VaultUrl {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The address of a container in Azure Blob Storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerUrl(Url);
+
+impl ContainerUrl {
+    /// Reads an address: `https://`, a host, and the name of a container: 3 to 63 lower-case
+    /// letters, digits and hyphens, no hyphen at an end or beside another.
+    ///
+    /// Source: <https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata>
+    ///
+    /// # Errors
+    /// The requirement, for anything else. A shared access signature is refused like every query:
+    /// it is a secret, and the identity of this process needs none.
+    pub fn parse(text: &str) -> Result<Self, Requirement> {
+        let wrong = |what: &str| {
+            Err(Requirement::from(format!(
+                "{what}; write the container's address like \
+                 https://my-account.blob.core.windows.net/my-container"
+            )))
+        };
+        let url = match https_url(text) {
+            Ok(url) => url,
+            Err(what) => return wrong(what),
+        };
+        if has_credentials(&url) || has_query_or_fragment(&url) {
+            return wrong(NO_EXTRAS);
+        }
+        if !is_container_name(&url.path()[1..]) {
+            return wrong(
+                "must end in the name of one container: 3 to 63 lower-case letters, digits and \
+                 single hyphens",
+            );
+        }
+        Ok(Self(url))
+    }
+
+    /// Returns the address.
+    #[must_use]
+    pub fn as_url(&self) -> &Url {
+        &self.0
+    }
+}
+
+fn is_container_name(name: &str) -> bool {
+    (3..=63).contains(&name.len())
+        && name.split('-').all(|part| {
+            let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            !part.is_empty() && part.bytes().all(is_allowed)
+        })
+}
+
+const NO_EXTRAS: &str = "must not hold a user, a password, a query or a fragment";
+
+/// Reads a URL that begins with `https://` and names a host.
+fn https_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|error| describe_parse_error(text, error))?;
+    if text.contains("://") && url.scheme() == "https" && url.has_host() {
+        Ok(url)
+    } else {
+        Err("must begin with https://")
     }
 }
 
@@ -120,6 +180,46 @@ mod tests {
         ] {
             let requirement = VaultUrl::parse(text).unwrap_err();
             assert!(requirement.contains(hint), "{text}: {requirement}");
+        }
+    }
+
+    #[test]
+    fn only_the_https_address_of_one_container_is_accepted() {
+        for text in [
+            "",
+            "my-account",
+            "http://a.blob.core.windows.net/keys",
+            "https:a.blob.core.windows.net/keys",
+            "https://a.blob.core.windows.net",
+            "https://a.blob.core.windows.net/",
+            "https://a.blob.core.windows.net/ab",
+            "https://a.blob.core.windows.net/Keys",
+            "https://a.blob.core.windows.net/$root",
+            "https://a.blob.core.windows.net/-keys",
+            "https://a.blob.core.windows.net/keys-",
+            "https://a.blob.core.windows.net/my--keys",
+            "https://a.blob.core.windows.net/my_keys",
+            "https://a.blob.core.windows.net/keys/",
+            "https://a.blob.core.windows.net/keys/p",
+            "https://a.blob.core.windows.net/keys?sv=1&sig=canary",
+            "https://a.blob.core.windows.net/keys#x",
+            "https://u:p@a.blob.core.windows.net/keys",
+            &format!("https://a.blob.core.windows.net/{}", "a".repeat(64)),
+        ] {
+            let requirement = ContainerUrl::parse(text).expect_err(text);
+            assert!(!requirement.contains("canary"));
+        }
+        for (text, normal) in [
+            (
+                "https://a.blob.core.windows.net/keys",
+                "https://a.blob.core.windows.net/keys",
+            ),
+            (
+                "HTTPS://a.BLOB.core.chinacloudapi.cn:443/my-keys-2",
+                "https://a.blob.core.chinacloudapi.cn/my-keys-2",
+            ),
+        ] {
+            assert_eq!(ContainerUrl::parse(text).unwrap().as_url().as_str(), normal);
         }
     }
 

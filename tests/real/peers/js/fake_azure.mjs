@@ -38,9 +38,9 @@ if (!folder) {
   process.exit(2);
 }
 
-/** An authority, and a server's certificate that it signed for the names of vaults. */
+/** An authority, and a server's certificate that it signed for the names of vaults and of Azurite's account. */
 function makeCertificates() {
-  const names = ['kv.vault.localhost', '*.vault.localhost', 'kv.vault.azure.net'].map((name) => `DNS:${name}`).join();
+  const names = ['kv.vault.localhost', '*.vault.localhost', 'kv.vault.azure.net', 'devstoreaccount1.blob.localhost'].map((name) => `DNS:${name}`).join();
   writeFileSync(join(folder, 'vault.ext'), `basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName=${names}\n`);
   const openssl = (command) => execFileSync('openssl', command.split(' '), { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
   const newKey = '-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes';
