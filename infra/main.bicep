@@ -64,6 +64,15 @@ param transcriptionModel string = ''
 @description('Uses OpenAI itself, with a project key from Key Vault.')
 param openAi bool = false
 
+@description('Stores OpenAI keys of your customers, encrypted, for sessions of their projects (docs/projects.md).')
+param projects bool = false
+
+@description('TURN servers whose static-auth-secret is in Key Vault, separated by commas. Empty: none.')
+param turnUrls string = ''
+
+@description('The id of a TURN key of Cloudflare, whose API token is in Key Vault. Empty: none.')
+param cloudflareTurnKeyId string = ''
+
 // Limits and scale
 
 @description('Creates an Azure Managed Redis, through which all instances share their rate limits.')
@@ -99,6 +108,7 @@ var names = {
   workspace: 'log-roomkey-${suffix}'
   component: 'appi-roomkey-${suffix}'
   storage: 'rk${suffix}'
+  projectsStorage: 'rkp${suffix}'
   vault: 'kv-rk-${suffix}'
   openAi: 'oai-roomkey-${suffix}'
   redis: 'redis-roomkey-${suffix}'
@@ -109,14 +119,20 @@ var secrets = {
   ROOMKEY_HASH_KEY: 'roomkey-hash-key'
   OPENAI_API_KEY: 'openai-api-key'
   ROOMKEY_REDIS_URL: 'roomkey-redis-url'
+  ROOMKEY_KEK_V1: 'roomkey-kek-v1'
+  ROOMKEY_TURN_SECRET: 'roomkey-turn-secret'
+  CLOUDFLARE_TURN_API_TOKEN: 'cloudflare-turn-api-token'
 }
+var projectsContainer = 'projects'
 
 // What the program would refuse at its start is refused before anything is created.
 var checkedCallerAuth = callerAuth == 'oidc' && (empty(oidcIssuer) || empty(oidcAudience))
   ? fail('callerAuth oidc needs oidcIssuer and oidcAudience.')
-  : empty(livekitUrl) && !azureOpenAi && !openAi && empty(moreSettings)
-      ? fail('Nothing to serve: set livekitUrl, azureOpenAi or openAi.')
-      : callerAuth
+  : empty(livekitUrl) && !azureOpenAi && !openAi && !projects && empty(moreSettings)
+      ? fail('Nothing to serve: set livekitUrl, azureOpenAi, openAi or projects.')
+      : !empty(turnUrls) && !empty(cloudflareTurnKeyId)
+          ? fail('Set turnUrls or cloudflareTurnKeyId, not both.')
+          : callerAuth
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-${environmentName}'
@@ -193,6 +209,18 @@ module redisCache 'app/redis.bicep' = if (redis) {
   dependsOn: [vault]
 }
 
+module projectsStore 'app/projects.bicep' = if (projects) {
+  scope: group
+  params: {
+    name: names.projectsStorage
+    containerName: projectsContainer
+    location: location
+    tags: tags
+    identityName: names.identity
+  }
+  dependsOn: [identity]
+}
+
 module app 'app/function-app.bicep' = {
   scope: group
   params: {
@@ -226,6 +254,21 @@ module app 'app/function-app.bicep' = {
       azureOpenAi && !empty(transcriptionModel) ? { AZURE_OPENAI_TRANSCRIPTION_MODEL: 'transcription' } : {},
       openAi ? { OPENAI_API_KEY_SECRET_NAME: secrets.OPENAI_API_KEY } : {},
       redis ? { ROOMKEY_REDIS_URL_SECRET_NAME: secrets.ROOMKEY_REDIS_URL } : {},
+      projects
+        ? {
+            ROOMKEY_STORE: 'https://${names.projectsStorage}.blob.${environment().suffixes.storage}/${projectsContainer}'
+            ROOMKEY_KEK_V1_SECRET_NAME: secrets.ROOMKEY_KEK_V1
+          }
+        : {},
+      empty(turnUrls)
+        ? {}
+        : { ROOMKEY_TURN_URLS: turnUrls, ROOMKEY_TURN_SECRET_SECRET_NAME: secrets.ROOMKEY_TURN_SECRET },
+      empty(cloudflareTurnKeyId)
+        ? {}
+        : {
+            CLOUDFLARE_TURN_KEY_ID: cloudflareTurnKeyId
+            CLOUDFLARE_TURN_API_TOKEN_SECRET_NAME: secrets.CLOUDFLARE_TURN_API_TOKEN
+          },
       moreSettings
     )
   }
@@ -239,11 +282,19 @@ output ROOMKEY_URL string = app.outputs.url
 output ROOMKEY_KEY_VAULT string = vault.outputs.name
 
 @description('Names of secrets that infra/set-secrets makes up where they are missing.')
-output ROOMKEY_GENERATED_SECRETS string = join([secrets.ROOMKEY_ADMIN_KEYS, secrets.ROOMKEY_HASH_KEY], ' ')
+output ROOMKEY_GENERATED_SECRETS string = join(
+  concat([secrets.ROOMKEY_ADMIN_KEYS, secrets.ROOMKEY_HASH_KEY], projects ? [secrets.ROOMKEY_KEK_V1] : []),
+  ' '
+)
 
 @description('Names of secrets that only you have. The service answers 503 to whoever needs one that is missing.')
 output ROOMKEY_OWN_SECRETS string = join(
-  concat(empty(livekitUrl) ? [] : ['livekit-api-key', 'livekit-api-secret'], openAi ? [secrets.OPENAI_API_KEY] : []),
+  concat(
+    empty(livekitUrl) ? [] : ['livekit-api-key', 'livekit-api-secret'],
+    openAi ? [secrets.OPENAI_API_KEY] : [],
+    empty(turnUrls) ? [] : [secrets.ROOMKEY_TURN_SECRET],
+    empty(cloudflareTurnKeyId) ? [] : [secrets.CLOUDFLARE_TURN_API_TOKEN]
+  ),
   ' '
 )
 

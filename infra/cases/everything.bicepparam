@@ -1,6 +1,7 @@
 using '../main.bicep'
 
-// Everything that there is: three providers, signed-in callers, shared limits, an instance that never stops, mail.
+// Everything that there is: three providers, project keys, TURN, signed-in callers, shared limits, an instance that
+// never stops, mail.
 param environmentName = 'everything'
 param location = 'swedencentral'
 param principalId = '11111111-1111-4111-8111-111111111111'
@@ -14,6 +15,8 @@ param azureOpenAi = true
 param realtimeModelVersion = '2026-06-25'
 param transcriptionModel = 'gpt-4o-mini-transcribe'
 param openAi = true
+param projects = true
+param turnUrls = 'turn:turn.example.com:3478,turns:turn.example.com:5349'
 param redis = true
 param maximumInstanceCount = 100
 param alwaysReadyInstances = 1

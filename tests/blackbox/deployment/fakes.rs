@@ -2,6 +2,7 @@
 //! fakes' own tests and those of the vendors' SDKs against them are in `tests/real/`.
 
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -99,6 +100,52 @@ pub fn on_a_free_port(command: impl Fn(u16) -> Command) -> (Program, u16) {
         }
     }
     panic!("it ended five times before it listened");
+}
+
+/// Starts an Azurite, Microsoft's emulator of Azure Blob Storage, for the identity and the
+/// certificate of the fake Azure in a folder. Returns the address of a new container in it.
+pub async fn container(folder: &Path, identity: &str) -> (Program, String) {
+    const HOST: &str = "devstoreaccount1.blob.localhost";
+    let (program, port) = on_a_free_port(|port| {
+        let mut command = Command::new("node");
+        command
+            .arg(path(
+                "tests/real/peers/azurite/node_modules/azurite/dist/src/blob/main.js",
+            ))
+            .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
+            .args(["--inMemoryPersistence", "--oauth", "basic", "--cert"])
+            .arg(folder.join("vault.pem"))
+            .arg("--key")
+            .arg(folder.join("vault.key"))
+            .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()])
+            .stdout(Stdio::null());
+        command
+    });
+    let token = client()
+        .get(format!(
+            "{identity}?api-version=2019-08-01&resource=https://storage.azure.com"
+        ))
+        .header("x-identity-header", IDENTITY_HEADER)
+        .send()
+        .await
+        .unwrap();
+    let token = token.json::<Value>().await.unwrap();
+    let authority = std::fs::read(folder.join("authority.pem")).unwrap();
+    let address = format!("https://{HOST}:{port}/projects");
+    let created = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
+        .resolve(HOST, ([127, 0, 0, 1], port).into())
+        .build()
+        .unwrap()
+        .put(format!("{address}?restype=container"))
+        .bearer_auth(token["access_token"].as_str().unwrap())
+        .header("x-ms-version", "2025-11-05")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(created.status(), 201);
+    (program, address)
 }
 
 /// Starts a Redis that keeps nothing on disk.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::fakes::{Fake, IDENTITY_HEADER, OPENAI_KEY, redis};
+use super::fakes::{Fake, IDENTITY_HEADER, OPENAI_KEY, container, redis};
 use super::queries;
 use super::snapshots::Snapshot;
 use crate::attack::report;
@@ -28,7 +28,7 @@ struct Azure {
     vault: String,
     identity: String,
     authority: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Azure {
@@ -44,7 +44,7 @@ impl Azure {
             vault,
             identity,
             authority,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -114,6 +114,32 @@ async fn operator(host: &Host, path: &str) -> (u16, String) {
         .await
         .unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// A key is stored, and a session opened with it that has TURN credentials.
+async fn has_a_session(host: &Host, bearer: &str) {
+    let saved = client()
+        .post(format!("{}/api/projects/key", host.url))
+        .header("x-admin-api-key", ADMIN_KEY)
+        .json(&json!({ "project_id": "customer-42", "openai_key": OPENAI_KEY }))
+        .send()
+        .await
+        .unwrap();
+    // The host before this one has stored it already.
+    assert!(matches!(saved.status().as_u16(), 201 | 409), "{saved:?}");
+    let opened = client()
+        .post(format!("{}/api/session", host.url))
+        .bearer_auth(bearer)
+        .json(&json!({ "project_id": "customer-42" }))
+        .send()
+        .await
+        .unwrap();
+    let (status, body) = (opened.status(), opened.json::<Value>().await.unwrap());
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(
+        body["turn_credentials"]["iceServers"][0]["urls"][0], "turn:turn.example.com:3478",
+        "{body}"
+    );
 }
 
 /// Nothing is missing, and the log has no error.
@@ -255,6 +281,7 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
         .await;
     let (provider, [issuer]) = Fake::start("oidc_provider.mjs", &[]);
     let (_redis, redis_url) = redis();
+    let (_azurite, store) = container(azure.folder.path(), &azure.identity).await;
     for (name, value) in [
         ("livekit-api-key", "APIdeployed"),
         (
@@ -263,12 +290,18 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
         ),
         ("openai-api-key", OPENAI_KEY),
         ("roomkey-redis-url", &redis_url),
+        (
+            "roomkey-kek-v1",
+            "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg",
+        ),
+        ("roomkey-turn-secret", "a-turn-secret-of-32-bytes-for-tests"),
     ] {
         azure.fake.set(name, value).await;
     }
     let addresses = [
         ("AZURE_OPENAI_ENDPOINT", realtime_url.as_str()),
         ("ROOMKEY_OIDC_ISSUER", &issuer),
+        ("ROOMKEY_STORE", &store),
     ];
     let mut settings = azure.settings("everything", &addresses);
     // OpenAI's own address is the default.
@@ -306,6 +339,7 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
         );
         let (status, body) = token(&host, Some(&forged), json!({ "roomName": "standup-42" })).await;
         assert_eq!(status, 401, "{body}");
+        has_a_session(&host, &bearer).await;
         let (status, metrics) = operator(&host, "/api/metrics").await;
         assert!(
             status == 200 && metrics.contains("roomkey_rate_limit_degraded 0"),
@@ -313,7 +347,10 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
         );
         is_well(
             &host,
-            &format!("everything, {mode:?}: livekit, azure-openai and openai, limits in Redis"),
+            &format!(
+                "everything, {mode:?}: livekit, azure-openai and openai, a session with the key \
+                 of a project in the container, TURN, limits in Redis"
+            ),
         )
         .await;
 
