@@ -26,7 +26,7 @@ use crate::config::fault::Fault;
 use crate::domain::callers::bearer::TokenRejection;
 use crate::domain::limits::breaker::BreakerState;
 use crate::domain::livekit::token_request::RequestPolicy;
-use crate::domain::requests::provider::{Provider, Providers};
+use crate::domain::requests::provider::Provider;
 use crate::domain::settings::origins::Cors;
 use crate::entropy::Entropy;
 use crate::metrics::{LabelValues, Metrics, ScrapeInputs};
@@ -87,54 +87,33 @@ impl App {
     ) -> Result<Self, Fault> {
         let (counters, redis) = counters::from_settings(config.rate_limits.redis_url.as_ref())?;
         let secrets = Secrets::new(SecretSources::new(&config, redis), &*entropy);
+        let (budgets, proxies) = (RateBudgets::new(&config), Proxies::new(&config));
+        let metrics = Metrics::new(clock.now(), &label_values(&config));
+        let identity = config.identity;
         if let Some(vault) = config.key_vault {
-            secrets.read_from(vault, config.identity.clone(), &clock, &entropy);
+            secrets.read_from(vault, identity.clone(), &clock, &entropy);
         }
-        let mint_limit = config.realtime.options.rate_limit;
-        let sessions = config.projects.as_ref().map(|projects| &projects.sessions);
-        let budgets = RateBudgets::new(config.rate_limits.rate_limit, mint_limit, sessions);
+        let projects = config.projects.map(|projects| {
+            let (metrics, id) = (metrics.projects.clone(), identity.clone());
+            Projects::new(projects, id, &secrets, &counters, metrics, &clock, &entropy)
+        });
         let shared = SharedResources::new(&clock, &entropy);
-        let turn = config
-            .turn
-            .map(|turn| Turn::new(turn, &secrets, shared.clone()));
-        let label_values = label_values(
-            &config.request_policy.providers,
-            turn.as_ref(),
-            config.projects.is_some(),
-        );
-        let metrics = Metrics::new(clock.now(), &label_values);
-        let projects = match config.projects {
-            None => None,
-            Some(settings) => {
-                let metrics = metrics.projects.clone();
-                let identity = config.identity.clone();
-                let projects = Projects::new(
-                    settings, identity, &secrets, &counters, metrics, &clock, &entropy,
-                )?;
-                Some(Arc::new(projects))
-            }
-        };
-        let upstreams = Upstreams::new(config.realtime, config.identity, &secrets, shared);
         Ok(Self {
             callers: CallerAuthentication::new(config.caller_auth, &clock, &entropy),
-            proxies: Proxies::new(
-                config.hosting.in_azure,
-                config.platform_signs_in,
-                config.rate_limits.trusted_proxies,
-            ),
+            proxies,
             loopback_hosts_only: config.hosting.loopback_hosts_only,
             request_policy: config.request_policy,
             server_url: config.livekit.map(|livekit| livekit.server_url),
-            metrics,
-            projects,
+            turn: (config.turn).map(|turn| Turn::new(turn, &secrets, shared.clone())),
+            upstreams: Upstreams::new(config.realtime, identity, &secrets, shared),
+            projects: projects.transpose()?.map(Arc::new),
             cors: config.cors,
+            metrics,
             clock,
             entropy,
             secrets,
             budgets,
             counters,
-            upstreams,
-            turn,
         })
     }
 
@@ -177,7 +156,7 @@ impl App {
 
     fn breakers(&self, now: SystemTime) -> impl Iterator<Item = (&'static str, BreakerState)> {
         let turn = self.turn.as_ref();
-        let cloudflare = turn.and_then(|turn| Some((turn.provider(), turn.cloudflare()?)));
+        let cloudflare = turn.and_then(|turn| Some((turn.provider, turn.cloudflare()?)));
         self.upstreams
             .all()
             .chain(self.upstreams.for_projects())
@@ -193,10 +172,15 @@ impl App {
 }
 
 /// Returns the label values that are known at start.
-fn label_values(providers: &Providers, turn: Option<&Turn>, has_projects: bool) -> LabelValues {
+fn label_values(config: &Config) -> LabelValues {
+    let providers = &config.request_policy.providers;
     let configured = providers.configured().iter();
     let minting = Provider::REALTIME.into_iter();
     let reasons = TokenRejection::ALL.into_iter();
+    let turn = config
+        .turn
+        .as_ref()
+        .map(|turn| turn::provider_of(&turn.server));
     LabelValues {
         budgets: rate_budgets::NAMES.to_vec(),
         reasons: reasons
@@ -210,13 +194,10 @@ fn label_values(providers: &Providers, turn: Option<&Turn>, has_projects: bool) 
         upstreams: minting
             .filter(|provider| providers.contains(*provider))
             .map(Provider::as_str)
-            .chain(
-                turn.filter(|turn| turn.cloudflare().is_some())
-                    .map(Turn::provider),
-            )
-            .chain(has_projects.then_some(realtime::PROJECTS))
+            .chain(turn.filter(|provider| *provider != turn::OWN_SERVERS))
+            .chain(config.projects.as_ref().map(|_| realtime::PROJECTS))
             .collect(),
-        turn: turn.map(Turn::provider),
+        turn,
     }
 }
 

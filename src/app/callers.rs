@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::dependency::DependencyStatus;
 use super::oidc::Oidc;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::callers::CallerAuth;
 use crate::domain::callers::caller::CallerRules;
 use crate::domain::callers::client_address::TrustedProxies;
@@ -102,13 +103,13 @@ pub enum Proxies {
 
 impl Proxies {
     /// Selects the proxies of this environment.
-    pub(super) fn new(in_azure: bool, platform_signs_in: bool, own: TrustedProxies) -> Self {
-        if in_azure {
+    pub(super) fn new(config: &Config) -> Self {
+        if config.hosting.in_azure {
             Self::Azure {
-                signs_in: platform_signs_in,
+                signs_in: config.platform_signs_in,
             }
         } else {
-            Self::Own(own)
+            Self::Own(config.rate_limits.trusted_proxies.clone())
         }
     }
 }

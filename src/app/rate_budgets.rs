@@ -1,6 +1,6 @@
 //! The rate budgets of callers and addresses.
 
-use crate::config::projects::SessionSettings;
+use crate::config::Config;
 use crate::domain::limits::rate_limit::{Budget, RateLimit};
 
 const TOKENS: &str = "token";
@@ -45,11 +45,8 @@ pub struct RateBudgets {
 impl RateBudgets {
     /// Creates the budgets from the operator's limits. `None` turns a budget off.
     #[must_use]
-    pub fn new(
-        tokens: Option<RateLimit>,
-        mints: Option<RateLimit>,
-        sessions: Option<&SessionSettings>,
-    ) -> Self {
+    pub fn new(config: &Config) -> Self {
+        let sessions = config.projects.as_ref().map(|projects| &projects.sessions);
         let places = sessions.map(|rules| (rules.concurrency, rules.lifetime.as_secs()));
         let days = sessions.and_then(|rules| rules.daily_sessions);
         let limit = |count: Option<(u32, u64)>| {
@@ -58,8 +55,15 @@ impl RateBudgets {
                 .unwrap_or_default()
         };
         Self {
-            tokens: tokens.map(|limit| budget(TOKENS, limit)),
-            mints: mints.map(|limit| budget(MINTS, limit)),
+            tokens: config
+                .rate_limits
+                .rate_limit
+                .map(|limit| budget(TOKENS, limit)),
+            mints: config
+                .realtime
+                .options
+                .rate_limit
+                .map(|limit| budget(MINTS, limit)),
             refused_bearers: budget(REFUSED_BEARERS, RateLimit::REFUSED_BEARERS),
             wrong_keys: budget(WRONG_KEYS, RateLimit::WRONG_KEYS),
             projects: sessions

@@ -19,12 +19,14 @@ use crate::upstream::slot::Slot;
 
 /// The name of the operator's own servers in log lines and metrics, also if they run other
 /// software.
-const OWN_SERVERS: &str = "coturn";
+pub(super) const OWN_SERVERS: &str = "coturn";
 
 /// Issues TURN credentials.
 pub struct Turn {
     /// The lifetime of the credentials.
     pub lifetime: TurnLifetime,
+    /// The name of the provider in log lines and metrics.
+    pub provider: &'static str,
     /// The provider of the TURN servers.
     pub source: TurnSource,
 }
@@ -52,6 +54,7 @@ pub struct SharedSecret {
 impl Turn {
     /// Creates the provider from the settings.
     pub(super) fn new(config: TurnSettings, secrets: &Secrets, shared: SharedResources) -> Self {
+        let provider = provider_of(&config.server);
         let source = match config.server {
             TurnServer::SharedSecret { urls, .. } => TurnSource::SharedSecret(SharedSecret {
                 urls,
@@ -68,16 +71,8 @@ impl Turn {
         };
         Self {
             lifetime: config.lifetime,
+            provider,
             source,
-        }
-    }
-
-    /// Returns the name of the provider in log lines and metrics.
-    #[must_use]
-    pub fn provider(&self) -> &'static str {
-        match self.source {
-            TurnSource::SharedSecret(_) => OWN_SERVERS,
-            TurnSource::Cloudflare(_) => cloudflare_turn::NAME,
         }
     }
 
@@ -88,6 +83,14 @@ impl Turn {
             TurnSource::SharedSecret(_) => None,
             TurnSource::Cloudflare(cloudflare) => Some(cloudflare),
         }
+    }
+}
+
+/// Returns the name of a provider in log lines and metrics.
+pub(super) fn provider_of(server: &TurnServer) -> &'static str {
+    match server {
+        TurnServer::SharedSecret { .. } => OWN_SERVERS,
+        TurnServer::Cloudflare { .. } => cloudflare_turn::NAME,
     }
 }
 

@@ -210,7 +210,7 @@ async fn ice_servers(
     // The session's own record keeps what it says of the mint.
     let issued = turn::issue_to(app, &mut Record::default(), admission, offered).await;
     let outcome = if issued.is_ok() { "issued" } else { "refused" };
-    app.metrics.turn_credentials(offered.provider(), outcome);
+    app.metrics.turn_credentials(offered.provider, outcome);
     issued.ok()
 }
 

@@ -29,7 +29,7 @@ pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
     let turn = app.turn.as_ref().ok_or(ApiError::NotFound)?;
     let admission = guard::admit_caller(app, &mut request, Action::IssueTurnCredentials).await?;
     let record = request.record;
-    record.provider = Some(turn.provider());
+    record.provider = Some(turn.provider);
     admission.authorize(None, None)?;
     let expires_at = turn.lifetime.expiry(admission.now);
     let ice_servers = issue_to(app, record, &admission, turn).await?;
@@ -76,11 +76,11 @@ async fn mint(
         .await
         .map_err(|error| {
             let error = ApiError::Turn(error);
-            app.metrics.mint(turn.provider(), error.kind().code, None);
+            app.metrics.mint(turn.provider, error.kind().code, None);
             error
         })?;
     let mint = reserved.mint(admission.caller_hash, turn.lifetime, admission.now);
-    let minted = realtime::count_mint(app, turn.provider(), mint).await;
+    let minted = realtime::count_mint(app, turn.provider, mint).await;
     record.upstream_id = minted.upstream_id;
     minted.outcome.map_err(ApiError::Turn)
 }
