@@ -354,7 +354,7 @@ async fn canary_no_turn_secret_and_no_word_of_cloudflare_reaches_anything() {
 }
 
 #[tokio::test]
-async fn canary_no_key_of_a_project_reaches_the_store_a_response_or_the_log() {
+async fn canary_no_key_of_a_project_reaches_the_store_a_backup_a_response_or_the_log() {
     let projects = ProjectsApp::start_with(&[("ROOMKEY_ANONYMOUS_PROJECTS", "p")]).await;
     let (mut text, mut secrets) = (String::new(), Vec::new());
     let wrong = |key: &str| json!({ "project_id": "p|", "openai_key": key });
@@ -395,7 +395,9 @@ async fn canary_no_key_of_a_project_reaches_the_store_a_response_or_the_log() {
     ] {
         text += &projects.get(path).await.text;
     }
+    projects.back_up("before.db");
     projects.delete("p", &[]).await;
+    projects.back_up("after.db");
     let mut store = Vec::new();
     for file in std::fs::read_dir(projects.folder.path()).unwrap() {
         store.extend(std::fs::read(file.unwrap().path()).unwrap());

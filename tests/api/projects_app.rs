@@ -147,6 +147,13 @@ impl ProjectsApp {
         .collect()
     }
 
+    /// Makes a backup of the store while it is in use, in a file beside it.
+    pub fn back_up(&self, file: &str) {
+        let database = rusqlite::Connection::open(self.folder.path().join("store.db")).unwrap();
+        let target = self.folder.path().join(file).display().to_string();
+        database.execute("VACUUM INTO ?1", [target]).unwrap();
+    }
+
     /// Writes rubbish over the sealed key of a project.
     pub fn damage(&self, project_id: &str) {
         let path = self.folder.path().join("store.db");
