@@ -66,6 +66,11 @@ fn openais_sdk_works_with_the_fake_realtime_of_both_vendors() {
         seen["models"],
         json!([[MODEL, DEPLOYMENT], [MODEL, DEPLOYMENT]])
     );
+    for call in seen["hungUp"].as_array().unwrap() {
+        let id = call["id"].as_str().unwrap();
+        assert!(id.starts_with("rtc_"), "{call}");
+        assert_eq!(call["stranger"]["status"], 401, "{call}");
+    }
     // A mint that gets 500 twice is retried twice and returns one secret.
     assert_eq!(seen["tries"], json!([1, "2"]));
 }

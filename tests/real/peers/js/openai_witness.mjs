@@ -5,11 +5,13 @@
 //   openai, azure, azureSdk   what a mint gave, and `request` as the fake saw it: below /v1, below /openai/v1, and by the SDK's
 //                             client for Azure with a function for tokens
 //   models                    the ids below /v1 and below /openai/v1
+//   hungUp                    below /v1 and below /openai/v1: the id of a call that the SDK hung up, and whether another key may not
 //   refused                   by name: the error's class and status, and whether it says what the service calls the fault
 //   tries                     mints that the fake saw while it answered 500 and the SDK tried again
 
 import { json } from 'node:stream/consumers';
 import OpenAI, { AzureOpenAI } from 'openai';
+import { RTCPeerConnection } from 'werift';
 
 const { url, controls, key, session } = await json(process.stdin);
 
@@ -29,6 +31,22 @@ const refusal = (promise) =>
     (error) => ({ name: error.constructor.name, status: error.status ?? null, code: error.code ?? null, requestId: Boolean(error.requestID) }),
   );
 
+/** Opens a call with a client secret, as a page does, and hangs up on it with the key. */
+async function hungUp(base) {
+  const { value } = await mint(client(base));
+  const peer = new RTCPeerConnection();
+  peer.addTransceiver('audio');
+  peer.createDataChannel('oai-events');
+  await peer.setLocalDescription(await peer.createOffer());
+  const headers = { authorization: `Bearer ${value}`, 'content-type': 'application/sdp' };
+  const opened = await fetch(`${url}${base}/realtime/calls`, { method: 'POST', headers, body: peer.localDescription.sdp });
+  const id = opened.headers.get('location').split('/').at(-1);
+  const stranger = await refusal(client(base, { apiKey: 'sk-of-somebody-else' }).realtime.calls.hangup(id));
+  await client(base).realtime.calls.hangup(id);
+  await peer.close();
+  return { id, stranger };
+}
+
 async function ordered(order, work) {
   await control('mint', order);
   const result = await work();
@@ -46,6 +64,7 @@ const answer = {
   azure: await minted(client('/openai/v1')),
   azureSdk: await minted(azure('https://cognitiveservices.azure.com')),
   models: [],
+  hungUp: [await hungUp('/v1'), await hungUp('/openai/v1')],
   refused: {
     key: await refusal(mint(client('/v1', { apiKey: 'sk-of-somebody-else' }))),
     azureKey: await refusal(mint(client('/openai/v1', { apiKey: 'of-somebody-else' }))),
@@ -71,3 +90,5 @@ answer.tries = await ordered({ status: 500, times: 2 }, async () => {
   return [(await control('counts')).mints - before, (await control('last')).headers['x-stainless-retry-count']];
 });
 console.log(JSON.stringify(answer));
+// The stack of the calls keeps its sockets for a while.
+process.exit(0);
