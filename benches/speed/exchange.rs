@@ -24,25 +24,32 @@ pub fn request() -> Vec<u8> {
 
 /// The request with a further header, which ends in a line break.
 pub fn request_with(header: &str) -> Vec<u8> {
-    post(&body(), header)
+    post("/api/token", &body(), header)
 }
 
-fn post(body: &Value, header: &str) -> Vec<u8> {
+/// A request with a JSON body, and with a further header, which ends in a line break.
+pub fn post(path: &str, body: &Value, header: &str) -> Vec<u8> {
     let body = body.to_string();
     let length = body.len();
-    let head = "POST /api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ";
-    format!("{head}{length}\r\n{header}\r\n{body}").into_bytes()
+    let head = "HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ";
+    format!("POST {path} {head}{length}\r\n{header}\r\n{body}").into_bytes()
+}
+
+/// A request without a body.
+pub fn get(path: &str, header: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n").into_bytes()
 }
 
 /// The request for a client secret of a Realtime upstream.
 pub fn mint_request() -> Vec<u8> {
-    post(&json!({ "provider": "azure-openai", "voice": "marin" }), "")
+    let body = json!({ "provider": "azure-openai", "voice": "marin" });
+    post("/api/token", &body, "")
 }
 
 /// Where the answer's body begins and ends, once its head has arrived.
 ///
 /// # Errors
-/// What is wrong with it: not a 200, or without a length.
+/// What is wrong with it: neither 200 nor 201, or without a length.
 pub fn extent(received: &[u8]) -> Result<Option<(usize, usize)>, String> {
     let Some(head) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return Ok(None);
@@ -58,11 +65,13 @@ pub fn extent(received: &[u8]) -> Result<Option<(usize, usize)>, String> {
         })
     });
     match length {
-        Some(length) if received.starts_with(b"HTTP/1.1 200 ") => {
+        Some(length)
+            if received.starts_with(b"HTTP/1.1 200 ") || received.starts_with(b"HTTP/1.1 201 ") =>
+        {
             Ok(Some((head + 4, head + 4 + length)))
         }
         _ => Err(format!(
-            "not a 200 with a length: {}",
+            "neither 200 nor 201 with a length: {}",
             String::from_utf8_lossy(received)
         )),
     }
@@ -136,6 +145,22 @@ pub fn check_mint(body: &[u8]) -> Result<(), String> {
     let is_whole =
         begins("token", "ek_") && begins("sessionId", "sess_") && begins("webrtcUrl", "http://");
     if is_whole && answer["voice"] == "marin" {
+        Ok(())
+    } else {
+        Err(answer.to_string())
+    }
+}
+
+/// Checks the answer with a session of a project.
+///
+/// # Errors
+/// The answer, when it is another.
+pub fn check_session(body: &[u8]) -> Result<(), String> {
+    let answer: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let secret = answer["client_secret"]["value"]
+        .as_str()
+        .unwrap_or_default();
+    if secret.starts_with("ek_") && answer["session_id"].as_str().map(str::len) == Some(36) {
         Ok(())
     } else {
         Err(answer.to_string())

@@ -24,6 +24,7 @@ mod load;
 mod machine;
 mod micro;
 mod peers;
+mod projects;
 mod realtime;
 mod redis;
 mod report;
@@ -38,6 +39,7 @@ use cold_start::ColdStart;
 use load::{CONNECTIONS, Clients, Requests, Until};
 use machine::{Cores, Quiet};
 use peers::{PEERS, Peer};
+use projects::Projects;
 use realtime::Realtime;
 use report::{Report, Turn};
 use server::Server;
@@ -107,6 +109,8 @@ fn main() {
         ));
         report.quiet.calibrate(cores);
         println!("Round {round}/{rounds}  {}", report.realtime[round - 1]);
+        report.projects.push(Projects::measure(cores));
+        println!("Round {round}/{rounds}  {}", report.projects[round - 1]);
         report.cold_starts.push(ColdStart::measure(&stage, cores));
         println!("Round {round}/{rounds}  {}", report.cold_starts[round - 1]);
     }

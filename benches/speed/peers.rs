@@ -133,6 +133,13 @@ pub const ROOMKEY_MINT: Peer = Peer {
     ..PEERS[0]
 };
 
+/// roomkey once more, for sessions of projects.
+pub const ROOMKEY_SESSION: Peer = Peer {
+    name: "roomkey, session",
+    check: exchange::check_session,
+    ..PEERS[0]
+};
+
 /// warp and reqwest, which mint and do nothing else.
 pub const WARP_MINT: Peer = Peer {
     name: "warp + reqwest, mint",

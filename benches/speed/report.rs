@@ -3,6 +3,7 @@
 mod callers;
 mod cold_start;
 mod picture;
+mod projects;
 mod realtime;
 mod summary;
 
@@ -19,6 +20,7 @@ use crate::load::CONNECTIONS;
 use crate::machine::Quiet;
 use crate::micro::Step;
 use crate::peers::{CEILING, FASTAPI, FASTIFY, FASTIFY_JOSE, GO, PEERS, ROOMKEY, WARP_MINT};
+use crate::projects::Projects;
 use crate::realtime::Realtime;
 use crate::{REQUESTS_PER_STEP, STARTS, STEPS, VERIFIED, WARM_UP};
 
@@ -100,6 +102,8 @@ pub struct Report {
     /// One a round.
     pub realtime: Vec<Realtime>,
     /// One a round.
+    pub projects: Vec<Projects>,
+    /// One a round.
     pub cold_starts: Vec<ColdStart>,
 }
 
@@ -118,6 +122,7 @@ impl Report {
             callers: Vec::new(),
             callers_mb: 0.0,
             realtime: Vec::new(),
+            projects: Vec::new(),
             cold_starts: Vec::new(),
         }
     }
@@ -150,6 +155,7 @@ impl Report {
              Above 1 is better for requests/s, below 1 for all else.\n\n{ratios}\n\
              ## Load by kind of caller\n\n{callers}\n\
              ## Minting at a Realtime upstream\n\n{realtime}\n\
+             ## Sessions of projects\n\n{projects}\n\
              ## The first token of an instance\n\n{cold_starts}\n\
              ## Targets\n\n{targets}\n\
              ## Single steps of a request\n\n{steps}\n\
@@ -175,6 +181,7 @@ impl Report {
             ratios = self.ratios(),
             callers = self.callers_table(),
             realtime = self.realtime_table(),
+            projects = self.projects_table(),
             cold_starts = self.cold_start_table(),
             targets = self.targets(),
             steps = self.steps(),
@@ -295,6 +302,7 @@ impl Report {
             .callers_targets()
             .into_iter()
             .chain(self.realtime_targets())
+            .chain(self.projects_targets())
             .chain(self.cold_start_targets())
         {
             row(&target, &measured, is_met);
@@ -383,13 +391,14 @@ impl Report {
              - roomkey is the packaged program with its default log, a JSON line a request into a pipe that is read as soon as \
              something is in it. The others log nothing, add no request id or security headers, set no limits, and check no more than \
              their framework does by itself.\n\
-             {callers}{realtime}{cold_start}\
+             {callers}{realtime}{projects}{cold_start}\
              - \"{CEILING}\" is warp reading the same JSON and returning it; its response is shorter than the others'. \"warp, \
              sign\" parses, signs and replies. Both are built as roomkey is. The single steps are run in the program that measures, which \
              is built by the machine's own compiler.\n\
              - Versions:\n",
             callers = Self::callers_method(),
             realtime = Self::realtime_method(),
+            projects = Self::projects_method(),
             cold_start = Self::cold_start_method(),
         );
         for peer in PEERS.iter().chain([&FASTIFY_JOSE, &WARP_MINT]) {
