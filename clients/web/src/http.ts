@@ -15,6 +15,14 @@ export interface Call {
   readonly attempts?: number;
   /** Sends no bearer and takes an answer of any status that is JSON. */
   readonly isPublic?: boolean;
+  /** Lets the request outlive the page. */
+  readonly keepalive?: boolean;
+  /**
+   * Gives back what the request has opened. Present for a request that opens something: it shares
+   * no fetch, is repeated only after a refusal of the service's own, and an abort does not cancel
+   * what has been sent; its answer comes here if nobody waits for it any more.
+   */
+  readonly discard?: (answer: Answer) => void;
 }
 
 /** An answer of the service. */
@@ -40,7 +48,7 @@ interface Shared {
 export class Http {
   readonly #options: RoomkeyOptions;
   readonly #url: string;
-  readonly #inFlight = new Map<string, Shared>();
+  readonly #inFlight = new Map<unknown, Shared>();
 
   constructor(options: RoomkeyOptions) {
     this.#options = options;
@@ -67,7 +75,9 @@ export class Http {
   send(call: Call): Promise<Answer> {
     const { signal } = call;
     if (signal?.aborted) return Promise.reject(aborted());
-    const key = JSON.stringify([call.path, call.body, call.attempts, call.isPublic]);
+    const key = call.discard
+      ? call
+      : JSON.stringify([call.path, call.body, call.attempts, call.isPublic]);
     const shared = this.#inFlight.get(key) ?? this.#start(key, call);
     shared.callers += 1;
     return new Promise((resolve, reject) => {
@@ -88,16 +98,19 @@ export class Http {
     });
   }
 
-  #start(key: string, call: Call): Shared {
+  #start(key: unknown, call: Call): Shared {
     const abort = new AbortController();
     const shared: Shared = { abort, callers: 0, answer: this.#repeat(call, abort.signal) };
     this.#inFlight.set(key, shared);
     const forget = (): void => this.#forget(key, shared);
-    shared.answer.then(forget, forget);
+    shared.answer.then((answer) => {
+      forget();
+      if (shared.callers === 0) call.discard?.(answer);
+    }, forget);
     return shared;
   }
 
-  #forget(key: string, shared: Shared): void {
+  #forget(key: unknown, shared: Shared): void {
     if (this.#inFlight.get(key) === shared) this.#inFlight.delete(key);
   }
 
@@ -114,7 +127,8 @@ export class Http {
         // service asks for.
         const wait =
           (error.retryAfterMs ?? 0) + Math.random() * Math.min(maxMs, baseMs * 2 ** (attempt - 1));
-        if (!error.retryable || attempt >= attempts || elapsedSince(began) + wait > longestMs)
+        const mayRepeat = error.retryable && (!call.discard || ownRefusals.has(error));
+        if (!mayRepeat || attempt >= attempts || elapsedSince(began) + wait > longestMs)
           throw error;
         await sleep(wait, signal);
       }
@@ -162,7 +176,9 @@ export class Http {
       credentials = 'same-origin',
       fetch = globalThis.fetch,
     } = this.#options;
-    return within(timeoutMs, 'The request', outer, async (signal) => {
+    outer.throwIfAborted();
+    const cancel = call.discard ? undefined : outer;
+    return within(timeoutMs, 'The request', cancel, async (signal) => {
       const sentAt = now();
       let response: Response;
       let body: Record<string, unknown> | undefined;
@@ -179,6 +195,7 @@ export class Http {
           redirect: 'manual',
         };
         if (call.body) Object.assign(init, { method: 'POST', body: JSON.stringify(call.body) });
+        if (call.keepalive) init.keepalive = true;
         response = await abortable(fetch(this.address(call.path), init), signal);
         body = object(await abortable(response.text(), signal));
       } catch {
@@ -241,6 +258,12 @@ function object(json: string): Record<string, unknown> | undefined {
   }
 }
 
+/**
+ * The refusals that the service itself wrote, and nothing in front of it: what they refuse was not
+ * done.
+ */
+const ownRefusals = new WeakSet<RoomkeyError>();
+
 /** Returns the error that a refused request is. */
 function refusal(
   status: number,
@@ -251,16 +274,14 @@ function refusal(
   const safe = (value: unknown): string | undefined =>
     typeof value === 'string' ? redacted(value, bearer) : undefined;
   const fields = Array.isArray(body['errors']) ? body['errors'].map(Object) : [];
-  return new RoomkeyError({
+  const isOwn = typeof body['retryable'] === 'boolean';
+  const error = new RoomkeyError({
     status,
     code: safe(body['code']) ?? 'http_error',
     title: safe(body['title']) ?? `The service answered with status ${status}.`,
     detail: safe(body['detail']),
     // What is no answer of the service's own comes from something before it, which may recover.
-    retryable:
-      typeof body['retryable'] === 'boolean'
-        ? body['retryable']
-        : [429, 502, 503, 504].includes(status),
+    retryable: isOwn ? body['retryable'] === true : [429, 502, 503, 504].includes(status),
     retryAfterMs: retryAfter(headers),
     remediation: safe(body['remediation']),
     requestId: safe(body['requestId']) ?? headers.get('x-request-id') ?? undefined,
@@ -269,6 +290,8 @@ function refusal(
       message: safe(message) ?? '',
     })),
   });
+  if (isOwn) ownRefusals.add(error);
+  return error;
 }
 
 /**

@@ -23,9 +23,11 @@ export type {
   RetryOptions,
   Role,
   RoomkeyOptions,
+  SessionRequest,
 } from './options.js';
 export { LivekitToken, RealtimeSecret } from './secrets.js';
 export type { ExpiringSecret } from './secrets.js';
+export type { RealtimeSession, SessionEnd } from './session.js';
 export type {
   Lease,
   LeaseEvents,

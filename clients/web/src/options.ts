@@ -87,3 +87,17 @@ export interface RealtimeSecretRequest {
   /** A room to which the call belongs; the service applies its rules for rooms to it. */
   readonly roomName?: string;
 }
+
+/** A request for a session of a project. */
+export interface SessionRequest {
+  /** The project whose key pays for the call. */
+  readonly projectId: string;
+  /** A model from the service's list. */
+  readonly model?: string;
+  /** A voice from the service's list. */
+  readonly voice?: string;
+  /** Instructions in place of the operator's, where the operator lets callers choose them. */
+  readonly instructions?: string;
+  /** Whether TURN credentials come along, where the service has any. Default: true. */
+  readonly turn?: boolean;
+}

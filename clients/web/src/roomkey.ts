@@ -8,9 +8,11 @@ import type {
   RealtimeProvider,
   RealtimeSecretRequest,
   RoomkeyOptions,
+  SessionRequest,
 } from './options.js';
 import { connect, type ConnectRealtimeOptions, type RealtimeCall } from './realtime.js';
 import { LivekitToken, RealtimeSecret } from './secrets.js';
+import { openSession, type RealtimeSession } from './session.js';
 import { tokenSource, type RoomkeyTokenSource } from './token-source.js';
 import { iceServers } from './turn.js';
 
@@ -64,6 +66,20 @@ export class Roomkey {
    */
   async turnCredentials({ signal }: Abortable = {}): Promise<RTCIceServer[]> {
     return iceServers(await this.#http.send({ path: '/api/turn-credentials', signal }));
+  }
+
+  /**
+   * Opens a session of a project: a client secret minted with the project's key, and TURN servers
+   * where the service has any. It takes one of the project's slots until {@link
+   * RealtimeSession.end}.
+   *
+   * Each call opens another session. Only refusals that the service itself calls `retryable` are
+   * repeated, since nothing was opened then. A timeout, a lost connection or an answer of a gateway
+   * is not: a session that was opened all the same takes a slot until it expires, and another
+   * attempt may take one more. A session that is answered after an abort is ended.
+   */
+  async session(request: SessionRequest & Abortable): Promise<RealtimeSession> {
+    return openSession(this.#http, request, request.signal);
   }
 
   /** Keeps a LiveKit token that is valid whenever it is asked for. */

@@ -3,9 +3,9 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 
-const largest = 8000;
+const largest = 9000;
 
-test('the package has at most 8 kB, needs no other package, and never loads livekit-client', async () => {
+test('the package has at most 9 kB, needs no other package, and never loads livekit-client', async () => {
   const { outputFiles, metafile } = await build({
     entryPoints: [fileURLToPath(new URL('../dist/index.js', import.meta.url))],
     bundle: true,

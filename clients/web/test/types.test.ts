@@ -13,6 +13,8 @@ test('the types are those that livekit-client and an editor expect', () => {
   >();
   // @ts-expect-error a room has a name
   expectTypeOf(() => roomkey.livekitToken({})).toBeFunction();
+  // @ts-expect-error a session belongs to a project
+  expectTypeOf(() => roomkey.session({ voice: 'cedar' })).toBeFunction();
   // @ts-expect-error roles are two
   expectTypeOf(() => roomkey.livekitToken({ roomName: 'r', role: 'admin' })).toBeFunction();
 });
