@@ -3,7 +3,7 @@
 // has loaded the packages, and Debian's Chromium.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { createHmac } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -255,6 +255,46 @@ export async function startRoomkey({ origins, livekit, realtime, settings = {}, 
     return answers(`${url}/api/health/ready`);
   });
   return { url, end };
+}
+
+/** The admin key of a roomkey with a store. */
+export const adminKey = 'a-throw-away-admin-key-of-32-characters-or-more';
+
+/**
+ * Returns the settings of a roomkey with a store, whose `project` anonymous callers may use.
+ *
+ * The provider's key is the project's own: {@link saveProjectKey} stores it.
+ */
+export function storeSettings(project) {
+  const random = () => randomBytes(32).toString('base64url');
+  return {
+    ROOMKEY_STORE: `sqlite:${join(folder(), 'store.db')}`,
+    ROOMKEY_KEK_V1: random(),
+    ROOMKEY_HASH_KEY: random(),
+    ROOMKEY_ADMIN_KEYS: adminKey,
+    ROOMKEY_ANONYMOUS_PROJECTS: project,
+  };
+}
+
+/** Sends a request of an operator, and returns the answer. */
+export async function operate({ url }, path, body) {
+  const response = await fetch(url + path, {
+    method: body ? 'POST' : 'GET',
+    headers: { 'X-Admin-API-Key': adminKey, 'Content-Type': 'application/json' },
+    body: body && JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  return response.json();
+}
+
+/** Stores the key with which the sessions of a project are minted. */
+export const saveProjectKey = (roomkey, project, key) =>
+  operate(roomkey, '/api/projects/key', { project_id: project, openai_key: key, validate: true });
+
+/** Returns how many slots of a project are taken. */
+export async function activeSessions(roomkey, project) {
+  const { projects } = await operate(roomkey, '/api/projects');
+  return projects.find(({ project_id }) => project_id === project).active_sessions;
 }
 
 const types = {

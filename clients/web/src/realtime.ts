@@ -3,15 +3,23 @@ import { Emitter } from './emitter.js';
 import { RoomkeyError, aborted } from './error.js';
 import { within } from './http.js';
 import type { Lease } from './lease.js';
-import type { Abortable, RealtimeSecretRequest } from './options.js';
+import type { Abortable, RealtimeSecretRequest, SessionRequest } from './options.js';
 import { RealtimeEvents } from './realtime-events.js';
 import type { RealtimeSecret } from './secrets.js';
+import { callIdOf, type RealtimeSession } from './session.js';
 
 /** How long the provider may take to answer the offer, and then the data channel to open. */
 const stepMs = 15_000;
 
-/** The options of {@link Roomkey.connectRealtime}. */
-export interface ConnectRealtimeOptions extends RealtimeSecretRequest, Abortable {
+/**
+ * The options of {@link Roomkey.connectRealtime}.
+ *
+ * With `projectId` a session of that project is opened, its TURN servers are used, and the end of
+ * the call ends it. `instructions` and `turn` belong to sessions; `provider` can then only be
+ * `openai`, and there is no `roomName`.
+ */
+export interface ConnectRealtimeOptions
+  extends RealtimeSecretRequest, Partial<SessionRequest>, Abortable {
   /**
    * What the provider hears. `true` (the default) or constraints open the microphone, which the
    * call closes when it ends. A stream or track of the app's own stays the app's. `false` sends
@@ -28,9 +36,16 @@ export interface ConnectRealtimeOptions extends RealtimeSecretRequest, Abortable
    * secret.
    */
   readonly secret?: Lease<RealtimeSecret> | RealtimeSecret;
+  /**
+   * A session of the app's own instead of `projectId`. The call is reported to it; to end it is
+   * left to the app.
+   */
+  readonly session?: RealtimeSession;
   /** Starts muted: the microphone is open and silent until {@link RealtimeCall.unmute}. */
   readonly muted?: boolean;
-  /** The configuration of the peer connection. */
+  /**
+   * The configuration of the peer connection. `iceServers` in it take the place of the session's.
+   */
   readonly rtcConfiguration?: RTCConfiguration;
 }
 
@@ -51,6 +66,11 @@ export interface RealtimeCallEvents {
    * RealtimeCall.startAudio} in one.
    */
   audioblocked: undefined;
+  /**
+   * The session that was opened for `projectId` could not be ended: its slot may be taken until it
+   * expires. `call.session.end()` tries again.
+   */
+  endfailed: RoomkeyError;
 }
 
 /** A voice call with a Realtime model. */
@@ -64,6 +84,8 @@ export class RealtimeCall {
    * it.
    */
   readonly callId: string | null;
+  /** The session of the project, where the call has one. */
+  readonly session: RealtimeSession | undefined;
   /** What the provider says, as a stream. */
   readonly remoteStream: MediaStream;
   readonly #parts: Parts;
@@ -77,8 +99,11 @@ export class RealtimeCall {
     events: RealtimeEvents,
     channel: RTCDataChannel,
     callId: string | null,
+    session: RealtimeSession | undefined,
   ) {
     this.#parts = parts;
+    this.session = session;
+    parts.endFailed = (error) => this.#emitter.emit('endfailed', error);
     this.peer = peer;
     this.events = events;
     this.callId = callId;
@@ -128,7 +153,13 @@ export class RealtimeCall {
     return this.#emitter.on(event, handler);
   }
 
-  /** Ends the call: the microphone, the sound and the connection. Calling it again does nothing. */
+  /**
+   * Ends the call: the microphone, the sound and the connection, and the session that was opened
+   * for `projectId`. Calling it again does nothing.
+   *
+   * The session ends in the background, also when the page closes; `await call.session?.end()`
+   * waits for it.
+   */
   close(): void {
     if (this.#state === 'closed') return;
     this.#parts.close();
@@ -178,6 +209,9 @@ class Parts {
   tracks: MediaStreamTrack[] = [];
   isTrackOurs = false;
   #isAudioOurs = false;
+  #session: RealtimeSession | undefined;
+  /** Is told when the session could not be ended. Before there is a call nobody could be told. */
+  endFailed: ((error: RoomkeyError) => void) | undefined;
 
   /** Opens what the options call the microphone. */
   async open(
@@ -208,7 +242,19 @@ class Parts {
     });
   }
 
+  /** Takes a session that ends with the call, or with the page. */
+  own(session: RealtimeSession): RealtimeSession {
+    addEventListener('pagehide', this.#endSession);
+    return (this.#session = session);
+  }
+
+  readonly #endSession = (): void => {
+    this.#session?.end().catch((error: RoomkeyError) => this.endFailed?.(error));
+  };
+
   close(): void {
+    removeEventListener('pagehide', this.#endSession);
+    this.#endSession();
     if (this.isTrackOurs) stop(this.tracks);
     this.peer?.close();
     if (!this.audio) return;
@@ -234,12 +280,16 @@ function refuse(error: unknown): never {
   });
 }
 
-/** Opens a call; `mint` is asked for a client secret only after the microphone is open. */
+/**
+ * Opens a call; `mint` or `open` is asked for a client secret or a session only after the
+ * microphone is open.
+ */
 export async function connect(
   options: ConnectRealtimeOptions,
   mint: (signal: AbortSignal) => Promise<RealtimeSecret>,
+  open: ((signal: AbortSignal) => Promise<RealtimeSession>) | undefined,
 ): Promise<RealtimeCall> {
-  const { microphone = true, audio = true, secret: given, signal: outer } = options;
+  const { microphone = true, audio = true, signal: outer } = options;
   if (typeof RTCPeerConnection === 'undefined' || !navigator.mediaDevices) {
     throw new RoomkeyError({
       code: 'webrtc_unavailable',
@@ -261,7 +311,11 @@ export async function connect(
     // for a minute.
     await parts.open(microphone, signal);
     if (options.muted) for (const track of parts.tracks) track.enabled = false;
-    const peer = (parts.peer = new RTCPeerConnection(options.rtcConfiguration));
+    const session = options.session ?? (open && parts.own(await open(signal)));
+    const peer = (parts.peer = new RTCPeerConnection({
+      ...(session?.iceServers && { iceServers: session.iceServers }),
+      ...options.rtcConfiguration,
+    }));
     peer.addEventListener('track', ({ track }) => parts.remote.addTrack(track));
     for (const track of parts.tracks)
       peer.addTrack(track, ...(microphone instanceof MediaStream ? [microphone] : []));
@@ -273,6 +327,7 @@ export async function connect(
     const channel = peer.createDataChannel('oai-events');
     const events = new RealtimeEvents(channel);
 
+    const given = session?.secret ?? options.secret;
     const minting = given
       ? 'ready' in given
         ? given.ready
@@ -280,6 +335,7 @@ export async function connect(
       : mint(signal);
     const [secret, offer] = await abortable(Promise.all([minting, local(peer)]), signal);
     const { answer, callId } = await exchange(secret, offer, signal);
+    session?.reportCall(callId);
     await within(stepMs, 'The connection to the provider', signal, async (signal) => {
       const open = opened(channel, peer);
       open.catch(() => undefined);
@@ -289,7 +345,7 @@ export async function connect(
       );
       await abortable(open, signal);
     });
-    call = new RealtimeCall(parts, peer, events, channel, callId);
+    call = new RealtimeCall(parts, peer, events, channel, callId, session);
     if (isBlocked) setTimeout(() => call?.audioBlocked());
     return call;
   } catch (error) {
@@ -350,9 +406,7 @@ async function exchange(
     // An error's body is JSON and may quote the request: it goes nowhere.
     if (!response.ok) throw refusedByProvider(status, status === 429 || status >= 500);
     if (!answer.startsWith('v=')) throw refusedByProvider(status, false);
-    const callId =
-      /\/(rtc_[\w-]{1,124})(?:[/?#]|$)/.exec(response.headers.get('location') ?? '')?.[1] ?? null;
-    return { answer, callId };
+    return { answer, callId: callIdOf(response.headers.get('location')) };
   });
 }
 

@@ -71,7 +71,7 @@ export class Roomkey {
   /**
    * Opens a session of a project: a client secret minted with the project's key, and TURN servers
    * where the service has any. It takes one of the project's slots until {@link
-   * RealtimeSession.end}.
+   * RealtimeSession.end}; {@link Roomkey.connectRealtime} with `projectId` does both.
    *
    * Each call opens another session. Only refusals that the service itself calls `retryable` are
    * repeated, since nothing was opened then. A timeout, a lost connection or an answer of a gateway
@@ -118,10 +118,17 @@ export class Roomkey {
    * data channel.
    *
    * It resolves when the data channel is open. Whatever fails before closes the microphone and the
-   * connection again.
+   * connection again, and ends the session that was opened for a `projectId`.
    */
   connectRealtime(options: ConnectRealtimeOptions = {}): Promise<RealtimeCall> {
-    return connect(options, (signal) => this.#realtimeSecret(options, signal));
+    const { projectId } = options;
+    return connect(
+      options,
+      (signal) => this.#realtimeSecret(options, signal),
+      projectId === undefined
+        ? undefined
+        : (signal) => openSession(this.#http, { ...options, projectId }, signal),
+    );
   }
 
   /**

@@ -65,7 +65,7 @@ export class RealtimeSession {
   /**
    * Names the call that {@link RealtimeSession.end} hangs up: the `Location` header that answered
    * the SDP offer, or the id in it (`rtc_…`). What contains no id changes nothing, since some
-   * providers hide the header.
+   * providers hide the header. {@link Roomkey.connectRealtime} does this itself.
    */
   reportCall(location: string | null | undefined): void {
     this.#callId = callIdOf(location) ?? this.#callId;
