@@ -47,6 +47,8 @@ function send(http: HttpClient, url: string, init: RequestInit): Promise<Respons
         body: init.body ?? null,
         headers,
         context: new HttpContext().set(ROOMKEY_REQUEST, true),
+        // Only `withFetch()` can do it; Angular says so in the console of a development build.
+        keepalive: init.keepalive ?? false,
         observe: 'response',
         responseType: 'text',
         // A token must never travel in the HTML that a server rendered.

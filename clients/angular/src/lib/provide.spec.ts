@@ -59,6 +59,29 @@ describe('provideRoomkey', () => {
     expect((await token).token).toBe(answer.token);
   });
 
+  it('opens and ends a session through the interceptors, and lets its end outlive the page', async () => {
+    const { roomkey, http } = setUp();
+    const opening = roomkey.session({ projectId: 'customer-42' });
+    const opened = await request(http, `${url}/api/session`);
+    expect(JSON.parse(opened.request.body as string)).toEqual({ project_id: 'customer-42' });
+    expect(opened.request.keepalive).toBe(false);
+    const session_id = '8f14e45f-ceea-467f-a0e6-0c8f6b1d2a3b';
+    opened.flush(
+      JSON.stringify({
+        client_secret: { value: 'ek_1', expires_at: Date.now() / 1000 + 60 },
+        session_id,
+        webrtc_url: 'https://api.openai.com/v1/realtime/calls',
+        metadata: { created_at: new Date().toISOString() },
+      }),
+    );
+    const end = (await opening).end();
+    const ended = await request(http, `${url}/api/session/end`);
+    expect(ended.request.headers.get('Authorization')).toBe('Bearer of-the-app');
+    expect(ended.request.keepalive).toBe(true);
+    ended.flush(JSON.stringify({ success: true, session_id, hung_up: false }));
+    expect(await end).toEqual({ hungUp: false });
+  });
+
   it('never puts an answer into the state that a server hands to the browser', async () => {
     const { roomkey, http } = setUp();
     void roomkey.livekitToken({ roomName: 'standup-42' }).catch(() => undefined);

@@ -41,6 +41,13 @@ export interface RealtimeVoiceConnect {
   readonly model?: string;
   /** Room to which the call belongs; roomkey applies its rules for rooms to it. */
   readonly roomName?: string;
+  /**
+   * Project whose key pays for the call. A session of it is opened, and ended with the call. It
+   * goes together with neither `roomName` nor a provider other than `openai`.
+   */
+  readonly projectId?: string;
+  /** Instructions for the session of a project, where the operator lets callers choose them. */
+  readonly instructions?: string;
   /** Microphone constraints, or an open stream or track of the app's own. */
   readonly microphone?: MediaTrackConstraints | MediaStream | MediaStreamTrack;
   /** Connects with the microphone off. Default: false. */
@@ -53,7 +60,10 @@ export interface RealtimeVoiceCall {
   readonly status: Signal<RealtimeVoiceStatus>;
   /** What was said, oldest first. It stays after the end of the call, until the next one. */
   readonly transcript: Signal<readonly TranscriptEntry[]>;
-  /** Failure that ended the last attempt or the call. */
+  /**
+   * Failure that ended the last attempt or the call, or that kept roomkey from ending its session:
+   * the session then takes a slot of its project until it expires.
+   */
   readonly error: Signal<RoomkeyError | undefined>;
   /** Whether the user's microphone is off. */
   readonly isMuted: Signal<boolean>;
@@ -76,6 +86,6 @@ export interface RealtimeVoiceCall {
   send(event: { readonly type: string; readonly [member: string]: unknown }): void;
   /** Plays the assistant's voice after the browser refused to; call it in a click handler. */
   startAudio(): Promise<void>;
-  /** Ends the call and closes the microphone. */
+  /** Ends the call, closes the microphone, and ends the session of a project. */
   hangUp(): void;
 }

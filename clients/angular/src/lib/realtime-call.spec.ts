@@ -41,11 +41,13 @@ class FakeCall extends FakeEvents {
 let calls: FakeCall[];
 let failure: unknown;
 let signals: AbortSignal[];
+let asked: object[];
 
 function make(): ProviderRealtimeCall {
   const roomkey = {
-    connectRealtime: ({ signal }: { signal: AbortSignal }) => {
+    connectRealtime: ({ signal, ...options }: { signal: AbortSignal }) => {
       signals.push(signal);
+      asked.push(options);
       if (failure) {
         return Promise.reject(failure as Error);
       }
@@ -67,6 +69,7 @@ async function connected(): Promise<{ call: ProviderRealtimeCall; events: FakeEv
 beforeEach(() => {
   calls = [];
   signals = [];
+  asked = [];
   failure = undefined;
 });
 
@@ -148,5 +151,39 @@ describe('a call with an assistant', () => {
     call.hangUp();
     await connecting;
     expect([call.status(), calls[0]?.isClosed]).toEqual(['idle', true]);
+  });
+
+  it('calls on the key of a project', async () => {
+    const options = { projectId: 'customer-42', voice: 'cedar', instructions: 'Be brief.' };
+    await make().connect(options);
+    expect(asked).toEqual([options]);
+  });
+
+  it('says that the session could not be ended, until the next call', async () => {
+    const { call, fake } = await connected();
+    const failure = new RoomkeyError({ code: 'network', title: 'The service could not be reached.' });
+    call.hangUp();
+    fake.emit('endfailed', failure);
+    expect([call.status(), call.error()?.code]).toEqual(['idle', 'network']);
+    await call.connect();
+    expect([call.status(), call.error()]).toEqual(['connected', undefined]);
+    fake.emit('endfailed', failure);
+    expect([call.status(), call.error()]).toEqual(['connected', undefined]);
+  });
+
+  it('keeps the reason of the end when the session cannot be ended either', async () => {
+    const { call, fake } = await connected();
+    fake.emit('error', new RoomkeyError({ code: 'connection_lost', title: 'The call has ended.' }));
+    fake.emit('endfailed', new RoomkeyError({ code: 'network', title: 'Unreachable.' }));
+    expect([call.status(), call.error()?.code]).toEqual(['ended', 'connection_lost']);
+  });
+
+  it('says that the session of a call that was given up could not be ended', async () => {
+    const call = make();
+    const connecting = call.connect();
+    call.hangUp();
+    await connecting;
+    calls[0]?.emit('endfailed', new RoomkeyError({ code: 'network', title: 'Unreachable.' }));
+    expect([call.status(), call.error()?.code]).toEqual(['idle', 'network']);
   });
 });

@@ -51,6 +51,12 @@ export class ProviderRealtimeCall implements RealtimeVoiceCall {
     await this.environment.outsideAngular(async () => {
       try {
         const call = await this.roomkey.connectRealtime({ ...options, signal: current.signal });
+        call.on('endfailed', (error) => {
+          // It comes after the end: a call that was begun since, and the reason of the end, go first.
+          if (!this.#current && !this.#error()) {
+            this.#error.set(error);
+          }
+        });
         if (current.signal.aborted) {
           call.close();
           return;

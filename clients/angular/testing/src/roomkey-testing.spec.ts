@@ -19,11 +19,13 @@ describe('provideRoomkeyTesting', () => {
     const fixture = TestBed.createComponent(Page);
     const testing = TestBed.inject(RoomkeyTesting);
     await fixture.componentInstance.room.join({ roomName: 'standup-42', participantName: 'Ada' });
-    await fixture.componentInstance.call.connect();
+    await fixture.componentInstance.call.connect({ projectId: 'customer-42' });
     await fixture.whenStable();
     expect(fixture.nativeElement.textContent.trim()).toBe('joined  connected');
     expect(testing.room().joins).toEqual([{ roomName: 'standup-42', participantName: 'Ada' }]);
     expect(testing.room().participants()[0]).toMatchObject({ name: 'Ada', isLocal: true });
+
+    expect(testing.call().connects).toEqual([{ projectId: 'customer-42' }]);
 
     testing.room().joinError = new RoomkeyError({ code: 'rate_limited', title: 'Too many requests.' });
     await fixture.componentInstance.room.join({ roomName: 'standup-42' });
