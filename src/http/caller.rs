@@ -62,6 +62,13 @@ fn bearer_token<'r>(request: &Request<'r>) -> Result<&'r str, AuthError> {
     bearer::extract_token(values(request, &AUTHORIZATION))?.ok_or(AuthError::MissingCredentials)
 }
 
+/// Returns the bearer token if it is an admin key and not an access token, which has the form of a
+/// JWT.
+pub fn bearer_admin_key<'r>(request: &Request<'r>) -> Option<&'r str> {
+    let token = bearer_token(request).ok()?;
+    (!bearer::has_jwt_form(token)).then_some(token)
+}
+
 fn authenticate_by_platform(
     easy_auth: &EasyAuth,
     request: &Request<'_>,

@@ -9,7 +9,7 @@ pub mod admission;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 
 use self::admission::{CallerAdmission, EndAdmission, OperatorAdmission};
 use super::caller;
@@ -84,7 +84,9 @@ pub async fn admit_operator(
     let now = app.clock.now();
     check_origin(app, request)?;
     if request.headers.contains_key(ADMIN_KEY) {
-        check_admin_key(app, request, now).await?;
+        let mut sent = request.headers.get_all(ADMIN_KEY).iter();
+        let only = sent.next().filter(|_| sent.next().is_none());
+        check_admin_key(app, request, only.map(HeaderValue::as_bytes), now).await?;
     } else if matches!(app.callers, CallerAuthentication::Anonymous) {
         return Err(ApiError::MissingCredentials);
     } else {
@@ -95,6 +97,29 @@ pub async fn admit_operator(
     }
     let actor = request.record.actor.unwrap_or(Actor::Unknown);
     Ok(OperatorAdmission { actor, now })
+}
+
+/// Admits an operator as [`admit_operator`] does, and also one who sends an admin key as a bearer
+/// token. It is for the scrape of metrics only: a Prometheus before 2.55 can send no other header.
+///
+/// A bearer that has the three parts of a JWT is an access token, every other one an admin key. So
+/// a wrong one of either kind counts as such, and neither is tried as the other.
+///
+/// # Errors
+/// As [`admit_operator`].
+pub async fn admit_scraper(app: &App, request: &mut Request<'_>) -> Result<SystemTime, ApiError> {
+    let key = if request.headers.contains_key(ADMIN_KEY) {
+        None
+    } else {
+        caller::bearer_admin_key(request)
+    };
+    let Some(key) = key else {
+        return Ok(admit_operator(app, request).await?.now);
+    };
+    let now = app.clock.now();
+    check_origin(app, request)?;
+    check_admin_key(app, request, Some(key.as_bytes()), now).await?;
+    Ok(now)
 }
 
 /// Admits whoever may end sessions: an operator any, a caller those of its own.
@@ -159,7 +184,7 @@ async fn identify_caller(
     Ok((caller, caller_hash))
 }
 
-/// Checks the admin key. Wrong keys count against the address, and past the budget no key is
+/// Checks an admin key; `None` is a wrong one. Wrong keys count against the address, and past the budget no key is
 /// accepted from there, so that guessing stops. Right keys never count, so neither another operator
 /// nor many requests at once are affected.
 ///
@@ -171,6 +196,7 @@ async fn identify_caller(
 async fn check_admin_key(
     app: &App,
     request: &mut Request<'_>,
+    sent: Option<&[u8]>,
     now: SystemTime,
 ) -> Result<(), ApiError> {
     let address = address_hash(app, request).await?;
@@ -180,9 +206,7 @@ async fn check_admin_key(
         .fetched_value()
         .await
         .ok_or(ApiError::SecretUnavailable)?;
-    let mut sent = request.headers.get_all(ADMIN_KEY).iter();
-    let only = sent.next().filter(|_| sent.next().is_none());
-    let found = only.and_then(|key| keys.find(key.as_bytes()));
+    let found = sent.and_then(|key| keys.find(key));
     let budget = app.budgets.wrong_keys;
     let cost = if found.is_some() {
         Cost::Nothing

@@ -12,7 +12,7 @@ use crate::telemetry;
 
 /// Returns all metrics as text.
 pub async fn scrape(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
-    let now = guard::admit_operator(app, &mut request).await?.now;
+    let now = guard::admit_scraper(app, &mut request).await?;
     let scrape = ScrapeInputs {
         log_lines_dropped: telemetry::lines_dropped().to_vec(),
         ..app.scrape(now)

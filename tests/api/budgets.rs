@@ -8,6 +8,8 @@ use crate::harness::{ADMIN_KEY, Answer, NOW, Setup, TestApp};
 use crate::issuer::{FORGE, Issuer};
 
 const BODY: &[u8] = br#"{"roomName":"r"}"#;
+/// An admin key in the form of a JWT.
+const KEY_LIKE_A_TOKEN: &str = "canary-of-an-admin-key.in-three-parts.like-a-jwt";
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
 
 async fn ask(app: &TestApp, header: (&str, &str)) -> Answer {
@@ -288,6 +290,98 @@ async fn fault_24_wrong_admin_keys_are_throttled_by_address() {
     assert!(
         log.contains(r#""cause":"admin_key""#) && log.contains(r#""caller":"admin-key:"#),
         "{log}"
+    );
+}
+
+async fn scrape_with_bearer(app: &TestApp, bearer: &str, address: &str) -> Answer {
+    app.send(
+        Method::GET,
+        "/api/metrics",
+        &[
+            ("authorization", format!("Bearer {bearer}").as_bytes()),
+            ("x-forwarded-for", address.as_bytes()),
+        ],
+        None,
+    )
+    .await
+}
+
+#[tokio::test]
+async fn wrong_admin_keys_as_a_bearer_are_throttled_with_those_in_the_header() {
+    let app = Setup {
+        settings: &[("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8")],
+        ..Setup::default()
+    }
+    .spawn();
+    let guess = ADMIN_KEY.replace("canary", "canaries");
+    for wrong in ["x", &guess, "a.b", "a.b.c.d", ".."] {
+        assert_eq!(
+            scrape_with_bearer(&app, wrong, "192.0.2.1").await.status,
+            StatusCode::UNAUTHORIZED,
+            "{wrong}"
+        );
+        assert_eq!(
+            metrics(&app, wrong, "192.0.2.1").await.status,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+    for key in [&*guess, ADMIN_KEY] {
+        let refused = scrape_with_bearer(&app, key, "192.0.2.1").await;
+        assert_eq!(
+            (refused.status, refused.header("ratelimit-policy")),
+            (StatusCode::TOO_MANY_REQUESTS, r#""wrong-key";q=10;w=3600"#),
+            "guessing must not go on"
+        );
+    }
+    for _ in 0..20 {
+        let scraped = scrape_with_bearer(&app, ADMIN_KEY, "192.0.2.2").await;
+        assert_eq!(scraped.status, StatusCode::OK);
+        assert!(
+            scraped
+                .text
+                .contains("roomkey_auth_rejected_total{reason=\"admin_key\"} 10\n"),
+            "{}",
+            scraped.text
+        );
+        assert!(!scraped.text.contains("canar"), "{}", scraped.text);
+    }
+    let log = app.log();
+    assert!(log.contains(r#""caller":"admin-key:"#), "{log}");
+    assert!(!log.contains("canar"), "{log}");
+}
+
+#[tokio::test]
+async fn a_bearer_is_tried_as_a_token_or_as_an_admin_key_and_never_as_both() {
+    let issuer = Issuer::start().await;
+    let settings = [
+        ("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("ROOMKEY_ADMIN_KEYS", KEY_LIKE_A_TOKEN),
+    ];
+    let app = issuer.app(&settings);
+    let refused = |answer: &Answer| (answer.status, answer.header("ratelimit-policy").to_owned());
+    // Forged tokens use up no budget of admin keys.
+    for _ in 0..20 {
+        let answer = scrape_with_bearer(&app, KEY_LIKE_A_TOKEN, "192.0.2.1").await;
+        assert_eq!(
+            refused(&answer),
+            (StatusCode::UNAUTHORIZED, String::new()),
+            "what looks like a token is none of the keys"
+        );
+    }
+    let key = metrics(&app, KEY_LIKE_A_TOKEN, "192.0.2.1").await;
+    assert_eq!(key.status, StatusCode::OK, "it works in its own header");
+    let both = [
+        ("authorization", &b"Bearer x"[..]),
+        ("x-admin-api-key", KEY_LIKE_A_TOKEN.as_bytes()),
+    ];
+    let answer = app.send(Method::GET, "/api/metrics", &both, None).await;
+    assert_eq!(answer.status, StatusCode::OK, "the header of keys decides");
+    let two = [("authorization", &b"Bearer x"[..]); 2];
+    let answer = app.send(Method::GET, "/api/metrics", &two, None).await;
+    assert_eq!(
+        refused(&answer),
+        (StatusCode::UNAUTHORIZED, String::new()),
+        "two bearers are no key"
     );
 }
 

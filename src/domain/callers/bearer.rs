@@ -57,6 +57,20 @@ pub fn extract_token<'a>(
     }
 }
 
+/// Returns whether a text has the form of a signed JWT (RFC 7515 §7.1): three parts of base64url with
+/// a `.` between them. The last one may be empty, as in an unsigned one.
+#[must_use]
+pub fn has_jwt_form(token: &str) -> bool {
+    let is_base64url = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    let mut parts = token.split('.');
+    let are_first_two_filled =
+        [parts.next(), parts.next()].map(|part| part.is_some_and(|part| !part.is_empty()));
+    are_first_two_filled == [true; 2]
+        && parts.next().is_some()
+        && parts.next().is_none()
+        && token.bytes().all(|b| b == b'.' || is_base64url(b))
+}
+
 /// A token whose signature has not been verified: **anyone may have written it.**
 ///
 /// Only its algorithm and its key id can be read, and only to find the keys for

@@ -21,6 +21,8 @@ use crate::process::client;
 /// How long a scrape may take to show, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+const ADMIN_KEY: &str = "a-throw-away-admin-key-of-43-characters-____";
+
 /// Labels that Prometheus itself adds.
 const ITS_LABELS: [&str; 2] = ["instance", "job"];
 
@@ -272,7 +274,7 @@ const NOT_FROM_THE_START: [&str; 4] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
-async fn prometheus_scrapes_the_package_with_the_admin_role_and_sees_it_go() {
+async fn prometheus_scrapes_the_package_with_a_key_and_with_the_admin_role_and_sees_it_go() {
     let (provider, [issuer]) = Fake::start("oidc_provider.mjs", &[]);
     let token = async |claims: Value| {
         provider.control("mint", claims).await["token"]
@@ -293,6 +295,7 @@ async fn prometheus_scrapes_the_package_with_the_admin_role_and_sees_it_go() {
             "LIVEKIT_API_SECRET",
             "a-throw-away-secret-of-32-bytes-or-more",
         ),
+        ("ROOMKEY_ADMIN_KEYS", ADMIN_KEY),
         ("ROOMKEY_CALLER_AUTH", "oidc"),
         ("ROOMKEY_OIDC_ISSUER", &issuer),
         ("ROOMKEY_OIDC_AUDIENCE", "api://roomkey"),
@@ -303,17 +306,24 @@ async fn prometheus_scrapes_the_package_with_the_admin_role_and_sees_it_go() {
         .json(&json!({ "roomName": "r" }));
     assert_eq!(ask.send().await.unwrap().status(), 200);
 
-    // The configuration of ops/, with the addresses of this test.
+    // The configuration of ops/ with both of its jobs and the addresses of this test.
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(
         path("ops/prometheus/roomkey.rules.yml"),
         folder.path().join("roomkey.rules.yml"),
     )
     .unwrap();
+    std::fs::write(folder.path().join("admin-key"), ADMIN_KEY).unwrap();
     std::fs::write(folder.path().join("client-secret"), "a-client-secret").unwrap();
     let target = roomkey.address().to_string();
     let example = text("ops/prometheus/prometheus.yml");
-    let config = example
+    let (key_job, signed_in_job) = example
+        .split_once("  # - job_name: roomkey\n")
+        .expect("the second job is commented out");
+    let signed_in_job = signed_in_job
+        .replace("\n  # ", "\n  ")
+        .replacen("  # ", "  ", 1);
+    let config = format!("{key_job}  - job_name: signed-in\n{signed_in_job}")
         .replace("30s", "200ms")
         .replace("https://login.example.com/oauth2/token", &token_url)
         .replace(
@@ -352,7 +362,10 @@ async fn prometheus_scrapes_the_package_with_the_admin_role_and_sees_it_go() {
     let is = |value: &'static str| {
         move |answer: &Value| answer["data"]["result"][0]["value"][1] == value
     };
-    until(&query("up"), "it is not scraped", is("1")).await;
+    for job in ["roomkey", "signed-in"] {
+        let up = format!("up{{job=\"{job}\"}}");
+        until(&query(&up), job, is("1")).await;
+    }
     until(
         &query("roomkey_tokens_total{outcome=\"issued\"}"),
         "the token is not counted",

@@ -740,3 +740,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_three_parts_of_base64url_have_the_form_of_a_jwt() {
+    let provider = TestProvider::new();
+    let claims = forgery::claims(&provider.terms);
+    let signed = provider.forge.sign(&forgery::header(), &claims);
+    for token in [&*signed, "a.b.c", "a.b.", "A-1_.e30.e30"] {
+        assert!(has_jwt_form(token), "{token}");
+    }
+    for token in [
+        "",
+        ".",
+        "..",
+        "a..c",
+        ".b.c",
+        "a.b",
+        "a.b.c.d",
+        "a.b.c=",
+        "a+.b.c",
+        "canary-admin-key-of-32-characters",
+    ] {
+        assert!(!has_jwt_form(token), "{token}");
+    }
+}
