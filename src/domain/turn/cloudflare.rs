@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::json;
 
 use super::ice_server::{IceServer, IceServers, TurnCredential};
-use super::ice_url::{IceUrl, Preference};
+use super::ice_url::IceUrl;
 use super::lifetime::TurnLifetime;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::realtime::endpoint::parse_address;
@@ -20,8 +20,6 @@ use crate::domain::requests::json::{self, Json, Object};
 const MAX_KEY_ID_BYTES: usize = 64;
 /// Longest username or credential in bytes; current ones have 96 and 64.
 const MAX_CREDENTIAL_BYTES: usize = 1024;
-/// Most URLs in roomkey's response: with five or more, browsers are slow to connect.
-const MAX_URLS: usize = 4;
 
 /// The id of a TURN key: 1 to 64 letters, digits, `-` or `_`, safe in the path of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,8 +126,7 @@ impl fmt::Display for UnusableIceServers {
 impl std::error::Error for UnusableIceServers {}
 
 /// Parses the body of a successful response: `iceServers` as a list, or as the single object of the
-/// older operation. The four URLs that are most useful to a browser are kept in their order, and
-/// those that a browser cannot use are left out.
+/// older operation. Every URL is kept in its order, except those that a browser cannot use.
 ///
 /// # Errors
 /// [`UnusableIceServers`] if a browser could not use a TURN server of it.
@@ -161,7 +158,6 @@ pub fn parse_answer(body: &[u8]) -> Result<IceServers, UnusableIceServers> {
         Some(Json::Object(server)) => vec![ice_server(server)?],
         _ => return Err(UnusableIceServers::Servers),
     };
-    keep_most_useful(&mut servers);
     servers.retain(|server| !server.urls.is_empty());
     IceServers::new(servers).ok_or(UnusableIceServers::NoTurn)
 }
@@ -207,32 +203,6 @@ fn visible_text(server: &Object<'_>, name: &str) -> Result<String, UnusableIceSe
     }
 }
 
-/// Drops all but the [`MAX_URLS`] most useful URLs; equally useful ones in the order of the answer.
-/// One STUN server is enough, and must not take the place of a relay.
-fn keep_most_useful(servers: &mut [IceServer]) {
-    let mut preferences: Vec<_> = servers
-        .iter()
-        .flat_map(|server| &server.urls)
-        .map(IceUrl::preference)
-        .enumerate()
-        .map(|(place, preference)| (preference, place))
-        .collect();
-    let mut has_stun = false;
-    preferences.retain(|(preference, _)| {
-        *preference != Preference::Stun || !std::mem::replace(&mut has_stun, true)
-    });
-    preferences.sort_unstable();
-    preferences.truncate(MAX_URLS);
-    let mut place = 0;
-    for server in servers {
-        server.urls.retain(|url| {
-            let is_kept = preferences.contains(&(url.preference(), place));
-            place += 1;
-            is_kept
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -266,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_answer_is_reduced_to_what_browsers_use_best() {
+    fn the_documented_answer_is_kept_without_what_browsers_cannot_use() {
         assert_eq!(
             parse(&documented()).unwrap(),
             json!([
@@ -274,6 +244,8 @@ mod tests {
                 turn(&[
                     "turn:turn.cloudflare.com:3478?transport=udp",
                     "turn:turn.cloudflare.com:3478?transport=tcp",
+                    "turn:turn.cloudflare.com:80?transport=tcp",
+                    "turns:turn.cloudflare.com:5349?transport=tcp",
                     "turns:turn.cloudflare.com:443?transport=tcp",
                 ]),
             ])
@@ -435,7 +407,7 @@ mod tests {
         }
 
         #[test]
-        fn never_more_than_four_urls_and_never_stun_alone(
+        fn every_url_but_those_of_port_53_is_kept_and_never_stun_alone(
             picks in prop::collection::vec((0..6_usize, any::<bool>()), 0..12)
         ) {
             const URLS: [&str; 6] = [
@@ -445,10 +417,13 @@ mod tests {
                 if *alone { turn(&[URLS[*pick]]) } else { turn(&[URLS[*pick], URLS[0]]) }
             }).collect();
             let relays = picks.iter().any(|(pick, _)| [2, 4, 5].contains(pick));
+            let usable = |(pick, alone): &(usize, bool)| usize::from(![1, 3].contains(pick)) + usize::from(!alone);
+            let kept: usize = picks.iter().map(usable).sum();
             match parse(&json!({ "iceServers": servers })) {
                 Ok(servers) => {
                     let urls: Vec<_> = servers.as_array().unwrap().iter().flat_map(|server| server["urls"].as_array().unwrap().clone()).collect();
-                    prop_assert!(relays && urls.len() <= MAX_URLS);
+                    prop_assert!(relays);
+                    prop_assert_eq!(urls.len(), kept);
                     prop_assert!(urls.iter().any(|url| url.as_str().unwrap().starts_with("turn")));
                     prop_assert!(urls.iter().all(|url| !url.as_str().unwrap().contains(":53")));
                 }

@@ -59,19 +59,6 @@ impl Transport {
     }
 }
 
-/// The rank of a URL among others, the most useful for a browser first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Preference {
-    /// A relay over UDP, which delays media least.
-    UdpRelay,
-    /// A relay over TLS on port 443, which nearly every network lets through.
-    TlsRelay,
-    /// A STUN server.
-    Stun,
-    /// A relay over another port or transport.
-    OtherRelay,
-}
-
 /// The URL of one STUN or TURN server.
 ///
 /// ```
@@ -163,16 +150,6 @@ impl IceUrl {
     #[must_use]
     pub fn is_usable_in_browsers(&self) -> bool {
         self.port != Some(DNS_PORT)
-    }
-
-    /// Returns the rank of the URL among others.
-    pub(super) fn preference(&self) -> Preference {
-        match (self.scheme, self.port, self.transport) {
-            (Scheme::Turn, _, None | Some(Transport::Udp)) => Preference::UdpRelay,
-            (Scheme::Turns, Some(443), _) => Preference::TlsRelay,
-            (Scheme::Stun, _, _) => Preference::Stun,
-            (Scheme::Turn | Scheme::Turns, _, _) => Preference::OtherRelay,
-        }
     }
 }
 
