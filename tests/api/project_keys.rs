@@ -336,6 +336,8 @@ async fn the_audit_log_tells_who_did_what_and_its_lines_have_the_same_hash() {
             .json();
         assert_eq!(page["logs"].as_array().unwrap().len(), count, "{filter}");
     }
+    let backwards = projects.get("/api/audit-logs?from=2&to=1").await;
+    assert_eq!(backwards.fields(), ["from"]);
     let page = projects.get("/api/audit-logs?limit=2").await.json();
     let cursor = page["next_cursor"].as_str().unwrap();
     let rest = projects

@@ -46,6 +46,11 @@ impl AuditLogRequest {
         let project_id = fields.text("project_id", ProjectId::parse);
         let from_ms = query::epoch_ms(&mut fields, "from");
         let to_ms = query::epoch_ms(&mut fields, "to");
+        if let (Ok(Some(from)), Ok(Some(to))) = (&from_ms, &to_ms)
+            && from > to
+        {
+            fields.record("from", "must not be later than to");
+        }
         let after = fields.text("cursor", |text| {
             cursors
                 .decode(LISTING, text)
@@ -89,6 +94,8 @@ mod tests {
             ("project_id=a|b", "project_id"),
             ("from=yesterday", "from"),
             ("to=-5", "to"),
+            ("from=2&to=1", "from"),
+            ("from=2&to=yesterday", "to"),
             ("cursor=abc", "cursor"),
             ("since=5", "since"),
         ] {
