@@ -9,6 +9,7 @@ use super::reply::{self, Reply};
 use super::request::Request;
 use super::vault_access;
 use crate::app::App;
+use crate::domain::requests::query;
 
 #[derive(Serialize)]
 struct Answer {
@@ -22,6 +23,7 @@ struct Answer {
 pub async fn verify(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let projects = vault_access::projects(app)?;
     guard::admit_operator(app, &mut request).await?;
+    query::refuse_all(request.query)?;
     let vault = projects.open_vault().await?;
     let report = vault.verify_audit().await?;
     let answer = Answer {

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::app::turn::{Cloudflare, Turn, TurnSource};
 use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::livekit::lifetime::{Rfc3339, instant};
+use crate::domain::requests::query;
 use crate::domain::turn::ice_server::IceServers;
 
 #[derive(Serialize)]
@@ -30,6 +31,7 @@ pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
     let admission = guard::admit_caller(app, &mut request, Action::IssueTurnCredentials).await?;
     let record = request.record;
     record.provider = Some(turn.provider);
+    query::refuse_all(request.query)?;
     admission.authorize(None, None)?;
     let expires_at = turn.lifetime.expiry(admission.now);
     let ice_servers = issue_to(app, record, &admission, turn).await?;

@@ -10,6 +10,7 @@ use super::request::Request;
 use super::vault_access;
 use crate::app::App;
 use crate::app::projects::epoch_ms;
+use crate::domain::requests::query;
 
 #[derive(Serialize)]
 struct Answer {
@@ -31,6 +32,7 @@ struct Steps {
 pub async fn check(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let projects = vault_access::projects(app)?;
     let operator = guard::admit_operator(app, &mut request).await?;
+    query::refuse_all(request.query)?;
     let vault = projects.open_vault().await?;
     let health = vault.check_health().await;
     let word = |is_ok| if is_ok { "ok" } else { "failed" };

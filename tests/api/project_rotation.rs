@@ -241,3 +241,18 @@ async fn a_changed_record_of_the_audit_log_is_found() {
         json!({ "intact": false, "records": 3, "first_broken": second["id"] })
     );
 }
+
+#[tokio::test]
+async fn a_parameter_of_a_route_that_has_none_is_refused_by_name() {
+    let projects = ProjectsApp::start_with(&crate::turn::COTURN).await;
+    for path in [
+        "/api/audit-logs/verify",
+        "/api/health/vault",
+        "/api/turn-credentials",
+    ] {
+        let refused = projects.get(&format!("{path}?since=1")).await;
+        assert_eq!(refused.fields(), ["since"], "{path}");
+        let answer = projects.get(&format!("{path}?")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+    }
+}

@@ -5,7 +5,7 @@
 
 use url::form_urlencoded;
 
-use super::fields::{ErrorRecorded, Fields, Requirement, sanitize_name};
+use super::fields::{BodyError, ErrorRecorded, Fields, Requirement, sanitize_name};
 use super::json::{Json, Object};
 use crate::domain::digits::parse_digits;
 
@@ -45,6 +45,16 @@ pub fn parse(query: &str) -> Fields<'_> {
     fields
 }
 
+/// Refuses every parameter, for a route that has none.
+///
+/// # Errors
+/// [`BodyError`] with each parameter.
+pub fn refuse_all(query: Option<&str>) -> Result<(), BodyError> {
+    let mut fields = parse(query.unwrap_or_default());
+    fields.reject_unknown();
+    fields.finish(|| Ok(()))
+}
+
 /// Takes the parameter `limit`: 1 to 1000, by default 100.
 ///
 /// # Errors
@@ -74,7 +84,6 @@ pub fn epoch_ms(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::requests::fields::BodyError;
 
     fn errors(query: &str) -> Vec<String> {
         let mut fields = parse(query);
