@@ -376,7 +376,8 @@ pub async fn a_rotation_reseals_without_a_change_of_the_key(keys: &ProjectKeys) 
     assert_eq!(rotate(keys, &id, 1).await, Ok(None));
     assert_eq!(verified(keys).await, 1);
     assert!(rotate(keys, &id, 2).await.unwrap().is_some());
-    let summary = stored(keys, &id).await.record.key.unwrap().summary;
+    let key = stored(keys, &id).await.record.key.unwrap();
+    let summary = key.summary.unwrap();
     assert_eq!(summary.kek_version, kek_version(2));
     assert_eq!(summary.rotated_at_ms, Some(NOON_MS + 9_000));
     assert_eq!(summary.created_at_ms, saved.summary.created_at_ms);

@@ -242,6 +242,41 @@ async fn fault_28_a_key_is_tried_by_a_mint_of_ten_seconds_before_it_is_stored() 
 }
 
 #[tokio::test]
+async fn a_damaged_record_is_listed_and_can_be_replaced_and_deleted() {
+    let projects = ProjectsApp::start().await;
+    projects.save("well", &[]).await;
+    for assignment in [
+        "fingerprint = 'none'",
+        "fingerprint = CAST(x'ff' AS TEXT)",
+        "tag = CAST(x'ff' AS TEXT)",
+        "created_at_ms = -1",
+        "rotated_at_ms = -1",
+    ] {
+        for repair in ["save", "delete"] {
+            let etag = projects.save("p", &[]).await.header("etag").to_owned();
+            projects.damage_column("p", assignment);
+            let listed = projects.get("/api/projects").await.json();
+            let line = &listed["projects"][0];
+            assert_eq!(line["project_id"], "p", "{assignment}: {listed}");
+            assert_eq!(line["etag"], json!(null), "{assignment}");
+            assert!(listed["projects"][1]["etag"].is_string(), "{assignment}");
+            assert_eq!(projects.save("p", &[]).await.code(), "conflict");
+            let stale = projects.save("p", &[("if-match", &etag)]).await;
+            assert_eq!(stale.code(), "precondition_failed", "{assignment}");
+            let repaired = if repair == "save" {
+                projects.save("p", &[("if-match", "*")]).await
+            } else {
+                projects.delete("p", &[]).await
+            };
+            assert_eq!(repaired.status, StatusCode::OK, "{assignment} {repair}");
+            projects.delete("p", &[]).await;
+        }
+    }
+    let ready = projects.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::OK, "one record is not the store");
+}
+
+#[tokio::test]
 async fn projects_are_listed_by_pages() {
     let projects = ProjectsApp::start().await;
     for number in 0..5 {

@@ -156,14 +156,18 @@ impl ProjectsApp {
 
     /// Writes rubbish over the sealed key of a project.
     pub fn damage(&self, project_id: &str) {
-        let path = self.folder.path().join("store.db");
-        let database = rusqlite::Connection::open(path).unwrap();
-        let changed = database
-            .execute(
-                "UPDATE projects SET sealed = randomblob(length(sealed)) WHERE project_id = ?1",
-                [project_id],
-            )
-            .unwrap();
+        self.damage_column(project_id, "sealed = randomblob(length(sealed))");
+    }
+
+    /// Writes over one column of a project's row.
+    pub fn damage_column(&self, project_id: &str, assignment: &str) {
+        let sql = format!("UPDATE projects SET {assignment} WHERE project_id = ?1");
+        let changed = self.database().execute(&sql, [project_id]).unwrap();
         assert_eq!(changed, 1);
+    }
+
+    /// Opens the file of the store beside roomkey.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("store.db")).unwrap()
     }
 }

@@ -38,13 +38,18 @@ pub enum ChangeRefused {
 impl Precondition {
     /// Checks that the record is in the state that the client expects.
     fn check(self: &Precondition, record: Option<&ProjectRecord>) -> Result<(), ChangeRefused> {
-        let tag = record
-            .and_then(|record| record.key.as_ref())
-            .map(|key| &key.summary.tag);
-        match (self, tag) {
-            (Self::None, _) | (Self::AnyKey, Some(_)) => Ok(()),
-            (Self::OneOf(tags), Some(tag)) if tags.contains(tag) => Ok(()),
-            (Self::AnyKey | Self::OneOf(_), _) => Err(ChangeRefused::PreconditionFailed),
+        let key = record.and_then(|record| record.key.as_ref());
+        // A damaged key has no tag that a client could name.
+        let tag = key.and_then(|key| Some(&key.summary.as_ref()?.tag));
+        let holds = match self {
+            Self::None => true,
+            Self::AnyKey => key.is_some(),
+            Self::OneOf(tags) => tag.is_some_and(|tag| tags.contains(tag)),
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(ChangeRefused::PreconditionFailed)
         }
     }
 }
@@ -109,7 +114,7 @@ pub fn saved(
     )?;
     let before = record
         .and_then(|record| record.key.as_ref())
-        .map(|key| &key.summary);
+        .and_then(|key| key.summary.as_ref());
     Ok(with_key(
         &sealed,
         new.fingerprint,
@@ -165,7 +170,7 @@ pub fn rotated(
 ) -> Result<Option<ProjectRecord>, RotateError> {
     precondition.check(record)?;
     let (versions, key) = live(record)?;
-    let summary = &key.summary;
+    let summary = key.summary.as_ref().ok_or(OpenError::Corrupt)?;
     if target < summary.kek_version {
         return Err(ChangeRefused::LowerKekVersion.into());
     }
@@ -201,13 +206,13 @@ fn with_key(sealed: &SealedKey, fingerprint: KeyFingerprint, times: Times) -> Pr
         versions: sealed.versions(),
         key: Some(StoredKey {
             sealed: sealed.to_bytes(),
-            summary: KeySummary {
+            summary: Some(KeySummary {
                 kek_version: sealed.kek_version(),
                 fingerprint,
                 tag: RecordTag::of(sealed),
                 created_at_ms: times.created_at_ms,
                 rotated_at_ms: times.rotated_at_ms,
-            },
+            }),
         }),
     }
 }
@@ -295,7 +300,8 @@ mod tests {
         }
 
         fn summary(&self) -> &KeySummary {
-            &self.record.as_ref().unwrap().key.as_ref().unwrap().summary
+            let key = self.record.as_ref().unwrap().key.as_ref().unwrap();
+            key.summary.as_ref().unwrap()
         }
 
         fn opens(&self) -> bool {
@@ -394,6 +400,31 @@ mod tests {
             deleted(project.record.as_ref(), &none),
             Err(ChangeRefused::NotFound)
         );
+    }
+
+    #[test]
+    fn a_damaged_key_can_be_replaced_and_deleted_and_does_not_rotate() {
+        let mut project = Project::new();
+        project.save(1_000);
+        let tag = project.summary().tag.clone();
+        let record = project.record.as_mut().unwrap();
+        record.key.as_mut().unwrap().summary = None;
+        let (none, any) = (Precondition::None, Precondition::AnyKey);
+        let record = project.record.as_ref();
+        assert_eq!(check_save(record, &none), Err(ChangeRefused::Exists));
+        assert_eq!(
+            check_save(record, &Precondition::OneOf(vec![tag])),
+            Err(ChangeRefused::PreconditionFailed)
+        );
+        assert_eq!(check_save(record, &any), Ok(()));
+        assert!(deleted(record, &none).is_ok() && deleted(record, &any).is_ok());
+        assert_eq!(
+            project.rotate(2, 2_000),
+            Err(RotateError::Open(OpenError::Corrupt))
+        );
+        project.save(3_000);
+        assert_eq!((project.versions(), project.opens()), ((2, 2), true));
+        assert_eq!(project.summary().created_at_ms, 3_000);
     }
 
     #[test]

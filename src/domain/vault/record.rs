@@ -25,8 +25,9 @@ pub struct ProjectRecord {
 pub struct StoredKey {
     /// The serialised [`SealedKey`]. In a store that was tampered with it may be anything.
     pub sealed: Vec<u8>,
-    /// The public facts about the key.
-    pub summary: KeySummary,
+    /// The public facts about the key; `None` in a store where they are damaged. Such a record is
+    /// never opened, but it can be replaced and deleted.
+    pub summary: Option<KeySummary>,
 }
 
 /// The public facts about a stored key.

@@ -168,10 +168,11 @@ impl ProjectKeys {
         let (versions, stored) = record
             .and_then(|record| Some((record.versions, record.key?)))
             .ok_or(ChangeRefused::NotFound)?;
+        let summary = stored.summary.ok_or(KeyStoreError::RecordCorrupt)?;
         let key = envelope::open(keks, project_id, versions, &stored.sealed)?;
         Ok(OpenedKey {
             key,
-            tag: stored.summary.tag,
+            tag: summary.tag,
         })
     }
 
@@ -358,7 +359,7 @@ impl ProjectKeys {
     }
 }
 
-fn summary(record: &ProjectRecord) -> Result<KeySummary, ChangeRefused> {
+fn summary(record: &ProjectRecord) -> Result<KeySummary, KeyStoreError> {
     let key = record.key.as_ref().ok_or(ChangeRefused::NotFound)?;
-    Ok(key.summary.clone())
+    key.summary.clone().ok_or(KeyStoreError::RecordCorrupt)
 }

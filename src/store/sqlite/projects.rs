@@ -24,26 +24,16 @@ pub fn read(connection: &Connection, id: &ProjectId) -> Result<Option<StoredProj
             record: row.get(6)?,
         };
         let sealed: Option<Vec<u8>> = row.get(7)?;
-        let key = match sealed {
-            Some(sealed) => Some((sealed, summary(row)?)),
-            None => None,
-        };
-        Ok((versions, key))
+        let key = sealed.map(|sealed| StoredKey {
+            sealed,
+            summary: summary(row),
+        });
+        Ok(ProjectRecord { versions, key })
     };
     let found = connection.query_row(sql, [id.as_str()], row).optional()?;
-    let Some((versions, key)) = found else {
-        return Ok(None);
-    };
-    let key = match key {
-        None => None,
-        Some((sealed, summary)) => Some(StoredKey {
-            sealed,
-            summary: summary.ok_or(StoreError::RecordCorrupt)?,
-        }),
-    };
-    Ok(Some(StoredProject {
-        revision: Revision(versions.record.to_string()),
-        record: ProjectRecord { versions, key },
+    Ok(found.map(|record| StoredProject {
+        revision: Revision(record.versions.record.to_string()),
+        record,
     }))
 }
 
@@ -59,7 +49,11 @@ pub fn write(
     steps::reached("write.locked");
     let (record, summary) = (
         &write.record,
-        write.record.key.as_ref().map(|key| &key.summary),
+        write
+            .record
+            .key
+            .as_ref()
+            .and_then(|key| key.summary.as_ref()),
     );
     let row = params![
         write.project_id.as_str(),
@@ -115,7 +109,7 @@ pub fn list(
          ORDER BY project_id LIMIT ?2",
     )?;
     let rows = statement.query_map(params![start(after), limit], |row| {
-        Ok((row.get::<_, String>(5)?, summary(row)?))
+        Ok((row.get::<_, String>(5)?, summary(row)))
     })?;
     let mut listed = Vec::new();
     for row in rows {
@@ -170,17 +164,14 @@ fn known(project_id: &str) -> Result<ProjectId, StoreError> {
 }
 
 /// Reads the first five columns of a row that has a key. Returns `None` if they are damaged, so
-/// that one damaged row does not fail a listing.
-fn summary(row: &Row<'_>) -> rusqlite::Result<Option<KeySummary>> {
-    let (number, fingerprint, tag): (u32, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let (created_at_ms, rotated_at_ms) = (row.get(3)?, row.get(4)?);
-    let kek_version = KekVersion::from_number(number);
-    let parsed = kek_version.zip(KeyFingerprint::parse(&fingerprint));
-    Ok(parsed.map(|(kek_version, fingerprint)| KeySummary {
-        kek_version,
-        fingerprint,
+/// that one damaged row does not fail a listing and can be replaced.
+fn summary(row: &Row<'_>) -> Option<KeySummary> {
+    let (fingerprint, tag): (String, String) = (row.get(1).ok()?, row.get(2).ok()?);
+    Some(KeySummary {
+        kek_version: KekVersion::from_number(row.get(0).ok()?)?,
+        fingerprint: KeyFingerprint::parse(&fingerprint)?,
         tag: RecordTag::from_text(&tag),
-        created_at_ms,
-        rotated_at_ms,
-    }))
+        created_at_ms: row.get(3).ok()?,
+        rotated_at_ms: row.get(4).ok()?,
+    })
 }
