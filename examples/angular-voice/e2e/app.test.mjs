@@ -6,7 +6,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
-  launch, realtimeKey, root, sentence, startLiveKit, startRealtime, startRoomkey, stopAll, until,
+  activeSessions, launch, realtimeKey, root, saveProjectKey, sentence, startLiveKit, startRealtime, startRoomkey, stopAll,
+  storeSettings, until,
 } from '../../../clients/web/e2e/harness.mjs';
 import { askToJoin, enter, loudness, openPage, show, startApp, startOpenIdProvider } from './support.mjs';
 
@@ -319,5 +320,57 @@ test('an assistant that cannot be called says why, and waits as long as the serv
   assert.ok(await shown.getByRole('button', { name: /^Try again in \d+:\d\d/ }).isDisabled());
   assert.equal(await page.getByRole('button', { name: /Call again|Start talking/ }).count(), 0);
   await show(page, 'error-assistant-429');
+  await page.context().close();
+});
+
+test('a call on the key of a project takes its slot until it is hung up or the page goes away', async () => {
+  const project = 'customer-42';
+  const { roomkey, url } = await appWith({
+    ...storeSettings(project), OPENAI_BASE_URL: `${realtime.url}/v1`, ROOMKEY_PROJECT_CONCURRENCY: '1',
+  });
+  await saveProjectKey(roomkey, project, realtimeKey);
+  const isFree = () => until('the slot is free', async () => (await activeSessions(roomkey, project)) === 0);
+  const [ada, grace] = [
+    await openPage(browser, url, `/assistant?project=${project}`), await openPage(browser, url, '/assistant'),
+  ];
+  await show(ada, 'assistant-project');
+  await ada.getByRole('button', { name: 'Start talking' }).click();
+  await ada.getByRole('button', { name: 'Hang up' }).waitFor();
+
+  await grace.getByLabel('Project').fill('customer-43');
+  await grace.keyboard.press('Enter');
+  await (await problem(grace, 'not_found')).getByText('Check the name of the project').waitFor();
+  await grace.getByLabel('Project').fill(project);
+  await grace.getByRole('button', { name: 'Try again' }).click();
+  const shown = await problem(grace, 'concurrency_limited');
+  await show(grace, 'error-assistant-project-429');
+
+  await ada.getByRole('button', { name: 'Hang up' }).click();
+  await isFree();
+  await shown.getByRole('button', { name: 'Try again', exact: true }).click();
+  await grace.getByRole('button', { name: 'Hang up' }).click();
+  await isFree();
+  await ada.getByRole('button', { name: /Call again|Start talking/ }).click();
+  await ada.getByRole('button', { name: 'Hang up' }).waitFor();
+  assert.equal(await activeSessions(roomkey, project), 1);
+  await ada.goto('about:blank');
+  await isFree();
+  for (const page of [ada, grace]) {
+    assert.deepEqual(page.console.filter((line) => /ek_|uncaught|NG0/.test(line)), []);
+    await page.context().close();
+  }
+});
+
+test('a session that cannot be ended is said after the call', async () => {
+  const project = 'customer-42';
+  const { roomkey, url } = await appWith({ ...storeSettings(project), OPENAI_BASE_URL: `${realtime.url}/v1` });
+  await saveProjectKey(roomkey, project, realtimeKey);
+  const page = await openPage(browser, url, `/assistant?project=${project}`);
+  await page.getByRole('button', { name: 'Start talking' }).click();
+  await page.getByRole('button', { name: 'Hang up' }).waitFor();
+  await roomkey.end();
+  await page.getByRole('button', { name: 'Hang up' }).click();
+  await problem(page, 'network');
+  await page.getByRole('button', { name: /Call again|Start talking/ }).waitFor();
   await page.context().close();
 });

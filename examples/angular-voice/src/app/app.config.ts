@@ -1,4 +1,4 @@
-import { provideHttpClient } from '@angular/common/http';
+import { provideHttpClient, withFetch } from '@angular/common/http';
 import { ApplicationConfig, provideBrowserGlobalErrorListeners } from '@angular/core';
 import { provideRouter, withComponentInputBinding } from '@angular/router';
 import { provideRoomkey } from '@roomkey/angular';
@@ -12,8 +12,9 @@ export const appConfig: ApplicationConfig = {
     provideRouter(routes, withComponentInputBinding()),
     provideIcons(),
     // Where callers sign in, the interceptor of the sign-in library goes here and adds the bearer:
-    // provideHttpClient(withInterceptors([authHttpInterceptorFn])).
-    provideHttpClient(),
+    // provideHttpClient(withFetch(), withInterceptors([authHttpInterceptorFn])). Only with fetch can
+    // a page that closes still end the session of a project.
+    provideHttpClient(withFetch()),
     // A person waits for the answer: rather say what is wrong than try for long.
     provideRoomkey({ url: environment.roomkeyUrl, retry: { attempts: 2 } }),
   ],

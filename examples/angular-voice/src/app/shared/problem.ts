@@ -9,6 +9,7 @@ const REMEDIATIONS: Record<string, string> = {
   unauthenticated: 'Sign in again, then try once more.',
   room_forbidden: 'Check the name of the room, or ask its owner to let you in.',
   identity_mismatch: 'Join under your own name.',
+  not_found: 'Check the name of the project, or ask its owner to let you in.',
   insufficient_scope: 'Ask your administrator for access to voice rooms.',
   rate_limited: 'You asked often in a short time. The button works again when the time is over.',
   concurrency_limited: 'End another call, then try again.',
@@ -69,7 +70,9 @@ export class Problem {
 
   /** Seconds until the service wants to be asked again. */
   readonly wait = computed(() => {
-    const end = this.#since() + (this.error().retryAfterMs ?? 0);
+    const { code, retryAfterMs = 0 } = this.error();
+    // Another call may end at any moment: the time is that after which one is over for sure.
+    const end = this.#since() + (code === 'concurrency_limited' ? 0 : retryAfterMs);
     return Math.max(0, (end - Math.max(this.#now.milliseconds(), this.#since())) / 1000);
   });
 
