@@ -6,6 +6,8 @@
 
 pub mod blob;
 pub mod counters;
+#[cfg(test)]
+pub mod hanging_store;
 mod memory;
 pub mod projects;
 pub mod redis;

@@ -1,7 +1,7 @@
 //! The vault of project keys, opened for one request: its operations, each with its audit record.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::audit_context::{AuditContext, epoch_ms};
 use super::error::ProjectError;
@@ -153,8 +153,9 @@ impl<'a> OpenVault<'a> {
             .await?)
     }
 
-    /// Reseals keys under another KEK until none is sealed under a lower one, or `is_over` returns
-    /// true. The same call again goes on with the others.
+    /// Reseals keys under another KEK until none is sealed under a lower one, or `time_left` returns
+    /// zero. The same call again goes on with the others. Counts of the keys before and after take
+    /// up to 3 s each.
     ///
     /// # Errors
     /// [`ProjectError`]; what was resealed until then stays so. A lower version than one that is in
@@ -163,7 +164,7 @@ impl<'a> OpenVault<'a> {
         &self,
         target: KekVersion,
         context: &AuditContext,
-        is_over: impl Fn() -> bool + Send + Sync,
+        time_left: impl Fn() -> Duration + Send + Sync,
         on_rotated: impl Fn(&AuditRecord) + Send + Sync,
     ) -> Result<RotationSlice, ProjectError> {
         let in_use = self.services.store.count_by_kek().await?;
@@ -175,7 +176,7 @@ impl<'a> OpenVault<'a> {
         let audit = |id: &ProjectId| self.append(context, EventType::VaultKeyRotated, id);
         let keys = &self.services.keys;
         Ok(keys
-            .rotate_slice(target, now_ms, &self.keks, audit, is_over, on_rotated)
+            .rotate_slice(target, now_ms, &self.keks, audit, time_left, on_rotated)
             .await?)
     }
 

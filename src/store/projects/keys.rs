@@ -5,6 +5,9 @@
 //! and decides again, so a refusal is always based on the current record.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{AuditAppend, ProjectStore, ProjectWrite, Revision};
 use crate::domain::audit_log::chain::AuditRecord;
@@ -240,9 +243,13 @@ impl ProjectKeys {
     }
 
     /// Reseals keys that are sealed under a lower KEK, one after another in the order of their ids,
-    /// until none is left or `is_over` returns true. Another call continues with the remaining
+    /// until none is left or `time_left` returns zero. Another call continues with the remaining
     /// keys. `audit` creates the entry for a project, and `on_rotated` gets each record as soon as
     /// it is written.
+    ///
+    /// A step in progress when the time runs out is given up, like a step whose caller hangs up: if
+    /// its commit had begun, the key is resealed and its audit record written, but `on_rotated` does
+    /// not get it. The count of the remaining keys, which takes up to 3 s more, comes after that.
     ///
     /// A record that cannot be opened, or whose KEK is not configured, is left unchanged and counts
     /// as remaining. Keys that are saved or deleted meanwhile are skipped: a save uses the sealing
@@ -257,26 +264,29 @@ impl ProjectKeys {
         now_ms: u64,
         keks: &KeyEncryptionKeys,
         audit: impl Fn(&ProjectId) -> AuditAppend + Send + Sync,
-        is_over: impl Fn() -> bool + Send + Sync,
+        time_left: impl Fn() -> Duration + Send + Sync,
         on_rotated: impl Fn(&AuditRecord) + Send + Sync,
     ) -> Result<RotationSlice, KeyStoreError> {
         keks.get(target)?;
         let mut slice = RotationSlice::default();
         let mut after = None;
         'slice: loop {
-            let batch = self
-                .store
-                .list_sealed_below(target, after.as_ref(), BATCH)
-                .await?;
+            let list = self.store.list_sealed_below(target, after.as_ref(), BATCH);
+            let Ok(batch) = timeout(time_left(), list).await else {
+                break;
+            };
+            let batch = batch?;
             for project_id in &batch {
-                if is_over() {
+                let time_left = time_left();
+                if time_left.is_zero() {
                     break 'slice;
                 }
                 let none = &Precondition::None;
                 let append = audit(project_id);
-                let rotated = self
-                    .rotate(project_id, target, none, now_ms, keks, &append)
-                    .await;
+                let rotate = self.rotate(project_id, target, none, now_ms, keks, &append);
+                let Ok(rotated) = timeout(time_left, rotate).await else {
+                    break 'slice;
+                };
                 match rotated {
                     Ok(RotatedKey { audit, .. }) => {
                         slice.rotated += u64::from(audit.is_some());
@@ -362,4 +372,48 @@ impl ProjectKeys {
 fn summary(record: &ProjectRecord) -> Result<KeySummary, KeyStoreError> {
     let key = record.key.as_ref().ok_or(ChangeRefused::NotFound)?;
     key.summary.clone().ok_or(KeyStoreError::RecordCorrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit_log::entry::EventType;
+    use crate::store::hanging_store::HangingStore;
+    use crate::store::projects::project_store::{
+        audit, kek_version, keks, keys_over, project, save,
+    };
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn a_rotation_ends_in_time_whichever_step_of_the_store_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = SqliteStore::new(&folder.path().join("store.db")).unwrap();
+        let store = Arc::new(HangingStore::new(sqlite));
+        let keys = keys_over(Arc::clone(&store) as _);
+        for id in ["a", "b", "c"] {
+            save(&keys, &project(id), 1).await;
+        }
+        let keks = keks(&[1, 2]);
+        let slice = async || {
+            let rotated = keys.rotate_slice(
+                kek_version(2),
+                1,
+                &keks,
+                |id| audit(EventType::VaultKeyRotated, id),
+                || Duration::from_millis(300),
+                |_| (),
+            );
+            let rotated = timeout(Duration::from_secs(20), rotated).await;
+            let slice = rotated.expect("it hangs").unwrap();
+            (slice.rotated, slice.remaining)
+        };
+        store.hang("list_sealed_below", 0);
+        assert_eq!(slice().await, (0, 3));
+        store.hang("write_project", 1);
+        assert_eq!(slice().await, (1, 2));
+        store.hang("read_project", 1);
+        assert_eq!(slice().await, (1, 1));
+        store.hang("read_project", 9);
+        assert_eq!(slice().await, (1, 0));
+    }
 }
