@@ -18,7 +18,9 @@ use super::roomkey::domain::audit_log::entry::{AuditEntry, EventType};
 use super::roomkey::domain::callers::caller_hash::{CallerHash, HashKey};
 use super::roomkey::domain::vault::changes::{ChangeRefused, NewKey, Precondition};
 use super::roomkey::domain::vault::envelope::SealRandomness;
-use super::roomkey::domain::vault::kek::{KekVersion, KeyEncryptionKey, KeyEncryptionKeys};
+use super::roomkey::domain::vault::kek::{
+    KekVersion, KeyEncryptionKey, KeyEncryptionKeys, MissingKek,
+};
 use super::roomkey::domain::vault::project_id::ProjectId;
 use super::roomkey::domain::vault::project_key::{KeyFingerprint, ProjectKey};
 use super::roomkey::domain::vault::record::RecordTag;
@@ -415,7 +417,8 @@ pub async fn a_missing_kek_is_an_error_and_loses_nothing(keys: &ProjectKeys) {
         .await
         .unwrap();
     assert_eq!((rotated.rotated, rotated.remaining), (0, 1));
-    assert_eq!(rotated.failed, std::slice::from_ref(&id));
+    let missing = KeyStoreError::Kek(MissingKek(kek_version(1)));
+    assert_eq!(rotated.failed, [(id.clone(), missing)]);
     assert!(matches!(
         rotate(keys, &id, 3).await,
         Err(KeyStoreError::Kek(_))
@@ -467,13 +470,14 @@ pub async fn a_rotation_of_all_goes_on_where_it_stopped_and_leaves_what_does_not
     let before = verified(keys).await;
     let first = slice(20).await.unwrap();
     assert_eq!((first.rotated, first.remaining), (19, 110));
-    assert_eq!(first.failed, std::slice::from_ref(&bad));
+    let failed = [(bad.clone(), KeyStoreError::RecordCorrupt)];
+    assert_eq!(first.failed, failed);
     assert_eq!(told.load(Ordering::SeqCst), 19);
     let second = slice(1_000).await.unwrap();
     assert_eq!((second.rotated, second.remaining), (109, 1));
     let third = slice(1_000).await.unwrap();
     assert_eq!((third.rotated, third.remaining), (0, 1));
-    assert_eq!(third.failed, std::slice::from_ref(&bad));
+    assert_eq!(third.failed, failed);
     assert_eq!(verified(keys).await, before + 128);
     for number in [0, 6, 8, 100, 128] {
         let key = opened(keys, &project(&format!("p{number:03}"))).await;

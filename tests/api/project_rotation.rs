@@ -166,6 +166,23 @@ async fn all_keys_are_resealed_and_one_that_does_not_open_stops_no_other() {
 }
 
 #[tokio::test]
+async fn a_rotation_that_lacks_the_older_key_says_so_in_the_audit_log() {
+    let projects = ProjectsApp::start().await;
+    projects.save("a", &[]).await;
+    let projects = projects.restart(&[("ROOMKEY_KEK_V1", ""), ("ROOMKEY_KEK_V2", KEK_2)]);
+    let all = json!({ "all": true, "kek_version": "v2" });
+    let answer = rotate(&projects, all, &[]).await.json();
+    assert_eq!(
+        (&answer["rotated"], &answer["remaining"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(
+        projects.events().await[0],
+        "vault_key_rotated secret_unavailable"
+    );
+}
+
+#[tokio::test]
 async fn the_health_of_the_vault_is_a_round_trip_that_leaves_nothing_behind() {
     let projects = ProjectsApp::start().await;
     projects.save("p", &[]).await;

@@ -116,7 +116,9 @@ async fn rotate_all(
         .rotate_slice(kek_version, context, time_left, telemetry::audit_record)
         .await?;
     // The answer does not depend on it: they stay in `remaining`, and the next call tries again.
-    let _ = timeout(FAILURES, record_failures(vault, &slice.failed, context)).await;
+    let failed = slice.failed.into_iter();
+    let failed = failed.map(|(project_id, error)| (project_id, error.into()));
+    let _ = timeout(FAILURES, record_failures(vault, failed, context)).await;
     app.metrics.projects.rotated(slice.rotated, slice.remaining);
     let answer = All {
         success: true,
@@ -128,12 +130,15 @@ async fn rotate_all(
 }
 
 /// Records the keys that could not be resealed. They stay as they are and stop no other.
-async fn record_failures(vault: &OpenVault<'_>, failed: &[ProjectId], context: &AuditContext) {
-    for project_id in failed {
+async fn record_failures(
+    vault: &OpenVault<'_>,
+    failed: impl IntoIterator<Item = (ProjectId, ProjectError)>,
+    context: &AuditContext,
+) {
+    for (project_id, error) in failed {
         let entry = context
             .entry(EventType::VaultKeyRotated)
-            .of_project(project_id);
-        let error = ApiError::Project(ProjectError::RecordCorrupt);
-        vault_access::record_refusal(vault, entry, error).await;
+            .of_project(&project_id);
+        vault_access::record_refusal(vault, entry, error.into()).await;
     }
 }

@@ -68,8 +68,8 @@ pub struct RotationSlice {
     pub rotated: u64,
     /// The number of keys still sealed under a lower KEK, including those that do not open.
     pub remaining: u64,
-    /// Projects whose records did not open.
-    pub failed: Vec<ProjectId>,
+    /// Projects whose keys were not resealed, and why.
+    pub failed: Vec<(ProjectId, KeyStoreError)>,
 }
 
 impl From<SealError> for KeyStoreError {
@@ -292,8 +292,8 @@ impl ProjectKeys {
                         slice.rotated += u64::from(audit.is_some());
                         audit.iter().for_each(&on_rotated);
                     }
-                    Err(KeyStoreError::RecordCorrupt | KeyStoreError::Kek(_)) => {
-                        slice.failed.push(project_id.clone());
+                    Err(error @ (KeyStoreError::RecordCorrupt | KeyStoreError::Kek(_))) => {
+                        slice.failed.push((project_id.clone(), error));
                     }
                     // It was deleted, saved or rotated further meanwhile, or others write to it all
                     // the time; the count below tells whether it is left.
