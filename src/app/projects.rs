@@ -84,7 +84,7 @@ impl Projects {
                 (VaultKeySource::of_settings(secrets), versions, sealing)
             }
             KekSettings::LocalFile(path) => (
-                VaultKeySource::of_file(path, Arc::clone(entropy)),
+                VaultKeySource::of_file(path, secrets, &**entropy),
                 vec![KekVersion::FIRST],
                 KekVersion::FIRST,
             ),

@@ -84,6 +84,8 @@ pub struct Setup<'a> {
     pub clock: Option<Arc<dyn Clock>>,
     /// A source of randomness to use instead of the seeded one.
     pub entropy: Option<Arc<dyn Entropy>>,
+    /// Changes what no setting can.
+    pub change: Option<&'a dyn Fn(&mut Config)>,
 }
 
 /// Starts roomkey with further settings, in a folder with the given `host.json`.
@@ -119,7 +121,10 @@ impl Setup<'_> {
             .iter()
             .filter(|(name, _)| !self.left_out.contains(name));
         let environment: Environment = wanted.chain(self.settings).copied().collect();
-        let config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let mut config = Config::read(&environment).unwrap_or_else(|faults| panic!("{faults:?}"));
+        if let Some(change) = self.change {
+            change(&mut config);
+        }
 
         // The guard covers this thread only, and a `tokio::test` runs everything on it.
         let log = LogCapture::default();

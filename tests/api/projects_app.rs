@@ -1,12 +1,18 @@
 //! A roomkey with a store in a folder of its own, and a fake of OpenAI.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
+use roomkey::config::Config;
+use roomkey::config::admin::AdminKeySource;
+use roomkey::config::projects::{KekSettings, StoreLocation};
+use roomkey::domain::callers::admin_key::AdminKeys;
+use roomkey::domain::realtime::endpoint::RealtimeEndpoint;
 use roomkey::entropy::SystemEntropy;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_KEY, Answer, Setup, TestApp};
+use crate::harness::{ADMIN_KEY, Answer, Setup, TestApp, UNDER_HOST};
 use crate::upstream::Upstream;
 
 pub const HASH_KEY: &str = "canary-hash-key-of-at-least-32-bytes";
@@ -37,6 +43,34 @@ pub fn store_settings(folder: &tempfile::TempDir, upstream: &Upstream) -> Vec<(S
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
+}
+
+/// Starts in dev mode, with the store and its keys in a folder, and a fake as OpenAI.
+pub fn in_dev_mode(folder: &Path, upstream: &Upstream) -> TestApp {
+    let change = |config: &mut Config| {
+        assert!(config.dev_mode);
+        let projects = config.projects.as_mut().unwrap();
+        projects.store = StoreLocation::Sqlite(folder.join("store.db"));
+        projects.keks = KekSettings::LocalFile(folder.join("store.keys"));
+        let openai = format!("http://{}/v1", upstream.address);
+        let upstream = config.realtime.projects.as_mut().unwrap();
+        upstream.endpoint = RealtimeEndpoint::openai(&openai).unwrap();
+        config.admin_keys = AdminKeySource::Given(AdminKeys::parse(ADMIN_KEY).unwrap());
+    };
+    Setup {
+        left_out: &[
+            UNDER_HOST,
+            "LIVEKIT_URL",
+            "LIVEKIT_API_KEY",
+            "LIVEKIT_API_SECRET",
+            "ROOMKEY_CALLER_AUTH",
+            "ROOMKEY_ADMIN_KEYS",
+        ],
+        entropy: Some(Arc::new(SystemEntropy)),
+        change: Some(&change),
+        ..Setup::default()
+    }
+    .spawn()
 }
 
 impl ProjectsApp {

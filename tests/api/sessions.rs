@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, NOW};
+use crate::harness::{ADMIN_KEY, Answer, NOW};
 use crate::issuer::Issuer;
 use crate::projects_app::{KEK_2, PROJECT_KEY, ProjectsApp, store_settings};
 use crate::upstream::{Act, CANARY};
@@ -443,6 +443,33 @@ async fn only_its_caller_or_an_operator_ends_a_session() {
     assert_eq!(refused.code(), "insufficient_scope");
     let unknown = json!({ "session_id": "0b0e6d0e-8a55-4bd6-9d8b-3f0d1f0a7c11" });
     assert_eq!(ask(END, admin, unknown).await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn in_dev_mode_a_session_is_its_callers_after_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = crate::upstream::Upstream::start().await;
+    let start = || crate::projects_app::in_dev_mode(folder.path(), &upstream);
+    let app = start();
+    let headers: [(&str, &[u8]); 2] = [
+        ("x-admin-api-key", ADMIN_KEY.as_bytes()),
+        ("content-type", b"application/json"),
+    ];
+    let key = json!({ "project_id": "p", "openai_key": PROJECT_KEY }).to_string();
+    let path = "/api/projects/key";
+    app.send(Method::POST, path, &headers, Some(key.as_bytes()))
+        .await;
+    let session = app.post(OPEN, r#"{"project_id":"p"}"#).await.json();
+    drop(app);
+    let app = start();
+    let body = json!({ "session_id": session["session_id"] }).to_string();
+    let ended = app.post(END, &body).await;
+    assert_eq!(ended.status, StatusCode::OK, "{}", ended.text);
+    let path = "/api/audit-logs?limit=2";
+    let logs = app.send(Method::GET, path, &headers, None).await.json();
+    let (ended, opened) = (&logs["logs"][0], &logs["logs"][1]);
+    assert_eq!(ended["event_type"], "session_ended");
+    assert_eq!(ended["actor"], opened["actor"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The keys of dev mode, in a file beside the store.
+//! The keys of dev mode, in a file beside the store: one that seals project keys, and the one that
+//! hashes callers, so that a caller is the same one after a restart.
 //!
 //! The file is created with the first use, so that a start which needs no store leaves nothing
 //! behind, and it is never replaced: without it the keys in the store cannot be opened.
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::vault::kek::{KekVersion, KeyEncryptionKey, KeyEncryptionKeys};
 use crate::entropy::Entropy;
+use crate::upstream::slot::Slot;
 
 /// The reason that the keys are not available.
 #[derive(Debug, Error)]
@@ -33,30 +35,60 @@ pub enum LocalKeyError {
 /// A file with a key-encryption key and a key that hashes, one a line.
 pub(super) struct LocalKeys {
     path: PathBuf,
-    entropy: Arc<dyn Entropy>,
-    keys: OnceCell<Keys>,
+    /// The content of the file if it must be created.
+    drawn: Zeroizing<String>,
+    /// The key that hashes callers from the start on: the file's, or the one that was drawn for it.
+    hash_key: Arc<Slot<HashKey>>,
+    keks: OnceCell<KeyEncryptionKeys>,
 }
 
-type Keys = (KeyEncryptionKeys, Arc<HashKey>);
+type Keys = (KeyEncryptionKeys, HashKey);
 
 impl LocalKeys {
-    pub(super) fn new(path: PathBuf, entropy: Arc<dyn Entropy>) -> Self {
+    /// Reads the file, if there is one, and puts its key into `hash_key`. Where the file cannot be
+    /// read, callers are hashed with the key that is in the slot.
+    pub(super) fn new(path: PathBuf, entropy: &dyn Entropy, hash_key: Arc<Slot<HashKey>>) -> Self {
+        let drawn = draw(entropy);
+        // A small file, once, on a developer's machine: not worth another thread.
+        let keys = match read(&path) {
+            Ok(None) => parse(&drawn),
+            Ok(Some(keys)) => Ok(keys),
+            Err(error) => Err(error),
+        };
+        if let Ok((_, key)) = keys {
+            hash_key.put(key);
+        }
         Self {
             path,
-            entropy,
-            keys: OnceCell::new(),
+            drawn,
+            hash_key,
+            keks: OnceCell::new(),
         }
     }
 
     /// Returns the keys, and reads or creates the file with the first call that succeeds.
-    pub(super) async fn current(&self) -> Result<Keys, LocalKeyError> {
-        // A small file, once, on a developer's machine: not worth another thread.
-        let read_or_create = async || match read(&self.path)? {
-            Some(keys) => Ok(keys),
-            None => create(&self.path, &*self.entropy),
+    pub(super) async fn current(
+        &self,
+    ) -> Result<(KeyEncryptionKeys, Option<Arc<HashKey>>), LocalKeyError> {
+        let read_or_create = async || {
+            let (keks, hash_key) = match read(&self.path)? {
+                Some(keys) => keys,
+                None => create(&self.path, &self.drawn)?,
+            };
+            // Another one where another process has created the file since the start.
+            self.hash_key.put(hash_key);
+            Ok::<_, LocalKeyError>(keks)
         };
-        self.keys.get_or_try_init(read_or_create).await.cloned()
+        let keks = self.keks.get_or_try_init(read_or_create).await?.clone();
+        Ok((keks, self.hash_key.value()))
     }
+}
+
+/// Draws the content of a new file.
+fn draw(entropy: &dyn Entropy) -> Zeroizing<String> {
+    let encode = |bytes: [u8; 32]| Zeroizing::new(BASE64URL_NOPAD.encode(&bytes));
+    let (kek, hash_key) = (encode(entropy.bytes()), encode(entropy.bytes()));
+    Zeroizing::new(format!("{}\n{}\n", *kek, *hash_key))
 }
 
 fn read(path: &Path) -> Result<Option<Keys>, LocalKeyError> {
@@ -78,15 +110,12 @@ fn parse(text: &str) -> Result<Keys, LocalKeyError> {
         return Err(LocalKeyError::Damaged);
     }
     let keks = [(KekVersion::FIRST, Arc::new(kek))].into_iter().collect();
-    Ok((keks, Arc::new(HashKey::new(hash_key.as_bytes()))))
+    Ok((keks, HashKey::new(hash_key.as_bytes())))
 }
 
 /// Writes a new file under another name and then links it to its own, so that no process ever
 /// reads half of it and none replaces what another has written.
-fn create(path: &Path, entropy: &dyn Entropy) -> Result<Keys, LocalKeyError> {
-    let encode = |bytes: [u8; 32]| Zeroizing::new(BASE64URL_NOPAD.encode(&bytes));
-    let (kek, hash_key) = (encode(entropy.bytes()), encode(entropy.bytes()));
-    let text = Zeroizing::new(format!("{}\n{}\n", *kek, *hash_key));
+fn create(path: &Path, text: &str) -> Result<Keys, LocalKeyError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new()
         .recursive(true)
@@ -106,7 +135,7 @@ fn create(path: &Path, entropy: &dyn Entropy) -> Result<Keys, LocalKeyError> {
     // Left behind it would hold a key that nothing uses.
     let _ = std::fs::remove_file(&temporary);
     match written {
-        Ok(()) => parse(&text),
+        Ok(()) => parse(text),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             read(path)?.ok_or(LocalKeyError::Damaged)
         }
@@ -122,13 +151,37 @@ mod tests {
     use crate::entropy::SystemEntropy;
 
     fn local(path: &Path) -> LocalKeys {
-        LocalKeys::new(path.to_owned(), Arc::new(SystemEntropy))
+        LocalKeys::new(path.to_owned(), &SystemEntropy, Arc::default())
+    }
+
+    fn of_callers(local: &LocalKeys) -> String {
+        let hash_key = local.hash_key.value().unwrap();
+        hash_key.hash("test", b"x").to_string()
     }
 
     async fn hashed(local: &LocalKeys) -> String {
         let (keks, hash_key) = local.current().await.unwrap();
         assert!(keks.get(KekVersion::FIRST).is_ok());
-        hash_key.hash("test", b"x").to_string()
+        assert_eq!(
+            hash_key.unwrap().hash("test", b"x").to_string(),
+            of_callers(local)
+        );
+        of_callers(local)
+    }
+
+    #[tokio::test]
+    async fn callers_are_hashed_the_same_before_and_after_the_file_is_created_and_after_a_restart()
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.keys");
+        let (first, other) = (local(&path), local(&path));
+        let before = of_callers(&first);
+        assert!(!path.exists(), "a start leaves a file behind");
+        assert_eq!(hashed(&first).await, before);
+        assert_eq!(of_callers(&local(&path)), before);
+        // A process that was started before the file was there.
+        assert_ne!(of_callers(&other), before);
+        assert_eq!(hashed(&other).await, before);
     }
 
     #[tokio::test]

@@ -43,8 +43,10 @@ impl VaultKeySource {
         }
     }
 
-    pub(super) fn of_file(path: PathBuf, entropy: Arc<dyn Entropy>) -> Self {
-        Self::File(LocalKeys::new(path, entropy))
+    /// Reads the file, whose key hashes callers too from now on.
+    pub(super) fn of_file(path: PathBuf, secrets: &Secrets, entropy: &dyn Entropy) -> Self {
+        let hash_key = Arc::clone(&secrets.hash_key);
+        Self::File(LocalKeys::new(path, entropy, hash_key))
     }
 
     /// Returns the keys that are known now, and waits for their first fetch. A KEK that is missing
@@ -59,7 +61,10 @@ impl VaultKeySource {
                 let keks = join_all(fetched).await.into_iter().flatten().collect();
                 Ok((keks, hash_key.ok_or(VaultKeyError::NoHashKey)?))
             }
-            Self::File(local) => Ok(local.current().await?),
+            Self::File(local) => {
+                let (keks, hash_key) = local.current().await?;
+                Ok((keks, hash_key.ok_or(VaultKeyError::NoHashKey)?))
+            }
         }
     }
 }
