@@ -5,6 +5,7 @@ use crate::domain::limits::rate_limit::{Budget, RateLimit};
 
 const TOKENS: &str = "token";
 const MINTS: &str = "realtime";
+const ENDS: &str = "session-end";
 const REFUSED_BEARERS: &str = "refused-bearer";
 const WRONG_KEYS: &str = "wrong-key";
 const PROJECTS: &str = "project";
@@ -12,9 +13,10 @@ const PROJECT_PLACES: &str = "project-concurrency";
 const PROJECT_DAYS: &str = "project-day";
 
 /// The names of all budgets. The metrics have a line for each, even if it is turned off.
-pub(super) const NAMES: [&str; 7] = [
+pub(super) const NAMES: [&str; 8] = [
     TOKENS,
     MINTS,
+    ENDS,
     REFUSED_BEARERS,
     WRONG_KEYS,
     PROJECTS,
@@ -28,6 +30,10 @@ pub struct RateBudgets {
     pub tokens: Option<Budget>,
     /// Realtime client secrets, per caller. `None` means no limit.
     pub mints: Option<Budget>,
+    /// Requests to end sessions, per caller, as many as those for tokens. Ending must not depend on
+    /// what is left for tokens, or a caller could not free the slots that it holds. `None` means no
+    /// limit.
+    pub ends: Option<Budget>,
     /// Refused bearer tokens, per address. Beyond it tokens are refused as before, but write no log
     /// line and cause no fetch of keys.
     pub refused_bearers: Budget,
@@ -46,6 +52,8 @@ impl RateBudgets {
     /// Creates the budgets from the operator's limits. `None` turns a budget off.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        let tokens = config.rate_limits.rate_limit;
+        let mints = config.realtime.options.rate_limit;
         let sessions = config.projects.as_ref().map(|projects| &projects.sessions);
         let places = sessions.map(|rules| (rules.concurrency, rules.lifetime.as_secs()));
         let days = sessions.and_then(|rules| rules.daily_sessions);
@@ -55,15 +63,9 @@ impl RateBudgets {
                 .unwrap_or_default()
         };
         Self {
-            tokens: config
-                .rate_limits
-                .rate_limit
-                .map(|limit| budget(TOKENS, limit)),
-            mints: config
-                .realtime
-                .options
-                .rate_limit
-                .map(|limit| budget(MINTS, limit)),
+            tokens: tokens.map(|limit| budget(TOKENS, limit)),
+            mints: mints.map(|limit| budget(MINTS, limit)),
+            ends: tokens.map(|limit| budget(ENDS, limit)),
             refused_bearers: budget(REFUSED_BEARERS, RateLimit::REFUSED_BEARERS),
             wrong_keys: budget(WRONG_KEYS, RateLimit::WRONG_KEYS),
             projects: sessions

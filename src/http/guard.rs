@@ -122,7 +122,8 @@ pub async fn admit_scraper(app: &App, request: &mut Request<'_>) -> Result<Syste
     Ok(now)
 }
 
-/// Admits whoever may end sessions: an operator any, a caller those of its own.
+/// Admits whoever may end sessions: an operator any, a caller those of its own. A caller's requests
+/// are charged to a budget of their own.
 ///
 /// # Errors
 /// As [`admit_operator`] with an admin key, else as [`admit_caller`].
@@ -138,15 +139,17 @@ pub async fn admit_caller_or_operator(
             now,
         });
     }
-    let admission = admit_caller(app, request, Action::OpenSession).await;
-    // The end of a session has a record of its own, and a refused one is no refused opening.
-    request.record.action = None;
-    let admission = admission?;
-    let is_operator = admission.caller.is_admin();
+    let now = app.clock.now();
+    check_origin(app, request)?;
+    let (caller, caller_hash) = identify_caller(app, request, now).await?;
+    let owner = (!caller.is_admin()).then_some(caller_hash);
+    if let (Some(budget), Some(owner)) = (app.budgets.ends, owner) {
+        charge(app, request.record, budget, owner, now).await?;
+    }
     Ok(EndAdmission {
-        actor: Actor::Caller(admission.caller_hash),
-        owner: (!is_operator).then_some(admission.caller_hash),
-        now: admission.now,
+        actor: Actor::Caller(caller_hash),
+        owner,
+        now,
     })
 }
 

@@ -446,6 +446,28 @@ async fn only_its_caller_or_an_operator_ends_a_session() {
 }
 
 #[tokio::test]
+async fn ending_a_session_costs_no_token_and_has_a_budget_of_its_own() {
+    let projects = with_project(&[("ROOMKEY_RATE_LIMIT", "2/1h")]).await;
+    let mut opened = Vec::new();
+    for _ in 0..2 {
+        let session = open(&projects, json!({ "project_id": "p" })).await.json();
+        opened.push(json!({ "session_id": session["session_id"] }));
+    }
+    let refused = open(&projects, json!({ "project_id": "p" })).await;
+    assert_eq!(refused.header("ratelimit"), "\"token\";r=0;t=1800");
+    for body in &opened {
+        let ended = end(&projects, body.clone()).await;
+        assert_eq!(ended.status, StatusCode::OK, "{}", ended.text);
+    }
+    let flood = end(&projects, opened[0].clone()).await;
+    assert_eq!(
+        (flood.code().as_str(), flood.header("ratelimit")),
+        ("rate_limited", "\"session-end\";r=0;t=1800")
+    );
+    assert_eq!(active(&projects).await, 0);
+}
+
+#[tokio::test]
 async fn in_dev_mode_a_session_is_its_callers_after_a_restart_too() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = crate::upstream::Upstream::start().await;
