@@ -21,6 +21,7 @@ use self::lazy_container::LazyContainer;
 use self::observed_store::ObservedStore;
 pub use self::open_vault::OpenVault;
 use self::open_vault::VaultServices;
+use self::session_lease::SessionSlots;
 pub use self::session_lease::{PlaceError, SessionLease};
 use self::vault_health::HealthCheck;
 pub use self::vault_health::VaultHealth;
@@ -41,8 +42,9 @@ use crate::entropy::Entropy;
 use crate::metrics::projects::ProjectMetrics;
 use crate::store::blob::BlobStore;
 use crate::store::counters::Counters;
+use crate::store::projects::SessionRequest;
 use crate::store::projects::keys::ProjectKeys;
-use crate::store::projects::{EndedBy, EndedSession, ProjectStore, SessionRequest, SessionStore};
+use crate::store::projects::{EndedBy, EndedSession, ProjectStore};
 use crate::store::redis::sessions::RedisSessions;
 use crate::store::sqlite::SqliteStore;
 
@@ -90,9 +92,15 @@ impl Projects {
             ),
         };
         // Slots belong where the counters are, so that limits hold over all instances.
-        let sessions: Arc<dyn SessionStore> = match counters {
-            Counters::Memory(_) => Arc::clone(&store) as _,
-            Counters::Redis(redis) => Arc::new(RedisSessions::new(Arc::clone(redis))),
+        let sessions = match counters {
+            Counters::Memory(_) => SessionSlots {
+                store: Arc::clone(&store) as _,
+                is_apart: false,
+            },
+            Counters::Redis(redis) => SessionSlots {
+                store: Arc::new(RedisSessions::new(Arc::clone(redis))),
+                is_apart: true,
+            },
         };
         let seal_entropy = Arc::clone(entropy);
         let randomness = move || SealRandomness::draw(|bytes| seal_entropy.fill(bytes));
@@ -143,7 +151,7 @@ impl Projects {
             concurrency: rules.concurrency,
             daily_sessions: rules.daily_sessions,
         };
-        SessionLease::take(Arc::clone(&self.services.sessions), request).await
+        SessionLease::take(self.services.sessions.clone(), request).await
     }
 
     /// Ends a session of the given caller, or any for an operator. `None` when there is none of
@@ -159,7 +167,8 @@ impl Projects {
     ) -> Result<Option<EndedSession>, ProjectError> {
         let by = owner.map_or(EndedBy::Operator, EndedBy::Owner);
         let sessions = &self.services.sessions;
-        Ok(sessions.end_session(session_id, by, epoch_ms(now)).await?)
+        let ended = sessions.store.end_session(session_id, by, epoch_ms(now));
+        ended.await.map_err(|error| sessions.failure(error))
     }
 
     /// Returns the status of the store, and of each KEK that keys in it need and that is not

@@ -37,7 +37,7 @@ pub fn caller_context(request: &Request<'_>, caller: &CallerAdmission) -> AuditC
 }
 
 /// Records that a change was refused, and returns the error. A store that gives no answer cannot
-/// record it either.
+/// record it either; that of the counters, which holds the sessions too, can fail alone.
 pub async fn record_refusal(vault: &OpenVault<'_>, entry: AuditEntry, error: ApiError) -> ApiError {
     if !matches!(error, ApiError::Project(error) if error.is_of_store()) {
         // The refusal stands whether it is recorded or not; the metrics count a failure.

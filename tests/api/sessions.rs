@@ -468,6 +468,24 @@ async fn ending_a_session_costs_no_token_and_has_a_budget_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_session_that_redis_cannot_count_is_503_and_in_the_audit_log() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let redis = format!("redis://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let projects = with_project(&[("ROOMKEY_REDIS_URL", &redis)]).await;
+    let answer = open(&projects, json!({ "project_id": "p" })).await;
+    assert_eq!(answer.code(), "store_unavailable");
+    assert!(projects.upstream.asked().is_empty(), "a secret is lost");
+    assert_eq!(
+        projects.events().await,
+        ["session_error store_unavailable", "vault_key_saved ok"]
+    );
+    let logs = projects.get("/api/audit-logs").await.json();
+    let hash = logs["logs"][0]["hash"].as_str().unwrap();
+    assert!(projects.app.log().contains(hash), "it has no log line");
+}
+
+#[tokio::test]
 async fn in_dev_mode_a_session_is_its_callers_after_a_restart_too() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = crate::upstream::Upstream::start().await;

@@ -15,6 +15,10 @@ pub enum ProjectError {
     /// The store does not respond; the cause is for the log.
     #[error("the store does not respond: {0}")]
     StoreUnavailable(&'static str),
+    /// The sessions are in another store than the keys, and it does not respond; the cause is for
+    /// the log.
+    #[error("the store of sessions does not respond: {0}")]
+    SessionsUnavailable(&'static str),
     /// The store is damaged, or not this program's; the cause is for the log.
     #[error("the store cannot be used: {0}")]
     StoreUnusable(&'static str),
@@ -36,7 +40,8 @@ pub enum ProjectError {
 }
 
 impl ProjectError {
-    /// Returns whether the store gave no answer, so that it can record nothing either.
+    /// Returns whether the store of keys and of the audit log gave no answer, so that it can record
+    /// nothing either.
     #[must_use]
     pub fn is_of_store(self) -> bool {
         matches!(

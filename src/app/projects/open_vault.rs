@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::audit_context::{AuditContext, epoch_ms};
 use super::error::ProjectError;
 use super::observed_store::ObservedStore;
+use super::session_lease::SessionSlots;
 use super::vault_health::{HealthCheck, RoundTrip, VaultHealth};
 use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport};
 use crate::domain::audit_log::entry::{AuditEntry, EventType};
@@ -22,7 +23,6 @@ use crate::metrics::projects::ProjectMetrics;
 use crate::store::projects::keys::{ProjectKeys, RotatedKey, RotationSlice, SavedKey};
 use crate::store::projects::{
     AuditAppend, AuditPage, AuditQuery, ListedProject, ProjectStore as _, SessionCounts,
-    SessionStore,
 };
 use crate::store::store_error::{KeyStoreError, StoreError};
 
@@ -33,7 +33,7 @@ pub(super) struct VaultServices {
     /// The operations on keys in the store.
     pub(super) keys: ProjectKeys,
     /// The store of session slots.
-    pub(super) sessions: Arc<dyn SessionStore>,
+    pub(super) sessions: SessionSlots,
     /// The metrics of projects.
     pub(super) metrics: ProjectMetrics,
     /// The health check, which runs once at a time.
@@ -258,11 +258,9 @@ impl<'a> OpenVault<'a> {
             .iter()
             .map(|project| project.project_id.clone())
             .collect();
-        let counts = self
-            .services
-            .sessions
-            .count_sessions(&ids, epoch_ms(now))
-            .await?;
+        let sessions = &self.services.sessions;
+        let counts = sessions.store.count_sessions(&ids, epoch_ms(now));
+        let counts = counts.await.map_err(|error| sessions.failure(error))?;
         Ok(listed.into_iter().zip(counts).collect())
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::error::ProjectError;
 use crate::store::projects::{Admittance, SessionRequest, SessionStore};
+use crate::store::store_error::StoreError;
 
 /// The reason that a session gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -25,11 +26,31 @@ pub enum PlaceError {
     Project(#[from] ProjectError),
 }
 
+/// The store that counts sessions.
+#[derive(Clone)]
+pub(super) struct SessionSlots {
+    pub(super) store: Arc<dyn SessionStore>,
+    /// It is another store than that of the keys, which then still records that this one fails.
+    pub(super) is_apart: bool,
+}
+
+impl SessionSlots {
+    /// Returns the error of a request for a failure of this store.
+    pub(super) fn failure(&self, error: StoreError) -> ProjectError {
+        match ProjectError::from(error) {
+            ProjectError::StoreUnavailable(cause) if self.is_apart => {
+                ProjectError::SessionsUnavailable(cause)
+            }
+            error => error,
+        }
+    }
+}
+
 /// A session's place. It is taken for as long as a client secret that is minted now may be valid,
 /// so that it becomes free by itself if the request ends in any way; [`SessionLease::keep`] extends
 /// it to the whole session. While no secret exists, dropping it gives the place back at once.
 pub struct SessionLease {
-    sessions: Arc<dyn SessionStore>,
+    sessions: SessionSlots,
     session_id: Uuid,
     cancels_on_drop: bool,
 }
@@ -40,7 +61,7 @@ impl SessionLease {
     /// # Errors
     /// [`PlaceError`]; a place that was taken all the same is given back.
     pub(super) async fn take(
-        sessions: Arc<dyn SessionStore>,
+        sessions: SessionSlots,
         request: SessionRequest,
     ) -> Result<Self, PlaceError> {
         let mut lease = Self {
@@ -49,8 +70,8 @@ impl SessionLease {
             cancels_on_drop: true,
             sessions,
         };
-        let admittance = lease.sessions.open_session(request).await;
-        let refused = match admittance.map_err(ProjectError::from)? {
+        let admittance = lease.sessions.store.open_session(request).await;
+        let refused = match admittance.map_err(|error| lease.sessions.failure(error))? {
             Admittance::Admitted => return Ok(lease),
             Admittance::Full { retry_after_ms } => PlaceError::Full(wait(retry_after_ms)),
             Admittance::DayUsedUp { retry_after_ms } => PlaceError::DayUsedUp(wait(retry_after_ms)),
@@ -74,10 +95,11 @@ impl SessionLease {
     /// # Errors
     /// [`ProjectError`]; the place is then free when the secret has expired.
     pub async fn keep(self, expires_at_ms: u64) -> Result<(), ProjectError> {
-        Ok(self
-            .sessions
-            .extend_session(self.session_id, expires_at_ms)
-            .await?)
+        let sessions = &self.sessions;
+        let extended = sessions
+            .store
+            .extend_session(self.session_id, expires_at_ms);
+        extended.await.map_err(|error| sessions.failure(error))
     }
 }
 
@@ -93,7 +115,7 @@ impl Drop for SessionLease {
         if self.cancels_on_drop
             && let Ok(runtime) = Handle::try_current()
         {
-            let (sessions, session_id) = (Arc::clone(&self.sessions), self.session_id);
+            let (sessions, session_id) = (Arc::clone(&self.sessions.store), self.session_id);
             runtime.spawn(async move { sessions.cancel_session(session_id).await });
         }
     }
@@ -119,9 +141,11 @@ mod tests {
             concurrency: 1,
             daily_sessions: None,
         };
-        SessionLease::take(Arc::clone(store) as _, request)
-            .await
-            .unwrap()
+        let sessions = SessionSlots {
+            store: Arc::clone(store) as _,
+            is_apart: false,
+        };
+        SessionLease::take(sessions, request).await.unwrap()
     }
 
     async fn active(store: &SqliteStore, now_ms: u64) -> u64 {

@@ -29,6 +29,11 @@ pub(super) fn failure(error: ProjectError) -> ProjectFailure {
             "The store did not respond.",
             Some(cause),
         ),
+        ProjectError::SessionsUnavailable(cause) => (
+            &STORE_UNAVAILABLE,
+            "The store of sessions did not respond.",
+            Some(cause),
+        ),
         ProjectError::StoreUnusable(cause) => (
             &STORE_UNAVAILABLE,
             "The store cannot be used. It is left as it is.",
