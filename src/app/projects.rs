@@ -129,6 +129,24 @@ impl Projects {
         Ok(OpenVault::new(&self.services, keks, hash_key))
     }
 
+    /// Checks the vault with a round trip of a probe. Without the keys that open it every step has
+    /// failed.
+    pub async fn check_health(&self) -> VaultHealth {
+        match self.open_vault().await {
+            Ok(vault) => vault.check_health().await,
+            Err(error) => {
+                tracing::warn!(%error, "the vault cannot be checked");
+                VaultHealth::default()
+            }
+        }
+    }
+
+    /// Returns the version of the KEK that seals new keys.
+    #[must_use]
+    pub fn sealing_version(&self) -> KekVersion {
+        self.services.sealing_version
+    }
+
     /// Takes a place for a session until `until`, when a secret that is minted for it has expired.
     ///
     /// # Errors

@@ -33,8 +33,7 @@ pub async fn check(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
     let projects = vault_access::projects(app)?;
     let operator = guard::admit_operator(app, &mut request).await?;
     query::refuse_all(request.query)?;
-    let vault = projects.open_vault().await?;
-    let health = vault.check_health().await;
+    let health = projects.check_health().await;
     let word = |is_ok| if is_ok { "ok" } else { "failed" };
     let answer = Answer {
         status: if health.is_healthy() {
@@ -48,7 +47,7 @@ pub async fn check(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
             deletion: word(health.deletion),
             round_trip_ms: u64::try_from(health.round_trip.as_millis()).unwrap_or(u64::MAX),
         },
-        kek_version: vault.sealing_version().to_string(),
+        kek_version: projects.sealing_version().to_string(),
         timestamp: epoch_ms(operator.now),
     };
     reply::json(StatusCode::OK, &answer)

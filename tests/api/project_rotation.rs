@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::Answer;
+use crate::harness::{ADMIN_KEY, Answer};
 use crate::projects_app::{KEK_2, ProjectsApp};
 
 const ROTATE: &str = "/api/projects/key/rotate";
@@ -233,6 +233,29 @@ async fn the_vault_is_degraded_where_its_sealing_key_is_missing_or_its_store_is(
     assert_eq!(health.status, StatusCode::OK);
     assert_eq!(health.json()["status"], "degraded");
     assert_eq!(health.json()["vault"]["encryption"], "failed");
+}
+
+#[tokio::test]
+async fn the_vault_is_degraded_where_its_local_keys_are_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("store.keys"), "canary").unwrap();
+    let upstream = crate::upstream::Upstream::start().await;
+    let app = crate::projects_app::in_dev_mode(folder.path(), &upstream);
+    let headers: [(&str, &[u8]); 1] = [("x-admin-api-key", ADMIN_KEY.as_bytes())];
+    let path = "/api/health/vault";
+    let health = app.send(Method::GET, path, &headers, None).await;
+    assert_eq!(health.status, StatusCode::OK, "{}", health.text);
+    let health = health.json();
+    assert_eq!(
+        (&health["status"], &health["kek_version"]),
+        (&json!("degraded"), &json!("v1"))
+    );
+    for step in ["encryption", "decryption", "deletion"] {
+        assert_eq!(health["vault"][step], "failed");
+    }
+    assert!(app.log().contains("the vault cannot be checked"));
+    let keys = std::fs::read_to_string(folder.path().join("store.keys"));
+    assert_eq!(keys.unwrap(), "canary");
 }
 
 #[tokio::test]

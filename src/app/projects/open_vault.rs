@@ -69,12 +69,6 @@ impl<'a> OpenVault<'a> {
         }
     }
 
-    /// Returns the version of the KEK that seals new keys.
-    #[must_use]
-    pub fn sealing_version(&self) -> KekVersion {
-        self.services.sealing_version
-    }
-
     /// Checks whether a save would be refused as things are.
     ///
     /// # Errors
@@ -181,7 +175,7 @@ impl<'a> OpenVault<'a> {
     }
 
     /// Checks the vault with a round trip of a probe.
-    pub async fn check_health(&self) -> VaultHealth {
+    pub(super) async fn check_health(&self) -> VaultHealth {
         let round_trip = RoundTrip {
             store: &*self.services.store,
             keks: &self.keks,

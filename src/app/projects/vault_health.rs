@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::clock::Stopwatch;
 use crate::domain::callers::caller_hash::HashKey;
@@ -15,6 +16,8 @@ use crate::domain::vault::project_key::{KeyFingerprint, ProjectKey};
 use crate::entropy::Entropy;
 use crate::store::projects::ProjectStore;
 
+/// The time limit of a check with all its tries, as of one call to a store.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
 /// The time for which a result is reused.
 const CACHED: Duration = Duration::from_secs(1);
 /// The most tries of a round trip. One fails if another process's check deletes the probe meanwhile.
@@ -47,8 +50,37 @@ impl VaultHealth {
 }
 
 /// Runs one check at a time, however many requests ask for one.
-#[derive(Default)]
-pub(super) struct HealthCheck(Mutex<Option<(Stopwatch, VaultHealth)>>);
+pub(super) struct HealthCheck {
+    last: Mutex<Option<(Stopwatch, VaultHealth)>>,
+    time_limit: Duration,
+}
+
+/// The time that is left for a check.
+struct TimeLeft {
+    since: Stopwatch,
+    limit: Duration,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            last: Mutex::default(),
+            time_limit: TIME_LIMIT,
+        }
+    }
+}
+
+impl TimeLeft {
+    fn is_over(&self) -> bool {
+        self.since.elapsed() >= self.limit
+    }
+
+    /// Waits for a step of the store. `None` if it failed, or the time is over first.
+    async fn step<T, E>(&self, step: impl Future<Output = Result<T, E>>) -> Option<T> {
+        let left = self.limit.saturating_sub(self.since.elapsed());
+        timeout(left, step).await.ok()?.ok()
+    }
+}
 
 /// The services and keys of a round trip.
 pub(super) struct RoundTrip<'a> {
@@ -60,18 +92,23 @@ pub(super) struct RoundTrip<'a> {
 }
 
 impl HealthCheck {
-    /// Returns the result of a round trip that is at most a second old.
+    /// Returns the result of a round trip that is at most a second old. A step that the store does
+    /// not answer within the time limit has failed.
     pub(super) async fn run(&self, round_trip: &RoundTrip<'_>) -> VaultHealth {
-        let mut last = self.0.lock().await;
+        let mut last = self.last.lock().await;
         if let Some((at, health)) = *last
             && at.elapsed() < CACHED
         {
             return health;
         }
         let mut health = VaultHealth::default();
+        let time_left = TimeLeft {
+            since: Stopwatch::start(),
+            limit: self.time_limit,
+        };
         for _ in 0..TRIES {
-            health = round_trip.run().await;
-            if health.is_healthy() || !health.encryption {
+            health = round_trip.run(&time_left).await;
+            if health.is_healthy() || !health.encryption || time_left.is_over() {
                 break;
             }
         }
@@ -81,16 +118,16 @@ impl HealthCheck {
 }
 
 impl RoundTrip<'_> {
-    async fn run(&self) -> VaultHealth {
+    async fn run(&self, time_left: &TimeLeft) -> VaultHealth {
         let stopwatch = Stopwatch::start();
-        let Some(fingerprint) = self.put().await else {
+        let Some(fingerprint) = self.put(time_left).await else {
             return VaultHealth {
                 round_trip: stopwatch.elapsed(),
                 ..VaultHealth::default()
             };
         };
-        let decryption = self.get().await == Some(fingerprint);
-        let deletion = self.store.delete_probe().await.is_ok();
+        let decryption = self.get(time_left).await == Some(fingerprint);
+        let deletion = time_left.step(self.store.delete_probe()).await.is_some();
         VaultHealth {
             encryption: true,
             decryption,
@@ -100,7 +137,7 @@ impl RoundTrip<'_> {
     }
 
     /// Seals and stores a probe, in place of one that was left behind.
-    async fn put(&self) -> Option<KeyFingerprint> {
+    async fn put(&self, time_left: &TimeLeft) -> Option<KeyFingerprint> {
         let probe = BASE64URL_NOPAD.encode(&self.entropy.bytes::<32>());
         let probe = ProjectKey::parse(&probe).ok()?;
         let sealed = envelope::seal(
@@ -111,15 +148,61 @@ impl RoundTrip<'_> {
             &probe,
             &SealRandomness::draw(|bytes| self.entropy.fill(bytes)),
         );
-        self.store.put_probe(sealed.ok()?.to_bytes()).await.ok()?;
+        let put = self.store.put_probe(sealed.ok()?.to_bytes());
+        time_left.step(put).await?;
         Some(KeyFingerprint::of(self.hash_key, &probe))
     }
 
     /// Reads and opens the probe.
-    async fn get(&self) -> Option<KeyFingerprint> {
-        let stored = self.store.get_probe().await.ok()??;
+    async fn get(&self, time_left: &TimeLeft) -> Option<KeyFingerprint> {
+        let stored = time_left.step(self.store.get_probe()).await??;
         let probe_id = ProjectId::health_probe();
         let probe = envelope::open(self.keks, &probe_id, VERSIONS, &stored).ok()?;
         Some(KeyFingerprint::of(self.hash_key, &probe))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::vault::kek::KeyEncryptionKey;
+    use crate::entropy::SystemEntropy;
+    use crate::store::hanging_store::HangingStore;
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn a_check_ends_in_time_and_names_the_step_of_the_store_that_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = SqliteStore::new(&folder.path().join("store.db")).unwrap();
+        let store = HangingStore::new(sqlite);
+        let kek = KeyEncryptionKey::parse(&"Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg".into());
+        let keks = [(KekVersion::FIRST, Arc::new(kek.unwrap()))]
+            .into_iter()
+            .collect();
+        let round_trip = RoundTrip {
+            store: &store,
+            keks: &keks,
+            sealing_version: KekVersion::FIRST,
+            hash_key: &HashKey::new(&[7; 32]),
+            entropy: &SystemEntropy,
+        };
+        for (method, expected) in [
+            ("none", [true, true, true]),
+            ("put_probe", [false, false, false]),
+            ("get_probe", [true, false, false]),
+            ("delete_probe", [true, true, false]),
+        ] {
+            store.hang(method, 0);
+            let check = HealthCheck {
+                time_limit: Duration::from_millis(300),
+                ..HealthCheck::default()
+            };
+            let health = timeout(Duration::from_secs(20), check.run(&round_trip)).await;
+            let health = health.expect("it hangs");
+            let steps = [health.encryption, health.decryption, health.deletion];
+            assert_eq!(steps, expected, "{method}");
+        }
     }
 }
