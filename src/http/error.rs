@@ -150,6 +150,8 @@ impl ApiError {
             Some(upstream::failure(*error).remediation)
         } else if let Self::Turn(error) = self {
             Some(upstream::turn_failure(*error).remediation)
+        } else if let Self::Project(error) = self {
+            project::failure(*error).remediation
         } else {
             self.kind().remediation
         }

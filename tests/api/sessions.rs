@@ -314,6 +314,8 @@ async fn a_key_that_does_not_open_is_500_or_503_for_its_own_project_only() {
     let projects = projects.restart(&[ANYONE, ("ROOMKEY_KEK_V1", ""), ("ROOMKEY_KEK_V2", KEK_2)]);
     let answer = open(&projects, json!({ "project_id": "p" })).await;
     assert_eq!(answer.code(), "secret_unavailable");
+    let remediation = answer.json()["remediation"].clone();
+    assert!(remediation.as_str().unwrap().contains("key-encryption key"));
     let metrics = projects.get("/api/metrics").await.text;
     assert!(metrics.contains(r#"roomkey_vault_opens_total{outcome="kek_missing"} 1"#));
 }

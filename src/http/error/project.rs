@@ -14,7 +14,13 @@ pub(super) struct ProjectFailure {
     pub detail: &'static str,
     /// The cause for the log, where the code does not tell it.
     pub cause: Option<&'static str>,
+    /// What an operator can do.
+    pub remediation: Option<&'static str>,
 }
+
+/// What brings back the keys that were sealed under a KEK.
+const CONFIGURE_KEK: &str = "Configure the key-encryption key that GET /api/health/ready names \
+                             again. What it sealed cannot be opened without it.";
 
 /// Returns the texts of a failure.
 pub(super) fn failure(error: ProjectError) -> ProjectFailure {
@@ -61,10 +67,16 @@ pub(super) fn failure(error: ProjectError) -> ProjectFailure {
             Some("the cryptographic library failed"),
         ),
     };
+    let remediation = if error == ProjectError::MissingKek {
+        Some(CONFIGURE_KEK)
+    } else {
+        kind.remediation
+    };
     ProjectFailure {
         kind,
         detail,
         cause,
+        remediation,
     }
 }
 
@@ -88,5 +100,6 @@ fn refusal(refused: ChangeRefused) -> ProjectFailure {
         kind,
         detail,
         cause: None,
+        remediation: kind.remediation,
     }
 }
