@@ -35,6 +35,7 @@ mod projects_app;
 mod realtime;
 mod secrets;
 mod sessions;
+mod store_faults;
 mod token;
 mod turn;
 mod upstream;
