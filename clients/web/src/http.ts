@@ -176,7 +176,7 @@ export class Http {
       credentials = 'same-origin',
       fetch = globalThis.fetch,
     } = this.#options;
-    outer.throwIfAborted();
+    if (call.discard) outer.throwIfAborted();
     const cancel = call.discard ? undefined : outer;
     return within(timeoutMs, 'The request', cancel, async (signal) => {
       const sentAt = now();
