@@ -42,9 +42,8 @@ use crate::entropy::Entropy;
 use crate::metrics::projects::ProjectMetrics;
 use crate::store::blob::BlobStore;
 use crate::store::counters::Counters;
-use crate::store::projects::SessionRequest;
 use crate::store::projects::keys::ProjectKeys;
-use crate::store::projects::{EndedBy, EndedSession, ProjectStore};
+use crate::store::projects::{EndedBy, EndedSession, ProjectStore, SessionRequest};
 use crate::store::redis::sessions::RedisSessions;
 use crate::store::sqlite::SqliteStore;
 
