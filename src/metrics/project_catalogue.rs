@@ -7,7 +7,7 @@ pub(super) const STORE_AVAILABLE: Metric = Metric {
     kind: MetricKind::Gauge,
     labels: &[],
     unit: "0 or 1",
-    help: "Whether the last call to the store of project keys succeeded.",
+    help: "Whether the last read and the last write of the store of project keys succeeded.",
     what_to_do: "0: routes of projects answer 503. The log line `the store is not available` \
                  has the cause; nothing is lost, and it recovers without a restart.",
 };

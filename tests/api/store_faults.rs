@@ -89,6 +89,11 @@ async fn fails_and_recovers(
     let log = projects.app.log();
     let line = format!(r#""message":"the store is not available","cause":"{cause}""#);
     assert!(log.contains(&line), "{line} in\n{log}");
+    assert!(!log.contains("the store is available again"), "{log}");
+    let ready = projects.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let metrics = projects.get("/api/metrics").await.text;
+    assert!(metrics.contains("roomkey_store_available 0"));
 
     heal();
     let saved = projects.save("p", &[("if-match", &etag)]).await;
@@ -104,6 +109,7 @@ async fn fails_and_recovers(
     assert_eq!(verified["intact"], true, "{verified}");
     let ready = projects.get("/api/health/ready").await;
     assert_eq!(ready.status, StatusCode::OK);
+    assert!(projects.app.log().contains("the store is available again"));
 }
 
 #[tokio::test]
@@ -182,4 +188,28 @@ async fn a_read_only_store_refuses_changes_until_it_can_be_written() {
         set_version_of_writers(2);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_store_that_could_not_be_written_is_ready_again_without_a_request_for_it() {
+    let projects = ProjectsApp::start().await;
+    projects.save("p", &[]).await;
+    let other = projects.database();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = projects.save("q", &[]).await;
+    assert_eq!(refused.code(), "store_unavailable");
+    other.execute_batch("ROLLBACK").unwrap();
+    let ready = projects.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let database = projects.database();
+    let probes = || {
+        let sql = "SELECT count(*) FROM health";
+        database.query_row(sql, [], |row| row.get::<_, u64>(0))
+    };
+    let recovered = async {
+        while projects.get("/api/health/ready").await.status != StatusCode::OK || probes() != Ok(0)
+        {
+        }
+    };
+    timeout(Duration::from_secs(20), recovered).await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! The store as the operator sees it: each call is measured, and its outcome is the store's state
-//! in readiness, metrics and log.
+//! in readiness, metrics and log. A store that only answers reads, such as one on a full disk, is not
+//! available.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -29,6 +30,16 @@ const NAME: &str = "store";
 /// that it is available again.
 const RECHECK: Duration = Duration::from_secs(5);
 
+/// The kind of a call. A store may answer reads while it cannot be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    /// A write that may find nothing to change, so that its success does not show that the store can
+    /// be written to.
+    Update,
+    Write,
+}
+
 /// A store whose calls are measured.
 pub(super) struct ObservedStore {
     store: Arc<dyn ProjectStore>,
@@ -39,11 +50,29 @@ pub(super) struct ObservedStore {
 
 #[derive(Default)]
 struct StoreState {
-    /// The cause of the last call's failure; `None` after a success.
-    failure: Option<&'static str>,
+    /// The cause of the failure of the last read; `None` after a success.
+    failed_read: Option<&'static str>,
+    /// The cause of the failure of the last write; `None` after a success.
+    failed_write: Option<&'static str>,
     answered_at: Option<SystemTime>,
     /// The versions of the KEK under which keys are sealed, and their names in readiness.
     sealed_under: BTreeMap<KekVersion, &'static str>,
+}
+
+impl StoreState {
+    fn failure(&self) -> Option<&'static str> {
+        self.failed_write.or(self.failed_read)
+    }
+
+    fn note(&mut self, access: Access, failure: Option<&'static str>) {
+        match (access, failure) {
+            (Access::Read, failure) => self.failed_read = failure,
+            (Access::Update | Access::Write, Some(_)) => self.failed_write = failure,
+            // Each of them reads too.
+            (Access::Update, None) => self.failed_read = None,
+            (Access::Write, None) => (self.failed_read, self.failed_write) = (None, None),
+        }
+    }
 }
 
 impl ObservedStore {
@@ -65,8 +94,11 @@ impl ObservedStore {
         let store = Arc::downgrade(store);
         tokio::spawn(async move {
             while let Some(store) = Weak::upgrade(&store) {
+                // The outcome is noted by itself.
+                if store.state().failed_write.is_some() {
+                    let _ = store.try_write().await;
+                }
                 if store.is_available() != Some(true) {
-                    // Its outcome is noted by itself.
                     let _ = store.count_by_kek().await;
                 }
                 drop(store);
@@ -75,10 +107,16 @@ impl ObservedStore {
         });
     }
 
-    /// Returns whether the last call succeeded; `None` before the first.
+    /// Writes the probe of the health check, which tries again if it runs at this moment.
+    async fn try_write(&self) -> Result<(), StoreError> {
+        self.put_probe(Vec::new()).await?;
+        self.delete_probe().await
+    }
+
+    /// Returns whether the last read and the last write succeeded; `None` before the first call.
     pub(super) fn is_available(&self) -> Option<bool> {
         let state = self.state();
-        if state.failure.is_some() {
+        if state.failure().is_some() {
             Some(false)
         } else {
             state.answered_at.map(|_| true)
@@ -89,7 +127,7 @@ impl ObservedStore {
     /// configured. A store that was never called has none.
     pub(super) fn statuses(&self, configured: &[KekVersion]) -> Vec<DependencyStatus> {
         let state = self.state();
-        let store_state = match (state.failure, state.answered_at) {
+        let store_state = match (state.failure(), state.answered_at) {
             (None, None) => return Vec::new(),
             (Some(_), _) => DependencyState::Missing,
             (None, Some(_)) => DependencyState::Fresh,
@@ -117,7 +155,7 @@ impl ObservedStore {
     /// Measures a call and notes its outcome.
     async fn observe<T>(
         &self,
-        operation: &'static str,
+        (access, operation): (Access, &'static str),
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let stopwatch = Stopwatch::start();
@@ -125,24 +163,32 @@ impl ObservedStore {
         let cause = outcome.as_ref().err().map(|error| error.cause());
         self.metrics
             .store_call(operation, cause.unwrap_or("ok"), stopwatch.elapsed());
-        self.note(match &outcome {
+        match (&outcome, access) {
+            (Ok(_), _) => self.note(access, None),
             // Another writer was faster, or one record is damaged: the store itself is well.
-            Ok(_) | Err(StoreError::LostRace | StoreError::RecordCorrupt) => None,
-            Err(_) => cause,
-        });
+            (Err(StoreError::LostRace | StoreError::RecordCorrupt), Access::Read) => {
+                self.note(access, None);
+            }
+            (Err(StoreError::LostRace | StoreError::RecordCorrupt), _) => {
+                self.note(Access::Update, None);
+            }
+            (Err(_), _) => self.note(access, cause),
+        }
         outcome
     }
 
-    fn note(&self, failure: Option<&'static str>) {
-        let before = {
+    fn note(&self, access: Access, failure: Option<&'static str>) {
+        let (before, after) = {
             let mut state = self.state();
             if failure.is_none() {
                 state.answered_at = Some(self.clock.now());
             }
-            std::mem::replace(&mut state.failure, failure)
+            let before = state.failure();
+            state.note(access, failure);
+            (before, state.failure())
         };
-        match failure {
-            Some(cause) if before != failure => {
+        match after {
+            Some(cause) if before != after => {
                 tracing::warn!(cause, "the store is not available");
             }
             None if before.is_some() => tracing::info!("the store is available again"),
@@ -171,11 +217,14 @@ impl ObservedStore {
 #[async_trait]
 impl ProjectStore for ObservedStore {
     async fn read_project(&self, id: &ProjectId) -> Result<Option<StoredProject>, StoreError> {
-        self.observe("read", self.store.read_project(id)).await
+        self.observe((Access::Read, "read"), self.store.read_project(id))
+            .await
     }
 
     async fn write_project(&self, write: ProjectWrite) -> Result<AuditRecord, StoreError> {
-        let written = self.observe("write", self.store.write_project(write)).await;
+        let written = self
+            .observe((Access::Write, "write"), self.store.write_project(write))
+            .await;
         if written != Err(StoreError::LostRace) {
             self.metrics.audit_record(written.is_ok());
         }
@@ -188,7 +237,7 @@ impl ProjectStore for ObservedStore {
         limit: usize,
     ) -> Result<Vec<ListedProject>, StoreError> {
         let listed = self.store.list_projects(after, limit);
-        self.observe("list", listed).await
+        self.observe((Access::Read, "list"), listed).await
     }
 
     async fn list_sealed_below(
@@ -198,60 +247,71 @@ impl ProjectStore for ObservedStore {
         limit: usize,
     ) -> Result<Vec<ProjectId>, StoreError> {
         let listed = self.store.list_sealed_below(version, after, limit);
-        self.observe("list", listed).await
+        self.observe((Access::Read, "list"), listed).await
     }
 
     async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError> {
-        let counts = self.observe("list", self.store.count_by_kek()).await?;
+        let counts = self
+            .observe((Access::Read, "list"), self.store.count_by_kek())
+            .await?;
         self.note_keks(&counts);
         Ok(counts)
     }
 
     async fn append_audit(&self, append: AuditAppend) -> Result<AuditRecord, StoreError> {
         let appended = self.store.append_audit(append);
-        let written = self.observe("write_audit", appended).await;
+        let written = self.observe((Access::Write, "write_audit"), appended).await;
         self.metrics.audit_record(written.is_ok());
         written
     }
 
     async fn query_audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
-        self.observe("read_audit", self.store.query_audit(query))
+        self.observe((Access::Read, "read_audit"), self.store.query_audit(query))
             .await
     }
 
     async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
-        self.observe("verify_audit", self.store.verify_audit(key))
+        self.observe((Access::Read, "verify_audit"), self.store.verify_audit(key))
             .await
     }
 
     async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError> {
-        self.observe("probe", self.store.put_probe(probe)).await
+        self.observe((Access::Write, "probe"), self.store.put_probe(probe))
+            .await
     }
 
     async fn get_probe(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.observe("probe", self.store.get_probe()).await
+        self.observe((Access::Read, "probe"), self.store.get_probe())
+            .await
     }
 
     async fn delete_probe(&self) -> Result<(), StoreError> {
-        self.observe("probe", self.store.delete_probe()).await
+        self.observe((Access::Update, "probe"), self.store.delete_probe())
+            .await
     }
 }
 
 #[async_trait]
 impl SessionStore for ObservedStore {
     async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
-        self.observe("session", self.store.open_session(request))
-            .await
+        self.observe(
+            (Access::Update, "session"),
+            self.store.open_session(request),
+        )
+        .await
     }
 
     async fn cancel_session(&self, session_id: Uuid) -> Result<(), StoreError> {
-        self.observe("session", self.store.cancel_session(session_id))
-            .await
+        self.observe(
+            (Access::Update, "session"),
+            self.store.cancel_session(session_id),
+        )
+        .await
     }
 
     async fn extend_session(&self, session_id: Uuid, expires_at_ms: u64) -> Result<(), StoreError> {
         let extended = self.store.extend_session(session_id, expires_at_ms);
-        self.observe("session", extended).await
+        self.observe((Access::Update, "session"), extended).await
     }
 
     async fn end_session(
@@ -261,7 +321,7 @@ impl SessionStore for ObservedStore {
         now_ms: u64,
     ) -> Result<Option<EndedSession>, StoreError> {
         let ended = self.store.end_session(session_id, by, now_ms);
-        self.observe("session", ended).await
+        self.observe((Access::Update, "session"), ended).await
     }
 
     async fn count_sessions(
@@ -270,6 +330,6 @@ impl SessionStore for ObservedStore {
         now_ms: u64,
     ) -> Result<Vec<SessionCounts>, StoreError> {
         let counted = self.store.count_sessions(projects, now_ms);
-        self.observe("session", counted).await
+        self.observe((Access::Read, "session"), counted).await
     }
 }
