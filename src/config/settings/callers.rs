@@ -30,7 +30,8 @@ pub(super) const CALLERS: &[Setting] = &[
         "100/15m",
         "The number of requests each caller may send: a count, `/` and a time in `s`, `m` or `h`, \
          at most 24 hours and 10000 requests per second; or `off`. The whole count may be used at \
-         once; afterwards one request becomes available every time ÷ count.",
+         once; afterwards one request becomes available every time ÷ count. Requests to end \
+         sessions are counted apart from the others.",
     ),
     optional(
         "ROOMKEY_TRUSTED_PROXIES",
@@ -40,7 +41,8 @@ pub(super) const CALLERS: &[Setting] = &[
     secret(
         "ROOMKEY_HASH_KEY",
         "The key that hashes callers in counters and logs, 32 bytes or more. Instances that share \
-         a Redis need the same key. Absent: a random key at each start.",
+         a Redis need the same key. Absent: a random key at each start, in dev mode the one in \
+         `.roomkey/store.keys`.",
     ),
     secret(
         "ROOMKEY_REDIS_URL",
