@@ -7,7 +7,7 @@
 pub mod blob;
 pub mod counters;
 #[cfg(test)]
-pub mod hanging_store;
+pub(crate) mod hanging_store;
 mod memory;
 pub mod projects;
 pub mod redis;

@@ -393,12 +393,12 @@ mod tests {
         for id in ["a", "b", "c"] {
             save(&keys, &project(id), 1).await;
         }
-        let keks = keks(&[1, 2]);
+        let both = keks(&[1, 2]);
         let slice = async || {
             let rotated = keys.rotate_slice(
                 kek_version(2),
                 1,
-                &keks,
+                &both,
                 |id| audit(EventType::VaultKeyRotated, id),
                 || Duration::from_millis(300),
                 |_| (),
