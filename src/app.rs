@@ -23,6 +23,7 @@ use self::turn::Turn;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::fault::Fault;
+use crate::config::traces::TraceSettings;
 use crate::domain::callers::bearer::TokenRejection;
 use crate::domain::limits::breaker::BreakerState;
 use crate::domain::livekit::token_request::RequestPolicy;
@@ -31,7 +32,9 @@ use crate::domain::settings::origins::Cors;
 use crate::entropy::Entropy;
 use crate::metrics::{LabelValues, Metrics, ScrapeInputs};
 use crate::store::counters::Counters;
+use crate::traces::Traces;
 use crate::upstream::minting::SharedResources;
+use crate::upstream::otlp::CollectorExporter;
 
 /// The provider label of a request that was refused before it named one.
 pub const NO_PROVIDER: &str = "none";
@@ -72,6 +75,8 @@ pub struct App {
     pub cors: Cors,
     /// The metrics.
     pub metrics: Metrics,
+    /// Traces requests, if there is a collector.
+    pub traces: Option<Traces>,
 }
 
 impl App {
@@ -97,6 +102,9 @@ impl App {
             let (metrics, id) = (metrics.projects.clone(), identity.clone());
             Projects::new(projects, id, &secrets, &counters, metrics, &clock, &entropy)
         });
+        let traces = config
+            .traces
+            .map(|settings| traces_to_collector(settings, &secrets, &entropy));
         let shared = SharedResources::new(&clock, &entropy);
         Ok(Self {
             callers: CallerAuthentication::new(config.caller_auth, &clock, &entropy),
@@ -107,6 +115,7 @@ impl App {
             turn: (config.turn).map(|turn| Turn::new(turn, &secrets, shared.clone())),
             upstreams: Upstreams::new(config.realtime, identity, &secrets, shared),
             projects: projects.transpose()?.map(Arc::new),
+            traces,
             cors: config.cors,
             metrics,
             clock,
@@ -150,6 +159,7 @@ impl App {
                 .breakers(now)
                 .map(|(provider, state)| (provider, gauge_value(state)))
                 .collect(),
+            trace_spans: self.traces.iter().flat_map(Traces::counts).collect(),
             ..ScrapeInputs::default()
         }
     }
@@ -169,6 +179,19 @@ impl App {
             .statuses()
             .chain(self.upstreams.token_status(now))
     }
+}
+
+/// Starts the export of traces.
+fn traces_to_collector(
+    settings: TraceSettings,
+    secrets: &Secrets,
+    entropy: &Arc<dyn Entropy>,
+) -> Traces {
+    let counts = Arc::default();
+    let headers = secrets.otlp_headers.clone();
+    let exporter = CollectorExporter::new(settings.collector, headers, Arc::clone(&counts));
+    let (attributes, sampler) = (settings.attributes, settings.sampler);
+    Traces::new(exporter, counts, attributes, sampler, Arc::clone(entropy))
 }
 
 /// Returns the label values that are known at start.

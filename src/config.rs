@@ -27,6 +27,7 @@ pub mod request_policy;
 pub mod secret;
 pub mod settings;
 pub mod summary;
+pub mod traces;
 pub mod turn;
 
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use self::projects::ProjectSettings;
 use self::rate_limits::RateLimitSettings;
 use self::reader::SettingsReader;
 use self::realtime::RealtimeProviders;
+use self::traces::TraceSettings;
 use self::turn::TurnSettings;
 use crate::domain::livekit::token_request::RequestPolicy;
 use crate::domain::settings::azure::Identity;
@@ -83,6 +85,8 @@ pub struct Config {
     pub cors: Cors,
     /// The log lines to write.
     pub log: LogSettings,
+    /// The export of traces, if there is a collector.
+    pub traces: Option<TraceSettings>,
 }
 
 impl Config {
@@ -123,6 +127,7 @@ impl Config {
         let rate_limits = rate_limits::read(reader);
         let projects = projects::read(reader, dev_mode.is_on, hosting.in_azure);
         let log = log::read(reader);
+        let traces = traces::read(reader);
         Some(Self {
             address: address?,
             dev_mode: dev_mode.is_on,
@@ -140,6 +145,7 @@ impl Config {
             rate_limits,
             cors,
             log,
+            traces,
         })
     }
 }

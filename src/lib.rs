@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod process;
 pub mod store;
 pub mod telemetry;
+pub mod traces;
 pub mod upstream;
 
 #[cfg(test)]

@@ -41,6 +41,10 @@ http://127.0.0.1:7071. docs/settings.md lists all settings.
 /// many seconds, and nothing needs its result any more.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// The longest time that a stop waits for the last traces. With the drain of 8 s it stays below the
+/// 10 s after which orchestrators kill.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     process::forbid_core_dumps();
     let arguments: Vec<_> = std::env::args_os()
@@ -156,7 +160,8 @@ async fn run(
     announce(&lines, warning.as_deref(), format, out);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let limits = ConnectionLimits::default();
-    let serving = server::serve(listener, Arc::new(app), limits, async {
+    let app = Arc::new(app);
+    let serving = server::serve(listener, Arc::clone(&app), limits, async {
         let _ = stopped.await;
     });
     let signalled = async {
@@ -165,12 +170,20 @@ async fn run(
         let _ = stop.send(());
         signals.next().await;
     };
-    tokio::select! {
-        () = serving => {}
-        () = signalled => {}
+    let is_hurried = tokio::select! {
+        () = serving => false,
+        () = signalled => true,
         // Without that host nobody can forward a response, or end this process.
         () = parent.wait_for_exit(), if started_by_host => {
             tracing::warn!("stopping: the Functions host is gone");
+            false
+        }
+    };
+    if let Some(traces) = app.traces.as_ref().filter(|_| !is_hurried) {
+        // A second signal ends at once here too.
+        tokio::select! {
+            () = traces.stop(FLUSH_TIMEOUT) => {}
+            () = signals.next() => {}
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use self::catalogue::{
     AUTH_REJECTED, BREAKER_STATE, BUILD_INFO, LOG_LINES_DROPPED, MINTS, OIDC_KEY_FETCHES,
     OIDC_KEYS_AGE, OIDC_KEYS_UNREADABLE, PANICS, RATE_LIMIT_DEGRADED, RATE_LIMITED,
     REQUEST_DURATION, REQUESTS, RESIDENT_MEMORY, SECRET_READS, SECRET_STATE, START_TIME, TOKENS,
-    TURN_CREDENTIALS, UPSTREAM_DURATION,
+    TRACE_SPANS, TURN_CREDENTIALS, UPSTREAM_DURATION,
 };
 use self::collectors::{NO_LABELS, counters, gauges, histograms};
 use self::project_catalogue::STORE_AVAILABLE;
@@ -61,6 +61,8 @@ pub struct ScrapeInputs {
     pub is_store_available: Option<bool>,
     /// The number of log lines dropped since the start, by stream.
     pub log_lines_dropped: Vec<(&'static str, u64)>,
+    /// The number of spans since the start, by outcome. Empty while traces are off.
+    pub trace_spans: Vec<(&'static str, u64)>,
 }
 
 /// The state of the identity provider's keys.
@@ -110,6 +112,7 @@ struct Scraped {
     breakers: GaugeVec,
     store_available: GaugeVec,
     lines_dropped: IntCounterVec,
+    trace_spans: IntCounterVec,
     memory: GaugeVec,
 }
 
@@ -245,6 +248,7 @@ impl Scraped {
             breakers: gauges(registry, &BREAKER_STATE),
             store_available: gauges(registry, &STORE_AVAILABLE),
             lines_dropped: counters(registry, &LOG_LINES_DROPPED),
+            trace_spans: counters(registry, &TRACE_SPANS),
             memory: gauges(registry, &RESIDENT_MEMORY),
         }
     }
@@ -264,6 +268,7 @@ impl Scraped {
             &self.lines_dropped,
             scrape.log_lines_dropped.iter().copied(),
         );
+        raise_to(&self.trace_spans, scrape.trace_spans.iter().copied());
         set_or_remove(&self.memory, resident_memory_bytes());
     }
 
@@ -389,6 +394,7 @@ mod tests {
                 breakers,
                 is_store_available: Some(true),
                 log_lines_dropped,
+                trace_spans: vec![("exported", 9), ("failed", 4), ("dropped", 2)],
             },
         )
     }
@@ -546,6 +552,8 @@ mod tests {
             (r#"roomkey_breaker_state{provider="openai"}"#, 2.0),
             ("roomkey_panics_total", 1.0),
             (r#"roomkey_log_lines_dropped_total{stream="stdout"}"#, 7.0),
+            (r#"roomkey_trace_spans_total{outcome="exported"}"#, 9.0),
+            (r#"roomkey_trace_spans_total{outcome="dropped"}"#, 2.0),
             (
                 concat!(
                     r#"roomkey_build_info{version=""#,

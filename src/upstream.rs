@@ -8,6 +8,7 @@ pub mod key_source;
 pub mod key_vault;
 pub mod minting;
 pub mod oidc_keys;
+pub mod otlp;
 pub mod realtime;
 pub mod refresher;
 mod response_body;

@@ -26,6 +26,7 @@ use crate::domain::callers::admin_key::AdminKeys;
 use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::livekit::access_token::Signer;
 use crate::domain::settings::azure::Identity;
+use crate::domain::settings::otlp;
 use crate::domain::settings::redis_url;
 use crate::domain::settings::secrets::{self, PairSource, SecretCheck, SecretSource};
 use crate::domain::turn::credential::TurnSecret;
@@ -45,6 +46,7 @@ const TURN_SECRET: &str = "roomkey-turn-secret";
 const ADMIN_KEYS: &str = "roomkey-admin-keys";
 const HASH_KEY: &str = "roomkey-hash-key";
 const REDIS_URL: &str = "roomkey-redis-url";
+const OTLP_HEADERS: &str = "otel-exporter-otlp-headers";
 
 /// The shortest time between two reads that requests cause: an upstream may refuse the newest value
 /// too.
@@ -70,6 +72,8 @@ pub struct SecretSources {
     pub keks: Vec<(KekVersion, SecretSource)>,
     /// The address of the shared counters, if it is in Key Vault.
     pub redis: Option<RedisAddress>,
+    /// The headers for the collector of traces.
+    pub otlp_headers: Option<SecretSource>,
 }
 
 impl SecretSources {
@@ -91,6 +95,10 @@ impl SecretSources {
             hash_key: config.rate_limits.hash_key.clone(),
             keks: config.projects.as_ref().map_or_else(Vec::new, keks),
             redis,
+            otlp_headers: config
+                .traces
+                .as_ref()
+                .and_then(|traces| traces.headers.clone()),
         }
     }
 }
@@ -113,6 +121,8 @@ pub struct Secrets {
     pub hash_key: Arc<Slot<HashKey>>,
     /// The keys that seal project keys, lowest version first.
     pub keks: Vec<(KekVersion, Arc<Slot<KeyEncryptionKey>>)>,
+    /// The headers for the collector of traces, if it needs any.
+    pub otlp_headers: Option<Arc<Slot<SecretString>>>,
     in_vault: Vec<Arc<VaultSecret>>,
 }
 
@@ -145,6 +155,10 @@ impl Secrets {
                 .into_iter()
                 .map(|(version, source)| (version, kek_slot(version, source, &mut in_vault)))
                 .collect(),
+            otlp_headers: sources.otlp_headers.map(|source| {
+                let (check, convert) = (otlp::headers, SecretString::from);
+                slot(OTLP_HEADERS, check, source, convert, &mut in_vault)
+            }),
             in_vault: {
                 in_vault.extend(sources.redis.map(redis_address));
                 in_vault.into_iter().map(Arc::new).collect()
@@ -248,10 +262,17 @@ fn slot<T: Send + Sync + 'static>(
     let entry = VaultEntry::new(name, secret, check);
     let (refresher, slot) = fetched_slot();
     let target = Arc::clone(&slot);
-    in_vault.push(VaultSecret::single(entry, true, refresher, move |value| {
-        target.put(convert(value));
-        Ok(())
-    }));
+    // Traces are not worth a refused request.
+    let is_needed = name != OTLP_HEADERS;
+    in_vault.push(VaultSecret::single(
+        entry,
+        is_needed,
+        refresher,
+        move |value| {
+            target.put(convert(value));
+            Ok(())
+        },
+    ));
     slot
 }
 

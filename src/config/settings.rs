@@ -10,6 +10,7 @@ mod realtime;
 mod requests;
 pub mod server;
 pub mod setting;
+mod traces;
 mod turn;
 
 use std::borrow::Cow;
@@ -22,7 +23,7 @@ use crate::domain::vault::kek::KekVersion;
 pub const SECRET_SUFFIXES: [&str; 3] = ["", "_FILE", "_SECRET_NAME"];
 
 /// The settings by subject, in the order of `docs/settings.md`.
-const SETTINGS: [&[Setting]; 9] = [
+const SETTINGS: [&[Setting]; 10] = [
     server::SERVER,
     livekit::LIVEKIT,
     livekit::KEY_VAULT,
@@ -32,6 +33,7 @@ const SETTINGS: [&[Setting]; 9] = [
     callers::CALLERS,
     projects::PROJECTS,
     server::LOG,
+    traces::TRACES,
 ];
 
 /// Returns all settings in the order of `docs/settings.md`.

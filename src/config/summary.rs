@@ -89,6 +89,11 @@ impl Config {
             format!("agents    {}", self.agents()),
             format!("origins   {}", self.origins()),
         ]);
+        lines.extend(
+            self.traces
+                .as_ref()
+                .map(|traces| format!("traces    {}", traces.summary())),
+        );
         lines.extend(self.cors_commands());
         lines.extend(self.start_warning());
         lines

@@ -733,7 +733,9 @@ fn a_value_in_quotes_is_a_fault_in_every_setting() {
             "`canary`",
             "\"a\",\"b\"",
         ] {
-            let faults = read(&with_all(&[(setting.name, quoted)]))
+            // Without a collector the settings of OpenTelemetry are not read.
+            let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
+            let faults = read(&with_all(&[collector, (setting.name, quoted)]))
                 .unwrap_err()
                 .faults;
             // Where the setting is of no use with the others, that is its fault.

@@ -4,6 +4,8 @@ pub mod azure;
 pub mod log_format;
 pub mod network_host;
 pub mod origins;
+pub mod otlp;
 pub mod redis_url;
 pub mod secrets;
 pub mod setting_text;
+pub mod trace_sampler;

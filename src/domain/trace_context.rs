@@ -1,9 +1,8 @@
-//! The trace id that the sender of a request names: W3C Trace Context
+//! The trace context that the sender of a request names: W3C Trace Context
 //! (<https://www.w3.org/TR/trace-context/>, §3.2).
 //!
-//! Attacker-controlled: anyone can send any trace id, so it only serves to find log lines and is
-//! never trusted. The parent's span and the flags are dropped; they are of use to tracing systems
-//! only.
+//! Attacker-controlled: anyone can send any trace id, parent and flag. They serve to find log lines
+//! and to join traces, and are never trusted.
 
 use std::fmt;
 
@@ -12,27 +11,45 @@ use data_encoding::HEXLOWER;
 /// The bytes of `version "-" trace-id "-" parent-id "-" trace-flags`: 2 + 1 + 32 + 1 + 16 + 1 + 2.
 const LENGTH: usize = 55;
 
+/// The flag of a sender that records the trace (§3.2.2.5.1).
+const SAMPLED: u8 = 0x01;
+
 /// A trace id: 16 bytes that are not all zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId([u8; 16]);
 
-impl TraceId {
+/// The content of a `traceparent` header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The id of the sender's trace.
+    pub trace_id: TraceId,
+    /// The id of the sender's span: 8 bytes that are not all zero.
+    pub span_id: [u8; 8],
+    /// The sender says that it records the trace.
+    pub is_sampled: bool,
+}
+
+impl TraceParent {
     /// Reads the value of a `traceparent` header. Returns `None` for anything that the
     /// specification forbids: another length, capital letters, ids of zeros, version `ff`. A
     /// version after `00` may continue after a `-` (§3.2.4).
     #[must_use]
-    pub fn from_traceparent(value: &[u8]) -> Option<Self> {
+    pub fn parse(value: &[u8]) -> Option<Self> {
         let (known, rest) = value.split_at_checked(LENGTH)?;
-        let [version, trace_id, parent_id, flags] = fields(known)?;
+        let [version, trace_id, span_id, flags] = fields(known)?;
         let [version] = hex::<1>(version)?;
         let is_complete = match version {
             0x00 => rest.is_empty(),
             0xff => false,
             _ => rest.is_empty() || rest.starts_with(b"-"),
         };
-        let (trace_id, parent_id) = (hex::<16>(trace_id)?, hex::<8>(parent_id)?);
-        hex::<1>(flags)?;
-        (is_complete && trace_id != [0; 16] && parent_id != [0; 8]).then_some(Self(trace_id))
+        let (trace_id, span_id) = (hex::<16>(trace_id)?, hex::<8>(span_id)?);
+        let [flags] = hex::<1>(flags)?;
+        (is_complete && trace_id != [0; 16] && span_id != [0; 8]).then_some(Self {
+            trace_id: TraceId(trace_id),
+            span_id,
+            is_sampled: flags & SAMPLED != 0,
+        })
     }
 
     /// Reads the `traceparent` headers of a request. Returns `None` for two or more, since they
@@ -43,8 +60,16 @@ impl TraceId {
         if values.next().is_some() {
             None
         } else {
-            Self::from_traceparent(only)
+            Self::parse(only)
         }
+    }
+}
+
+impl TraceId {
+    /// Returns the bytes.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        self.0
     }
 }
 
@@ -86,7 +111,7 @@ mod tests {
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn read(value: &str) -> Option<String> {
-        TraceId::from_traceparent(value.as_bytes()).map(|id| id.to_string())
+        TraceParent::parse(value.as_bytes()).map(|parent| parent.trace_id.to_string())
     }
 
     #[test]
@@ -143,9 +168,29 @@ mod tests {
     }
 
     #[test]
+    fn the_parent_and_its_flag_are_read_and_other_flags_ignored() {
+        for (flags, is_sampled) in [
+            ("00", false),
+            ("01", true),
+            ("02", false),
+            ("03", true),
+            ("ff", true),
+        ] {
+            let value = format!("{}{flags}", &GOOD[..53]);
+            let parent = TraceParent::parse(value.as_bytes()).unwrap();
+            assert_eq!(
+                (HEXLOWER.encode(&parent.span_id).as_str(), parent.is_sampled),
+                ("00f067aa0ba902b7", is_sampled),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
     fn two_headers_are_ignored() {
-        let read =
-            |values: &[&str]| TraceId::from_headers(values.iter().map(|value| value.as_bytes()));
+        let read = |values: &[&str]| {
+            TraceParent::from_headers(values.iter().map(|value| value.as_bytes()))
+        };
         assert_eq!(read(&[]), None);
         assert!(read(&[GOOD]).is_some());
         assert_eq!(read(&[GOOD, GOOD]), None);
@@ -171,7 +216,7 @@ mod tests {
             let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
             let is_separator = GOOD.as_bytes()[place] == b'-';
             let is_wrong = if is_separator { byte != b'-' } else { !is_hex(byte) };
-            let is_rejected = TraceId::from_traceparent(&value).is_none();
+            let is_rejected = TraceParent::parse(&value).is_none();
             prop_assert_eq!(is_rejected, is_wrong || value.starts_with(b"ff"));
         }
 

@@ -71,6 +71,7 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
     let request_id = request::request_id(headers, &*app.entropy);
     let target = routes::find(&head.method, head.uri.path(), app.projects.is_some());
     let mut log = RequestLog::new(connection, head, request_id, target.path(), started);
+    let trace = log.trace();
     let outcome = match head::check(head, edge, app.loopback_hosts_only) {
         Err(error) => Err(error),
         // The permit is held until the request is answered.
@@ -85,7 +86,13 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
                     record: &mut log.record,
                     body,
                 };
-                call(connection, route, request, deadline).await
+                match trace {
+                    None => call(connection, route, request, deadline).await,
+                    // Boxed, so that an untraced request does not need the memory.
+                    Some(trace) => {
+                        Box::pin(trace.scope(call(connection, route, request, deadline))).await
+                    }
+                }
             }
             Target::Options(path) => Ok(cors::options(&app.cors, &routes::allow(path), headers)),
             Target::WrongMethod(path) => Err(ApiError::MethodNotAllowed(routes::allow(path))),

@@ -23,6 +23,7 @@ use crate::domain::callers::auth_error::AuthError;
 use crate::domain::callers::caller::Caller;
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Decision};
+use crate::traces::{self, Step};
 
 /// The purpose of all caller hashes: counters and logs share one hash of a caller, so that an
 /// operator can find one by the other.
@@ -40,6 +41,7 @@ pub async fn admit_caller(
     request: &mut Request<'_>,
     action: Action,
 ) -> Result<CallerAdmission, ApiError> {
+    let _span = traces::start(Step::Guard);
     let now = app.clock.now();
     request.record.action = Some((action, now));
     check_origin(app, request)?;
@@ -81,6 +83,7 @@ pub async fn admit_operator(
     app: &App,
     request: &mut Request<'_>,
 ) -> Result<OperatorAdmission, ApiError> {
+    let _span = traces::start(Step::Guard);
     let now = app.clock.now();
     check_origin(app, request)?;
     if request.headers.contains_key(ADMIN_KEY) {
@@ -116,6 +119,7 @@ pub async fn admit_scraper(app: &App, request: &mut Request<'_>) -> Result<Syste
     let Some(key) = key else {
         return Ok(admit_operator(app, request).await?.now);
     };
+    let _span = traces::start(Step::Guard);
     let now = app.clock.now();
     check_origin(app, request)?;
     check_admin_key(app, request, Some(key.as_bytes()), now).await?;

@@ -11,6 +11,7 @@ use crate::domain::livekit::names::ParticipantIdentity;
 use crate::domain::livekit::participant_name::ParticipantName;
 use crate::domain::livekit::token_request::LiveKitRequest;
 use crate::domain::requests::provider::Provider;
+use crate::traces::{self, Step};
 
 /// A signed token with what it grants.
 pub struct SignedToken<'a> {
@@ -51,6 +52,7 @@ pub async fn sign<'a>(
         attachments,
     };
     let validity = Validity::starting_at(admission.now, request.lifetime);
+    let _span = traces::start(Step::Sign);
     let signer = app
         .secrets
         .livekit

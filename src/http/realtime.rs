@@ -20,6 +20,7 @@ use crate::domain::realtime::mint::{MintRequest, Minted};
 use crate::domain::realtime::request::RealtimeRequest;
 use crate::domain::realtime::session::ModelOrVoice;
 use crate::domain::requests::provider::Provider;
+use crate::traces::{self, Step};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -124,10 +125,20 @@ pub(super) async fn count_mint<T>(
         outcome: ABANDONED,
         duration: None,
     };
+    let mut span = traces::start(Step::Mint);
+    if let Some(span) = &mut span {
+        span.label("roomkey.provider", label);
+    }
     let minted = mint.await;
     count.outcome = match &minted.outcome {
         Ok(_) => "minted",
-        Err(error) => ApiError::Upstream(*error).kind().code,
+        Err(error) => {
+            let code = ApiError::Upstream(*error).kind().code;
+            if let Some(span) = &mut span {
+                span.fail(code);
+            }
+            code
+        }
     };
     count.duration = Some(minted.duration);
     minted

@@ -12,8 +12,9 @@ use super::record::{ABANDONED, Record};
 use super::routes;
 use crate::app::NO_PROVIDER;
 use crate::domain::audit::Action;
-use crate::domain::trace_context::TraceId;
+use crate::domain::trace_context::TraceParent;
 use crate::telemetry::{self, AccessRecord, CorrelationIds};
+use crate::traces::{RequestTrace, Span};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -30,6 +31,8 @@ pub struct RequestLog<'a> {
     /// The start of the request, in the life of the connection.
     started: Duration,
     is_finished: bool,
+    parent: Option<TraceParent>,
+    span: Option<Span>,
 }
 
 impl<'a> RequestLog<'a> {
@@ -41,6 +44,15 @@ impl<'a> RequestLog<'a> {
         route: &'static str,
         started: Duration,
     ) -> Self {
+        let traceparents = head.headers.get_all(TRACEPARENT).iter();
+        let parent = TraceParent::from_headers(traceparents.map(HeaderValue::as_bytes));
+        let traces = connection.app.traces.as_ref();
+        // The probe comes many times a second.
+        let span = traces
+            .filter(|_| route != routes::PROBE)
+            .and_then(|traces| {
+                traces.begin_request(method_label(&head.method), route, request_id, parent)
+            });
         Self {
             connection,
             head,
@@ -49,7 +61,14 @@ impl<'a> RequestLog<'a> {
             record: Record::default(),
             started,
             is_finished: false,
+            parent,
+            span,
         }
+    }
+
+    /// Returns the trace of the request, if it is sampled.
+    pub fn trace(&self) -> Option<RequestTrace> {
+        self.span.as_ref().map(Span::trace)
     }
 
     /// Counts and logs the request with its outcome.
@@ -61,6 +80,9 @@ impl<'a> RequestLog<'a> {
         cause: Option<&'static str>,
     ) {
         self.is_finished = true;
+        if let Some(span) = self.span.take() {
+            self.end_span(span, status, code);
+        }
         // The probe itself is neither counted nor logged: it comes many times a second.
         if self.route == routes::PROBE && code.is_none() {
             return;
@@ -73,7 +95,7 @@ impl<'a> RequestLog<'a> {
             .request(self.route, status.as_str(), code, duration);
         let ids = CorrelationIds {
             request_id: self.request_id,
-            trace_id: self.trace_id(),
+            trace_id: self.parent.map(|parent| parent.trace_id),
         };
         self.audit(ids, code);
         if let Some(budget) = self.record.unlogged_budget {
@@ -111,9 +133,16 @@ impl<'a> RequestLog<'a> {
         }
     }
 
-    fn trace_id(&self) -> Option<TraceId> {
-        let traceparents = self.head.headers.get_all(TRACEPARENT);
-        TraceId::from_headers(traceparents.iter().map(HeaderValue::as_bytes))
+    fn end_span(&self, mut span: Span, status: StatusCode, code: Option<&'static str>) {
+        span.http_status(status.as_u16());
+        if let Some(provider) = self.record.provider {
+            span.label("roomkey.provider", provider);
+        }
+        match code {
+            Some(code) if status.is_server_error() => span.fail(code),
+            Some(code) => span.label("roomkey.error_code", code),
+            None => {}
+        }
     }
 }
 

@@ -190,6 +190,18 @@ pub(super) const LOG_LINES_DROPPED: Metric = Metric {
                  agent or the Functions host. Requests are still served, but their access and \
                  audit lines are lost.",
 };
+pub(super) const TRACE_SPANS: Metric = Metric {
+    name: "roomkey_trace_spans_total",
+    kind: MetricKind::Counter,
+    labels: &["outcome"],
+    unit: "spans",
+    help: "Spans of sampled requests, by outcome (exported, failed, dropped); absent while traces \
+           are off.",
+    what_to_do: "`failed`: the collector does not take them; the log line `traces could not be \
+                 exported` has the cause. `dropped`: more than 2048 spans waited, because the \
+                 collector is slow or too many requests are sampled; lower \
+                 OTEL_TRACES_SAMPLER_ARG. Requests are served as before.",
+};
 pub(super) const BUILD_INFO: Metric = Metric {
     name: "roomkey_build_info",
     kind: MetricKind::Gauge,
@@ -244,6 +256,7 @@ pub const METRICS: &[&Metric] = &[
     &ROTATION_REMAINING,
     &PANICS,
     &LOG_LINES_DROPPED,
+    &TRACE_SPANS,
     &BUILD_INFO,
     &START_TIME,
     &RESIDENT_MEMORY,

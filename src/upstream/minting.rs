@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::{Client, RequestBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
 
 use self::breakers::{ModelBreakers, OutcomeReport};
 use self::client::SharedClient;
@@ -35,6 +36,7 @@ use crate::domain::realtime::mint::{MintError, Minted};
 use crate::domain::realtime::session::ModelOrVoice;
 use crate::domain::realtime::upstream_id::UpstreamId;
 use crate::entropy::Entropy;
+use crate::traces::{self, Span, Step};
 
 /// The resources that all upstreams that mint share.
 #[derive(Clone)]
@@ -269,18 +271,39 @@ async fn send<M: Mint>(
     let request = credential
         .add_to(mint.request(client))
         .header("Content-Type", "application/json");
-    let response = request.send().await?;
+    let mut span = traces::start(Step::Post);
+    let received = receive(client, request, id, span.as_mut()).await;
+    if let (Some(span), Err(failed)) = (&mut span, &received) {
+        span.fail(failed.error.error_type());
+    }
+    Ok(mint.parse(&received?)?)
+}
+
+/// Sends a request and reads the body of a success. The span gets what is known of them.
+async fn receive(
+    client: &Client,
+    request: RequestBuilder,
+    id: &mut Option<UpstreamId>,
+    mut span: Option<&mut Span>,
+) -> Result<Zeroizing<Vec<u8>>, AttemptError> {
+    let request = request.build()?;
+    if let (Some(span), Some(host)) = (&mut span, request.url().host_str()) {
+        span.server(host, request.url().port_or_known_default());
+    }
+    let response = client.execute(request).await?;
+    if let Some(span) = span {
+        span.http_status(response.status().as_u16());
+    }
     *id = upstream_id(&response);
     require_success(&response)?;
-    let body = read_body(response, MAX_ANSWER_BYTES).await?;
-    Ok(mint.parse(&body)?)
+    Ok(read_body(response, MAX_ANSWER_BYTES).await?)
 }
 
 impl UpstreamPermit {
     /// Mints one secret. The mint goes on when the returned future is dropped, and its outcome
     /// counts for the breaker; only the secret is lost.
     pub(super) async fn mint<M: Mint>(self, mint: M, now: SystemTime) -> Minted<M::Secret> {
-        let minting = tokio::spawn(async move {
+        let minting = traces::spawn(async move {
             let Self {
                 upstream,
                 report,

@@ -210,3 +210,23 @@ async fn secrets_without_the_redis_address_each_instance_counts_alone() {
         metrics.text
     );
 }
+
+#[tokio::test]
+async fn secrets_without_the_collectors_headers_requests_are_served() {
+    let app = app_with(
+        &[
+            VAULT,
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"),
+            ("OTEL_EXPORTER_OTLP_HEADERS_SECRET_NAME", "otlp-headers"),
+        ],
+        &[],
+    );
+    let answer = app.post("/api/token", r#"{"roomName":"r"}"#).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let ready = app.get("/api/health/ready").await;
+    let name = "otel-exporter-otlp-headers";
+    let expected = serde_json::json!({
+        "status": "ready", "dependencies": [{ "name": name, "state": "missing" }],
+    });
+    assert_eq!((ready.status, ready.json()), (StatusCode::OK, expected));
+}

@@ -16,14 +16,25 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Starts one of the peers' scripts and reads the given number of lines that it prints before
-    /// the URL of its controls.
+    /// Starts one of the peers' scripts in JavaScript and reads the given number of lines that it
+    /// prints before the URL of its controls.
     pub fn start<const LINES: usize>(script: &str, arguments: &[&str]) -> (Self, [String; LINES]) {
         let mut command = Command::new("node");
         command
             .arg(tool("tests/real/peers/js").join(script))
             .args(arguments);
-        let (child, mut said) = start_script(&mut command, LINES + 1);
+        Self::started(&mut command)
+    }
+
+    /// As [`Fake::start`], for a script in Python.
+    pub fn start_python<const LINES: usize>(script: &str) -> (Self, [String; LINES]) {
+        let mut command = Command::new(tool("target/tools/venv/bin/python"));
+        command.arg(tool("tests/real/peers/python").join(script));
+        Self::started(&mut command)
+    }
+
+    fn started<const LINES: usize>(command: &mut Command) -> (Self, [String; LINES]) {
+        let (child, mut said) = start_script(command, LINES + 1);
         let controls = said.pop().unwrap();
         let said = said.try_into().unwrap();
         (Self { child, controls }, said)

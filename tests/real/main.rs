@@ -41,6 +41,7 @@ mod shared_limit;
 mod signed_in;
 mod three_verifiers;
 mod token_source;
+mod traces;
 mod turn;
 mod turn_server;
 mod vault;

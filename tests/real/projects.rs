@@ -9,7 +9,8 @@ use crate::realtime::bare;
 use crate::redis_server::RedisServer;
 use crate::signed_in::{ADMIN_KEY, client};
 
-const KEK: &str = "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg";
+/// A key-encryption key that only the tests use.
+pub const KEK: &str = "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg";
 
 /// Starts two processes with one store, and saves the key of the project `p`.
 async fn two_processes(
@@ -23,6 +24,7 @@ async fn two_processes(
     processes
 }
 
+/// Starts a roomkey with a store and without limits.
 pub fn start(fake: &FakeRealtime, store: &str, settings: &[(&str, &str)]) -> Roomkey {
     let shared = [
         ("ROOMKEY_STORE", store),
@@ -42,6 +44,7 @@ pub async fn save_key(roomkey: &Roomkey) {
     assert_eq!(status, 201);
 }
 
+/// Sends a request of an operator.
 pub async fn post(roomkey: &Roomkey, path: &str, body: &Value) -> (u16, Value) {
     let url = format!("http://{}{path}", roomkey.address());
     let request = client().post(url).header("x-admin-api-key", ADMIN_KEY);

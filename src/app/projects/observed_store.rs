@@ -23,6 +23,7 @@ use crate::store::projects::{
     ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
 };
 use crate::store::store_error::StoreError;
+use crate::traces::{self, Step};
 
 /// The name of the store in readiness.
 const NAME: &str = "store";
@@ -158,9 +159,13 @@ impl ObservedStore {
         (access, operation): (Access, &'static str),
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
+        let mut span = traces::start(Step::Store(operation));
         let stopwatch = Stopwatch::start();
         let outcome = call.await;
         let cause = outcome.as_ref().err().map(|error| error.cause());
+        if let (Some(span), Some(cause)) = (&mut span, cause) {
+            span.fail(cause);
+        }
         self.metrics
             .store_call(operation, cause.unwrap_or("ok"), stopwatch.elapsed());
         match (&outcome, access) {

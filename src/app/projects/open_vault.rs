@@ -25,6 +25,7 @@ use crate::store::projects::{
     AuditAppend, AuditPage, AuditQuery, ListedProject, ProjectStore as _, SessionCounts,
 };
 use crate::store::store_error::{KeyStoreError, StoreError};
+use crate::traces::{self, Step};
 
 /// The services of the vault, which all requests share.
 pub(super) struct VaultServices {
@@ -95,6 +96,7 @@ impl<'a> OpenVault<'a> {
         precondition: &Precondition,
         context: &AuditContext,
     ) -> Result<SavedKey, ProjectError> {
+        let _span = traces::start(Step::Vault("save"));
         let new = NewKey {
             project_id: &request.project_id,
             key: &request.key,
@@ -120,6 +122,7 @@ impl<'a> OpenVault<'a> {
         precondition: &Precondition,
         context: &AuditContext,
     ) -> Result<AuditRecord, ProjectError> {
+        let _span = traces::start(Step::Vault("delete"));
         let audit = self.append(context, EventType::VaultKeyDeleted, project_id);
         Ok(self
             .services
@@ -139,6 +142,7 @@ impl<'a> OpenVault<'a> {
         precondition: &Precondition,
         context: &AuditContext,
     ) -> Result<RotatedKey, ProjectError> {
+        let _span = traces::start(Step::Vault("rotate"));
         let audit = self.append(context, EventType::VaultKeyRotated, project_id);
         let now_ms = epoch_ms(context.now);
         let keys = &self.services.keys;
@@ -212,6 +216,7 @@ impl<'a> OpenVault<'a> {
             }
             return Err(ChangeRefused::NotFound.into());
         }
+        let mut span = traces::start(Step::Vault("open"));
         let opened = self.services.keys.open(project_id, &self.keks).await;
         let outcome = match &opened {
             Ok(_) => "opened",
@@ -220,6 +225,9 @@ impl<'a> OpenVault<'a> {
             Err(KeyStoreError::RecordCorrupt | KeyStoreError::Crypto) => "corrupt",
             Err(KeyStoreError::Store(_)) => "store",
         };
+        if let (Some(span), Err(_)) = (&mut span, &opened) {
+            span.fail(outcome);
+        }
         self.services.metrics.vault_open(outcome);
         Ok(opened?.key)
     }

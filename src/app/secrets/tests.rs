@@ -136,6 +136,7 @@ fn all_sources() -> SecretSources {
         hash_key: Some(in_vault("hash")),
         keks: Vec::new(),
         redis: None,
+        otlp_headers: None,
     }
 }
 
@@ -344,6 +345,7 @@ fn secrets_from_the_settings_are_available_at_once_and_are_no_dependencies() {
             hash_key: Some(SecretSource::Given(ALL[5].1.into())),
             keks: Vec::new(),
             redis: None,
+            otlp_headers: None,
         },
         &FixedEntropy(0),
     );

@@ -89,6 +89,23 @@ impl MintError {
         }
     }
 
+    /// Returns the word for the error in traces.
+    #[must_use]
+    pub fn error_type(self) -> &'static str {
+        match self {
+            Self::NoCredential => "no_credential",
+            Self::Full => "full",
+            Self::Paused(_) => "paused",
+            Self::Network => "network",
+            Self::Timeout => "timeout",
+            Self::CredentialsRejected => "credentials_rejected",
+            Self::Misconfigured => "misconfigured",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Rejected => "rejected",
+            Self::Failed(_) => "failed",
+        }
+    }
+
     /// Returns the outcome for the circuit breaker: an upstream that refuses is healthy.
     #[must_use]
     pub fn outcome(self) -> CallOutcome {

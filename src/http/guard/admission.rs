@@ -9,6 +9,7 @@ use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::livekit::names::{ParticipantIdentity, RoomName};
 use crate::domain::vault::anonymous_projects::AnonymousProjects;
 use crate::domain::vault::project_id::ProjectId;
+use crate::traces::{self, Step};
 
 /// A proof that lets a handler read the body of its request.
 pub trait Admission {}
@@ -69,6 +70,7 @@ impl CallerAdmission {
         requested: Option<ParticipantIdentity>,
         room_name: Option<&RoomName>,
     ) -> Result<Option<ParticipantIdentity>, Forbidden> {
+        let _span = traces::start(Step::Decide);
         self.caller.authorize(requested, room_name)
     }
 }

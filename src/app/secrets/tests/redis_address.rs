@@ -26,6 +26,7 @@ fn only_the_address(redis: &Arc<Redis>) -> Secrets {
             hash_key,
             keks: Vec::new(),
             redis,
+            otlp_headers: None,
         },
         &FixedEntropy(0),
     )

@@ -1,0 +1,50 @@
+//! The settings of OpenTelemetry, by the names of its specification.
+
+use super::setting::{Setting, optional, secret, with_default};
+
+pub(super) const TRACES: &[Setting] = &[
+    optional(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "The address of an OpenTelemetry collector, to which traces are sent at `/v1/traces` below \
+         it. Without it nothing is traced, and the other settings of OpenTelemetry are not read.",
+    ),
+    secret(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "Headers for the collector, as `name=value` pairs separated by commas, with \
+         percent-encoded values. With them a collector outside of a private network needs `https`.",
+    ),
+    with_default(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "http/protobuf",
+        "The protocol; no other one is spoken. The Functions host's own default is `grpc`, so set \
+         it where the host exports too.",
+    ),
+    with_default(
+        "OTEL_SERVICE_NAME",
+        "`service.name` of OTEL_RESOURCE_ATTRIBUTES, else roomkey",
+        "The name of this service in traces.",
+    ),
+    optional(
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "Attributes of this service in traces, such as `deployment.environment.name=production`, \
+         separated by commas, with percent-encoded values.",
+    ),
+    with_default(
+        "OTEL_TRACES_SAMPLER",
+        "always_on",
+        "Which requests are traced: `always_on`, `always_off` or `traceidratio`. With \
+         `parentbased_` before it, the flag of a request's `traceparent` decides where there is \
+         one; anyone who can call can then have every request of theirs traced.",
+    ),
+    with_default(
+        "OTEL_TRACES_SAMPLER_ARG",
+        "1",
+        "The share of requests that `traceidratio` traces, from 0 to 1.",
+    ),
+    with_default(
+        "OTEL_TRACES_EXPORTER",
+        "otlp",
+        "`none` turns traces off where the other settings are for the Functions host alone.",
+    ),
+    with_default("OTEL_SDK_DISABLED", "false", "`true` turns traces off."),
+];

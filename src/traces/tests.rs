@@ -1,0 +1,183 @@
+//! Tests of spans and their parents, with an exporter that keeps them.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use opentelemetry::trace::SpanContext as OtelContext;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::SpanData;
+
+use super::*;
+use crate::domain::settings::trace_sampler::SampleRatio;
+
+/// Keeps what it exports.
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    spans: Arc<Mutex<Vec<SpanData>>>,
+    counts: Arc<SpanCounts>,
+}
+
+impl SpanExporter for Kept {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.counts.count_batch(batch.len(), 0);
+        self.spans.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+/// Counts up, so that all ids differ.
+#[derive(Default)]
+struct CountingEntropy(AtomicU8);
+
+impl Entropy for CountingEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(self.0.fetch_add(1, Ordering::Relaxed));
+    }
+}
+
+fn traces(sampler: &str) -> (Traces, Kept) {
+    let kept = Kept::default();
+    let sampler = TraceSampler::new(sampler, SampleRatio::ALL).unwrap();
+    let attributes = vec![("service.name".to_owned(), "mine".to_owned())];
+    let (exporter, counts) = (kept.clone(), Arc::clone(&kept.counts));
+    let entropy = Arc::new(CountingEntropy(AtomicU8::new(1)));
+    let traces = Traces::new(exporter, counts, attributes, sampler, entropy);
+    (traces, kept)
+}
+
+fn begin(traces: &Traces, parent: Option<TraceParent>) -> Option<Span> {
+    traces.begin_request("POST", "/api/token", Uuid::nil(), parent)
+}
+
+fn parent(flags: &str) -> TraceParent {
+    let value = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+    TraceParent::parse(value.as_bytes()).unwrap()
+}
+
+/// Stops the traces and returns each span's name, the name of its parent and the span, oldest end
+/// first.
+async fn exported(traces: Traces, kept: &Kept) -> Vec<(String, String, SpanData)> {
+    traces.stop(Duration::from_secs(10)).await;
+    let spans = kept.spans.lock().unwrap().clone();
+    let name_of = |id: SpanId| {
+        let parent = spans.iter().find(|span| span.span_context.span_id() == id);
+        parent.map_or_else(|| id.to_string(), |parent| parent.name.to_string())
+    };
+    spans
+        .iter()
+        .map(|span| {
+            let parent = name_of(span.parent_span_id);
+            (span.name.to_string(), parent, span.clone())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_sampled_creates_no_span() {
+    let (traces, kept) = traces("always_off");
+    assert!(begin(&traces, Some(parent("01"))).is_none());
+    assert!(start(Step::Guard).is_none(), "outside of every request");
+    assert!(exported(traces, &kept).await.is_empty());
+}
+
+#[tokio::test]
+async fn spans_have_the_parents_that_were_open_when_they_began() {
+    let (traces, kept) = traces("always_on");
+    let request = begin(&traces, None).unwrap();
+    let steps = async {
+        drop(start(Step::Guard));
+        let mint = start(Step::Mint);
+        let post = spawn(async { drop(start(Step::Post)) });
+        post.await.unwrap();
+        drop(mint);
+        let vault = start(Step::Vault("open"));
+        drop(start(Step::Store("read")));
+        drop(vault);
+    };
+    request.trace().scope(steps).await;
+    drop(request);
+    let spans = exported(traces, &kept).await;
+    let parents: Vec<_> = spans
+        .iter()
+        .map(|(name, parent, _)| (name.as_str(), parent.as_str()))
+        .collect();
+    assert_eq!(
+        parents,
+        [
+            ("guard", "POST /api/token"),
+            ("POST", "mint"),
+            ("mint", "POST /api/token"),
+            ("store", "vault"),
+            ("vault", "POST /api/token"),
+            ("POST /api/token", "0000000000000000"),
+        ]
+    );
+    let trace_ids = spans
+        .iter()
+        .map(|(_, _, span)| span.span_context.trace_id());
+    let trace_ids: std::collections::BTreeSet<_> = trace_ids.map(|id| id.to_string()).collect();
+    assert_eq!(trace_ids.len(), 1);
+}
+
+#[tokio::test]
+async fn the_trace_of_a_sender_is_joined_whatever_its_flag_says() {
+    let (traces, kept) = traces("always_on");
+    for flags in ["00", "01"] {
+        drop(begin(&traces, Some(parent(flags))).unwrap());
+    }
+    let spans = exported(traces, &kept).await;
+    assert_eq!(spans.len(), 2);
+    for (_, parent, span) in spans {
+        assert_eq!(parent, "00f067aa0ba902b7");
+        let context: OtelContext = span.span_context;
+        let trace_id = context.trace_id().to_string();
+        assert_eq!(trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(span.parent_span_is_remote && context.is_sampled());
+    }
+}
+
+#[tokio::test]
+async fn a_failed_step_says_why_and_a_finished_one_does_not() {
+    let (traces, kept) = traces("always_on");
+    let mut request = begin(&traces, None).unwrap();
+    request.http_status(200);
+    request.label("roomkey.provider", "openai");
+    let steps = async {
+        let mut store = start(Step::Store("read")).unwrap();
+        store.fail("busy");
+    };
+    request.trace().scope(steps).await;
+    drop(request);
+    let counts = traces.counts.outcomes();
+    let spans = exported(traces, &kept).await;
+    assert_eq!(counts, [("exported", 0), ("failed", 0), ("dropped", 0)]);
+    assert_eq!(kept.counts.outcomes()[0], ("exported", 2));
+    let described = |span: &SpanData| {
+        let attributes = span.attributes.iter();
+        let attributes = attributes.map(|one| format!("{}={}", one.key, one.value));
+        (
+            attributes.collect::<Vec<_>>().join(" "),
+            span.status.clone(),
+        )
+    };
+    let [(_, _, store), (_, _, request)] = &spans[..] else {
+        panic!("{spans:?}");
+    };
+    assert_eq!(
+        described(store),
+        (
+            "db.operation.name=read error.type=busy".to_owned(),
+            Status::error("")
+        )
+    );
+    let id = Uuid::nil();
+    assert_eq!(
+        described(request),
+        (
+            format!(
+                "http.request.method=POST http.route=/api/token roomkey.request_id={id} \
+                 http.response.status_code=200 roomkey.provider=openai"
+            ),
+            Status::Unset
+        )
+    );
+}

@@ -1,0 +1,396 @@
+//! Traces as a collector gets them, decoded by OpenTelemetry's own package.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use roomkey::clock::Stopwatch;
+use serde_json::{Value, json};
+
+use crate::fake::Fake;
+use crate::fake_realtime::{API_KEY, CANARY, FakeRealtime};
+use crate::leaks::assert_absent;
+use crate::process::{Ended, Roomkey};
+use crate::projects;
+use crate::realtime::{Vendor, bare, mint, roomkey};
+use crate::signed_in::{ADMIN_KEY, Answer, client};
+
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const ROOM: &str = "canary-room";
+const IDENTITY: &str = "canary-identity";
+const ADDRESS: &str = "192.0.2.77";
+const HEADER: &str = "canary-of-the-collector";
+const API_SECRET: &str = "canary-secret-of-at-least-32-bytes";
+const LIVEKIT: [(&str, &str); 3] = [
+    ("LIVEKIT_URL", "wss://livekit.example.com"),
+    ("LIVEKIT_API_KEY", "APIcanary"),
+    ("LIVEKIT_API_SECRET", API_SECRET),
+];
+const NO_LIMIT: (&str, &str) = ("ROOMKEY_RATE_LIMIT", "off");
+/// The time limit of an export at a stop, and what a busy machine adds.
+const STOP: Duration = Duration::from_secs(1 + 2);
+
+/// A collector for this test only.
+struct Collector {
+    fake: Fake,
+    url: String,
+}
+
+/// A span, found by its name.
+type Spans = BTreeMap<String, Value>;
+
+impl Collector {
+    fn start() -> Self {
+        let (fake, [url]) = Fake::start_python("otlp_sink.py");
+        Self { fake, url }
+    }
+
+    /// The settings that switch traces on.
+    fn settings(&self) -> [(&str, &str); 3] {
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &self.url),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "api-key=canary-of-the-collector",
+            ),
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "deployment.environment.name=test",
+            ),
+        ]
+    }
+
+    async fn behave(&self, order: Value) {
+        self.fake.control("behave", &order).await;
+    }
+
+    async fn exports(&self) -> Vec<Value> {
+        let received = self.fake.control("received", &json!({})).await;
+        received["exports"].as_array().unwrap().clone()
+    }
+
+    /// Returns the spans of all exports by their names, each of which may occur once only.
+    async fn spans(&self) -> Spans {
+        let mut spans = Spans::new();
+        for span in self.all_spans().await {
+            let name = span["name"].as_str().unwrap().to_owned();
+            assert!(spans.insert(name, span.clone()).is_none(), "twice: {span}");
+        }
+        spans
+    }
+
+    async fn all_spans(&self) -> Vec<Value> {
+        let exports = self.exports().await;
+        let parts = exports
+            .iter()
+            .flat_map(|export| export["parts"].as_array().unwrap());
+        parts
+            .flat_map(|part| part["spans"].as_array().unwrap().clone())
+            .collect()
+    }
+}
+
+/// Returns each span's name with the name of its parent, or its id where it is not ours.
+fn parents(spans: &Spans) -> BTreeMap<&str, &str> {
+    let name_of = |id: &'_ Value| {
+        let found = spans.iter().find(|(_, span)| &span["span_id"] == id);
+        found.map(|(name, _)| name.as_str())
+    };
+    spans
+        .iter()
+        .map(|(name, span)| {
+            let parent = &span["parent"];
+            let parent = name_of(parent).unwrap_or_else(|| parent.as_str().unwrap());
+            (name.as_str(), parent)
+        })
+        .collect()
+}
+
+fn request(roomkey: &Roomkey, path: &str, body: &Value) -> reqwest::RequestBuilder {
+    client()
+        .post(format!("{}{path}", roomkey.url))
+        .header("traceparent", TRACEPARENT)
+        .header("x-forwarded-for", ADDRESS)
+        .json(body)
+}
+
+/// Fails if an export holds anything of a caller, a key, or an upstream.
+fn assert_nothing_personal(exports: &[Value], ended: &Ended, others: &[&str]) {
+    let secrets = [ROOM, IDENTITY, ADDRESS, HEADER, API_KEY, ADMIN_KEY, CANARY];
+    let log = format!("{}{}", ended.stdout, ended.stderr);
+    let caller = log.split(r#""caller":""#).nth(1);
+    let caller = caller.and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(
+        caller.len() > 8,
+        "the hashed caller is in the log: {caller}"
+    );
+    let absent = [&secrets[..], others, &[caller]].concat();
+    for export in exports {
+        let (text, parts) = (
+            export["text"].as_str().unwrap(),
+            export["parts"].to_string(),
+        );
+        assert_absent(&absent, &[text, &parts]);
+    }
+}
+
+#[tokio::test]
+async fn a_realtime_mint_is_one_trace_with_its_steps_and_nothing_of_its_caller() {
+    let (collector, fake) = (Collector::start(), FakeRealtime::start());
+    let proxies = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let settings = [&collector.settings()[..], &proxies].concat();
+    let roomkey = roomkey(&fake, Vendor::OpenAi, &settings);
+    let body = json!({ "roomName": ROOM, "participantIdentity": IDENTITY });
+    let answer = Answer::to(request(&roomkey, "/api/token", &body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let request_id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+    let secret = answer.body["token"].as_str().unwrap().to_owned();
+    let ended = roomkey.stop("TERM");
+    assert!(ended.status.success(), "{ended:?}");
+
+    let exports = collector.exports().await;
+    let [export] = &exports[..] else {
+        panic!("{exports:?}")
+    };
+    assert_eq!(export["path"], "/v1/traces");
+    assert_eq!(export["headers"]["content-type"], "application/x-protobuf");
+    assert_eq!(export["headers"]["api-key"], HEADER);
+    let resource = &export["parts"][0]["resource"];
+    assert_eq!(resource["service.name"], "roomkey");
+    assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(resource["deployment.environment.name"], "test");
+    assert_eq!(resource["service.instance.id"].as_str().unwrap().len(), 36);
+
+    let spans = collector.spans().await;
+    let expected = [
+        ("POST", "mint"),
+        ("POST /api/token", "00f067aa0ba902b7"),
+        ("decide", "POST /api/token"),
+        ("guard", "POST /api/token"),
+        ("mint", "POST /api/token"),
+    ];
+    assert_eq!(parents(&spans), BTreeMap::from(expected));
+    for span in spans.values() {
+        assert_eq!(span["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(
+            (&span["status"], &span["others"]),
+            (&json!("unset"), &json!(0))
+        );
+    }
+    let server = &spans["POST /api/token"];
+    assert_eq!(
+        (&server["kind"], &server["is_parent_remote"]),
+        (&json!("server"), &json!(true))
+    );
+    assert_eq!(
+        server["attributes"],
+        json!({
+            "http.request.method": "POST", "http.route": "/api/token",
+            "http.response.status_code": 200, "roomkey.provider": "openai",
+            "roomkey.request_id": request_id,
+        })
+    );
+    let upstream = reqwest::Url::parse(&fake.url).unwrap();
+    assert_eq!(spans["POST"]["kind"], "client");
+    assert_eq!(
+        spans["POST"]["attributes"],
+        json!({
+            "http.request.method": "POST", "http.response.status_code": 200,
+            "server.address": "127.0.0.1", "server.port": upstream.port(),
+        })
+    );
+    assert!(server["nanoseconds"].as_u64() >= spans["mint"]["nanoseconds"].as_u64());
+    assert_nothing_personal(&exports, &ended, &[&secret]);
+}
+
+#[tokio::test]
+async fn each_attempt_of_a_failed_mint_has_a_span_and_says_why() {
+    let (collector, fake) = (Collector::start(), FakeRealtime::start());
+    let roomkey = roomkey(&fake, Vendor::OpenAi, &collector.settings());
+    fake.order(json!({ "status": 500 })).await;
+    let answer = mint(&roomkey, &json!({ "roomName": ROOM })).await;
+    assert_eq!(
+        (answer.status, &answer.body["code"]),
+        (502, &json!("upstream_error"))
+    );
+    let ended = roomkey.stop("TERM");
+    let (exports, spans) = (collector.exports().await, collector.all_spans().await);
+    let failed: Vec<_> = spans
+        .iter()
+        .filter(|span| span["status"] == "error")
+        .map(|span| {
+            let attributes = &span["attributes"];
+            assert_eq!(span["message"], "");
+            (
+                span["name"].as_str().unwrap(),
+                attributes["error.type"].as_str().unwrap(),
+                attributes["http.response.status_code"].as_u64(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            ("POST", "failed", Some(500)),
+            ("POST", "failed", Some(500)),
+            ("mint", "upstream_error", None),
+            ("POST /api/token", "upstream_error", Some(502)),
+        ]
+    );
+    assert_nothing_personal(&exports, &ended, &[]);
+}
+
+#[tokio::test]
+async fn a_session_shows_the_vault_and_the_store_below_it_and_no_project() {
+    const PROJECT: &str = "canary-project";
+    let (collector, fake) = (Collector::start(), FakeRealtime::start());
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("store.db").display());
+    let anonymous = [("ROOMKEY_ANONYMOUS_PROJECTS", PROJECT)];
+    let settings = [&collector.settings()[..], &anonymous].concat();
+    let roomkey = projects::start(&fake, &store, &settings);
+    let key = json!({ "project_id": PROJECT, "openai_key": API_KEY });
+    let (status, _) = projects::post(&roomkey, "/api/projects/key", &key).await;
+    assert_eq!(status, 201);
+    let answer = Answer::to(request(
+        &roomkey,
+        "/api/session",
+        &json!({ "project_id": PROJECT }),
+    ))
+    .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (session, secret) = (
+        &answer.body["session_id"],
+        &answer.body["client_secret"]["value"],
+    );
+    let (session, secret) = (session.as_str().unwrap(), secret.as_str().unwrap());
+    let ended = roomkey.stop("TERM");
+
+    let (exports, spans) = (collector.exports().await, collector.all_spans().await);
+    let opened: Vec<_> = spans
+        .iter()
+        .filter(|span| span["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736")
+        .collect();
+    let by_id = |id: &Value| opened.iter().find(|span| &span["span_id"] == id);
+    let described: Vec<_> = opened
+        .iter()
+        .map(|span| {
+            let parent =
+                by_id(&span["parent"]).map_or("-", |parent| parent["name"].as_str().unwrap());
+            let attributes = &span["attributes"];
+            let operation = ["db.operation.name", "roomkey.vault.operation"]
+                .iter()
+                .find_map(|key| attributes[key].as_str());
+            (
+                span["name"].as_str().unwrap(),
+                operation.unwrap_or(""),
+                parent,
+            )
+        })
+        .collect();
+    let server = "POST /api/session";
+    assert_eq!(
+        described,
+        [
+            ("guard", "", server),
+            ("store", "read", "vault"),
+            ("vault", "open", server),
+            ("store", "session", server),
+            ("POST", "", "mint"),
+            ("mint", "", server),
+            ("store", "write_audit", server),
+            ("store", "session", server),
+            (server, "", "-"),
+        ]
+    );
+    assert_nothing_personal(&exports, &ended, &[session, secret, PROJECT, projects::KEK]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_sampled_and_the_probe_are_never_sent() {
+    let collector = Collector::start();
+    for sampler in ["always_off", "parentbased_always_off"] {
+        let off = [("OTEL_TRACES_SAMPLER", sampler)];
+        let roomkey = bare(&[&LIVEKIT[..], &collector.settings(), &off].concat());
+        let answer = mint(&roomkey, &json!({ "roomName": ROOM })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let probe = client().get(format!("{}/", roomkey.url)).send().await;
+        assert_eq!(probe.unwrap().status(), 204);
+        assert!(roomkey.stop("TERM").status.success());
+    }
+    assert_eq!(collector.exports().await, [Value::Null; 0]);
+
+    // The flag counts for the sampler that follows it, and a token is signed in a span.
+    let follows = [("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
+    let roomkey = bare(&[&LIVEKIT[..], &collector.settings(), &follows].concat());
+    let body = json!({ "roomName": ROOM });
+    let answer = Answer::to(request(&roomkey, "/api/token", &body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let probe = client()
+        .get(format!("{}/", roomkey.url))
+        .header("traceparent", TRACEPARENT);
+    assert_eq!(probe.send().await.unwrap().status(), 204);
+    let ended = roomkey.stop("TERM");
+    let expected = [
+        ("POST /api/token", "00f067aa0ba902b7"),
+        ("decide", "POST /api/token"),
+        ("guard", "POST /api/token"),
+        ("sign", "POST /api/token"),
+    ];
+    assert_eq!(parents(&collector.spans().await), BTreeMap::from(expected));
+    assert_nothing_personal(&collector.exports().await, &ended, &[API_SECRET]);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_down_or_never_answers_delays_neither_a_request_nor_a_stop() {
+    let collector = Collector::start();
+    collector.behave(json!({ "hang": true })).await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    for (url, line) in [
+        (&closed, "traces could not be exported"),
+        (&collector.url, "the last traces were not exported"),
+    ] {
+        let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()), NO_LIMIT];
+        let roomkey = bare(&[&LIVEKIT[..], &endpoint].concat());
+        // More spans than one batch has, so that an export is under way.
+        for _ in 0..200 {
+            let began = Stopwatch::start();
+            let answer = mint(&roomkey, &json!({ "roomName": "r" })).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert!(
+                began.elapsed() < Duration::from_secs(1),
+                "{:?}",
+                began.elapsed()
+            );
+        }
+        let began = Stopwatch::start();
+        let ended = roomkey.stop("TERM");
+        assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
+        assert!(ended.status.success(), "{ended:?}");
+        assert_eq!(ended.stderr.matches(line).count(), 1, "{}", ended.stderr);
+        assert!(!ended.stderr.contains(url.as_str()), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn spans_that_a_collector_refuses_are_counted() {
+    let collector = Collector::start();
+    for (order, cause) in [
+        (json!({ "status": 401 }), Some("refused_credentials")),
+        (json!({ "status": 404 }), Some("no_such_path")),
+        (json!({ "status": 429 }), Some("refused")),
+        (json!({}), None),
+    ] {
+        collector.behave(order).await;
+        let roomkey = bare(&[&LIVEKIT[..], &collector.settings()].concat());
+        let answer = mint(&roomkey, &json!({ "roomName": "r" })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let ended = roomkey.stop("TERM");
+        let logged = ended.stderr.split(r#""cause":""#).nth(1);
+        let logged = logged.and_then(|rest| rest.split('"').next());
+        assert_eq!(logged, cause, "{}", ended.stderr);
+        assert_absent(&[HEADER], &[&ended.stdout, &ended.stderr]);
+    }
+    assert_eq!(collector.exports().await.len(), 4, "no batch is sent twice");
+}
