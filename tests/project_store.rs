@@ -26,8 +26,8 @@ use super::roomkey::domain::vault::project_key::{KeyFingerprint, ProjectKey};
 use super::roomkey::domain::vault::record::RecordTag;
 use super::roomkey::store::projects::keys::{ProjectKeys, SavedKey};
 use super::roomkey::store::projects::{
-    Admittance, AuditAppend, AuditQuery, EndedBy, EndedSession, ProjectStore, ProjectWrite,
-    SessionCounts, SessionRequest, SessionStore, StoredProject,
+    AuditAppend, AuditQuery, EndedBy, EndedSession, ProjectStore, ProjectWrite, SessionCounts,
+    SessionDecision, SessionRequest, SessionStore, StoredProject,
 };
 use super::roomkey::store::store_error::{KeyStoreError, StoreError};
 
@@ -702,7 +702,7 @@ fn owner(name: &str) -> CallerHash {
     hash_key().hash("token", name.as_bytes())
 }
 
-async fn open(store: &impl Sessions, request: &SessionRequest) -> Admittance {
+async fn open(store: &impl Sessions, request: &SessionRequest) -> SessionDecision {
     store
         .sessions()
         .open_session(request.clone())
@@ -724,18 +724,18 @@ async fn counts(store: &impl Sessions, now_ms: u64) -> Vec<(u64, u64)> {
 pub async fn a_session_takes_a_place_until_it_is_ended_or_over(store: &impl Sessions) {
     let (one, two) = (request("a", NOON_MS), request("a", NOON_MS + 100));
     assert_eq!(counts(store, NOON_MS).await, [(0, 0), (0, 0)]);
-    assert_eq!(open(store, &one).await, Admittance::Admitted);
-    assert_eq!(open(store, &two).await, Admittance::Admitted);
+    assert_eq!(open(store, &one).await, SessionDecision::Admitted);
+    assert_eq!(open(store, &two).await, SessionDecision::Admitted);
     assert_eq!(counts(store, NOON_MS + 200).await, [(2, 2), (0, 0)]);
-    let full = Admittance::Full {
+    let full = SessionDecision::Full {
         retry_after_ms: 800,
     };
     assert_eq!(open(store, &request("a", NOON_MS + 200)).await, full);
     let other = request("b", NOON_MS + 200);
-    assert_eq!(open(store, &other).await, Admittance::Admitted);
+    assert_eq!(open(store, &other).await, SessionDecision::Admitted);
     // The first is over at this very moment.
     let third = request("a", NOON_MS + 1_000);
-    assert_eq!(open(store, &third).await, Admittance::Admitted);
+    assert_eq!(open(store, &third).await, SessionDecision::Admitted);
     assert_eq!(counts(store, NOON_MS + 1_000).await, [(2, 3), (1, 1)]);
     let ended = store
         .sessions()
@@ -753,7 +753,7 @@ pub async fn a_session_takes_a_place_until_it_is_ended_or_over(store: &impl Sess
     assert_eq!(ended, Some(was_active));
     assert_eq!(counts(store, NOON_MS + 1_050).await, [(1, 3), (1, 1)]);
     let fourth = request("a", NOON_MS + 1_060);
-    assert_eq!(open(store, &fourth).await, Admittance::Admitted);
+    assert_eq!(open(store, &fourth).await, SessionDecision::Admitted);
 }
 
 pub async fn only_the_owner_or_an_operator_ends_a_session(store: &impl Sessions) {
@@ -855,9 +855,12 @@ pub async fn the_sessions_of_a_day_are_limited_until_the_next(store: &impl Sessi
         daily_sessions: Some(2),
         ..request("a", now_ms)
     };
-    assert_eq!(open(store, &daily(NOON_MS)).await, Admittance::Admitted);
+    assert_eq!(
+        open(store, &daily(NOON_MS)).await,
+        SessionDecision::Admitted
+    );
     let ended = daily(NOON_MS + 1);
-    assert_eq!(open(store, &ended).await, Admittance::Admitted);
+    assert_eq!(open(store, &ended).await, SessionDecision::Admitted);
     let alice = EndedBy::Owner(owner("alice"));
     let end = store
         .sessions()
@@ -865,14 +868,17 @@ pub async fn the_sessions_of_a_day_are_limited_until_the_next(store: &impl Sessi
         .await;
     assert!(end.unwrap().is_some());
     // An ended session has still been one of the day's.
-    let used_up = Admittance::DayUsedUp {
+    let used_up = SessionDecision::DayUsedUp {
         retry_after_ms: DAY_MS / 2 - 3,
     };
     assert_eq!(open(store, &daily(NOON_MS + 3)).await, used_up);
     let midnight = NOON_MS + DAY_MS / 2;
-    let last = Admittance::DayUsedUp { retry_after_ms: 1 };
+    let last = SessionDecision::DayUsedUp { retry_after_ms: 1 };
     assert_eq!(open(store, &daily(midnight - 1)).await, last);
-    assert_eq!(open(store, &daily(midnight)).await, Admittance::Admitted);
+    assert_eq!(
+        open(store, &daily(midnight)).await,
+        SessionDecision::Admitted
+    );
     assert_eq!(counts(store, midnight).await[0].1, 1);
 }
 
@@ -892,7 +898,7 @@ pub async fn concurrent_sessions_never_exceed_the_limit(store: &impl Sessions) {
     let attempts: Vec<_> = (0..20).map(attempt).collect();
     let mut admitted = 0;
     for attempt in attempts {
-        admitted += u32::from(attempt.await.unwrap() == Admittance::Admitted);
+        admitted += u32::from(attempt.await.unwrap() == SessionDecision::Admitted);
     }
     assert_eq!(admitted, 2);
     assert_eq!(counts(store, NOON_MS).await[0], (2, 2));

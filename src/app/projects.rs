@@ -22,7 +22,7 @@ use self::observed_store::ObservedStore;
 pub use self::open_vault::OpenVault;
 use self::open_vault::VaultServices;
 use self::session_lease::SessionSlots;
-pub use self::session_lease::{PlaceError, SessionLease};
+pub use self::session_lease::{SessionLease, SlotError};
 use self::vault_health::HealthCheck;
 pub use self::vault_health::VaultHealth;
 use self::vault_keys::VaultKeySource;
@@ -146,18 +146,18 @@ impl Projects {
         self.services.sealing_version
     }
 
-    /// Takes a place for a session until `until`, when a secret that is minted for it has expired.
+    /// Takes a slot for a session until `until`, when a secret that is minted for it has expired.
     ///
     /// # Errors
-    /// [`PlaceError`] where the project's limits admit none, or the store gives no answer.
-    pub async fn take_place(
+    /// [`SlotError`] where the project's limits admit none, or the store gives no answer.
+    pub async fn take_slot(
         &self,
         session_id: Uuid,
         project_id: &ProjectId,
         owner: CallerHash,
         now: SystemTime,
         until: SystemTime,
-    ) -> Result<SessionLease, PlaceError> {
+    ) -> Result<SessionLease, SlotError> {
         let rules = &self.session_settings;
         let request = SessionRequest {
             session_id,

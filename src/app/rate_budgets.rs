@@ -9,7 +9,7 @@ const ENDS: &str = "session-end";
 const REFUSED_BEARERS: &str = "refused-bearer";
 const WRONG_KEYS: &str = "wrong-key";
 const PROJECTS: &str = "project";
-const PROJECT_PLACES: &str = "project-concurrency";
+const PROJECT_SLOTS: &str = "project-concurrency";
 const PROJECT_DAYS: &str = "project-day";
 
 /// The names of all budgets. The metrics have a line for each, even if it is turned off.
@@ -20,7 +20,7 @@ pub(super) const NAMES: [&str; 8] = [
     REFUSED_BEARERS,
     WRONG_KEYS,
     PROJECTS,
-    PROJECT_PLACES,
+    PROJECT_SLOTS,
     PROJECT_DAYS,
 ];
 
@@ -43,7 +43,7 @@ pub struct RateBudgets {
     pub projects: Option<Budget>,
     /// Sessions at the same time, per project. The store counts them; this budget only fills the
     /// headers, log and metrics of a refusal.
-    pub project_places: Budget,
+    pub project_slots: Budget,
     /// Sessions of a day, per project. The store counts them too.
     pub project_days: Budget,
 }
@@ -55,7 +55,7 @@ impl RateBudgets {
         let tokens = config.rate_limits.rate_limit;
         let mints = config.realtime.options.rate_limit;
         let sessions = config.projects.as_ref().map(|projects| &projects.sessions);
-        let places = sessions.map(|rules| (rules.concurrency, rules.lifetime.as_secs()));
+        let slots = sessions.map(|rules| (rules.concurrency, rules.lifetime.as_secs()));
         let days = sessions.and_then(|rules| rules.daily_sessions);
         let limit = |count: Option<(u32, u64)>| {
             count
@@ -71,7 +71,7 @@ impl RateBudgets {
             projects: sessions
                 .and_then(|rules| rules.rate_limit)
                 .map(|limit| budget(PROJECTS, limit)),
-            project_places: budget(PROJECT_PLACES, limit(places)),
+            project_slots: budget(PROJECT_SLOTS, limit(slots)),
             project_days: budget(PROJECT_DAYS, limit(days.map(|count| (count, 86_400)))),
         }
     }

@@ -50,7 +50,7 @@ pub enum ApiError {
     /// A budget is used up.
     #[error("The request limit is used up for now.")]
     RateLimited,
-    /// All places of a project are taken.
+    /// All slots of a project are taken.
     #[error("The project has as many sessions as it may have at the same time.")]
     ConcurrencyLimited,
     /// The identity provider's keys are missing.

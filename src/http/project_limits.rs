@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::guard;
 use super::record::Record;
 use crate::app::App;
-use crate::app::projects::PlaceError;
+use crate::app::projects::SlotError;
 use crate::domain::limits::rate_limit::{Budget, Decision};
 use crate::domain::vault::project_id::ProjectId;
 
@@ -32,19 +32,19 @@ pub async fn charge(
     guard::charge(app, record, budget, project, now).await
 }
 
-/// Returns the error of a session that has no place: 429 where all places of the project are taken,
+/// Returns the error of a session that has no slot: 429 where all slots of the project are taken,
 /// or its sessions of the day are used up.
-pub fn no_place(app: &App, record: &mut Record, error: PlaceError, now: SystemTime) -> ApiError {
+pub fn no_slot(app: &App, record: &mut Record, error: SlotError, now: SystemTime) -> ApiError {
     match error {
-        PlaceError::Full(wait) => {
-            refuse(app, record, app.budgets.project_places, wait, now);
+        SlotError::Full(wait) => {
+            refuse(app, record, app.budgets.project_slots, wait, now);
             ApiError::ConcurrencyLimited
         }
-        PlaceError::DayUsedUp(wait) => {
+        SlotError::DayUsedUp(wait) => {
             refuse(app, record, app.budgets.project_days, wait, now);
             ApiError::RateLimited
         }
-        PlaceError::Project(error) => error.into(),
+        SlotError::Project(error) => error.into(),
     }
 }
 

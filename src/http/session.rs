@@ -129,8 +129,8 @@ async fn open_with_key(
     let session_id = app.entropy.uuid();
     let lifetime = projects.session_settings.lifetime;
     let unless_kept = lifetime.min(upstream.plan().secret_lifetime + LONGEST_MINT);
-    let place = projects
-        .take_place(
+    let slot = projects
+        .take_slot(
             session_id,
             &wanted.project_id,
             admission.caller_hash,
@@ -139,7 +139,7 @@ async fn open_with_key(
         )
         .await;
     let mut lease =
-        place.map_err(|error| project_limits::no_place(app, record, error, context.now))?;
+        slot.map_err(|error| project_limits::no_slot(app, record, error, context.now))?;
     lease.secret_may_exist();
     let secret = match mint(app, record, &upstream, reserved, (wanted, admission)).await {
         Ok(secret) => secret,

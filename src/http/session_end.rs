@@ -48,7 +48,7 @@ pub async fn end(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError>
         .end_session(session_id, admission.owner, context.now)
         .await?
         .ok_or(ProjectError::Refused(ChangeRefused::NotFound))?;
-    // The place is free by now, whatever the provider says.
+    // The slot is free by now, whatever the provider says.
     let hung_up = match &call_id {
         None => Ok(false),
         Some(call_id) => hang_up(app, &vault, &ended.project_id, call_id, &context).await,

@@ -25,10 +25,10 @@ use uuid::Uuid;
 use self::audit::ChainWriter;
 use self::container::{BlobContainer, Metadata, WriteCondition};
 use super::projects::{
-    Admittance, AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject,
-    ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
+    AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject, ProjectStore,
+    ProjectWrite, SessionCounts, SessionDecision, SessionRequest, SessionStore, StoredProject,
 };
-use super::store_error::{Outage, StoreError};
+use super::store_error::{StoreError, StoreOutage};
 use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport};
 use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
@@ -49,7 +49,7 @@ pub struct BlobStore {
 impl From<serde_json::Error> for StoreError {
     /// Comes only from serialization, which does not fail for the types of this module.
     fn from(_: serde_json::Error) -> Self {
-        Outage::Failed.into()
+        StoreOutage::Failed.into()
     }
 }
 
@@ -70,7 +70,7 @@ impl BlobStore {
     ) -> Result<T, StoreError> {
         match timeout(TIME_LIMIT, call).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(Outage::Late.into()),
+            Err(_elapsed) => Err(StoreOutage::Late.into()),
         }
     }
 
@@ -179,7 +179,7 @@ impl ProjectStore for BlobStore {
 
 #[async_trait]
 impl SessionStore for BlobStore {
-    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
+    async fn open_session(&self, request: SessionRequest) -> Result<SessionDecision, StoreError> {
         self.within(sessions::open(&*self.container, &request))
             .await
     }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::projects::{
-    Admittance, AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject,
-    ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
+    AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject, ProjectStore,
+    ProjectWrite, SessionCounts, SessionDecision, SessionRequest, SessionStore, StoredProject,
 };
 use super::sqlite::SqliteStore;
 use super::store_error::StoreError;
@@ -115,7 +115,7 @@ impl ProjectStore for HangingStore {
 
 #[async_trait]
 impl SessionStore for HangingStore {
-    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
+    async fn open_session(&self, request: SessionRequest) -> Result<SessionDecision, StoreError> {
         self.store.open_session(request).await
     }
 

@@ -110,7 +110,7 @@ pub struct SessionRequest {
 
 /// The decision about a [`SessionRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admittance {
+pub enum SessionDecision {
     /// The session is open and holds a slot.
     Admitted,
     /// All slots of the project are in use.
@@ -207,7 +207,7 @@ pub trait ProjectStore: SessionStore {
 #[async_trait]
 pub trait SessionStore: Send + Sync {
     /// Opens a session if the project's limits allow it.
-    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError>;
+    async fn open_session(&self, request: SessionRequest) -> Result<SessionDecision, StoreError>;
 
     /// Removes a session whose client secret could not be minted. Its slot is free again, and it
     /// does not count for its day. Does nothing if there is no such session.

@@ -4,7 +4,7 @@
 //! fails or takes longer than 50 ms, the local counters decide; they know the last results of Redis
 //! for the callers of this instance. A failure never means "unlimited".
 //!
-//! The places of projects' sessions are in the same Redis: [`sessions`].
+//! The slots of projects' sessions are in the same Redis: [`sessions`].
 
 mod failure;
 mod script;

@@ -26,8 +26,8 @@ use uuid::Uuid;
 use self::database::{ConnectionMode, Database};
 use self::worker::{CallHandle, ReplacedBytes, Worker};
 use super::projects::{
-    Admittance, AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject,
-    ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
+    AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject, ProjectStore,
+    ProjectWrite, SessionCounts, SessionDecision, SessionRequest, SessionStore, StoredProject,
 };
 use super::store_error::StoreError;
 use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport, ChainVerifier};
@@ -186,7 +186,7 @@ impl ProjectStore for SqliteStore {
 
 #[async_trait]
 impl SessionStore for SqliteStore {
-    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
+    async fn open_session(&self, request: SessionRequest) -> Result<SessionDecision, StoreError> {
         self.write(move |connection, call| sessions::open(connection, &request, call))
             .await
     }

@@ -12,7 +12,7 @@ pub enum StoreError {
     LostRace,
     /// The store cannot be used for now. It may recover without a restart.
     #[error("The store is unavailable: {0}.")]
-    Unavailable(Outage),
+    Unavailable(StoreOutage),
     /// The stored data is damaged or was not written by this program. It is left unchanged.
     #[error("The store is damaged.")]
     Corrupt,
@@ -29,7 +29,7 @@ pub enum StoreError {
 
 /// The reason that a store is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Outage {
+pub enum StoreOutage {
     /// It did not respond within the time limit.
     #[error("it did not respond in time")]
     Late,
@@ -78,7 +78,7 @@ impl StoreError {
     }
 }
 
-impl Outage {
+impl StoreOutage {
     fn as_str(self) -> &'static str {
         match self {
             Self::Late => "late",
@@ -95,8 +95,8 @@ impl Outage {
     }
 }
 
-impl From<Outage> for StoreError {
-    fn from(outage: Outage) -> Self {
+impl From<StoreOutage> for StoreError {
+    fn from(outage: StoreOutage) -> Self {
         Self::Unavailable(outage)
     }
 }

@@ -357,7 +357,7 @@ async fn a_call_is_hung_up_with_the_projects_key_and_one_that_is_over_counts() {
     ] {
         projects.upstream.next(act);
         assert_eq!(end(&projects, body.clone()).await.code(), code);
-        assert_eq!(active(&projects).await, 0, "the place is free all the same");
+        assert_eq!(active(&projects).await, 0, "the slot is free all the same");
         assert_eq!(projects.events().await[0], format!("session_error {code}"));
     }
     projects.delete("p", &[]).await;

@@ -7,7 +7,7 @@ use roomkey::store::blob::BlobStore;
 use roomkey::store::blob::container::{BlobContainer, WriteCondition};
 use roomkey::store::projects::ProjectWrite;
 use roomkey::store::projects::keys::ProjectKeys;
-use roomkey::store::store_error::{Outage, StoreError};
+use roomkey::store::store_error::{StoreError, StoreOutage};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -103,15 +103,15 @@ async fn two_instances_share_a_container_and_one_that_goes_away_is_an_outage() {
     missing.set_path(&address.path().replace("container-", "missing-"));
     let nowhere = over(Arc::new(opened(missing)), 3);
     let read = nowhere.store().read_project(&project("a")).await;
-    assert_eq!(read, Err(Outage::Missing.into()));
+    assert_eq!(read, Err(StoreOutage::Missing.into()));
     let mut unsigned = address;
     unsigned.set_query(None);
     let stranger = over(Arc::new(opened(unsigned)), 4);
     let read = stranger.store().read_project(&project("a")).await;
-    assert_eq!(read, Err(Outage::Credentials.into()));
+    assert_eq!(read, Err(StoreOutage::Credentials.into()));
     drop(azurite);
     let read = one.store().read_project(&project("a")).await;
-    assert_eq!(read, Err(Outage::Unreachable.into()));
+    assert_eq!(read, Err(StoreOutage::Unreachable.into()));
 }
 
 #[tokio::test]

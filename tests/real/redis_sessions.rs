@@ -1,4 +1,4 @@
-//! The places of sessions in a real Redis: the suite of all stores, several instances, and servers
+//! The slots of sessions in a real Redis: the suite of all stores, several instances, and servers
 //! that are killed, stopped, filled or damaged.
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use roomkey::clock::Stopwatch;
 use roomkey::domain::callers::caller_hash::{CallerHash, HashKey};
 use roomkey::domain::vault::project_id::ProjectId;
 use roomkey::store::projects::{
-    Admittance, EndedBy, EndedSession, SessionCounts, SessionRequest, SessionStore,
+    EndedBy, EndedSession, SessionCounts, SessionDecision, SessionRequest, SessionStore,
 };
 use roomkey::store::redis::Redis;
 use roomkey::store::redis::sessions::RedisSessions;
-use roomkey::store::store_error::{Outage, StoreError};
+use roomkey::store::store_error::{StoreError, StoreOutage};
 use uuid::Uuid;
 
 use crate::blob_store::project_store;
@@ -105,7 +105,7 @@ async fn admitted_of_many(server: &RedisServer, limits: &SessionRequest) -> usiz
         .collect();
     let mut admitted = 0;
     for attempt in attempts {
-        admitted += usize::from(attempt.await.unwrap() == Admittance::Admitted);
+        admitted += usize::from(attempt.await.unwrap() == SessionDecision::Admitted);
     }
     admitted
 }
@@ -132,13 +132,13 @@ async fn an_instance_that_never_ends_its_session_frees_the_place_when_it_expires
     let server = RedisServer::start();
     let dead = instance(&server.url());
     let opened = dead.open_session(request(1, NOON_MS)).await;
-    assert_eq!(opened, Ok(Admittance::Admitted));
+    assert_eq!(opened, Ok(SessionDecision::Admitted));
     drop(dead);
     let other = instance(&server.url());
     let before = other.open_session(request(2, NOON_MS + HOUR_MS - 1)).await;
-    assert_eq!(before, Ok(Admittance::Full { retry_after_ms: 1 }));
+    assert_eq!(before, Ok(SessionDecision::Full { retry_after_ms: 1 }));
     let after = other.open_session(request(2, NOON_MS + HOUR_MS)).await;
-    assert_eq!(after, Ok(Admittance::Admitted));
+    assert_eq!(after, Ok(SessionDecision::Admitted));
     // Whichever instance opened it, any other ends it.
     let ended = instance(&server.url())
         .end_session(
@@ -160,7 +160,7 @@ async fn a_request_that_arrives_twice_takes_one_place() {
     let sessions = instance(&server.url());
     for _ in 0..2 {
         let opened = sessions.open_session(request(1, NOON_MS)).await;
-        assert_eq!(opened, Ok(Admittance::Admitted));
+        assert_eq!(opened, Ok(SessionDecision::Admitted));
     }
     assert_eq!(counts(&sessions, &project("a"), NOON_MS).await, (1, 1));
 }
@@ -194,16 +194,16 @@ async fn every_key_of_sessions_expires_and_none_before_it_is_needed() {
         kept,
         [
             format!("roomkey:{{sessions}}:day:{day}:a"),
-            "roomkey:{sessions}:places:a".to_owned(),
             format!("roomkey:{{sessions}}:session:{one}"),
             format!("roomkey:{{sessions}}:session:{two}"),
+            "roomkey:{sessions}:slots:a".to_owned(),
         ]
     );
     let most_ms = [
         2 * DAY_MS,
         DAY_MS + 5 * HOUR_MS,
-        DAY_MS + 5 * HOUR_MS,
         DAY_MS + HOUR_MS,
+        DAY_MS + 5 * HOUR_MS,
     ];
     for (key, most_ms) in kept.iter().zip(most_ms) {
         let left_ms: u64 = server.ask(&["PTTL", key]);
@@ -225,7 +225,7 @@ async fn every_key_of_sessions_expires_and_none_before_it_is_needed() {
 }
 
 /// Calls each operation and asserts that it fails for this reason, within the time limit.
-async fn all_fail(sessions: &RedisSessions, outage: Outage, limit: Duration) {
+async fn all_fail(sessions: &RedisSessions, outage: StoreOutage, limit: Duration) {
     let unavailable = StoreError::Unavailable(outage);
     let (id, projects) = (Uuid::from_u128(1), [project("a")]);
     let began = Stopwatch::start();
@@ -245,10 +245,10 @@ async fn all_fail(sessions: &RedisSessions, outage: Outage, limit: Duration) {
     assert!(others < 4 * SHORT + SLACK, "{others:?}");
 }
 
-/// Waits until the place can be taken.
+/// Waits until the slot can be taken.
 async fn opens_again(sessions: &RedisSessions) {
     let began = Stopwatch::start();
-    while sessions.open_session(request(1, NOON_MS)).await != Ok(Admittance::Admitted) {
+    while sessions.open_session(request(1, NOON_MS)).await != Ok(SessionDecision::Admitted) {
         assert!(
             began.elapsed() < Duration::from_mins(1),
             "it does not come back by itself"
@@ -260,22 +260,22 @@ async fn opens_again(sessions: &RedisSessions) {
 #[tokio::test]
 async fn without_redis_every_call_fails_soon_and_says_why() {
     let awaiting = RedisSessions::new(Arc::new(Redis::awaiting_address()));
-    all_fail(&awaiting, Outage::Unreachable, Duration::ZERO).await;
+    all_fail(&awaiting, StoreOutage::Unreachable, Duration::ZERO).await;
 
     let mut server = RedisServer::start();
     let sessions = instance(&server.url());
     opens_again(&sessions).await;
     server.kill();
-    all_fail(&sessions, Outage::Unreachable, Duration::ZERO).await;
+    all_fail(&sessions, StoreOutage::Unreachable, Duration::ZERO).await;
     let never_there = instance(&server.url());
-    all_fail(&never_there, Outage::Unreachable, Duration::ZERO).await;
+    all_fail(&never_there, StoreOutage::Unreachable, Duration::ZERO).await;
     server.restart();
     opens_again(&sessions).await;
     opens_again(&never_there).await;
 
     server.ask::<()>(&["FLUSHALL"]);
     server.signal("STOP");
-    all_fail(&sessions, Outage::Late, PATIENT).await;
+    all_fail(&sessions, StoreOutage::Late, PATIENT).await;
     server.signal("CONT");
     opens_again(&sessions).await;
 }
@@ -289,7 +289,7 @@ async fn without_memory_redis_opens_no_session_and_ends_those_that_are_open() {
     let end = sessions.end_session(Uuid::from_u128(1), EndedBy::Operator, NOON_MS);
     assert!(end.await.unwrap().is_some_and(|ended| ended.was_active));
     let full = sessions.open_session(request(2, NOON_MS)).await;
-    assert_eq!(full, Err(StoreError::Unavailable(Outage::Full)));
+    assert_eq!(full, Err(StoreError::Unavailable(StoreOutage::Full)));
     server.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(counts(&sessions, &project("a"), NOON_MS).await, (0, 1));
 }
@@ -300,7 +300,7 @@ async fn a_session_that_was_too_late_and_is_cancelled_keeps_no_place() {
     let sessions = instance(&server.url());
     assert_eq!(counts(&sessions, &project("a"), NOON_MS).await, (0, 0));
     server.signal("STOP");
-    let late = Err(StoreError::Unavailable(Outage::Late));
+    let late = Err(StoreError::Unavailable(StoreOutage::Late));
     let opened = sessions.open_session(request(1, NOON_MS)).await;
     assert_eq!(opened.map(drop), late);
     // The server is lost now, and the call is sent all the same.
@@ -311,7 +311,7 @@ async fn a_session_that_was_too_late_and_is_cancelled_keeps_no_place() {
             break admittance;
         }
     };
-    assert_eq!(next, Admittance::Admitted);
+    assert_eq!(next, SessionDecision::Admitted);
     assert_eq!(counts(&sessions, &project("a"), NOON_MS).await, (1, 1));
 }
 
@@ -320,23 +320,23 @@ async fn a_damaged_key_fails_its_project_only() {
     let server = RedisServer::start();
     let redis = redis(&server.url());
     let sessions = RedisSessions::new(Arc::clone(&redis));
-    server.ask::<()>(&["SET", "roomkey:{sessions}:places:a", "canary"]);
+    server.ask::<()>(&["SET", "roomkey:{sessions}:slots:a", "canary"]);
     let opened = sessions.open_session(request(1, NOON_MS)).await;
-    assert_eq!(opened, Err(StoreError::Unavailable(Outage::Failed)));
+    assert_eq!(opened, Err(StoreError::Unavailable(StoreOutage::Failed)));
     assert!(!redis.is_degraded(), "limits are still shared");
     let day = format!("roomkey:{{sessions}}:day:{}:a", NOON_MS / DAY_MS);
-    server.ask::<()>(&["DEL", "roomkey:{sessions}:places:a"]);
+    server.ask::<()>(&["DEL", "roomkey:{sessions}:slots:a"]);
     server.ask::<()>(&["SET", &day, "canary"]);
     let opened = sessions.open_session(request(1, NOON_MS)).await;
-    assert_eq!(opened, Err(StoreError::Unavailable(Outage::Failed)));
-    let places: u64 = server.ask(&["ZCARD", "roomkey:{sessions}:places:a"]);
-    assert_eq!(places, 0, "nothing was done by halves");
+    assert_eq!(opened, Err(StoreError::Unavailable(StoreOutage::Failed)));
+    let slots: u64 = server.ask(&["ZCARD", "roomkey:{sessions}:slots:a"]);
+    assert_eq!(slots, 0, "nothing was done by halves");
     let other = SessionRequest {
         project_id: project("b"),
         ..request(1, NOON_MS)
     };
     let opened = sessions.open_session(other).await;
-    assert_eq!(opened, Ok(Admittance::Admitted));
+    assert_eq!(opened, Ok(SessionDecision::Admitted));
     let id = Uuid::from_u128(1).to_string();
     let key = format!("roomkey:{{sessions}}:session:{id}");
     server.ask::<()>(&["HSET", &key, "project", "not a project"]);

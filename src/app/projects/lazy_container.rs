@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 use crate::domain::settings::azure::{ContainerUrl, Identity};
 use crate::store::blob::azure::AzureContainer;
 use crate::store::blob::container::{Blob, BlobContainer, BlobPage, Metadata, WriteCondition};
-use crate::store::store_error::{Outage, StoreError};
+use crate::store::store_error::{StoreError, StoreOutage};
 use crate::upstream::entra::LibraryAccess;
 
 /// The scope of tokens for Azure Storage, in every Azure cloud.
@@ -34,7 +34,7 @@ impl LazyContainer {
     async fn container(&self) -> Result<&AzureContainer, StoreError> {
         let set_up = async || {
             let access = LibraryAccess::new(&self.identity, SCOPE.to_owned()).await;
-            let access = access.map_err(|_client| Outage::Failed)?;
+            let access = access.map_err(|_client| StoreOutage::Failed)?;
             let url = self.url.as_url().clone();
             AzureContainer::new(url, Some(access.credential), access.options)
         };

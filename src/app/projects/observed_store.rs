@@ -19,8 +19,8 @@ use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
 use crate::metrics::projects::ProjectMetrics;
 use crate::store::projects::{
-    Admittance, AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject,
-    ProjectStore, ProjectWrite, SessionCounts, SessionRequest, SessionStore, StoredProject,
+    AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject, ProjectStore,
+    ProjectWrite, SessionCounts, SessionDecision, SessionRequest, SessionStore, StoredProject,
 };
 use crate::store::store_error::StoreError;
 use crate::traces::{self, Step};
@@ -298,7 +298,7 @@ impl ProjectStore for ObservedStore {
 
 #[async_trait]
 impl SessionStore for ObservedStore {
-    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
+    async fn open_session(&self, request: SessionRequest) -> Result<SessionDecision, StoreError> {
         self.observe(
             (Access::Update, "session"),
             self.store.open_session(request),

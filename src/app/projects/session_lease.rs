@@ -9,14 +9,14 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::error::ProjectError;
-use crate::store::projects::{Admittance, SessionRequest, SessionStore};
+use crate::store::projects::{SessionDecision, SessionRequest, SessionStore};
 use crate::store::store_error::StoreError;
 
 /// The reason that a session gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PlaceError {
-    /// All places are taken, for at most the given time.
-    #[error("all places of the project are taken")]
+pub enum SlotError {
+    /// All slots are taken, for at most the given time.
+    #[error("all slots of the project are taken")]
     Full(Duration),
     /// The sessions of the day are used up, until the given time has passed.
     #[error("the project's sessions of the day are used up")]
@@ -46,9 +46,9 @@ impl SessionSlots {
     }
 }
 
-/// A session's place. It is taken for as long as a client secret that is minted now may be valid,
+/// A session's slot. It is taken for as long as a client secret that is minted now may be valid,
 /// so that it becomes free by itself if the request ends in any way; [`SessionLease::keep`] extends
-/// it to the whole session. While no secret exists, dropping it gives the place back at once.
+/// it to the whole session. While no secret exists, dropping it gives the slot back at once.
 pub struct SessionLease {
     sessions: SessionSlots,
     session_id: Uuid,
@@ -56,14 +56,14 @@ pub struct SessionLease {
 }
 
 impl SessionLease {
-    /// Takes a place.
+    /// Takes a slot.
     ///
     /// # Errors
-    /// [`PlaceError`]; a place that was taken all the same is given back.
+    /// [`SlotError`]; a slot that was taken all the same is given back.
     pub(super) async fn take(
         sessions: SessionSlots,
         request: SessionRequest,
-    ) -> Result<Self, PlaceError> {
+    ) -> Result<Self, SlotError> {
         let mut lease = Self {
             session_id: request.session_id,
             // Also for a request that is dropped while the store works on it.
@@ -72,9 +72,11 @@ impl SessionLease {
         };
         let admittance = lease.sessions.store.open_session(request).await;
         let refused = match admittance.map_err(|error| lease.sessions.failure(error))? {
-            Admittance::Admitted => return Ok(lease),
-            Admittance::Full { retry_after_ms } => PlaceError::Full(wait(retry_after_ms)),
-            Admittance::DayUsedUp { retry_after_ms } => PlaceError::DayUsedUp(wait(retry_after_ms)),
+            SessionDecision::Admitted => return Ok(lease),
+            SessionDecision::Full { retry_after_ms } => SlotError::Full(wait(retry_after_ms)),
+            SessionDecision::DayUsedUp { retry_after_ms } => {
+                SlotError::DayUsedUp(wait(retry_after_ms))
+            }
         };
         lease.cancels_on_drop = false;
         Err(refused)
@@ -85,15 +87,15 @@ impl SessionLease {
         self.cancels_on_drop = false;
     }
 
-    /// Notes that no secret was minted, so that the place is given back at once.
+    /// Notes that no secret was minted, so that the slot is given back at once.
     pub fn no_secret_exists(&mut self) {
         self.cancels_on_drop = true;
     }
 
-    /// Keeps the place for the whole session.
+    /// Keeps the slot for the whole session.
     ///
     /// # Errors
-    /// [`ProjectError`]; the place is then free when the secret has expired.
+    /// [`ProjectError`]; the slot is then free when the secret has expired.
     pub async fn keep(self, expires_at_ms: u64) -> Result<(), ProjectError> {
         let sessions = &self.sessions;
         let extended = sessions
@@ -110,7 +112,7 @@ fn wait(milliseconds: u64) -> Duration {
 
 impl Drop for SessionLease {
     fn drop(&mut self) {
-        // Without a runtime the process ends, and the place ends by itself, as it does where the
+        // Without a runtime the process ends, and the slot ends by itself, as it does where the
         // store fails.
         if self.cancels_on_drop
             && let Ok(runtime) = Handle::try_current()
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_lasts_for_the_secret_unless_it_is_kept() {
+    async fn a_slot_lasts_for_the_secret_unless_it_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::new(&folder.path().join("store.db")).unwrap());
         let mut lease = taken(&store).await;
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kept_place_lasts_for_the_session() {
+    async fn a_kept_slot_lasts_for_the_session() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::new(&folder.path().join("store.db")).unwrap());
         let mut lease = taken(&store).await;

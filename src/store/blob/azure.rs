@@ -16,7 +16,7 @@ use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
 use futures_util::TryStreamExt;
 
 use super::container::{Blob, BlobContainer, BlobPage, Metadata, WriteCondition};
-use crate::store::store_error::{Outage, StoreError};
+use crate::store::store_error::{StoreError, StoreOutage};
 
 /// The error code of a container that does not exist.
 const NO_CONTAINER: &str = "ContainerNotFound";
@@ -30,7 +30,7 @@ impl AzureContainer {
     /// off.
     ///
     /// # Errors
-    /// [`Outage::Failed`] if the address is not the address of a container.
+    /// [`StoreOutage::Failed`] if the address is not the address of a container.
     pub fn new(
         url: Url,
         credential: Option<Arc<dyn TokenCredential>>,
@@ -53,7 +53,7 @@ impl BlobContainer for AzureContainer {
             found => found.map_err(|error| cause(&error))?,
         };
         let bytes = found.body.collect().await.map_err(|error| cause(&error))?;
-        let etag = found.properties.etag.ok_or(Outage::Failed)?;
+        let etag = found.properties.etag.ok_or(StoreOutage::Failed)?;
         Ok(Some(Blob {
             metadata: found.properties.metadata.into_iter().collect(),
             bytes: bytes.to_vec(),
@@ -114,7 +114,7 @@ impl BlobContainer for AzureContainer {
                 .transpose()
         };
         let page = page.await.map_err(|error| cause(&error))?;
-        let page = page.ok_or(Outage::Failed)?;
+        let page = page.ok_or(StoreOutage::Failed)?;
         let blobs = page.blob_items.into_iter().filter_map(|item| {
             let metadata = item.metadata.and_then(|metadata| metadata.values);
             Some((
@@ -136,16 +136,16 @@ fn is_missing(error: &Error) -> bool {
 
 fn cause(error: &Error) -> StoreError {
     match error.kind() {
-        ErrorKind::Credential => Outage::Credentials.into(),
+        ErrorKind::Credential => StoreOutage::Credentials.into(),
         ErrorKind::HttpResponse { status, .. } => match u16::from(*status) {
             409 | 412 => StoreError::LostRace,
-            401 | 403 => Outage::Credentials.into(),
-            404 => Outage::Missing.into(),
-            429 | 503 => Outage::Busy.into(),
-            _ => Outage::Failed.into(),
+            401 | 403 => StoreOutage::Credentials.into(),
+            404 => StoreOutage::Missing.into(),
+            429 | 503 => StoreOutage::Busy.into(),
+            _ => StoreOutage::Failed.into(),
         },
-        ErrorKind::Connection | ErrorKind::Io => Outage::Unreachable.into(),
-        ErrorKind::DataConversion | ErrorKind::Other => Outage::Failed.into(),
+        ErrorKind::Connection | ErrorKind::Io => StoreOutage::Unreachable.into(),
+        ErrorKind::DataConversion | ErrorKind::Other => StoreOutage::Failed.into(),
     }
 }
 

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::container::{BlobContainer, Metadata, WriteCondition};
 use crate::domain::vault::project_id::ProjectId;
-use crate::store::projects::{Admittance, EndedBy, EndedSession, SessionCounts, SessionRequest};
+use crate::store::projects::{
+    EndedBy, EndedSession, SessionCounts, SessionDecision, SessionRequest,
+};
 use crate::store::store_error::StoreError;
 
 /// A day in UTC, in milliseconds. An expired session is also kept for this time.
@@ -58,19 +60,19 @@ impl Sessions {
         over
     }
 
-    fn admit(&mut self, request: &SessionRequest) -> Admittance {
+    fn admit(&mut self, request: &SessionRequest) -> SessionDecision {
         let (now_ms, day) = (request.now_ms, request.now_ms / DAY_MS);
         if let Some(most) = request.daily_sessions
             && self.today(now_ms) >= u64::from(most)
         {
-            return Admittance::DayUsedUp {
+            return SessionDecision::DayUsedUp {
                 retry_after_ms: (day + 1) * DAY_MS - now_ms,
             };
         }
         let expiries = self.active(now_ms).map(|session| session.expires_at_ms);
         let (active, first_free) = (self.active(now_ms).count() as u64, expiries.min());
         if active >= u64::from(request.concurrency) {
-            return Admittance::Full {
+            return SessionDecision::Full {
                 retry_after_ms: first_free.unwrap_or(now_ms).saturating_sub(now_ms),
             };
         }
@@ -82,7 +84,7 @@ impl Sessions {
         };
         self.sessions.insert(request.session_id, session);
         *self.days.entry(day).or_default() += 1;
-        Admittance::Admitted
+        SessionDecision::Admitted
     }
 }
 
@@ -90,7 +92,7 @@ impl Sessions {
 pub async fn open(
     container: &dyn BlobContainer,
     request: &SessionRequest,
-) -> Result<Admittance, StoreError> {
+) -> Result<SessionDecision, StoreError> {
     let id = request.session_id;
     // Written first, so that a session which holds a slot can always be ended.
     let (absent, project) = (WriteCondition::Absent, request.project_id.as_str());
@@ -100,12 +102,12 @@ pub async fn open(
     let (admittance, over) = change(container, &request.project_id, |sessions| {
         let over = sessions.sweep(request.now_ms);
         let admittance = sessions.admit(request);
-        let changes = admittance == Admittance::Admitted;
+        let changes = admittance == SessionDecision::Admitted;
         (changes.then_some(()), (admittance, over))
     })
     .await?;
     // If a removal fails, the blob that is left names a session that no project contains.
-    if admittance == Admittance::Admitted {
+    if admittance == SessionDecision::Admitted {
         for id in over {
             let _ = container.remove(&index(id)).await;
         }

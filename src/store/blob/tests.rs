@@ -103,7 +103,7 @@ impl Line {
         // As the network would, so that calls of others come in between.
         tokio::task::yield_now().await;
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let cut = Err(Outage::Unreachable.into());
+        let cut = Err(StoreOutage::Unreachable.into());
         match self.death {
             Death::Before(at) if number >= at => cut,
             Death::Behind(at) if number > at => cut,
@@ -427,7 +427,7 @@ impl BlobContainer for Silent {
 #[tokio::test(start_paused = true)]
 async fn every_call_ends_within_its_time_limit() {
     let store = BlobStore::new(Arc::new(Silent), Uuid::from_u128(1));
-    let late = StoreError::Unavailable(Outage::Late);
+    let late = StoreError::Unavailable(StoreOutage::Late);
     let began = tokio::time::Instant::now();
     assert_eq!(store.read_project(&project("a")).await, Err(late));
     assert_eq!(store.get_probe().await, Err(late));

@@ -3,7 +3,7 @@
 
 use redis::{ErrorKind, RedisError};
 
-use crate::store::store_error::Outage;
+use crate::store::store_error::StoreOutage;
 
 /// A reason why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,7 @@ impl RedisFailure {
     }
 }
 
-impl From<RedisFailure> for Outage {
+impl From<RedisFailure> for StoreOutage {
     fn from(failure: RedisFailure) -> Self {
         match failure {
             RedisFailure::Timeout => Self::Late,

@@ -1,7 +1,7 @@
-//! The places of projects' sessions in Redis, which all instances share.
+//! The slots of projects' sessions in Redis, which all instances share.
 //!
 //! Each operation is one call of a script that is atomic. Times are the caller's; Redis' own clock
-//! only removes keys that nobody needs any more. Places have no local stand-in, because instances
+//! only removes keys that nobody needs any more. Slots have no local stand-in, because instances
 //! that each admit a project's sessions would together exceed its limit: without Redis, every call
 //! is an error.
 
@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::Redis;
 use crate::domain::vault::project_id::ProjectId;
 use crate::store::projects::{
-    Admittance, EndedBy, EndedSession, SessionCounts, SessionRequest, SessionStore,
+    EndedBy, EndedSession, SessionCounts, SessionDecision, SessionRequest, SessionStore,
 };
-use crate::store::store_error::{Outage, StoreError};
+use crate::store::store_error::{StoreError, StoreOutage};
 
 /// A day in UTC, in milliseconds. How long a session is remembered after it has expired, too.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -24,13 +24,13 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// slot, so that one script may use several of them on servers that sit behind one address and
 /// share the slots, such as Azure Managed Redis with the cluster policy Enterprise.
 const SESSION: &str = "roomkey:{sessions}:session:";
-/// The beginning of the key of a project's places; its id follows.
-const PLACES: &str = "roomkey:{sessions}:places:";
+/// The beginning of the key of a project's slots; its id follows.
+const SLOTS: &str = "roomkey:{sessions}:slots:";
 /// The beginning of the key of a project's count of one day; the day since 1970, a colon and the
 /// project's id follow.
 const DAY: &str = "roomkey:{sessions}:day:";
 
-/// The places of sessions in the Redis that the counters use too.
+/// The slots of sessions in the Redis that the counters use too.
 pub struct RedisSessions {
     redis: Arc<Redis>,
     open: Script,
@@ -61,20 +61,20 @@ impl RedisSessions {
         key: String,
     ) -> Result<T, StoreError> {
         let server = self.redis.server.load_full();
-        let server = server.ok_or(Outage::Unreachable)?;
+        let server = server.ok_or(StoreOutage::Unreachable)?;
         let result = server.call_without_fallback(call, key).await;
-        Ok(result.map_err(Outage::from)?)
+        Ok(result.map_err(StoreOutage::from)?)
     }
 }
 
 #[async_trait]
 impl SessionStore for RedisSessions {
-    async fn open_session(&self, request: SessionRequest) -> Result<Admittance, StoreError> {
+    async fn open_session(&self, request: SessionRequest) -> Result<SessionDecision, StoreError> {
         let (id, project, now_ms) = (request.session_id, &request.project_id, request.now_ms);
         let key = session_key(id);
         let mut call = self.open.prepare_invoke();
         call.key(&key)
-            .key(places_key(project))
+            .key(slots_key(project))
             .key(day_key(project, now_ms))
             .arg(id.to_string())
             .arg(project.as_str())
@@ -90,12 +90,12 @@ impl SessionStore for RedisSessions {
             .arg(DAY_MS);
         let (outcome, retry_after_ms): (u8, u64) = self.call(&call, key).await?;
         match outcome {
-            0 => Ok(Admittance::Admitted),
-            1 => Ok(Admittance::Full { retry_after_ms }),
-            2 => Ok(Admittance::DayUsedUp {
+            0 => Ok(SessionDecision::Admitted),
+            1 => Ok(SessionDecision::Full { retry_after_ms }),
+            2 => Ok(SessionDecision::DayUsedUp {
                 retry_after_ms: (now_ms / DAY_MS + 1) * DAY_MS - now_ms,
             }),
-            _ => Err(Outage::Failed.into()),
+            _ => Err(StoreOutage::Failed.into()),
         }
     }
 
@@ -104,7 +104,7 @@ impl SessionStore for RedisSessions {
         let mut call = self.cancel.prepare_invoke();
         call.key(&key)
             .arg(session_id.to_string())
-            .arg(PLACES)
+            .arg(SLOTS)
             .arg(DAY)
             .arg(DAY_MS);
         self.call(&call, key).await
@@ -115,7 +115,7 @@ impl SessionStore for RedisSessions {
         let mut call = self.extend.prepare_invoke();
         call.key(&key)
             .arg(session_id.to_string())
-            .arg(PLACES)
+            .arg(SLOTS)
             .arg(expires_at_ms);
         self.call(&call, key).await
     }
@@ -134,7 +134,7 @@ impl SessionStore for RedisSessions {
         let mut call = self.end.prepare_invoke();
         call.key(&key)
             .arg(session_id.to_string())
-            .arg(PLACES)
+            .arg(SLOTS)
             .arg(owner)
             .arg(now_ms)
             .arg(DAY_MS);
@@ -159,12 +159,12 @@ impl SessionStore for RedisSessions {
         };
         let mut call = self.count.prepare_invoke();
         for project in projects {
-            call.key(places_key(project)).key(day_key(project, now_ms));
+            call.key(slots_key(project)).key(day_key(project, now_ms));
         }
         call.arg(now_ms);
-        let counts: Vec<(u64, u64)> = self.call(&call, places_key(first)).await?;
+        let counts: Vec<(u64, u64)> = self.call(&call, slots_key(first)).await?;
         if counts.len() != projects.len() {
-            return Err(Outage::Failed.into());
+            return Err(StoreOutage::Failed.into());
         }
         let counts = counts.into_iter();
         Ok(counts
@@ -177,8 +177,8 @@ fn session_key(id: Uuid) -> String {
     format!("{SESSION}{id}")
 }
 
-fn places_key(project: &ProjectId) -> String {
-    format!("{PLACES}{project}")
+fn slots_key(project: &ProjectId) -> String {
+    format!("{SLOTS}{project}")
 }
 
 fn day_key(project: &ProjectId, now_ms: u64) -> String {

@@ -14,14 +14,14 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::steps;
-use crate::store::store_error::{Outage, StoreError};
+use crate::store::store_error::{StoreError, StoreOutage};
 
 /// The application id in the file's header, which marks it as roomkey's: `RmKy`.
 const APPLICATION_ID: i32 = 0x526d_4b79;
 /// The migrations, each from one schema version to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 /// The time that a statement waits for another process's lock. It is shorter than the time limit of
-/// a call, so that the caller gets [`Outage::Locked`] as the cause.
+/// a call, so that the caller gets [`StoreOutage::Locked`] as the cause.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The idle time after which a connection empties the write-ahead log of deleted keys. Doubles with
@@ -66,13 +66,15 @@ struct FileIdentity {
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Outage::Locked.into(),
-            Some(ErrorCode::DiskFull) => Outage::Full.into(),
-            Some(ErrorCode::ReadOnly) => Outage::ReadOnly.into(),
-            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Outage::NoAccess.into(),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreOutage::Locked.into(),
+            Some(ErrorCode::DiskFull) => StoreOutage::Full.into(),
+            Some(ErrorCode::ReadOnly) => StoreOutage::ReadOnly.into(),
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                StoreOutage::NoAccess.into()
+            }
             // Without a code: a value has another type than this program writes.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => Self::Corrupt,
-            Some(_) => Outage::Failed.into(),
+            Some(_) => StoreOutage::Failed.into(),
         }
     }
 }
@@ -82,10 +84,10 @@ impl From<io::Error> for StoreError {
         match error.kind() {
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::NotADirectory
-            | io::ErrorKind::IsADirectory => Outage::NoAccess.into(),
-            io::ErrorKind::ReadOnlyFilesystem => Outage::ReadOnly.into(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Outage::Full.into(),
-            _ => Outage::Failed.into(),
+            | io::ErrorKind::IsADirectory => StoreOutage::NoAccess.into(),
+            io::ErrorKind::ReadOnlyFilesystem => StoreOutage::ReadOnly.into(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreOutage::Full.into(),
+            _ => StoreOutage::Failed.into(),
         }
     }
 }
@@ -114,7 +116,7 @@ impl Database {
             | Err(
                 StoreError::LostRace
                 | StoreError::RecordCorrupt
-                | StoreError::Unavailable(Outage::Locked | Outage::Late),
+                | StoreError::Unavailable(StoreOutage::Locked | StoreOutage::Late),
             ) => {}
             Err(_) => self.close(),
         }
@@ -174,13 +176,13 @@ impl Database {
     fn open_file(&self, exists: bool) -> Result<Open, StoreError> {
         if !exists {
             if self.was_there.load(Ordering::SeqCst) {
-                return Err(Outage::Missing.into());
+                return Err(StoreOutage::Missing.into());
             }
             create(&self.path)?;
         }
         let metadata = fs::metadata(&self.path)?;
         if !metadata.is_file() {
-            return Err(Outage::NoAccess.into());
+            return Err(StoreOutage::NoAccess.into());
         }
         if metadata.len() == 0 {
             return Err(StoreError::Corrupt);
@@ -194,13 +196,13 @@ impl Database {
         let mode: String =
             connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Outage::Failed.into());
+            return Err(StoreOutage::Failed.into());
         }
         if self.mode == ConnectionMode::Reader {
             connection.pragma_update(None, "query_only", true)?;
         }
         self.was_there.store(true, Ordering::SeqCst);
-        let file = identity(&self.path)?.ok_or(Outage::Missing)?;
+        let file = identity(&self.path)?.ok_or(StoreOutage::Missing)?;
         Ok(Open { connection, file })
     }
 }
@@ -233,12 +235,12 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 /// Creates the file, its folder (0700) and the tables. Another process may do the same meanwhile.
 fn create(path: &Path) -> Result<(), StoreError> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let folder = path.parent().ok_or(Outage::NoAccess)?;
+    let folder = path.parent().ok_or(StoreOutage::NoAccess)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    let mut name = path.file_name().ok_or(Outage::NoAccess)?.to_owned();
+    let mut name = path.file_name().ok_or(StoreOutage::NoAccess)?.to_owned();
     let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     name.push(format!(".new-{process}-{number}"));
     let new = folder.join(name);

@@ -6,7 +6,9 @@ use uuid::Uuid;
 use super::steps;
 use super::worker::CallHandle;
 use crate::domain::vault::project_id::ProjectId;
-use crate::store::projects::{Admittance, EndedBy, EndedSession, SessionCounts, SessionRequest};
+use crate::store::projects::{
+    EndedBy, EndedSession, SessionCounts, SessionDecision, SessionRequest,
+};
 use crate::store::store_error::StoreError;
 
 /// A day in UTC, in milliseconds. An expired session is also kept for this time.
@@ -19,7 +21,7 @@ pub fn open(
     connection: &mut Connection,
     request: &SessionRequest,
     call: &CallHandle<'_>,
-) -> Result<Admittance, StoreError> {
+) -> Result<SessionDecision, StoreError> {
     let now_ms = request.now_ms;
     let project = request.project_id.as_str();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -30,7 +32,7 @@ pub fn open(
     if let Some(most) = request.daily_sessions
         && opened_on(&transaction, project, day)? >= u64::from(most)
     {
-        return Ok(Admittance::DayUsedUp {
+        return Ok(SessionDecision::DayUsedUp {
             retry_after_ms: (day + 1) * DAY_MS - now_ms,
         });
     }
@@ -41,7 +43,7 @@ pub fn open(
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     if active >= u64::from(request.concurrency) {
-        return Ok(Admittance::Full {
+        return Ok(SessionDecision::Full {
             retry_after_ms: first_free.unwrap_or(now_ms).saturating_sub(now_ms),
         });
     }
@@ -65,7 +67,7 @@ pub fn open(
     call.check_waiting()?;
     transaction.commit()?;
     steps::reached("session.committed");
-    Ok(Admittance::Admitted)
+    Ok(SessionDecision::Admitted)
 }
 
 /// Removes a session whose client secret was never issued.

@@ -15,7 +15,7 @@ use crate::domain::audit_log::entry::EventType;
 use crate::domain::vault::changes::Precondition;
 use crate::store::projects::keys::ProjectKeys;
 use crate::store::projects::project_store;
-use crate::store::store_error::{KeyStoreError, Outage};
+use crate::store::store_error::{KeyStoreError, StoreOutage};
 
 mod killed;
 
@@ -83,7 +83,7 @@ async fn with_a_key() -> Guard {
 
 with_store_tests!(each_as_a_test, fresh);
 
-fn outage(outage: Outage) -> KeyStoreError {
+fn outage(outage: StoreOutage) -> KeyStoreError {
     KeyStoreError::Store(StoreError::Unavailable(outage))
 }
 
@@ -204,12 +204,12 @@ async fn a_path_that_cannot_be_a_file_is_an_outage() {
     .unwrap();
     let guard = over(folder);
     let read = opened(&guard.keys, &project("a")).await;
-    assert_eq!(read, Err(outage(Outage::NoAccess)));
+    assert_eq!(read, Err(outage(StoreOutage::NoAccess)));
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(file(folder.path())).unwrap();
     let guard = over(folder);
     let read = opened(&guard.keys, &project("a")).await;
-    assert_eq!(read, Err(outage(Outage::NoAccess)));
+    assert_eq!(read, Err(outage(StoreOutage::NoAccess)));
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_held_lock_is_an_outage_of_writes_only_and_passes() {
     let began = Stopwatch::start();
     let refused = replaced(&guard, 2).await.unwrap_err();
     // On a machine that is very busy the time limit comes first.
-    assert!([outage(Outage::Locked), outage(Outage::Late)].contains(&refused));
+    assert!([outage(StoreOutage::Locked), outage(StoreOutage::Late)].contains(&refused));
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(key_number(&guard).await, "1");
     other.execute_batch("ROLLBACK").unwrap();
@@ -242,8 +242,8 @@ async fn a_full_or_read_only_disk_is_an_outage_that_changes_nothing_and_passes()
     let guard = with_a_key().await;
     for (sql, expected) in [
         // No page more than there is.
-        ("PRAGMA max_page_count = 1", Outage::Full),
-        ("PRAGMA query_only = 1", Outage::ReadOnly),
+        ("PRAGMA max_page_count = 1", StoreOutage::Full),
+        ("PRAGMA query_only = 1", StoreOutage::ReadOnly),
     ] {
         let mut number = 1;
         let error = loop {
@@ -270,7 +270,7 @@ async fn a_file_that_goes_missing_is_not_made_anew() {
     let folder = guard.path().parent().unwrap().to_owned();
     let away = guard.folder.path().join("away");
     fs::rename(&folder, &away).unwrap();
-    let missing = Err(outage(Outage::Missing));
+    let missing = Err(outage(StoreOutage::Missing));
     assert_eq!(opened(&guard.keys, &project("a")).await.map(drop), missing);
     assert_eq!(replaced(&guard, 2).await, missing);
     fs::create_dir(&folder).unwrap();
@@ -286,7 +286,7 @@ async fn a_file_that_goes_missing_is_not_made_anew() {
 async fn a_call_that_panics_does_not_take_the_store_with_it() {
     let guard = with_a_key().await;
     let panicked: Result<(), _> = guard.sqlite.write(|_, _| panic!("on purpose")).await;
-    assert_eq!(panicked, Err(Outage::Failed.into()));
+    assert_eq!(panicked, Err(StoreOutage::Failed.into()));
     assert_eq!(replaced(&guard, 2).await, Ok(()));
 }
 
@@ -300,10 +300,10 @@ async fn a_call_that_was_given_up_is_not_done_afterwards() {
         let _ = released.recv();
         Ok(())
     });
-    assert_eq!(busy.await, Err(Outage::Late.into()));
+    assert_eq!(busy.await, Err(StoreOutage::Late.into()));
     let append = audit(EventType::SessionCreated, &project("a"));
     let late = guard.keys.store().append_audit(append.clone()).await;
-    assert_eq!(late, Err(Outage::Late.into()));
+    assert_eq!(late, Err(StoreOutage::Late.into()));
     drop(release);
     // Waits for the thread in real time: a read of another thread is not held up.
     tokio::time::resume();
@@ -356,7 +356,7 @@ async fn too_many_waiting_calls_are_refused_at_once() {
         match call.await.unwrap() {
             Ok(()) => {}
             Err(error) => {
-                assert_eq!(error, Outage::Busy.into());
+                assert_eq!(error, StoreOutage::Busy.into());
                 refused += 1;
             }
         }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::database::Database;
-use crate::store::store_error::{Outage, StoreError};
+use crate::store::store_error::{StoreError, StoreOutage};
 
 /// The time limit of a call, including the time in the queue.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
@@ -33,12 +33,12 @@ impl CallHandle<'_> {
     /// committed later.
     ///
     /// # Errors
-    /// [`Outage::Late`].
+    /// [`StoreOutage::Late`].
     pub fn check_waiting(&self) -> Result<(), StoreError> {
         if (self.0)() {
             Ok(())
         } else {
-            Err(Outage::Late.into())
+            Err(StoreOutage::Late.into())
         }
     }
 }
@@ -56,7 +56,7 @@ impl Worker {
     /// Starts the thread. The first call opens the file.
     ///
     /// # Errors
-    /// [`Outage::Failed`] if the system cannot start a thread.
+    /// [`StoreOutage::Failed`] if the system cannot start a thread.
     pub fn start(name: &str, database: Database) -> Result<Self, StoreError> {
         let (jobs, queue) = sync_channel(QUEUE);
         thread::Builder::new()
@@ -68,7 +68,7 @@ impl Worker {
     /// Runs a call on the thread and waits for it, 3 s at most.
     ///
     /// # Errors
-    /// The error of the call, [`Outage::Late`] or [`Outage::Busy`].
+    /// The error of the call, [`StoreOutage::Late`] or [`StoreOutage::Busy`].
     pub async fn run<T: Send + 'static>(
         &self,
         replaced: ReplacedBytes,
@@ -88,14 +88,14 @@ impl Worker {
             let _ = sender.send(result);
         });
         self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Outage::Busy,
-            TrySendError::Disconnected(_) => Outage::Failed,
+            TrySendError::Full(_) => StoreOutage::Busy,
+            TrySendError::Disconnected(_) => StoreOutage::Failed,
         })?;
         match timeout(TIME_LIMIT, receiver).await {
             Ok(Ok(result)) => result,
             // The call panicked.
-            Ok(Err(_)) => Err(Outage::Failed.into()),
-            Err(_) => Err(Outage::Late.into()),
+            Ok(Err(_)) => Err(StoreOutage::Failed.into()),
+            Err(_) => Err(StoreOutage::Late.into()),
         }
     }
 }

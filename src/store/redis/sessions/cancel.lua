@@ -1,7 +1,7 @@
--- Takes back a session that never was, its place, and its count of the day.
+-- Takes back a session that never was, its slot, and its count of the day.
 --
 -- KEYS[1]  the session, as open.lua writes it
--- ARGV     session id, the beginnings of the keys of places and of days, and the length of a day
+-- ARGV     session id, the beginnings of the keys of slots and of days, and the length of a day
 --          in milliseconds
 local session = redis.call('HMGET', KEYS[1], 'project', 'opened')
 local project, opened = session[1], tonumber(session[2])

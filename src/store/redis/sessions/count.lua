@@ -1,8 +1,8 @@
 -- Counts the sessions of projects.
 --
--- KEYS     for each project its places and its count of the day, as open.lua writes them
+-- KEYS     for each project its slots and its count of the day, as open.lua writes them
 -- ARGV[1]  now, in milliseconds
--- returns  for each project how many places are taken, and how many sessions were opened today
+-- returns  for each project how many slots are taken, and how many sessions were opened today
 local counts = {}
 for index = 1, #KEYS, 2 do
   counts[index] = redis.call('ZCOUNT', KEYS[index], '(' .. ARGV[1], '+inf')

@@ -1,10 +1,10 @@
 -- Ends a session, if this caller may.
 --
 -- KEYS[1]  the session, as open.lua writes it
--- ARGV     session id, the beginning of the keys of places, the owner or '' for an operator, now,
+-- ARGV     session id, the beginning of the keys of slots, the owner or '' for an operator, now,
 --          and how long a session is remembered after it expired, in milliseconds
 -- returns  nothing where there is no such session for this caller; else its project, and whether
---          it had a place until now (0 or 1)
+--          it had a slot until now (0 or 1)
 local session = redis.call('HMGET', KEYS[1], 'project', 'owner', 'expires', 'ended')
 local project, owner, expires, ended = session[1], session[2], tonumber(session[3]), session[4]
 local now = tonumber(ARGV[4])

@@ -1,11 +1,11 @@
--- Takes a place for a session, if the project's limits admit one.
+-- Takes a slot for a session, if the project's limits admit one.
 --
 -- KEYS[1]  the session: a hash of project, owner, opened, expires and ended
--- KEYS[2]  the project's places: session ids, sorted by when they are free again
+-- KEYS[2]  the project's slots: session ids, sorted by when they are free again
 -- KEYS[3]  how many sessions the project has opened on this day
--- ARGV     session id, project, owner, now, when the place is free again, most sessions at the same
+-- ARGV     session id, project, owner, now, when the slot is free again, most sessions at the same
 --          time, most sessions of a day or '' for any number, and how long keys outlive their use
--- returns  0 and 0 if it has its place; 1 and the time until one is free; 2 and 0 if the day's
+-- returns  0 and 0 if it has its slot; 1 and the time until one is free; 2 and 0 if the day's
 --          sessions are used up
 --
 -- All times are in milliseconds and stay far below 2^53, up to which Lua's numbers are exact.

@@ -14,7 +14,7 @@ use crate::store::projects::project_store::{
     Expected, SCRIPT, apply, keys_over, project, save, try_save, verified,
 };
 use crate::store::sqlite::{SqliteStore, steps};
-use crate::store::store_error::{KeyStoreError, Outage, StoreError};
+use crate::store::store_error::{KeyStoreError, StoreError, StoreOutage};
 
 /// The process that is killed. Does nothing when it is run by hand.
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn child() {
                     Ok(_) => left -= 1,
                     // Nothing was stored; the others were faster each time.
                     Err(KeyStoreError::Store(
-                        StoreError::LostRace | StoreError::Unavailable(Outage::Locked),
+                        StoreError::LostRace | StoreError::Unavailable(StoreOutage::Locked),
                     )) => {}
                     Err(error) => panic!("{error}"),
                 }
