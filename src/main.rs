@@ -41,10 +41,6 @@ http://127.0.0.1:7071. docs/settings.md lists all settings.
 /// many seconds, and nothing needs its result any more.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The longest time that a stop waits for the last traces. With the drain of 8 s it stays below the
-/// 10 s after which orchestrators kill.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-
 fn main() -> ExitCode {
     process::forbid_core_dumps();
     let arguments: Vec<_> = std::env::args_os()
@@ -179,10 +175,10 @@ async fn run(
             false
         }
     };
-    if let Some(traces) = app.traces.as_ref().filter(|_| !is_hurried) {
+    if let Some(traces) = &app.traces {
         // A second signal ends at once here too.
         tokio::select! {
-            () = traces.stop(FLUSH_TIMEOUT) => {}
+            () = traces.stop(is_hurried) => {}
             () = signals.next() => {}
         }
     }

@@ -48,7 +48,7 @@ const AUDIT: &str = "roomkey::audit";
 pub struct CorrelationIds {
     /// The id in the response.
     pub request_id: Uuid,
-    /// The id of the sender's trace.
+    /// The id of the sender's trace, or of roomkey's own.
     pub trace_id: Option<TraceId>,
 }
 

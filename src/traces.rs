@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _,
-    TraceFlags, TraceId, TraceState, Tracer as _, TracerProvider as _,
+    TraceFlags, TraceState, Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
@@ -21,11 +21,11 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use self::ids::RandomIds;
-use self::queue::BoundedQueue;
 pub use self::queue::SpanCounts;
+use self::queue::{BoundedQueue, MAX_SHUTDOWN};
 use crate::domain::settings::otlp::KeyValues;
 use crate::domain::settings::trace_sampler::TraceSampler;
-use crate::domain::trace_context::TraceParent;
+use crate::domain::trace_context::{TraceId, TraceParent};
 use crate::entropy::Entropy;
 
 tokio::task_local! {
@@ -138,7 +138,7 @@ impl Traces {
         }
         let parent = parent.map_or(SpanContext::NONE, |parent| {
             SpanContext::new(
-                TraceId::from_bytes(parent.trace_id.bytes()),
+                opentelemetry::TraceId::from_bytes(parent.trace_id.bytes()),
                 SpanId::from_bytes(parent.span_id),
                 TraceFlags::SAMPLED,
                 true,
@@ -167,9 +167,14 @@ impl Traces {
         self.counts.outcomes()
     }
 
-    /// Exports what is left and stops, within a time limit: a collector that does not answer must
-    /// not hold up a stop.
-    pub async fn stop(&self, limit: Duration) {
+    /// Exports what is left within a second, or nothing more if the stop is hurried, and ends. A
+    /// collector that does not answer must not hold up a stop.
+    pub async fn stop(&self, is_hurried: bool) {
+        let limit = if is_hurried {
+            Duration::ZERO
+        } else {
+            MAX_SHUTDOWN
+        };
         let provider = self.provider.clone();
         let stop = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(limit));
         if !matches!(stop.await, Ok(Ok(()))) {
@@ -207,6 +212,12 @@ impl Span {
     #[must_use]
     pub fn trace(&self) -> RequestTrace {
         self.trace.clone()
+    }
+
+    /// Returns the id of the trace.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        TraceId::new(self.recorded.span_context().trace_id().to_bytes())
     }
 
     /// Adds an attribute whose values are constant words.

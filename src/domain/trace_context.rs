@@ -43,10 +43,10 @@ impl TraceParent {
             0xff => false,
             _ => rest.is_empty() || rest.starts_with(b"-"),
         };
-        let (trace_id, span_id) = (hex::<16>(trace_id)?, hex::<8>(span_id)?);
+        let (trace_id, span_id) = (TraceId::new(hex(trace_id)?)?, hex(span_id)?);
         let [flags] = hex::<1>(flags)?;
-        (is_complete && trace_id != [0; 16] && span_id != [0; 8]).then_some(Self {
-            trace_id: TraceId(trace_id),
+        (is_complete && span_id != [0; 8]).then_some(Self {
+            trace_id,
             span_id,
             is_sampled: flags & SAMPLED != 0,
         })
@@ -66,6 +66,12 @@ impl TraceParent {
 }
 
 impl TraceId {
+    /// Creates an id. Returns `None` for zeros, which are no id.
+    #[must_use]
+    pub fn new(bytes: [u8; 16]) -> Option<Self> {
+        (bytes != [0; 16]).then_some(Self(bytes))
+    }
+
     /// Returns the bytes.
     #[must_use]
     pub fn bytes(self) -> [u8; 16] {

@@ -12,7 +12,7 @@ use super::record::{ABANDONED, Record};
 use super::routes;
 use crate::app::NO_PROVIDER;
 use crate::domain::audit::Action;
-use crate::domain::trace_context::TraceParent;
+use crate::domain::trace_context::{TraceId, TraceParent};
 use crate::telemetry::{self, AccessRecord, CorrelationIds};
 use crate::traces::{RequestTrace, Span};
 
@@ -31,7 +31,7 @@ pub struct RequestLog<'a> {
     /// The start of the request, in the life of the connection.
     started: Duration,
     is_finished: bool,
-    parent: Option<TraceParent>,
+    trace_id: Option<TraceId>,
     span: Option<Span>,
 }
 
@@ -61,7 +61,10 @@ impl<'a> RequestLog<'a> {
             record: Record::default(),
             started,
             is_finished: false,
-            parent,
+            trace_id: span
+                .as_ref()
+                .and_then(Span::trace_id)
+                .or(parent.map(|parent| parent.trace_id)),
             span,
         }
     }
@@ -95,7 +98,7 @@ impl<'a> RequestLog<'a> {
             .request(self.route, status.as_str(), code, duration);
         let ids = CorrelationIds {
             request_id: self.request_id,
-            trace_id: self.parent.map(|parent| parent.trace_id),
+            trace_id: self.trace_id,
         };
         self.audit(ids, code);
         if let Some(budget) = self.record.unlogged_budget {

@@ -20,6 +20,10 @@ const MAX_BATCH: usize = 512;
 /// The longest time that a span waits for others.
 const DELAY: Duration = Duration::from_secs(5);
 
+/// The longest time that a stop waits for the last export. With the drain of 8 s it stays below the
+/// 10 s after which orchestrators kill.
+pub(super) const MAX_SHUTDOWN: Duration = Duration::from_secs(1);
+
 /// Counts spans by what became of them.
 #[derive(Debug, Default)]
 pub struct SpanCounts {
@@ -101,7 +105,9 @@ impl SpanProcessor for BoundedQueue {
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.batches.shutdown_with_timeout(timeout)
+        // The library asks for 5 s where it is dropped without a stop, as after a failed start.
+        self.batches
+            .shutdown_with_timeout(timeout.min(MAX_SHUTDOWN))
     }
 
     fn set_resource(&mut self, resource: &Resource) {

@@ -56,7 +56,7 @@ fn parent(flags: &str) -> TraceParent {
 /// Stops the traces and returns each span's name, the name of its parent and the span, oldest end
 /// first.
 async fn exported(traces: Traces, kept: &Kept) -> Vec<(String, String, SpanData)> {
-    traces.stop(Duration::from_secs(10)).await;
+    traces.stop(false).await;
     let spans = kept.spans.lock().unwrap().clone();
     let name_of = |id: SpanId| {
         let parent = spans.iter().find(|span| span.span_context.span_id() == id);

@@ -1,6 +1,8 @@
 //! Traces as a collector gets them, decoded by OpenTelemetry's own package.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use roomkey::clock::Stopwatch;
@@ -214,6 +216,9 @@ async fn each_attempt_of_a_failed_mint_has_a_span_and_says_why() {
     );
     let ended = roomkey.stop("TERM");
     let (exports, spans) = (collector.exports().await, collector.all_spans().await);
+    // Without a sender's trace the log lines name roomkey's own.
+    let trace_id = format!(r#""trace_id":{}"#, spans[0]["trace_id"]);
+    assert!(ended.stderr.contains(&trace_id), "{}", ended.stderr);
     let failed: Vec<_> = spans
         .iter()
         .filter(|span| span["status"] == "error")
@@ -330,6 +335,11 @@ async fn a_request_that_is_not_sampled_and_the_probe_are_never_sent() {
         .header("traceparent", TRACEPARENT);
     assert_eq!(probe.send().await.unwrap().status(), 204);
     let ended = roomkey.stop("TERM");
+    assert!(
+        ended
+            .stdout
+            .contains(r#""trace_id":"4bf92f3577b34da6a3ce929d0e0e4736""#)
+    );
     let expected = [
         ("POST /api/token", "00f067aa0ba902b7"),
         ("decide", "POST /api/token"),
@@ -371,6 +381,36 @@ async fn a_collector_that_is_down_or_never_answers_delays_neither_a_request_nor_
         assert_eq!(ended.stderr.matches(line).count(), 1, "{}", ended.stderr);
         assert!(!ended.stderr.contains(url.as_str()), "{}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_while_the_collector_does_not_answer() {
+    let collector = Collector::start();
+    collector.behave(json!({ "hang": true })).await;
+    let mut roomkey = bare(&[&LIVEKIT[..], &collector.settings(), &[NO_LIMIT]].concat());
+    for _ in 0..200 {
+        mint(&roomkey, &json!({ "roomName": "r" })).await;
+    }
+    // A request in flight keeps the program until the drain is over.
+    let mut unfinished = TcpStream::connect(roomkey.address()).unwrap();
+    let head = "POST /api/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 2\r\nexpect: 100-continue\r\n\r\n";
+    unfinished.write_all(head.as_bytes()).unwrap();
+    // It is being served once roomkey asks for its body.
+    let mut answer = [0; 12];
+    unfinished.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    roomkey.signal("TERM");
+    roomkey.wait_for("stopping");
+    let began = Stopwatch::start();
+    let ended = roomkey.stop("TERM");
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(ended.status.success(), "{ended:?}");
+    drop(unfinished);
 }
 
 #[tokio::test]
