@@ -18,10 +18,9 @@ use roomkey::domain::settings::log_format::LogFormat;
 use roomkey::entropy::{Entropy, SystemEntropy};
 use roomkey::http::edge::ConnectionLimits;
 use roomkey::http::server;
-use roomkey::process::{self, Parent};
+use roomkey::platform::{self, Parent, StopSignals};
 use roomkey::telemetry::{self, LogLines};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const HELP: &str = "\
 roomkey issues short-lived keys for voice in the browser.
@@ -42,7 +41,7 @@ http://127.0.0.1:7071. docs/settings.md lists all settings.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    process::forbid_core_dumps();
+    platform::forbid_core_dumps();
     let arguments: Vec<_> = std::env::args_os()
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
@@ -69,7 +68,7 @@ fn check() -> ExitCode {
 
 fn serve() -> ExitCode {
     let environment = Environment::of_process();
-    process::return_freed_memory(&environment);
+    platform::return_freed_memory(|name| environment.is_set(name));
     let parent = Parent::current();
     let (config, listener) = match read_and_bind(&environment) {
         Ok(read) => read,
@@ -183,28 +182,6 @@ async fn run(
         }
     }
     Ok(())
-}
-
-/// The signals that stop the process.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn install() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Creates an admin key for this start in dev mode, which configures none. Returns the line that

@@ -18,7 +18,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
             "domain",
             "entropy",
             "http",
-            "process",
+            "platform",
             "telemetry",
         ],
     ),
@@ -32,7 +32,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
             "entropy",
             "http",
             "metrics",
-            "process",
+            "platform",
             "store",
             "telemetry",
             "traces",
@@ -42,7 +42,8 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "clock", "config", "domain", "entropy", "metrics", "store", "traces", "upstream",
+            "clock", "config", "domain", "entropy", "metrics", "platform", "store", "traces",
+            "upstream",
         ],
     ),
     (
@@ -59,10 +60,10 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["clock", "domain"]),
     ("traces", &["domain", "entropy"]),
-    ("process", &["config"]),
+    ("platform", &[]),
     ("metrics", &[]),
-    ("config", &["domain"]),
-    ("store", &["domain"]),
+    ("config", &["domain", "platform"]),
+    ("store", &["domain", "platform"]),
     ("upstream", &["clock", "domain", "entropy", "traces"]),
     ("domain", &[]),
     ("clock", &[]),
@@ -98,6 +99,10 @@ const HOMES: &[(&str, &[&str])] = &[
     (r"\benv::(var|vars)", &["config"]),
     (r"\bSystemTime::now|\bInstant::now", &["clock"]),
     (r"\brand::", &["entropy"]),
+    (
+        r"\bos::(unix|windows)\b|\bsignal::(unix|windows)\b|\blibc\b|\bcfg(_attr)?!?\((unix|windows|target_)",
+        &["platform"],
+    ),
     (r"\b(println|eprintln|print|eprint|dbg)!", &[]),
 ];
 

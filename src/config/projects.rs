@@ -328,7 +328,7 @@ fn store_location(text: &str) -> Result<StoreLocation, Requirement> {
         && !path.starts_with("//")
         && !path.starts_with(':')
         && !path.starts_with("file:")
-        && !path.ends_with('/')
+        && !path.ends_with(std::path::is_separator)
         && !path.contains(['?', '#', '\0']);
     if is_path {
         Ok(StoreLocation::Sqlite(path.into()))

@@ -1,10 +1,11 @@
 //! Reads a file that an operator names, without blocking: a pipe or a device is refused instead of
 //! read.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use crate::platform;
 
 /// Explains why a file was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +30,10 @@ pub enum FileError {
 /// # Errors
 /// [`FileError`], for anything else.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
-    // Checked before opening, which has side effects on some devices, and again on the open file.
+    // Checked before opening, which has side effects on some devices, and again on the open file,
+    // because a pipe may have replaced it in the meantime.
     check(&std::fs::metadata(path)?)?;
-    let file = open(path)?;
+    let file = platform::open_without_blocking(path)?;
     check(&file.metadata()?)?;
     let mut bytes = Vec::new();
     file.take(max_bytes + 1).read_to_end(&mut bytes)?;
@@ -40,14 +42,6 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     } else {
         Ok(bytes)
     }
-}
-
-/// Opens the file without blocking, even if a pipe has replaced it in the meantime.
-fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
 }
 
 fn check(metadata: &Metadata) -> Result<(), FileError> {

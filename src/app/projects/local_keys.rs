@@ -4,9 +4,7 @@
 //! The file is created with the first use, so that a start which needs no store leaves nothing
 //! behind, and it is never replaced: without it the keys in the store cannot be opened.
 
-use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::domain::callers::caller_hash::HashKey;
 use crate::domain::vault::kek::{KekVersion, KeyEncryptionKey, KeyEncryptionKeys};
 use crate::entropy::Entropy;
+use crate::platform;
 use crate::upstream::slot::Slot;
 
 /// The reason that the keys are not available.
@@ -117,15 +116,9 @@ fn parse(text: &str) -> Result<Keys, LocalKeyError> {
 /// reads half of it and none replaces what another has written.
 fn create(path: &Path, text: &str) -> Result<Keys, LocalKeyError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    platform::create_private_folder(folder)?;
     let temporary = path.with_extension(format!("keys.{}", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
+    let written = platform::private_file_options()
         .open(&temporary)
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;

@@ -3,9 +3,8 @@
 //! A new file is written under a temporary name and then linked to its own name when it is
 //! complete, so an existing file, even an empty one, is never treated as new.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::steps;
+use crate::platform::{self, FileIdentity};
 use crate::store::store_error::{StoreError, StoreOutage};
 
 /// The application id in the file's header, which marks it as roomkey's: `RmKy`.
@@ -54,13 +54,6 @@ pub struct Database {
 struct Open {
     connection: Connection,
     file: FileIdentity,
-}
-
-/// Identifies a file on the disk, to detect that another file replaced it.
-#[derive(PartialEq, Eq)]
-struct FileIdentity {
-    device: u64,
-    inode: u64,
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -187,9 +180,7 @@ impl Database {
         if metadata.len() == 0 {
             return Err(StoreError::Corrupt);
         }
-        if metadata.mode() & 0o077 != 0 {
-            fs::set_permissions(&self.path, Permissions::from_mode(0o600))?;
-        }
+        platform::restrict_to_owner(&self.path, &metadata)?;
         let mut connection = connect(&self.path)?;
         migrate(&mut connection)?;
         // With WAL and FULL, acknowledged writes survive a power failure. The file stores the mode.
@@ -208,11 +199,8 @@ impl Database {
 }
 
 fn identity(path: &Path) -> Result<Option<FileIdentity>, StoreError> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(FileIdentity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })),
+    match platform::identify_file(path) {
+        Ok(identity) => Ok(Some(identity)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -232,14 +220,11 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Creates the file, its folder (0700) and the tables. Another process may do the same meanwhile.
+/// Creates the file, its folder and the tables; only the owner may use them. Another process may do the same meanwhile.
 fn create(path: &Path) -> Result<(), StoreError> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().ok_or(StoreOutage::NoAccess)?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    platform::create_private_folder(folder)?;
     let mut name = path.file_name().ok_or(StoreOutage::NoAccess)?.to_owned();
     let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     name.push(format!(".new-{process}-{number}"));
@@ -256,21 +241,19 @@ fn create(path: &Path) -> Result<(), StoreError> {
     });
     let _ = fs::remove_file(&new);
     created?;
-    File::open(folder)?.sync_all()?;
+    platform::sync_folder(folder)?;
     Ok(())
 }
 
 fn fill(new: &Path) -> Result<(), StoreError> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(new)?;
+    platform::private_file_options().open(new)?;
     steps::reached("create.file");
     let mut connection = connect(new)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut connection)?;
     connection.close().map_err(|(_, error)| error)?;
-    File::open(new)?.sync_all()?;
+    // Windows flushes only files that are open for writing.
+    File::options().write(true).open(new)?.sync_all()?;
     Ok(())
 }
 
