@@ -1,7 +1,7 @@
 # Every command that a developer or CI needs. What is longer than a few lines lives in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-realtime demo-projects demo-voice test check package image snapshots release bench tools docs clean
+.PHONY: help run demo demo-realtime demo-projects demo-voice test test-windows check package image snapshots release bench tools docs clean
 .NOTPARALLEL:
 
 help: ## list these commands
@@ -31,16 +31,23 @@ test: tools package image ## run every test, those against the package and a rea
 	@scripts/clients build
 	@scripts/clients test
 
+test-windows: ## build the package for Windows and test it under Wine
+	@scripts/tools wine
+	@scripts/package windows
+	cargo test --locked --test blackbox windows:: -- --ignored
+
 check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
 	@scripts/tools rust
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	@scripts/tools package target-windows
+	scripts/zigbuild windows clippy --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	@$(MAKE) --no-print-directory test
 	@scripts/deny
 
-package: ## build dist/roomkey.zip, which Azure Functions runs
-	@scripts/package
+package: ## build dist/roomkey.zip, which Azure Functions runs; TARGET=windows or arm64 builds it for another system
+	@scripts/package $(TARGET)
 
 image: package ## build dist/roomkey-image.tar, a container image for `docker load`; needs no container engine
 	@scripts/image

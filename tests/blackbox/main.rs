@@ -18,5 +18,6 @@ mod process;
 mod start;
 mod stop;
 mod through_host;
+mod windows;
 #[path = "../wire.rs"]
 mod wire;
