@@ -40,8 +40,7 @@ check: ## all that CI runs: format, lints, docs, tests, licenses and advisories
 	@scripts/tools rust
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@scripts/tools package target-windows
-	scripts/zigbuild windows clippy --lib --bins -- -D warnings
+	@scripts/check-windows
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	@$(MAKE) --no-print-directory test
 	@scripts/deny
