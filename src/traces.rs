@@ -7,7 +7,7 @@
 mod ids;
 mod queue;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::trace::{
@@ -48,8 +48,8 @@ pub struct RequestTrace(Arc<OpenTrace>);
 
 struct OpenTrace {
     tracer: SdkTracer,
-    /// The span that was opened last and is open still, the parent of the next one. The steps of a
-    /// request run one after the other.
+    /// The span that was opened last and is open still, the parent of the next one. Steps that run
+    /// at the same time are in branches of their own.
     innermost: Mutex<SpanContext>,
 }
 
@@ -189,12 +189,22 @@ impl RequestTrace {
         CURRENT.scope(self, future).await
     }
 
+    /// Returns the same trace for steps that run beside others.
+    fn branch(&self) -> Self {
+        let innermost = self.innermost().clone();
+        Self(Arc::new(OpenTrace {
+            tracer: self.0.tracer.clone(),
+            innermost: Mutex::new(innermost),
+        }))
+    }
+
+    fn innermost(&self) -> MutexGuard<'_, SpanContext> {
+        let innermost = &self.0.innermost;
+        innermost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn open(&self, span: SpanBuilder) -> Span {
-        let mut innermost = self
-            .0
-            .innermost
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut innermost = self.innermost();
         let parent = Context::new().with_remote_span_context(innermost.clone());
         let recorded = self.0.tracer.build_with_context(span, &parent);
         let outer = std::mem::replace(&mut *innermost, recorded.span_context().clone());
@@ -251,8 +261,7 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         let outer = std::mem::replace(&mut self.outer, SpanContext::NONE);
-        let open = &self.trace.0.innermost;
-        *open.lock().unwrap_or_else(PoisonError::into_inner) = outer;
+        *self.trace.innermost() = outer;
     }
 }
 
@@ -287,9 +296,17 @@ pub fn start(step: Step) -> Option<Span> {
     CURRENT.try_with(|trace| trace.open(step.builder())).ok()
 }
 
+/// Runs a future whose steps run at the same time as others of the current request.
+pub async fn beside<T>(future: impl Future<Output = T>) -> T {
+    match CURRENT.try_with(RequestTrace::branch) {
+        Ok(trace) => trace.scope(future).await,
+        Err(_untraced) => future.await,
+    }
+}
+
 /// Spawns a task that belongs to the trace of the current request, if there is one.
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    match CURRENT.try_with(Clone::clone) {
+    match CURRENT.try_with(RequestTrace::branch) {
         Ok(trace) => tokio::spawn(trace.scope(future)),
         Err(_untraced) => tokio::spawn(future),
     }

@@ -119,6 +119,49 @@ async fn spans_have_the_parents_that_were_open_when_they_began() {
 }
 
 #[tokio::test]
+async fn steps_that_run_at_the_same_time_are_not_each_others_parents() {
+    let (traces, kept) = traces("always_on");
+    let request = begin(&traces, None).unwrap();
+    let mint = |name: &'static str| {
+        beside(async move {
+            let mut mint = start(Step::Mint).unwrap();
+            mint.label("roomkey.provider", name);
+            tokio::task::yield_now().await;
+            let mut post = start(Step::Post).unwrap();
+            post.label("roomkey.provider", name);
+            tokio::task::yield_now().await;
+        })
+    };
+    let steps = async {
+        tokio::join!(mint("one"), mint("two"));
+        drop(start(Step::Sign));
+    };
+    request.trace().scope(steps).await;
+    drop(request);
+    let spans = exported(traces, &kept).await;
+    let provider = |span: &SpanData| {
+        let of = |one: &&KeyValue| one.key.as_str() == "roomkey.provider";
+        span.attributes
+            .iter()
+            .find(of)
+            .map(|one| one.value.to_string())
+    };
+    assert_eq!(spans.len(), 6);
+    for (name, parent, span) in &spans {
+        if name == "POST" {
+            assert_eq!(parent, "mint");
+            let by_id = |(_, _, other): &&(_, _, SpanData)| {
+                other.span_context.span_id() == span.parent_span_id
+            };
+            let (_, _, mint) = spans.iter().find(by_id).unwrap();
+            assert_eq!(provider(mint), provider(span));
+        } else if name != "POST /api/token" {
+            assert_eq!(parent, "POST /api/token", "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_trace_of_a_sender_is_joined_whatever_its_flag_says() {
     let (traces, kept) = traces("always_on");
     for flags in ["00", "01"] {
