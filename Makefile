@@ -54,7 +54,8 @@ image: package ## build dist/roomkey-image.tar, a container image for `docker lo
 snapshots: ## write what infra/ would deploy in each of its cases; needs the Bicep compiler
 	@scripts/snapshots overwrite
 
-release: image ## gather what a release publishes in dist/release: package, image, list of parts, checksums, notes
+release: image ## gather what a release publishes in dist/release: packages, image, list of parts, checksums, notes
+	@scripts/package windows
 	@scripts/release
 
 bench: package ## measure roomkey beside other servers and write docs/benchmarks.md; a trial: make bench ROUNDS=1 SECONDS=2
