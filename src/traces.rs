@@ -53,8 +53,11 @@ struct OpenTrace {
     innermost: Mutex<SpanContext>,
 }
 
-/// A span that ends when it is dropped, also where its request is cancelled.
-pub struct Span {
+/// A span that ends when it is dropped, also where its request is cancelled. It is boxed, so that a
+/// request without spans needs no memory for them.
+pub struct Span(Box<OpenSpan>);
+
+struct OpenSpan {
     recorded: opentelemetry_sdk::trace::Span,
     trace: RequestTrace,
     outer: SpanContext,
@@ -209,11 +212,11 @@ impl RequestTrace {
         let recorded = self.0.tracer.build_with_context(span, &parent);
         let outer = std::mem::replace(&mut *innermost, recorded.span_context().clone());
         drop(innermost);
-        Span {
+        Span(Box::new(OpenSpan {
             recorded,
             trace: self.clone(),
             outer,
-        }
+        }))
     }
 }
 
@@ -221,44 +224,44 @@ impl Span {
     /// Returns the trace of the span.
     #[must_use]
     pub fn trace(&self) -> RequestTrace {
-        self.trace.clone()
+        self.0.trace.clone()
     }
 
     /// Returns the id of the trace.
     #[must_use]
     pub fn trace_id(&self) -> Option<TraceId> {
-        TraceId::new(self.recorded.span_context().trace_id().to_bytes())
+        TraceId::new(self.0.recorded.span_context().trace_id().to_bytes())
     }
 
     /// Adds an attribute whose values are constant words.
     pub fn label(&mut self, key: &'static str, value: &'static str) {
-        self.recorded.set_attribute(KeyValue::new(key, value));
+        self.0.recorded.set_attribute(KeyValue::new(key, value));
     }
 
     /// Adds the status of an HTTP response.
     pub fn http_status(&mut self, status: u16) {
         let status = KeyValue::new("http.response.status_code", i64::from(status));
-        self.recorded.set_attribute(status);
+        self.0.recorded.set_attribute(status);
     }
 
     /// Adds the address of a server, which must come from the settings.
     pub fn server(&mut self, host: &str, port: Option<u16>) {
         let address = KeyValue::new("server.address", host.to_owned());
-        self.recorded.set_attribute(address);
+        self.0.recorded.set_attribute(address);
         if let Some(port) = port {
             let port = KeyValue::new("server.port", i64::from(port));
-            self.recorded.set_attribute(port);
+            self.0.recorded.set_attribute(port);
         }
     }
 
     /// Marks the span as failed, with the word for the error.
     pub fn fail(&mut self, error: &'static str) {
         self.label("error.type", error);
-        self.recorded.set_status(Status::error(""));
+        self.0.recorded.set_status(Status::error(""));
     }
 }
 
-impl Drop for Span {
+impl Drop for OpenSpan {
     fn drop(&mut self) {
         let outer = std::mem::replace(&mut self.outer, SpanContext::NONE);
         *self.trace.innermost() = outer;
