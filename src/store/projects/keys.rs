@@ -400,7 +400,7 @@ mod tests {
                 1,
                 &both,
                 |id| audit(EventType::VaultKeyRotated, id),
-                || Duration::from_millis(300),
+                || Duration::from_secs(2),
                 |_| (),
             );
             let rotated = timeout(Duration::from_secs(20), rotated).await;
