@@ -21,9 +21,9 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// Seeds the random generator of the TLS library. Otherwise the first handshake seeds it, which takes
-/// about 25 ms of CPU on a thread that serves requests. It is called on another thread before the
-/// first connection.
+/// Seeds the random generator of the TLS library. Otherwise the first handshake seeds it, which
+/// takes about 25 ms of CPU on a thread that serves requests. It is called on another thread before
+/// the first connection.
 pub fn prepare_for_tls() {
     // If it fails, the handshake fails too and reports it.
     let _ = aws_lc_rs::rand::fill(&mut [0]);

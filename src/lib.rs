@@ -4,9 +4,9 @@
 //! [`config`] reads the environment and `host.json` into a [`config::Config`]. [`app`] wires the
 //! services once. [`http`] is the HTTP edge and applies the rules in [`domain`]. [`upstream`] calls
 //! other services, [`store`] counts requests and keeps project keys, [`metrics`] and [`telemetry`]
-//! report to the operator, [`platform`] is what differs between operating systems, and [`clock`] and
-//! [`entropy`] are the only sources of time and randomness. `ARCHITECTURE.md` follows one request through these
-//! modules.
+//! report to the operator, [`platform`] is what differs between operating systems, and [`clock`]
+//! and [`entropy`] are the only sources of time and randomness. `ARCHITECTURE.md` follows one
+//! request through these modules.
 
 pub mod app;
 pub mod clock;

@@ -1,8 +1,8 @@
 //! Traces: the spans of a request, for an OpenTelemetry collector.
 //!
 //! A request that is not sampled has no trace and creates no span. Attributes hold constant words,
-//! numbers, the request id and addresses from the settings: nothing of a client, a caller, a room or
-//! a project. Names follow OpenTelemetry's semantic conventions where they have one.
+//! numbers, the request id and addresses from the settings: nothing of a client, a caller, a room
+//! or a project. Names follow OpenTelemetry's semantic conventions where they have one.
 
 mod ids;
 mod queue;
@@ -152,15 +152,26 @@ impl Traces {
             tracer: self.tracer.clone(),
             innermost: Mutex::new(parent),
         }));
+        // The conventions' words for a method that is not listed.
+        let (method, verb) = match method {
+            "other" => ("_OTHER", "HTTP"),
+            listed => (listed, listed),
+        };
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", method),
+            KeyValue::new("roomkey.request_id", request_id.to_string()),
+        ];
+        let mut name = verb.to_owned();
+        // A path that no route has is the client's text.
+        if route.starts_with('/') {
+            attributes.push(KeyValue::new("http.route", route));
+            name = format!("{verb} {route}");
+        }
         let span = self
             .tracer
-            .span_builder(format!("{method} {route}"))
+            .span_builder(name)
             .with_kind(SpanKind::Server)
-            .with_attributes([
-                KeyValue::new("http.request.method", method),
-                KeyValue::new("http.route", route),
-                KeyValue::new("roomkey.request_id", request_id.to_string()),
-            ]);
+            .with_attributes(attributes);
         Some(trace.open(span))
     }
 

@@ -134,7 +134,7 @@ impl Projects {
         match self.open_vault().await {
             Ok(vault) => vault.check_health().await,
             Err(error) => {
-                tracing::warn!(%error, "the vault cannot be checked");
+                tracing::warn!(cause = %error, "the vault cannot be checked");
                 VaultHealth::default()
             }
         }
@@ -194,7 +194,8 @@ impl Projects {
         self.services.store.statuses(&self.kek_versions).into_iter()
     }
 
-    /// Returns whether the last call to the store succeeded; `None` before the first.
+    /// Returns whether the last read and the last write of the store succeeded; `None` before the
+    /// first call.
     #[must_use]
     pub fn is_store_available(&self) -> Option<bool> {
         self.services.store.is_available()

@@ -143,6 +143,7 @@ pub async fn admit_caller_or_operator(
             now,
         });
     }
+    let _span = traces::start(Step::Guard);
     let now = app.clock.now();
     check_origin(app, request)?;
     let (caller, caller_hash) = identify_caller(app, request, now).await?;
@@ -191,9 +192,9 @@ async fn identify_caller(
     Ok((caller, caller_hash))
 }
 
-/// Checks an admin key; `None` is a wrong one. Wrong keys count against the address, and past the budget no key is
-/// accepted from there, so that guessing stops. Right keys never count, so neither another operator
-/// nor many requests at once are affected.
+/// Checks an admin key; `None` is a wrong one. Wrong keys count against the address, and past the
+/// budget no key is accepted from there, so that guessing stops. Right keys never count, so neither
+/// another operator nor many requests at once are affected.
 ///
 /// Invariant: however many requests run at the same time, the answers are those of some order one
 /// after the other, because one step of the counters both decides and counts. That step comes last,

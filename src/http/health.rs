@@ -55,8 +55,9 @@ pub async fn alive(_: &App, _: Request<'_>) -> Result<Reply, ApiError> {
 
 /// Reports whether every dependency that a token needs is available, until a stop is requested: the
 /// identity provider's keys, the secrets in Key Vault, and an Entra token for Azure `OpenAI`. A
-/// dependency that only operators need, and the address of Redis, which local limits can replace,
-/// is listed but not required.
+/// dependency that only operators need, the address of Redis, which local limits can replace, the
+/// collector's headers, and a key-encryption key without which other keys still open are listed but
+/// not required.
 pub async fn ready(app: &App, request: Request<'_>) -> Result<Reply, ApiError> {
     let now = app.clock.now();
     let dependencies: Vec<_> = app.dependencies(now).map(Dependency::from).collect();

@@ -133,8 +133,8 @@ impl Target {
 }
 
 /// Finds the target of a method and a path. As in the Functions host, case does not matter and one
-/// slash at the end is ignored; double slashes and encoded slashes make another path. Without a store
-/// the routes that need one do not exist.
+/// slash at the end is ignored; double slashes and encoded slashes make another path. Without a
+/// store the routes that need one do not exist.
 pub(super) fn find(method: &Method, path: &str, has_store: bool) -> Target {
     let path = path
         .strip_suffix('/')

@@ -31,8 +31,8 @@ use crate::domain::turn::ice_url::IceUrl;
 use crate::domain::vault::project_key::ProjectKey;
 use crate::telemetry;
 
-/// The longest time from the start of a request to its secret: the 10 s of a request, and the 3 s for
-/// which a mint goes on without its caller.
+/// The longest time from the start of a request to its secret: the 10 s of a request, and the 3 s
+/// for which a mint goes on without its caller.
 const LONGEST_MINT: Duration = Duration::from_secs(13);
 
 #[derive(Serialize)]
@@ -199,8 +199,8 @@ async fn mint(
     minted.outcome.map_err(ApiError::Upstream)
 }
 
-/// Issues TURN credentials, where the operator offers them and the caller wants them. A provider that
-/// fails is counted and does not fail the session.
+/// Issues TURN credentials, where the operator offers them and the caller wants them. A provider
+/// that fails is counted and does not fail the session.
 async fn ice_servers(
     app: &App,
     wanted: &OpenSessionRequest,

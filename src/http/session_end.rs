@@ -1,7 +1,7 @@
 //! `POST /api/session/end`: ends a session and, where its caller names one, hangs up its call.
 //!
-//! A call's id is known only to the browser that opened it at the provider: neither the mint nor the
-//! provider's answer to a hang-up tells which session a call belongs to. So whoever may end one
+//! A call's id is known only to the browser that opened it at the provider: neither the mint nor
+//! the provider's answer to a hang-up tells which session a call belongs to. So whoever may end one
 //! session of a project can hang up any call of that project whose id it knows. The ids are random,
 //! and another project's key does not end the call.
 

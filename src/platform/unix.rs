@@ -40,8 +40,8 @@ pub fn forbid_core_dumps() {
 /// connections to the system. glibc reads its settings only at the start of a program. Without it
 /// memory stays as high as after the largest number of connections.
 ///
-/// It returns where the allocator is already configured, as `is_variable_set` tells, where it is not
-/// glibc's, and where the restart fails.
+/// It returns where the allocator is already configured, as `is_variable_set` tells, where it is
+/// not glibc's, and where the restart fails.
 pub fn return_freed_memory(is_variable_set: impl FnOnce(&str) -> bool) {
     if !cfg!(target_os = "linux") || is_variable_set(MMAP_THRESHOLD) {
         return;

@@ -1,4 +1,4 @@
-//! A store of tests that stops answering: chosen calls never return.
+//! A test store in which chosen calls never return.
 
 use std::sync::Mutex;
 

@@ -50,8 +50,8 @@ impl VerifiedTokens {
         Self(Cache::new(CAPACITY))
     }
 
-    /// Returns the caller of a verified token, if the token has not expired and the key set is still
-    /// the one that verified it. `keys_since` is when the current key set was first fetched.
+    /// Returns the caller of a verified token, if the token has not expired and the key set is
+    /// still the one that verified it. `keys_since` is when the current key set was first fetched.
     #[must_use]
     pub fn caller(
         &self,

@@ -11,12 +11,12 @@ use crate::domain::settings::trace_sampler::SampleRatio;
 
 /// Keeps what it exports.
 #[derive(Debug, Clone, Default)]
-struct Kept {
+struct RecordingExporter {
     spans: Arc<Mutex<Vec<SpanData>>>,
     counts: Arc<SpanCounts>,
 }
 
-impl SpanExporter for Kept {
+impl SpanExporter for RecordingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         self.counts.count_batch(batch.len(), 0);
         self.spans.lock().unwrap().extend(batch);
@@ -34,14 +34,14 @@ impl Entropy for CountingEntropy {
     }
 }
 
-fn traces(sampler: &str) -> (Traces, Kept) {
-    let kept = Kept::default();
+fn traces(sampler: &str) -> (Traces, RecordingExporter) {
+    let exporter = RecordingExporter::default();
     let sampler = TraceSampler::new(sampler, SampleRatio::ALL).unwrap();
     let attributes = vec![("service.name".to_owned(), "mine".to_owned())];
-    let (exporter, counts) = (kept.clone(), Arc::clone(&kept.counts));
+    let counts = Arc::clone(&exporter.counts);
     let entropy = Arc::new(CountingEntropy(AtomicU8::new(1)));
-    let traces = Traces::new(exporter, counts, attributes, sampler, entropy);
-    (traces, kept)
+    let traces = Traces::new(exporter.clone(), counts, attributes, sampler, entropy);
+    (traces, exporter)
 }
 
 fn begin(traces: &Traces, parent: Option<TraceParent>) -> Option<Span> {
@@ -55,9 +55,9 @@ fn parent(flags: &str) -> TraceParent {
 
 /// Stops the traces and returns each span's name, the name of its parent and the span, oldest end
 /// first.
-async fn exported(traces: Traces, kept: &Kept) -> Vec<(String, String, SpanData)> {
+async fn exported(traces: Traces, exporter: &RecordingExporter) -> Vec<(String, String, SpanData)> {
     traces.stop(false).await;
-    let spans = kept.spans.lock().unwrap().clone();
+    let spans = exporter.spans.lock().unwrap().clone();
     let name_of = |id: SpanId| {
         let parent = spans.iter().find(|span| span.span_context.span_id() == id);
         parent.map_or_else(|| id.to_string(), |parent| parent.name.to_string())
@@ -73,15 +73,15 @@ async fn exported(traces: Traces, kept: &Kept) -> Vec<(String, String, SpanData)
 
 #[tokio::test]
 async fn a_request_that_is_not_sampled_creates_no_span() {
-    let (traces, kept) = traces("always_off");
+    let (traces, exporter) = traces("always_off");
     assert!(begin(&traces, Some(parent("01"))).is_none());
     assert!(start(Step::Guard).is_none(), "outside of every request");
-    assert!(exported(traces, &kept).await.is_empty());
+    assert!(exported(traces, &exporter).await.is_empty());
 }
 
 #[tokio::test]
 async fn spans_have_the_parents_that_were_open_when_they_began() {
-    let (traces, kept) = traces("always_on");
+    let (traces, exporter) = traces("always_on");
     let request = begin(&traces, None).unwrap();
     let steps = async {
         drop(start(Step::Guard));
@@ -95,7 +95,7 @@ async fn spans_have_the_parents_that_were_open_when_they_began() {
     };
     request.trace().scope(steps).await;
     drop(request);
-    let spans = exported(traces, &kept).await;
+    let spans = exported(traces, &exporter).await;
     let parents: Vec<_> = spans
         .iter()
         .map(|(name, parent, _)| (name.as_str(), parent.as_str()))
@@ -120,7 +120,7 @@ async fn spans_have_the_parents_that_were_open_when_they_began() {
 
 #[tokio::test]
 async fn steps_that_run_at_the_same_time_are_not_each_others_parents() {
-    let (traces, kept) = traces("always_on");
+    let (traces, exporter) = traces("always_on");
     let request = begin(&traces, None).unwrap();
     let mint = |name: &'static str| {
         beside(async move {
@@ -138,7 +138,7 @@ async fn steps_that_run_at_the_same_time_are_not_each_others_parents() {
     };
     request.trace().scope(steps).await;
     drop(request);
-    let spans = exported(traces, &kept).await;
+    let spans = exported(traces, &exporter).await;
     let provider = |span: &SpanData| {
         let of = |one: &&KeyValue| one.key.as_str() == "roomkey.provider";
         span.attributes
@@ -163,11 +163,11 @@ async fn steps_that_run_at_the_same_time_are_not_each_others_parents() {
 
 #[tokio::test]
 async fn the_trace_of_a_sender_is_joined_whatever_its_flag_says() {
-    let (traces, kept) = traces("always_on");
+    let (traces, exporter) = traces("always_on");
     for flags in ["00", "01"] {
         drop(begin(&traces, Some(parent(flags))).unwrap());
     }
-    let spans = exported(traces, &kept).await;
+    let spans = exported(traces, &exporter).await;
     assert_eq!(spans.len(), 2);
     for (_, parent, span) in spans {
         assert_eq!(parent, "00f067aa0ba902b7");
@@ -180,7 +180,7 @@ async fn the_trace_of_a_sender_is_joined_whatever_its_flag_says() {
 
 #[tokio::test]
 async fn a_failed_step_says_why_and_a_finished_one_does_not() {
-    let (traces, kept) = traces("always_on");
+    let (traces, exporter) = traces("always_on");
     let mut request = begin(&traces, None).unwrap();
     request.http_status(200);
     request.label("roomkey.provider", "openai");
@@ -191,9 +191,9 @@ async fn a_failed_step_says_why_and_a_finished_one_does_not() {
     request.trace().scope(steps).await;
     drop(request);
     let counts = traces.counts.outcomes();
-    let spans = exported(traces, &kept).await;
+    let spans = exported(traces, &exporter).await;
     assert_eq!(counts, [("exported", 0), ("failed", 0), ("dropped", 0)]);
-    assert_eq!(kept.counts.outcomes()[0], ("exported", 2));
+    assert_eq!(exporter.counts.outcomes()[0], ("exported", 2));
     let described = |span: &SpanData| {
         let attributes = span.attributes.iter();
         let attributes = attributes.map(|one| format!("{}={}", one.key, one.value));
@@ -217,10 +217,42 @@ async fn a_failed_step_says_why_and_a_finished_one_does_not() {
         described(request),
         (
             format!(
-                "http.request.method=POST http.route=/api/token roomkey.request_id={id} \
+                "http.request.method=POST roomkey.request_id={id} http.route=/api/token \
                  http.response.status_code=200 roomkey.provider=openai"
             ),
             Status::Unset
         )
+    );
+}
+
+#[tokio::test]
+async fn a_request_without_a_route_or_with_a_rare_method_is_named_as_the_conventions_say() {
+    let (traces, exporter) = traces("always_on");
+    for (method, route) in [
+        ("POST", "/api/token"),
+        ("GET", "none"),
+        ("other", "/api/token"),
+    ] {
+        drop(traces.begin_request(method, route, Uuid::nil(), None));
+    }
+    let spans = exported(traces, &exporter).await;
+    let value = |span: &SpanData, key: &str| {
+        let found = span.attributes.iter().find(|pair| pair.key.as_str() == key);
+        found.map(|pair| pair.value.to_string())
+    };
+    let named: Vec<_> = spans
+        .iter()
+        .map(|(name, _, span)| {
+            let method = value(span, "http.request.method").unwrap();
+            (name.as_str(), method, value(span, "http.route").is_some())
+        })
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("POST /api/token", "POST".to_owned(), true),
+            ("GET", "GET".to_owned(), false),
+            ("HTTP /api/token", "_OTHER".to_owned(), true),
+        ]
     );
 }

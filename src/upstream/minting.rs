@@ -119,7 +119,8 @@ impl MintingUpstream {
         }
     }
 
-    /// Returns the same upstream for another credential. Both share breakers, connections and limits.
+    /// Returns the same upstream for another credential. Both share breakers, connections and
+    /// limits.
     pub(super) fn with_credential(&self, credential: Credential) -> Self {
         Self {
             credential,

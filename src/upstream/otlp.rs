@@ -77,7 +77,8 @@ enum ExportError {
 }
 
 impl CollectorExporter {
-    /// Creates an exporter that has not sent anything yet. It must be called inside a Tokio runtime.
+    /// Creates an exporter that has not sent anything yet. It must be called inside a Tokio
+    /// runtime.
     #[must_use]
     pub fn new(
         url: CollectorUrl,

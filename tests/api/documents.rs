@@ -46,7 +46,10 @@ fn documents_settings_match_the_code() {
         writeln!(
             text,
             "| `{}`{star} | {} | {} |",
-            setting.name, setting.default, setting.meaning
+            setting.name,
+            setting.default,
+            // It would end the cell, in code too.
+            setting.meaning.replace('|', "\\|")
         )
         .unwrap();
     }

@@ -49,7 +49,7 @@ impl WindowsApp {
     /// Returns a command that runs the program with nothing in its environment but what Wine needs
     /// and the given settings.
     fn command(&self, settings: &[(&str, &str)]) -> Command {
-        let mut command = Command::new("/usr/bin/wine");
+        let mut command = Command::new("wine");
         command
             .arg(self.path("handler.exe"))
             .current_dir(&self.folder)

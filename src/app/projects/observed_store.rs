@@ -1,6 +1,6 @@
 //! The store as the operator sees it: each call is measured, and its outcome is the store's state
-//! in readiness, metrics and log. A store that only answers reads, such as one on a full disk, is not
-//! available.
+//! in readiness, metrics and log. A store that only answers reads, such as one on a full disk, is
+//! not available.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -35,8 +35,8 @@ const RECHECK: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
-    /// A write that may find nothing to change, so that its success does not show that the store can
-    /// be written to.
+    /// A write that may find nothing to change, so that its success does not show that the store
+    /// can be written to.
     Update,
     Write,
 }

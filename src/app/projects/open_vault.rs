@@ -151,9 +151,9 @@ impl<'a> OpenVault<'a> {
             .await?)
     }
 
-    /// Reseals keys under another KEK until none is sealed under a lower one, or `time_left` returns
-    /// zero. The same call again goes on with the others. Counts of the keys before and after take
-    /// up to 3 s each.
+    /// Reseals keys under another KEK until none is sealed under a lower one, or `time_left`
+    /// returns zero. The same call again goes on with the others. Counts of the keys before and
+    /// after take up to 3 s each.
     ///
     /// # Errors
     /// [`ProjectError`]; what was resealed until then stays so. A lower version than one that is in

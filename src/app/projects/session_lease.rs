@@ -70,8 +70,8 @@ impl SessionLease {
             cancels_on_drop: true,
             sessions,
         };
-        let admittance = lease.sessions.store.open_session(request).await;
-        let refused = match admittance.map_err(|error| lease.sessions.failure(error))? {
+        let decision = lease.sessions.store.open_session(request).await;
+        let refused = match decision.map_err(|error| lease.sessions.failure(error))? {
             SessionDecision::Admitted => return Ok(lease),
             SessionDecision::Full { retry_after_ms } => SlotError::Full(wait(retry_after_ms)),
             SessionDecision::DayUsedUp { retry_after_ms } => {

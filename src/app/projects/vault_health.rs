@@ -20,7 +20,8 @@ use crate::store::projects::ProjectStore;
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 /// The time for which a result is reused.
 const CACHED: Duration = Duration::from_secs(1);
-/// The most tries of a round trip. One fails if another process's check deletes the probe meanwhile.
+/// The most tries of a round trip. One fails if another process's check deletes the probe
+/// meanwhile.
 const TRIES: usize = 3;
 /// The versions of every probe.
 const VERSIONS: Versions = Versions {

@@ -412,8 +412,8 @@ impl<'s> Rotating<'s> {
         self.state.lock().unwrap().now
     }
 
-    /// Writes one of the two, the second within 20 s of the first. The next rotation begins when the
-    /// previous one was published.
+    /// Writes one of the two, the second within 20 s of the first. The next rotation begins when
+    /// the previous one was published.
     fn step(&self, state: &mut Rotation<'_>, (writes, secret_first, seconds): Step) {
         let then = state.now + Duration::from_secs(seconds);
         if let Some((half, since)) = state.behind() {

@@ -57,8 +57,8 @@ pub fn extract_token<'a>(
     }
 }
 
-/// Returns whether a text has the form of a signed JWT (RFC 7515 §7.1): three parts of base64url with
-/// a `.` between them. The last one may be empty, as in an unsigned one.
+/// Returns whether a text has the form of a signed JWT (RFC 7515 §7.1): three parts of base64url
+/// with a `.` between them. The last one may be empty, as in an unsigned one.
 #[must_use]
 pub fn has_jwt_form(token: &str) -> bool {
     let is_base64url = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);

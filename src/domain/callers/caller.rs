@@ -214,8 +214,8 @@ impl CallerPermissions {
     }
 }
 
-/// Reports whether a claim lists a room or project. A listed `name` is that one, `prefix*` every one
-/// with that prefix, `*` every one. A star elsewhere has no meaning, and no name contains one.
+/// Reports whether a claim lists a room or project. A listed `name` is that one, `prefix*` every
+/// one with that prefix, `*` every one. A star elsewhere has no meaning, and no name contains one.
 fn is_listed(list: Option<&[Box<str>]>, name: &str) -> bool {
     let matches = |listed: &str| match listed.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),

@@ -1,5 +1,5 @@
-//! The collector of telemetry, as OpenTelemetry's settings describe it: its address, the headers for
-//! it, and the attributes of this service.
+//! The collector of telemetry, as OpenTelemetry's settings describe it: its address, the headers
+//! for it, and the attributes of this service.
 //!
 //! # Source
 //! The OTLP exporter's settings (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>) and

@@ -137,9 +137,9 @@ impl std::error::Error for UnusableIceServers {}
 /// let answer = br#"{ "iceServers": [
 ///     { "urls": ["stun:stun.cloudflare.com:3478", "stun:stun.cloudflare.com:53"] },
 ///     { "urls": ["turn:turn.cloudflare.com:3478?transport=udp"], "username": "u", "credential": "c" }
-/// ] }"#;
-/// let servers = parse_answer(answer)?;
-/// assert_eq!(servers.turn_server().unwrap().to_string(), "turn:turn.cloudflare.com:3478?transport=udp");
+/// ] }"#; let servers = parse_answer(answer)?;
+/// assert_eq!(servers.turn_server().unwrap().to_string(),
+/// "turn:turn.cloudflare.com:3478?transport=udp");
 ///
 /// let stun_alone = br#"{ "iceServers": [{ "urls": "stun:stun.cloudflare.com:3478" }] }"#;
 /// assert!(parse_answer(stun_alone).is_err());

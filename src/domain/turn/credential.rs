@@ -82,7 +82,8 @@ mod tests {
     }
 
     /// Computed with Python: `h = hmac.new(KEY, b"caller\0" + name, "sha256").hexdigest()[:32]`,
-    /// `user = f"{expiry}:{h}"`, `base64.b64encode(hmac.new(SECRET, user.encode(), "sha1").digest())`.
+    /// `user = f"{expiry}:{h}"`, `base64.b64encode(hmac.new(SECRET, user.encode(),
+    /// "sha1").digest())`.
     #[test]
     fn the_credential_is_the_one_that_coturn_computes() {
         for (secret, expires_at, caller, username, password) in [

@@ -99,22 +99,22 @@ pub async fn open(
     container
         .write(&index(id), absent, Metadata::new(), project.into())
         .await?;
-    let (admittance, over) = change(container, &request.project_id, |sessions| {
+    let (decision, over) = change(container, &request.project_id, |sessions| {
         let over = sessions.sweep(request.now_ms);
-        let admittance = sessions.admit(request);
-        let changes = admittance == SessionDecision::Admitted;
-        (changes.then_some(()), (admittance, over))
+        let decision = sessions.admit(request);
+        let changes = decision == SessionDecision::Admitted;
+        (changes.then_some(()), (decision, over))
     })
     .await?;
     // If a removal fails, the blob that is left names a session that no project contains.
-    if admittance == SessionDecision::Admitted {
+    if decision == SessionDecision::Admitted {
         for id in over {
             let _ = container.remove(&index(id)).await;
         }
     } else {
         let _ = container.remove(&index(id)).await;
     }
-    Ok(admittance)
+    Ok(decision)
 }
 
 /// Removes a session whose client secret was never issued.
@@ -146,10 +146,10 @@ pub async fn extend(
     };
     change(container, &project, |sessions| {
         let session = sessions.sessions.get_mut(&id);
-        let shorter =
+        let extended =
             session.filter(|session| !session.ended && session.expires_at_ms < expires_at_ms);
         (
-            shorter.map(|session| session.expires_at_ms = expires_at_ms),
+            extended.map(|session| session.expires_at_ms = expires_at_ms),
             (),
         )
     })

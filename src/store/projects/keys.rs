@@ -248,8 +248,9 @@ impl ProjectKeys {
     /// it is written.
     ///
     /// A step in progress when the time runs out is given up, like a step whose caller hangs up: if
-    /// its commit had begun, the key is resealed and its audit record written, but `on_rotated` does
-    /// not get it. The count of the remaining keys, which takes up to 3 s more, comes after that.
+    /// its commit had begun, the key is resealed and its audit record written, but `on_rotated`
+    /// does not get it. The count of the remaining keys, which takes up to 3 s more, comes after
+    /// that.
     ///
     /// A record that cannot be opened, or whose KEK is not configured, is left unchanged and counts
     /// as remaining. Keys that are saved or deleted meanwhile are skipped: a save uses the sealing

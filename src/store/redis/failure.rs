@@ -1,5 +1,5 @@
-//! The reasons why a call to Redis fails. An error text of a server may quote what it was sent, so it
-//! is never logged.
+//! The reasons why a call to Redis fails. An error text of a server may quote what it was sent, so
+//! it is never logged.
 
 use redis::{ErrorKind, RedisError};
 

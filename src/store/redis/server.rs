@@ -18,8 +18,8 @@ use super::script::{SCRIPT, ScriptCall, ScriptResult, invoke};
 
 /// The time limit for a call; in one network a response takes less than 1 ms.
 const CALL_DEADLINE: Duration = Duration::from_millis(50);
-/// The time limit for a call that fails its request if it fails. Such a call waits longer, so that a
-/// short pause of the server or a connection that is only being opened fails no request.
+/// The time limit for a call that fails its request if it fails. Such a call waits longer, so that
+/// a short pause of the server or a connection that is only being opened fails no request.
 const PATIENT_CALL_DEADLINE: Duration = Duration::from_millis(500);
 /// The time limit for opening a connection; TLS to another zone takes about 20 ms.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);

@@ -220,7 +220,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Creates the file, its folder and the tables; only the owner may use them. Another process may do the same meanwhile.
+/// Creates the file, its folder and the tables; only the owner may use them. Another process may do
+/// the same meanwhile.
 fn create(path: &Path) -> Result<(), StoreError> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().ok_or(StoreOutage::NoAccess)?;

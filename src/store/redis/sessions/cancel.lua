@@ -1,4 +1,4 @@
--- Takes back a session that never was, its slot, and its count of the day.
+-- Takes back a session whose client secret was never minted, its slot, and its count of the day.
 --
 -- KEYS[1]  the session, as open.lua writes it
 -- ARGV     session id, the beginnings of the keys of slots and of days, and the length of a day
