@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::request::{self, BodyStream, Request};
 use super::request_log::RequestLog;
-use super::routes::{self, Route, Target};
+use super::routes::{self, Feature, Route, Target};
 use super::{cors, head, problem, rate_limit_headers};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -69,7 +69,11 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
     let deadline = connection.begin_request(started);
     let headers = &head.headers;
     let request_id = request::request_id(headers, &*app.entropy);
-    let target = routes::find(&head.method, head.uri.path(), app.projects.is_some());
+    let has = |feature| match feature {
+        Feature::Store => app.projects.is_some(),
+        Feature::Turn => app.turn.is_some(),
+    };
+    let target = routes::find(&head.method, head.uri.path(), has);
     let mut log = RequestLog::new(connection, head, request_id, target.path(), started);
     let trace = log.trace();
     let outcome = match head::check(head, edge, app.loopback_hosts_only) {

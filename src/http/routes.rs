@@ -36,7 +36,7 @@ pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         route(POST, "/api/token", token::issue),
         route(POST, "/api/v1/token", v1_token::issue),
         route(POST, "/api/connection-details", connection_details::issue),
-        route(GET, "/api/turn-credentials", turn::issue),
+        route(GET, "/api/turn-credentials", turn::issue).with(Feature::Turn),
         route(POST, "/api/session", session::open).with_store(),
         route(POST, "/api/session/end", session_end::end).with_store(),
         route(POST, "/api/projects/key", projects::save::save_key).with_store(),
@@ -67,11 +67,20 @@ pub struct Route {
     pub method: Method,
     /// The whole path, in lower case and without a slash at the end.
     pub path: &'static str,
-    /// The route exists only where projects are stored.
-    pub needs_store: bool,
+    /// The feature without which the route does not exist.
+    pub needs: Option<Feature>,
     /// Serves a request. The future is boxed, so that all routes have one type and the memory of a
     /// request is what its own handler needs.
     pub(super) serve: Box<Serve>,
+}
+
+/// A part of the service that exists only where it is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// The store of project keys.
+    Store,
+    /// TURN servers.
+    Turn,
 }
 
 type Serve =
@@ -104,7 +113,7 @@ where
     Route {
         method,
         path,
-        needs_store: false,
+        needs: None,
         serve: Box::new(move |app, request| Box::pin(handler.handle(app, request))),
     }
 }
@@ -133,9 +142,9 @@ impl Target {
 }
 
 /// Finds the target of a method and a path. As in the Functions host, case does not matter and one
-/// slash at the end is ignored; double slashes and encoded slashes make another path. Without a
-/// store the routes that need one do not exist.
-pub(super) fn find(method: &Method, path: &str, has_store: bool) -> Target {
+/// slash at the end is ignored; double slashes and encoded slashes make another path. A route does
+/// not exist without the feature that it needs.
+pub(super) fn find(method: &Method, path: &str, has: impl Fn(Feature) -> bool) -> Target {
     let path = path
         .strip_suffix('/')
         .filter(|path| !path.is_empty() && !path.ends_with('/'))
@@ -143,7 +152,7 @@ pub(super) fn find(method: &Method, path: &str, has_store: bool) -> Target {
     let mut known = None;
     for route in ROUTES
         .iter()
-        .filter(|route| has_store || !route.needs_store)
+        .filter(|route| route.needs.is_none_or(&has))
         .filter(|route| route.path.eq_ignore_ascii_case(path))
     {
         if route.serves(method) {
@@ -174,8 +183,12 @@ pub fn allow(path: &str) -> String {
 
 impl Route {
     fn with_store(self) -> Self {
+        self.with(Feature::Store)
+    }
+
+    fn with(self, feature: Feature) -> Self {
         Self {
-            needs_store: true,
+            needs: Some(feature),
             ..self
         }
     }

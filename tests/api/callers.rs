@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use roomkey::http::routes::ROUTES;
+use roomkey::http::routes::{Feature, ROUTES};
 use serde_json::json;
 
 use crate::harness::{ADMIN_KEY, Answer, Setup, TestApp};
@@ -208,7 +208,11 @@ async fn every_route_treats_every_kind_of_caller_as_the_table_says() {
             _ => None,
         };
         for ((caller, headers), expected) in callers.iter().zip(row) {
-            let app = if route.needs_store { &projects } else { &app };
+            let app = if route.needs == Some(Feature::Store) {
+                &projects
+            } else {
+                &app
+            };
             let answer = ask(app, &route.method, route.path, headers, body).await;
             writeln!(
                 table,

@@ -388,11 +388,14 @@ async fn turn_is_guarded_and_limited_like_tokens() {
 #[tokio::test]
 async fn without_turn_servers_there_is_no_such_route() {
     let app = spawn_app();
-    let answer = app.get(PATH).await;
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (StatusCode::NOT_FOUND, "not_found")
-    );
+    for method in [Method::GET, Method::POST, Method::OPTIONS] {
+        let answer = app.send(method.clone(), PATH, &[], None).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::NOT_FOUND, "not_found"),
+            "{method}"
+        );
+    }
     assert!(lines(&app, "audit").is_empty());
 }
 
