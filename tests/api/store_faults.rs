@@ -213,3 +213,19 @@ async fn a_store_that_could_not_be_written_is_ready_again_without_a_request_for_
     };
     timeout(Duration::from_secs(20), recovered).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_at_the_start_is_not_ready_before_the_first_change() {
+    let projects = ProjectsApp::start().await;
+    projects.save("p", &[]).await;
+    let other = projects.database();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let projects = projects.restart(&[]);
+    let state = async |expected: StatusCode| {
+        let reached = async { while projects.get("/api/health/ready").await.status != expected {} };
+        timeout(Duration::from_secs(20), reached).await.unwrap();
+    };
+    state(StatusCode::SERVICE_UNAVAILABLE).await;
+    other.execute_batch("ROLLBACK").unwrap();
+    state(StatusCode::OK).await;
+}

@@ -94,6 +94,12 @@ impl ObservedStore {
     pub(super) fn watch(store: &Arc<Self>) {
         let store = Arc::downgrade(store);
         tokio::spawn(async move {
+            // The count names the KEKs that are needed. A store that can only be read would look
+            // available until the first change.
+            if let Some(store) = Weak::upgrade(&store) {
+                let _ = store.count_by_kek().await;
+                let _ = store.try_write().await;
+            }
             while let Some(store) = Weak::upgrade(&store) {
                 // The outcome is noted by itself.
                 if store.state().failed_write.is_some() {
@@ -108,7 +114,8 @@ impl ObservedStore {
         });
     }
 
-    /// Writes the probe of the health check, which tries again if it runs at this moment.
+    /// Writes the probe of the health check. A check that runs at the same time repeats its round
+    /// trip.
     async fn try_write(&self) -> Result<(), StoreError> {
         self.put_probe(Vec::new()).await?;
         self.delete_probe().await
