@@ -187,10 +187,11 @@ impl MintingUpstream {
             let credential = self.credential_header(now).await?;
             let client = self.shared.client.client().await?;
             let response = credential.add_to(client.post(url)).send().await?;
-            if is_unknown_call(response.status()) {
+            let outcome = require_success(&response);
+            if is_unknown_call(response).await {
                 return Ok(());
             }
-            require_success(&response)
+            outcome
         };
         match timeout(self.shared.deadlines.total, hang_up).await {
             Ok(outcome) => outcome.map_err(|AttemptError { error, .. }| error),

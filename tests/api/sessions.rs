@@ -328,6 +328,13 @@ async fn a_call_is_hung_up_with_the_projects_key_and_one_that_is_over_counts() {
     for (act, hung_up) in [
         (Act::Answer("200 OK", String::new()), true),
         (Act::Answer("404 Not Found", "{}".to_owned()), true),
+        (
+            Act::Answer(
+                "400 Bad Request",
+                r#"{"error":{"message":"canary","code":"call_not_found"}}"#.to_owned(),
+            ),
+            true,
+        ),
     ] {
         projects.upstream.next(act);
         let ended = end(&projects, body.clone()).await;

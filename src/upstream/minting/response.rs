@@ -1,18 +1,23 @@
-//! Classifies the responses of an upstream by their status alone; their text is never read.
+//! Classifies the responses of an upstream by their status. Of their text only the code of a refused
+//! hang-up is read.
 
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
+use serde::Deserialize;
 
 use crate::domain::realtime::mint::MintError;
 use crate::domain::realtime::upstream_id::UpstreamId;
-use crate::upstream::response_body::ResponseBodyError;
+use crate::upstream::response_body::{ResponseBodyError, read_body};
 
 /// The wait after a 429 without a usable `Retry-After`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait that is passed on to the caller, who should return while a user still waits.
 const MAX_WAIT: Duration = Duration::from_mins(1);
+
+/// Most bytes of an error whose code is read.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
 
 /// An attempt that returned no secret.
 pub(super) struct AttemptError {
@@ -96,9 +101,31 @@ pub(super) fn require_success(response: &Response) -> Result<(), AttemptError> {
     Err(AttemptError { error, retry })
 }
 
-/// Returns true if the status of a hang-up means that the call is over or never existed.
-pub(super) fn is_unknown_call(status: StatusCode) -> bool {
-    status == StatusCode::NOT_FOUND
+/// Returns whether the answer to a hang-up means that the call is over or never existed: 404, or
+/// 400 with a code that says so. The vendors document neither; a call that is over counts as hung
+/// up.
+pub(super) async fn is_unknown_call(response: Response) -> bool {
+    match response.status() {
+        StatusCode::NOT_FOUND => true,
+        StatusCode::BAD_REQUEST => {
+            let body = read_body(response, MAX_ERROR_BYTES).await;
+            body.is_ok_and(|body| {
+                let refusal = serde_json::from_slice::<Refusal>(&body);
+                refusal.is_ok_and(|refusal| refusal.error.code.ends_with("not_found"))
+            })
+        }
+        _ => false,
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: RefusalError,
+}
+
+#[derive(Deserialize)]
+struct RefusalError {
+    code: String,
 }
 
 /// Reads the upstream's id of the request, from the header of OpenAI, Azure or Cloudflare.
