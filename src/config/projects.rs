@@ -316,7 +316,11 @@ fn kek_setting(version: KekVersion) -> String {
 }
 
 fn store_location(text: &str) -> Result<StoreLocation, Requirement> {
-    if text.starts_with("https:") {
+    let has_scheme = |scheme: &str| {
+        text.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    if has_scheme("https:") {
         return ContainerUrl::parse(text).map(StoreLocation::Blob);
     }
     let rule = "must be sqlite: and the path of a file, such as \

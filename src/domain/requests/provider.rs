@@ -102,6 +102,9 @@ impl Providers {
                     .iter()
                     .map(|provider| provider.as_str())
                     .collect();
+                if names.is_empty() {
+                    return "cannot be set where no provider is configured".into();
+                }
                 format!(
                     "must be a provider that this service has: {}",
                     names.join(", ")

@@ -75,19 +75,22 @@ impl ContainerUrl {
                  https://my-account.blob.core.windows.net/my-container"
             )))
         };
-        let url = match https_url(text) {
+        let mut url = match https_url(text) {
             Ok(url) => url,
             Err(what) => return wrong(what),
         };
         if has_credentials(&url) || has_query_or_fragment(&url) {
             return wrong(NO_EXTRAS);
         }
-        if !is_container_name(&url.path()[1..]) {
+        let name = url.path()[1..].to_owned();
+        let name = name.strip_suffix('/').unwrap_or(&name);
+        if !is_container_name(name) {
             return wrong(
                 "must end in the name of one container: 3 to 63 lower-case letters, digits and \
                  single hyphens",
             );
         }
+        url.set_path(name);
         Ok(Self(url))
     }
 
@@ -199,7 +202,8 @@ mod tests {
             "https://a.blob.core.windows.net/keys-",
             "https://a.blob.core.windows.net/my--keys",
             "https://a.blob.core.windows.net/my_keys",
-            "https://a.blob.core.windows.net/keys/",
+            "https://a.blob.core.windows.net/keys//",
+            "https://a.blob.core.windows.net//keys",
             "https://a.blob.core.windows.net/keys/p",
             "https://a.blob.core.windows.net/keys?sv=1&sig=canary",
             "https://a.blob.core.windows.net/keys#x",
@@ -211,7 +215,7 @@ mod tests {
         }
         for (text, normal) in [
             (
-                "https://a.blob.core.windows.net/keys",
+                "https://a.blob.core.windows.net/keys/",
                 "https://a.blob.core.windows.net/keys",
             ),
             (
