@@ -30,6 +30,7 @@ use crate::domain::turn::ice_server::IceServers;
 use crate::domain::turn::ice_url::IceUrl;
 use crate::domain::vault::project_key::ProjectKey;
 use crate::telemetry;
+use crate::traces::{self, Step};
 
 /// The longest time from the start of a request to its secret: the 10 s of a request, and the 3 s
 /// for which a mint goes on without its caller.
@@ -88,11 +89,14 @@ pub async fn open(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError
         projects.session_settings.allows_client_instructions,
     )?;
     request.record.provider = Some(Provider::OpenAi.as_str());
-    admission.require_scope()?;
+    let anonymous = &projects.session_settings.anonymous;
+    let may_use = {
+        let _span = traces::start(Step::Decide);
+        admission.require_scope()?;
+        admission.may_use(&wanted.project_id, anonymous)
+    };
     let context = vault_access::caller_context(&request, &admission);
     let vault = projects.open_vault().await?;
-    let anonymous = &projects.session_settings.anonymous;
-    let may_use = admission.may_use(&wanted.project_id, anonymous);
     let outcome = match vault.open_key(&wanted.project_id, may_use).await {
         Ok(key) => {
             let parts = (projects, &vault, &admission);
@@ -144,16 +148,18 @@ async fn open_with_key(
     let secret = match mint(app, record, &upstream, reserved, (wanted, admission)).await {
         Ok(secret) => secret,
         Err(error) => {
-            lease.no_secret_exists();
+            lease.cancel().await;
             return Err(error);
         }
     };
-    let ice_servers = ice_servers(app, wanted, admission).await;
     let entry = context
         .entry(EventType::SessionCreated)
         .of_project(&wanted.project_id)
         .of_session(session_id);
-    telemetry::audit_record(&vault.record(entry).await?);
+    // A slow TURN service must not leave the secret unrecorded.
+    let (recorded, ice_servers) =
+        tokio::join!(vault.record(entry), ice_servers(app, wanted, admission));
+    telemetry::audit_record(&recorded?);
     lease.keep(epoch_ms(context.now + lifetime)).await?;
     record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));
     Ok(Opened {

@@ -266,6 +266,18 @@ impl<'a> OpenVault<'a> {
         Ok(listed.into_iter().zip(counts).collect())
     }
 
+    /// Logs how many sessions of a deleted project still run. Nothing can hang them up any more.
+    pub async fn log_open_sessions(&self, project_id: &ProjectId, now: SystemTime) {
+        let sessions = &self.services.sessions.store;
+        let counted = sessions.count_sessions(std::slice::from_ref(project_id), epoch_ms(now));
+        let active_sessions = counted.await.map_or(0, |counts| {
+            counts.iter().map(|counts| counts.active).sum::<u64>()
+        });
+        if active_sessions > 0 {
+            tracing::info!(%project_id, active_sessions, "a project with open sessions was deleted");
+        }
+    }
+
     /// Reads a page of the audit log.
     ///
     /// # Errors

@@ -87,9 +87,12 @@ impl SessionLease {
         self.cancels_on_drop = false;
     }
 
-    /// Notes that no secret was minted, so that the slot is given back at once.
-    pub fn no_secret_exists(&mut self) {
+    /// Gives the slot back, since no secret was minted. If the store fails, or the caller stops
+    /// waiting, another attempt is made in the background.
+    pub async fn cancel(mut self) {
         self.cancels_on_drop = true;
+        let cancelled = self.sessions.store.cancel_session(self.session_id).await;
+        self.cancels_on_drop = cancelled.is_err();
     }
 
     /// Keeps the slot for the whole session.

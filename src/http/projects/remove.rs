@@ -31,7 +31,10 @@ pub async fn delete_key(app: &App, mut request: Request<'_>) -> Result<Reply, Ap
     let context = vault_access::operator_context(&request, &operator);
     let vault = projects.open_vault().await?;
     match vault.delete(&project_id, &precondition, &context).await {
-        Ok(record) => telemetry::audit_record(&record),
+        Ok(record) => {
+            telemetry::audit_record(&record);
+            vault.log_open_sessions(&project_id, operator.now).await;
+        }
         Err(error) => {
             let entry = context
                 .entry(EventType::VaultKeyDeleted)
