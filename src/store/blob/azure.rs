@@ -2,6 +2,9 @@
 //!
 //! Errors of Azure's library can contain responses and URLs, so each is mapped to a [`StoreError`].
 //! The caller's options turn the library's retries off, so that each call is one attempt.
+//!
+//! # Source
+//! <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>
 
 use std::sync::Arc;
 
@@ -20,6 +23,13 @@ use crate::store::store_error::{StoreError, StoreOutage};
 
 /// The error code of a container that does not exist.
 const NO_CONTAINER: &str = "ContainerNotFound";
+/// The error codes of a write whose condition does not hold. Other conflicts are no lost race, such
+/// as a container that is being deleted, a retention policy or a lease of somebody else.
+const CONDITION_FAILED: [&str; 3] = [
+    "BlobAlreadyExists",
+    "ConditionNotMet",
+    "TargetConditionNotMet",
+];
 
 /// A container in Azure Blob Storage.
 pub struct AzureContainer(BlobContainerClient);
@@ -137,11 +147,13 @@ fn is_missing(error: &Error) -> bool {
 fn cause(error: &Error) -> StoreError {
     match error.kind() {
         ErrorKind::Credential => StoreOutage::Credentials.into(),
-        ErrorKind::HttpResponse { status, .. } => match u16::from(*status) {
-            409 | 412 => StoreError::LostRace,
-            401 | 403 => StoreOutage::Credentials.into(),
-            404 => StoreOutage::Missing.into(),
-            429 | 503 => StoreOutage::Busy.into(),
+        ErrorKind::HttpResponse {
+            status, error_code, ..
+        } => match (u16::from(*status), error_code.as_deref()) {
+            (409 | 412, Some(code)) if CONDITION_FAILED.contains(&code) => StoreError::LostRace,
+            (401 | 403, _) => StoreOutage::Credentials.into(),
+            (404, _) => StoreOutage::Missing.into(),
+            (429 | 503, _) => StoreOutage::Busy.into(),
             _ => StoreOutage::Failed.into(),
         },
         ErrorKind::Connection | ErrorKind::Io => StoreOutage::Unreachable.into(),
@@ -163,18 +175,24 @@ mod tests {
             }
             .into_error()
         };
-        for (status, word) in [
-            (409, "lost_race"),
-            (412, "lost_race"),
-            (401, "credentials"),
-            (403, "credentials"),
-            (404, "missing"),
-            (429, "busy"),
-            (503, "busy"),
-            (500, "failed"),
-            (302, "failed"),
+        for (status, code, word) in [
+            (409, "BlobAlreadyExists", "lost_race"),
+            (412, "ConditionNotMet", "lost_race"),
+            (412, "TargetConditionNotMet", "lost_race"),
+            (409, "ContainerBeingDeleted", "failed"),
+            (409, "BlobImmutableDueToPolicy", "failed"),
+            (412, "LeaseIdMissing", "failed"),
+            (500, "ConditionNotMet", "failed"),
+            (401, "canary", "credentials"),
+            (403, "canary", "credentials"),
+            (404, "canary", "missing"),
+            (429, "canary", "busy"),
+            (503, "canary", "busy"),
+            (500, "canary", "failed"),
+            (302, "canary", "failed"),
         ] {
-            assert_eq!(cause(&answered(status, "canary")).cause(), word, "{status}");
+            let error = cause(&answered(status, code));
+            assert_eq!(error.cause(), word, "{status} {code}");
         }
         for (kind, word) in [
             (ErrorKind::Credential, "credentials"),
