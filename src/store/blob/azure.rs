@@ -21,8 +21,9 @@ use futures_util::TryStreamExt;
 use super::container::{Blob, BlobContainer, BlobPage, Metadata, WriteCondition};
 use crate::store::store_error::{StoreError, StoreOutage};
 
-/// The error code of a container that does not exist.
-const NO_CONTAINER: &str = "ContainerNotFound";
+/// The error code of a blob that does not exist. Any other 404 is an outage, such as that of a
+/// missing container or of a proxy: it must not make existing keys look deleted.
+const NO_BLOB: &str = "BlobNotFound";
 /// The error codes of a write whose condition does not hold. Other conflicts are no lost race, such
 /// as a container that is being deleted, a retention policy or a lease of somebody else.
 const CONDITION_FAILED: [&str; 3] = [
@@ -141,7 +142,7 @@ impl BlobContainer for AzureContainer {
 
 fn is_missing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::HttpResponse { status, error_code, .. }
-        if u16::from(*status) == 404 && error_code.as_deref() != Some(NO_CONTAINER))
+        if u16::from(*status) == 404 && error_code.as_deref() == Some(NO_BLOB))
 }
 
 fn cause(error: &Error) -> StoreError {
@@ -203,7 +204,15 @@ mod tests {
             assert_eq!(cause(&kind.into_error()).cause(), word);
         }
         assert!(is_missing(&answered(404, "BlobNotFound")));
-        assert!(!is_missing(&answered(404, NO_CONTAINER)));
+        for code in ["ContainerNotFound", "ResourceNotFound", "canary"] {
+            assert!(!is_missing(&answered(404, code)), "{code}");
+        }
+        let uncoded = ErrorKind::HttpResponse {
+            status: 404.into(),
+            error_code: None,
+            raw_response: None,
+        };
+        assert!(!is_missing(&uncoded.into_error()));
         assert!(!is_missing(&answered(500, "BlobNotFound")));
     }
 }
