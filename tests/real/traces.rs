@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use roomkey::clock::Stopwatch;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::fake::Fake;
 use crate::fake_realtime::{API_KEY, CANARY, FakeRealtime};
@@ -414,7 +415,7 @@ async fn a_second_signal_ends_at_once_while_the_collector_does_not_answer() {
 }
 
 #[tokio::test]
-async fn spans_that_a_collector_refuses_are_counted() {
+async fn a_collector_that_refuses_is_reported_with_the_cause() {
     let collector = Collector::start();
     for (order, cause) in [
         (json!({ "status": 401 }), Some("refused_credentials")),
@@ -433,4 +434,23 @@ async fn spans_that_a_collector_refuses_are_counted() {
         assert_absent(&[HEADER], &[&ended.stdout, &ended.stderr]);
     }
     assert_eq!(collector.exports().await.len(), 4, "no batch is sent twice");
+}
+
+#[tokio::test]
+async fn spans_that_a_collector_refuses_are_counted() {
+    let collector = Collector::start();
+    collector.behave(json!({ "rejected": 2 })).await;
+    let roomkey = bare(&[&LIVEKIT[..], &collector.settings()].concat());
+    mint(&roomkey, &json!({ "roomName": "r" })).await;
+    let counted = async {
+        loop {
+            let url = format!("http://{}/api/metrics", roomkey.address());
+            let scrape = client().get(url).bearer_auth(ADMIN_KEY).send().await;
+            let metrics = scrape.unwrap().text().await.unwrap();
+            if metrics.contains(r#"roomkey_trace_spans_total{outcome="failed"} 2"#) {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), counted).await.unwrap();
 }
