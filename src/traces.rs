@@ -311,7 +311,7 @@ pub fn start(step: Step) -> Option<Span> {
 }
 
 /// Runs a future whose steps run at the same time as others of the current request.
-pub async fn beside<T>(future: impl Future<Output = T>) -> T {
+pub async fn in_branch<T>(future: impl Future<Output = T>) -> T {
     match CURRENT.try_with(RequestTrace::branch) {
         Ok(trace) => trace.scope(future).await,
         Err(_untraced) => future.await,

@@ -68,7 +68,7 @@ pub async fn probe_and_mint(app: &App, mut request: Request<'_>) -> Result<Reply
     request.record.action = Some((Action::DiagnoseRealtime, now));
     request.record.mints = true;
     let reports = app.upstreams.all().map(async |upstream| {
-        let (mint, result) = traces::beside(mint_at(app, upstream, now)).await.unzip();
+        let (mint, result) = traces::in_branch(mint_at(app, upstream, now)).await.unzip();
         let report = probe_upstream(upstream, now).await;
         (ProviderReport { mint, ..report }, result)
     });

@@ -157,8 +157,10 @@ async fn open_with_key(
         .of_project(&wanted.project_id)
         .of_session(session_id);
     // A slow TURN service must not leave the secret unrecorded.
-    let (recorded, ice_servers) =
-        tokio::join!(vault.record(entry), ice_servers(app, wanted, admission));
+    let (recorded, ice_servers) = tokio::join!(
+        vault.record(entry),
+        traces::in_branch(ice_servers(app, wanted, admission)),
+    );
     telemetry::audit_record(&recorded?);
     lease.keep(epoch_ms(context.now + lifetime)).await?;
     record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));

@@ -123,7 +123,7 @@ async fn steps_that_run_at_the_same_time_are_not_each_others_parents() {
     let (traces, exporter) = traces("always_on");
     let request = begin(&traces, None).unwrap();
     let mint = |name: &'static str| {
-        beside(async move {
+        in_branch(async move {
             let mut mint = start(Step::Mint).unwrap();
             mint.label("roomkey.provider", name);
             tokio::task::yield_now().await;

@@ -298,6 +298,7 @@ async fn a_session_shows_the_vault_and_the_store_below_it_and_no_project() {
         described,
         [
             ("guard", "", server),
+            ("decide", "", server),
             ("store", "read", "vault"),
             ("vault", "open", server),
             ("store", "session", server),
