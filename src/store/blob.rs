@@ -1,8 +1,8 @@
 //! The scale-out store: blobs of one container, which any number of instances share.
 //!
 //! Every change is one conditional write by entity tag, so a process that is killed leaves either
-//! the old or the new record. A call takes at most 3 s and is not repeated here; the caller may
-//! repeat it.
+//! the old or the new record. A call takes at most 3 s, except a verification, each of whose steps
+//! does. It is not repeated here; the caller may repeat it.
 //!
 //! # Source
 //! <https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations>
@@ -15,15 +15,13 @@ mod sessions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::audit::ChainWriter;
-use self::container::{BlobContainer, Metadata, WriteCondition};
+use self::container::{BlobContainer, Metadata, WriteCondition, within};
 use super::projects::{
     AuditAppend, AuditPage, AuditQuery, EndedBy, EndedSession, ListedProject, ProjectStore,
     ProjectWrite, SessionCounts, SessionDecision, SessionRequest, SessionStore, StoredProject,
@@ -33,8 +31,6 @@ use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport};
 use crate::domain::vault::kek::KekVersion;
 use crate::domain::vault::project_id::ProjectId;
 
-/// The time limit of a call.
-const TIME_LIMIT: Duration = Duration::from_secs(3);
 /// Most reads of one call that run at the same time.
 const PARALLEL: usize = 32;
 /// The blob of the health check.
@@ -64,16 +60,6 @@ impl BlobStore {
         }
     }
 
-    async fn within<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>> + Send,
-    ) -> Result<T, StoreError> {
-        match timeout(TIME_LIMIT, call).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(StoreOutage::Late.into()),
-        }
-    }
-
     /// Maps the name of each audit record that a project's blob contains to the name of that blob.
     async fn carried_records(&self) -> Result<HashMap<String, String>, StoreError> {
         let mut carried = HashMap::new();
@@ -91,12 +77,11 @@ impl BlobStore {
 #[async_trait]
 impl ProjectStore for BlobStore {
     async fn read_project(&self, id: &ProjectId) -> Result<Option<StoredProject>, StoreError> {
-        self.within(projects::read(&*self.container, id)).await
+        within(projects::read(&*self.container, id)).await
     }
 
     async fn write_project(&self, write: ProjectWrite) -> Result<AuditRecord, StoreError> {
-        self.within(projects::write(&*self.container, &self.chain, &write))
-            .await
+        within(projects::write(&*self.container, &self.chain, &write)).await
     }
 
     async fn list_projects(
@@ -104,8 +89,7 @@ impl ProjectStore for BlobStore {
         after: Option<&ProjectId>,
         limit: usize,
     ) -> Result<Vec<ListedProject>, StoreError> {
-        self.within(projects::list(&*self.container, after, limit, |_| true))
-            .await
+        within(projects::list(&*self.container, after, limit, |_| true)).await
     }
 
     async fn list_sealed_below(
@@ -118,7 +102,7 @@ impl ProjectStore for BlobStore {
             projects::kek_number(metadata).is_none_or(|number| number < version.number())
         };
         let listed = projects::list(&*self.container, after, limit, is_below);
-        let listed = self.within(listed).await?;
+        let listed = within(listed).await?;
         Ok(listed.into_iter().map(|listed| listed.project_id).collect())
     }
 
@@ -131,20 +115,20 @@ impl ProjectStore for BlobStore {
             }
             Ok(true)
         });
-        self.within(count).await?;
+        within(count).await?;
         Ok(counts.into_iter().collect())
     }
 
     async fn append_audit(&self, append: AuditAppend) -> Result<AuditRecord, StoreError> {
-        self.within(audit::append(&*self.container, &self.chain, &append))
-            .await
+        within(audit::append(&*self.container, &self.chain, &append)).await
     }
 
     async fn query_audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
-        self.within(audit::query(&*self.container, &query)).await
+        within(audit::query(&*self.container, &query)).await
     }
 
     async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
+        // Each page and each copy has its own time limit, because the log may be long.
         // Audit records that are in a project's blob and not yet in the log: the writer was killed
         // before it copied the record.
         let mut carried = self.carried_records().await?;
@@ -156,42 +140,39 @@ impl ProjectStore for BlobStore {
             return Ok(report);
         }
         for blob in carried.values() {
-            projects::publish_state(&*self.container, blob).await?;
+            within(projects::publish_state(&*self.container, blob)).await?;
         }
         audit::verify(&*self.container, key, |_| {}).await
     }
 
     async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError> {
         let always = WriteCondition::Always;
-        self.within(self.container.write(PROBE, always, Metadata::new(), probe))
-            .await
+        within(self.container.write(PROBE, always, Metadata::new(), probe)).await
     }
 
     async fn get_probe(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        let blob = self.within(self.container.read(PROBE)).await?;
+        let blob = within(self.container.read(PROBE)).await?;
         Ok(blob.map(|blob| blob.bytes))
     }
 
     async fn delete_probe(&self) -> Result<(), StoreError> {
-        self.within(self.container.remove(PROBE)).await
+        within(self.container.remove(PROBE)).await
     }
 }
 
 #[async_trait]
 impl SessionStore for BlobStore {
     async fn open_session(&self, request: SessionRequest) -> Result<SessionDecision, StoreError> {
-        self.within(sessions::open(&*self.container, &request))
-            .await
+        within(sessions::open(&*self.container, &request)).await
     }
 
     async fn cancel_session(&self, session_id: Uuid) -> Result<(), StoreError> {
-        self.within(sessions::cancel(&*self.container, session_id))
-            .await
+        within(sessions::cancel(&*self.container, session_id)).await
     }
 
     async fn extend_session(&self, session_id: Uuid, expires_at_ms: u64) -> Result<(), StoreError> {
         let extended = sessions::extend(&*self.container, session_id, expires_at_ms);
-        self.within(extended).await
+        within(extended).await
     }
 
     async fn end_session(
@@ -200,8 +181,7 @@ impl SessionStore for BlobStore {
         by: EndedBy,
         now_ms: u64,
     ) -> Result<Option<EndedSession>, StoreError> {
-        self.within(sessions::end(&*self.container, session_id, by, now_ms))
-            .await
+        within(sessions::end(&*self.container, session_id, by, now_ms)).await
     }
 
     async fn count_sessions(
@@ -213,8 +193,7 @@ impl SessionStore for BlobStore {
             .iter()
             .map(|project| sessions::count(&*self.container, project, now_ms))
             .collect();
-        self.within(stream::iter(reads).buffered(PARALLEL).try_collect())
-            .await
+        within(stream::iter(reads).buffered(PARALLEL).try_collect()).await
     }
 }
 

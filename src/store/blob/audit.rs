@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use data_encoding::HEXLOWER;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::container::{BlobContainer, Metadata, WriteCondition};
+use super::container::{BlobContainer, Metadata, WriteCondition, within};
 use crate::domain::audit_log::chain::{AuditRecord, ChainHash, ChainKey, ChainReport};
 use crate::domain::audit_log::entry::AuditEntry;
 use crate::store::projects::{AuditAppend, AuditPage, AuditQuery};
@@ -296,7 +296,8 @@ struct Expected {
 }
 
 /// Verifies all chains from the newest record to the oldest, and calls `seen` with the name of each
-/// blob. It holds one hash in memory for each chain.
+/// blob. It holds one hash in memory for each chain. The time of each page is limited, and not that
+/// of the whole.
 pub async fn verify(
     container: &dyn BlobContainer,
     key: &ChainKey,
@@ -309,7 +310,7 @@ pub async fn verify(
     let mut chains: HashMap<String, Expected> = HashMap::new();
     let mut marker = None;
     loop {
-        let page = container.list(PREFIX, marker.as_deref(), PAGE).await?;
+        let page = within(container.list(PREFIX, marker.as_deref(), PAGE)).await?;
         for (name, metadata) in page.blobs {
             seen(&name);
             let found = ChainedRecord::read(&metadata);

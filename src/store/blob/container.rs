@@ -2,11 +2,15 @@
 //! listings. One implementation is for Azure, one for tests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
-use crate::store::store_error::StoreError;
+use crate::store::store_error::{StoreError, StoreOutage};
 
+/// The time limit of a call to the store, and of each step of a verification.
+pub const TIME_LIMIT: Duration = Duration::from_secs(3);
 /// Most blobs of one page, which is the limit of the service.
 pub const MAX_PAGE: usize = 5_000;
 
@@ -44,7 +48,7 @@ pub struct BlobPage {
     pub marker: Option<String>,
 }
 
-/// A container. Every call has a time limit and makes one attempt.
+/// A container. Every call makes one attempt; [`within`] limits its time.
 #[async_trait]
 pub trait BlobContainer: Send + Sync {
     /// Reads a blob.
@@ -72,4 +76,17 @@ pub trait BlobContainer: Send + Sync {
         marker: Option<&str>,
         limit: usize,
     ) -> Result<BlobPage, StoreError>;
+}
+
+/// Limits the time of a call or of a step.
+///
+/// # Errors
+/// [`StoreOutage::Late`] after [`TIME_LIMIT`], and the errors of the call.
+pub async fn within<T>(
+    call: impl Future<Output = Result<T, StoreError>> + Send,
+) -> Result<T, StoreError> {
+    match timeout(TIME_LIMIT, call).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(StoreOutage::Late.into()),
+    }
 }

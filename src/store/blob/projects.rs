@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::audit::{ChainWriter, ChainedRecord};
-use super::container::{Blob, BlobContainer, MAX_PAGE, Metadata, WriteCondition};
+use super::container::{Blob, BlobContainer, MAX_PAGE, Metadata, WriteCondition, within};
 use crate::domain::audit_log::chain::AuditRecord;
 use crate::domain::vault::associated_data::Versions;
 use crate::domain::vault::kek::KekVersion;
@@ -143,13 +143,14 @@ pub async fn list(
 }
 
 /// Calls `each` with the name and the metadata of each project's blob, until it returns false.
+/// The time of each page is limited.
 pub async fn for_each(
     container: &dyn BlobContainer,
     mut each: impl FnMut(&str, &Metadata) -> Result<bool, StoreError> + Send,
 ) -> Result<(), StoreError> {
     let mut marker = None;
     loop {
-        let page = container.list(PREFIX, marker.as_deref(), MAX_PAGE).await?;
+        let page = within(container.list(PREFIX, marker.as_deref(), MAX_PAGE)).await?;
         for (name, metadata) in &page.blobs {
             if !each(name, metadata)? {
                 return Ok(());

@@ -3,10 +3,13 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::audit::PREFIX;
-use super::container::{Blob, BlobPage};
+use super::container::{Blob, BlobPage, TIME_LIMIT};
 use super::*;
+use tokio::time::timeout;
+
 use crate::domain::vault::changes::Precondition;
 use crate::store::projects::keys::ProjectKeys;
 use crate::store::projects::project_store;
@@ -30,6 +33,10 @@ enum Death {
     Behind(usize),
     /// Every so manyth call fails; half of those are done.
     Every(usize),
+    /// This call and all after it are never answered.
+    Silent(usize),
+    /// Every call takes this time.
+    Slow(Duration),
 }
 
 /// A container in memory.
@@ -105,6 +112,11 @@ impl Line {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let cut = Err(StoreOutage::Unreachable.into());
         match self.death {
+            Death::Silent(at) if number >= at => std::future::pending().await,
+            Death::Slow(time) => {
+                tokio::time::sleep(time).await;
+                call()
+            }
             Death::Before(at) if number >= at => cut,
             Death::Behind(at) if number > at => cut,
             Death::Behind(at) if number == at => call().and(cut),
@@ -396,37 +408,10 @@ async fn a_tampered_project_fails_alone() {
     }
 }
 
-/// A container that never answers.
-struct Silent;
-
-#[async_trait]
-impl BlobContainer for Silent {
-    async fn read(&self, _: &str) -> Result<Option<Blob>, StoreError> {
-        std::future::pending().await
-    }
-
-    async fn write(
-        &self,
-        _: &str,
-        _: WriteCondition<'_>,
-        _: Metadata,
-        _: Vec<u8>,
-    ) -> Result<(), StoreError> {
-        std::future::pending().await
-    }
-
-    async fn remove(&self, _: &str) -> Result<(), StoreError> {
-        std::future::pending().await
-    }
-
-    async fn list(&self, _: &str, _: Option<&str>, _: usize) -> Result<BlobPage, StoreError> {
-        std::future::pending().await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn every_call_ends_within_its_time_limit() {
-    let store = BlobStore::new(Arc::new(Silent), Uuid::from_u128(1));
+    let guard = over(&Arc::default(), Death::Silent(1));
+    let store = guard.keys.store();
     let late = StoreError::Unavailable(StoreOutage::Late);
     let began = tokio::time::Instant::now();
     assert_eq!(store.read_project(&project("a")).await, Err(late));
@@ -435,4 +420,48 @@ async fn every_call_ends_within_its_time_limit() {
     assert_eq!(store.count_by_kek().await, Err(late));
     assert_eq!(store.cancel_session(Uuid::nil()).await, Err(late));
     assert_eq!(began.elapsed(), 5 * TIME_LIMIT);
+}
+
+/// Projects and records of two pages each; the newest record is only in its project's blob.
+async fn log_with_a_record_to_publish() -> Arc<Memory> {
+    let guard = fresh().await;
+    for number in 0..=PAGE {
+        save(&guard.keys, &project(&format!("p{number}")), number).await;
+    }
+    guard.memory.tamper(|blobs| {
+        let newest = blobs.keys().find(|name| name.starts_with(PREFIX));
+        let newest = newest.unwrap().clone();
+        blobs.remove(&newest);
+    });
+    guard.memory
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_ends_within_the_time_limit_of_the_step_that_hangs() {
+    let mut hung = 0;
+    for number in 1.. {
+        let memory = log_with_a_record_to_publish().await;
+        let began = tokio::time::Instant::now();
+        let silent = over(&memory, Death::Silent(number));
+        let (key, store) = (chain_key(), silent.keys.store());
+        let verified = timeout(2 * TIME_LIMIT, store.verify_audit(&key)).await;
+        let verified = verified.expect("a step without a limit");
+        if verified.is_ok() {
+            break;
+        }
+        assert_eq!(verified, Err(StoreOutage::Late.into()), "{number}");
+        assert_eq!(began.elapsed(), TIME_LIMIT, "{number}");
+        hung += 1;
+    }
+    // Two pages of projects, a page of the log, the record's read and write, two pages of the log.
+    assert_eq!(hung, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_may_take_longer_than_one_step() {
+    let memory = log_with_a_record_to_publish().await;
+    let began = tokio::time::Instant::now();
+    let slow = over(&memory, Death::Slow(Duration::from_secs(1)));
+    assert_eq!(verified(&slow.keys).await, PAGE as u64 + 1);
+    assert!(began.elapsed() > TIME_LIMIT);
 }
