@@ -238,14 +238,14 @@ pub async fn query(
     query: &AuditQuery,
 ) -> Result<AuditPage, StoreError> {
     let after = query.after.as_deref().unwrap_or(" ");
-    let (mut seen, mut marker) = after.split_once(' ').unwrap_or_default();
-    let (mut last, mut next_marker);
+    let (seen, marker) = after.split_once(' ').unwrap_or_default();
+    let (mut seen, mut marker) = (seen.to_owned(), marker.to_owned());
     let mut page = AuditPage::default();
     for _ in 0..MAX_PAGES {
-        let current = Some(marker).filter(|marker| !marker.is_empty());
+        let current = Some(marker.as_str()).filter(|marker| !marker.is_empty());
         let listed = container.list(PREFIX, current, PAGE).await?;
         for (name, metadata) in &listed.blobs {
-            if name.as_str() <= seen {
+            if *name <= seen {
                 continue;
             }
             let found = ChainedRecord::read(metadata);
@@ -257,7 +257,7 @@ pub async fn query(
                 page.records.push(found.record);
             }
             if page.records.len() >= query.limit {
-                page.next = Some(position(name, marker));
+                page.next = Some(position(name, &marker));
                 return Ok(page);
             }
         }
@@ -265,10 +265,12 @@ pub async fn query(
             page.next = None;
             return Ok(page);
         };
-        last = listed.blobs.last().map(|(name, _)| name.clone());
-        next_marker = following;
-        (seen, marker) = (last.as_deref().unwrap_or_default(), next_marker.as_str());
-        page.next = Some(position(seen, marker));
+        // Records written since then can fill whole pages before the position.
+        if let Some((last, _)) = listed.blobs.into_iter().next_back() {
+            seen = seen.max(last);
+        }
+        marker = following;
+        page.next = Some(position(&seen, &marker));
         if !page.records.is_empty() {
             break;
         }

@@ -334,6 +334,42 @@ async fn eight_processes_that_write_to_one_project_lose_no_update() {
     assert!(opened(&keys, &project("a")).await.is_ok());
 }
 
+/// Returns the ids of the records of a page and of all pages after it.
+async fn ids_from(keys: &ProjectKeys, mut page: AuditPage, limit: usize) -> Vec<String> {
+    let mut records = page.records;
+    while let Some(after) = page.next.take() {
+        let query = AuditQuery {
+            after: Some(after),
+            limit,
+            ..AuditQuery::default()
+        };
+        page = keys.store().query_audit(query).await.unwrap();
+        records.append(&mut page.records);
+    }
+    records.into_iter().map(|record| record.id).collect()
+}
+
+#[tokio::test]
+async fn records_written_between_two_pages_of_the_audit_log_repeat_none() {
+    let keys = fresh().await.keys;
+    let save_all = async |prefix: char| {
+        for number in 0..=PAGE {
+            save(&keys, &project(&format!("{prefix}{number}")), number).await;
+        }
+    };
+    save_all('a').await;
+    let query = AuditQuery {
+        limit: 10,
+        ..AuditQuery::default()
+    };
+    let first = keys.store().query_audit(query).await.unwrap();
+    let expected = ids_from(&keys, first.clone(), 10).await;
+    assert_eq!(expected.len(), PAGE + 1);
+    // They are newer: more than a page of the container lies before the position.
+    save_all('b').await;
+    assert_eq!(ids_from(&keys, first, 10).await, expected);
+}
+
 #[tokio::test]
 async fn a_tampered_audit_log_shows() {
     type Tamper = fn(&mut BTreeMap<String, Blob>, &[String]);
