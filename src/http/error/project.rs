@@ -14,11 +14,11 @@ pub(super) struct ProjectFailure {
     pub detail: &'static str,
     /// The cause for the log, where the code does not tell it.
     pub cause: Option<&'static str>,
-    /// What an operator can do.
+    /// The advice to an operator.
     pub remediation: Option<&'static str>,
 }
 
-/// What brings back the keys that were sealed under a KEK.
+/// The advice that brings back the keys that were sealed under a KEK.
 const CONFIGURE_KEK: &str = "Configure the key-encryption key that GET /api/health/ready names \
                              again. What it sealed cannot be opened without it.";
 

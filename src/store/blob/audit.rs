@@ -3,7 +3,7 @@
 //!
 //! Each process writes its own hash chain. The name of a record contains its time and its sequence
 //! number in the chain, both counted down. The time never decreases within a chain, so names and
-//! sequence numbers sort alike. A container with time-based retention prevents any change of them.
+//! sequence numbers sort alike.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

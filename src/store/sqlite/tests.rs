@@ -333,15 +333,17 @@ async fn a_caller_who_leaves_while_a_lock_is_awaited_changes_nothing() {
 async fn too_many_waiting_calls_are_refused_at_once() {
     let guard = fresh().await;
     let (release, released) = channel::<()>();
+    let (running, runs) = tokio::sync::oneshot::channel();
     let sqlite = Arc::clone(&guard.sqlite);
     let busy = tokio::spawn(async move {
         let wait = move |_: &mut Connection, _: &CallHandle<'_>| {
+            let _ = running.send(());
             let _ = released.recv();
             Ok(())
         };
         sqlite.write(wait).await
     });
-    tokio::task::yield_now().await;
+    runs.await.unwrap();
     let mut calls = Vec::new();
     for _ in 0..1_100 {
         let sqlite = Arc::clone(&guard.sqlite);
@@ -349,7 +351,14 @@ async fn too_many_waiting_calls_are_refused_at_once() {
             async move { sqlite.write(|_, _| Ok(())).await },
         ));
     }
-    tokio::task::yield_now().await;
+    // Those beyond the queue are refused while the first one still runs.
+    let refusals = async {
+        while calls.iter().filter(|call| call.is_finished()).count() < 76 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), refusals);
+    in_time.await.unwrap();
     drop(release);
     let mut refused = 0;
     for call in calls {
@@ -361,7 +370,7 @@ async fn too_many_waiting_calls_are_refused_at_once() {
             }
         }
     }
-    assert!((75..=77).contains(&refused), "{refused}");
+    assert_eq!(refused, 76);
     assert_eq!(busy.await.unwrap(), Ok(()));
 }
 
