@@ -98,20 +98,17 @@ impl ProjectStore for BlobStore {
         after: Option<&ProjectId>,
         limit: usize,
     ) -> Result<Vec<ProjectId>, StoreError> {
-        let is_below = |metadata: &Metadata| {
-            projects::kek_number(metadata).is_none_or(|number| number < version.number())
-        };
+        let is_below = |metadata: &Metadata| projects::sealed_under(metadata) < Some(version);
         let listed = projects::list(&*self.container, after, limit, is_below);
         let listed = within(listed).await?;
         Ok(listed.into_iter().map(|listed| listed.project_id).collect())
     }
 
-    async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+    async fn count_by_kek(&self) -> Result<Vec<(Option<KekVersion>, u64)>, StoreError> {
         let mut counts = BTreeMap::new();
         let count = projects::for_each(&*self.container, |_, metadata| {
-            let version = projects::kek_number(metadata).and_then(KekVersion::from_number);
-            if let Some(version) = version {
-                *counts.entry(version).or_default() += 1;
+            if projects::has_key(metadata) {
+                *counts.entry(projects::sealed_under(metadata)).or_default() += 1;
             }
             Ok(true)
         });

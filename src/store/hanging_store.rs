@@ -81,7 +81,7 @@ impl ProjectStore for HangingStore {
         self.store.list_sealed_below(version, after, limit).await
     }
 
-    async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+    async fn count_by_kek(&self) -> Result<Vec<(Option<KekVersion>, u64)>, StoreError> {
         self.store.count_by_kek().await
     }
 

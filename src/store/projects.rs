@@ -180,8 +180,9 @@ pub trait ProjectStore: SessionStore {
         limit: usize,
     ) -> Result<Vec<ProjectId>, StoreError>;
 
-    /// Counts keys by the KEK that seals them, lowest version first.
-    async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError>;
+    /// Counts keys by the KEK that seals them, lowest version first. `None` is a version that cannot
+    /// be read, because the record is damaged.
+    async fn count_by_kek(&self) -> Result<Vec<(Option<KekVersion>, u64)>, StoreError>;
 
     /// Writes an audit record of an event that changes nothing else in the store.
     async fn append_audit(&self, append: AuditAppend) -> Result<AuditRecord, StoreError>;

@@ -124,7 +124,7 @@ impl ProjectStore for SqliteStore {
         .await
     }
 
-    async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+    async fn count_by_kek(&self) -> Result<Vec<(Option<KekVersion>, u64)>, StoreError> {
         self.read(projects::count_by_kek).await
     }
 

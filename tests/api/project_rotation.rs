@@ -27,7 +27,12 @@ async fn versions(projects: &ProjectsApp) -> Vec<String> {
     let listed = projects.get("/api/projects").await.json();
     let listed = listed["projects"].as_array().unwrap().iter();
     listed
-        .map(|project| project["kek_version"].as_str().unwrap().to_owned())
+        .map(|project| {
+            project["kek_version"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
         .collect()
 }
 
@@ -180,6 +185,24 @@ async fn a_rotation_that_lacks_the_older_key_says_so_in_the_audit_log() {
         projects.events().await[0],
         "vault_key_rotated secret_unavailable"
     );
+}
+
+#[tokio::test]
+async fn a_record_whose_version_cannot_be_read_stays_and_stops_no_other() {
+    let projects = with_two_versions().await;
+    for version in ["0", "-1", "10000"] {
+        let unchecked = projects.database();
+        unchecked
+            .execute_batch("PRAGMA ignore_check_constraints = 1")
+            .unwrap();
+        let sql = "UPDATE projects SET kek_version = ?1 WHERE project_id = 'b'";
+        assert_eq!(unchecked.execute(sql, [version]), Ok(1));
+        let all = json!({ "all": true, "kek_version": "v2" });
+        let answer = rotate(&projects, all, &[]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{version}: {}", answer.text);
+        assert_eq!(answer.json()["remaining"], 1, "{version}");
+    }
+    assert_eq!(versions(&projects).await, ["v2", "", "v2"]);
 }
 
 #[tokio::test]

@@ -208,15 +208,16 @@ impl ObservedStore {
         }
     }
 
-    fn note_keks(&self, counts: &[(KekVersion, u64)]) {
+    fn note_keks(&self, counts: &[(Option<KekVersion>, u64)]) {
         let mut state = self.state();
         let known = std::mem::take(&mut state.sealed_under);
         state.sealed_under = counts
             .iter()
             .filter(|(_, count)| *count > 0)
-            .map(|(version, _)| {
-                let name = known.get(version).copied();
-                (*version, name.unwrap_or_else(|| kek_name(*version)))
+            .filter_map(|(version, _)| *version)
+            .map(|version| {
+                let name = known.get(&version).copied();
+                (version, name.unwrap_or_else(|| kek_name(version)))
             })
             .collect();
     }
@@ -262,7 +263,7 @@ impl ProjectStore for ObservedStore {
         self.observe((Access::Read, "list"), listed).await
     }
 
-    async fn count_by_kek(&self) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+    async fn count_by_kek(&self) -> Result<Vec<(Option<KekVersion>, u64)>, StoreError> {
         let counts = self
             .observe((Access::Read, "list"), self.store.count_by_kek())
             .await?;

@@ -166,7 +166,8 @@ impl<'a> OpenVault<'a> {
         on_rotated: impl Fn(&AuditRecord) + Send + Sync,
     ) -> Result<RotationSlice, ProjectError> {
         let in_use = self.services.store.count_by_kek().await?;
-        let is_newer = |(version, count): &(KekVersion, u64)| *version > target && *count > 0;
+        let is_newer =
+            |(version, count): &(Option<KekVersion>, u64)| *version > Some(target) && *count > 0;
         if in_use.iter().any(is_newer) {
             return Err(ChangeRefused::LowerKekVersion.into());
         }

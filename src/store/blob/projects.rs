@@ -20,6 +20,8 @@ use crate::store::store_error::StoreError;
 
 /// The prefix of the projects' names.
 const PREFIX: &str = "projects/";
+/// The metadata with the version of the KEK.
+const KEK_VERSION: &str = "kekversion";
 
 /// The JSON content of a project's blob.
 #[derive(Serialize, Deserialize)]
@@ -126,8 +128,7 @@ pub async fn list(
     let after = after.map(name).unwrap_or_default();
     let mut found = Vec::new();
     for_each(container, |name, metadata| {
-        let is_live = metadata.contains_key("kekversion");
-        if *name > *after && is_live && wanted(metadata) {
+        if *name > *after && has_key(metadata) && wanted(metadata) {
             let id = name.strip_prefix(PREFIX).unwrap_or_default();
             let project_id = ProjectId::parse(id).map_err(|_| StoreError::Corrupt)?;
             let summary = summary(metadata);
@@ -163,9 +164,14 @@ pub async fn for_each(
     }
 }
 
-/// Returns the number of the KEK that seals a project's key.
-pub fn kek_number(metadata: &Metadata) -> Option<u32> {
-    metadata.get("kekversion")?.parse().ok()
+/// Returns whether a project has a key. One that was deleted has none.
+pub fn has_key(metadata: &Metadata) -> bool {
+    metadata.contains_key(KEK_VERSION)
+}
+
+/// Returns the version of the KEK that seals a project's key, `None` if it cannot be read.
+pub fn sealed_under(metadata: &Metadata) -> Option<KekVersion> {
+    KekVersion::from_number(metadata.get(KEK_VERSION)?.parse().ok()?)
 }
 
 fn name(id: &ProjectId) -> String {
@@ -185,7 +191,7 @@ fn metadata(record: &ProjectRecord, audit: &ChainedRecord) -> Metadata {
     put("recordversion", record.versions.record.to_string());
     put("audit", audit.name());
     if let Some(summary) = record.key.as_ref().and_then(|key| key.summary.as_ref()) {
-        put("kekversion", summary.kek_version.number().to_string());
+        put(KEK_VERSION, summary.kek_version.number().to_string());
         put("fingerprint", summary.fingerprint.to_string());
         put("tag", summary.tag.to_string());
         put("createdatms", summary.created_at_ms.to_string());
@@ -209,7 +215,7 @@ fn versions(metadata: &Metadata) -> Option<Versions> {
 
 fn summary(metadata: &Metadata) -> Option<KeySummary> {
     Some(KeySummary {
-        kek_version: kek_number(metadata).and_then(KekVersion::from_number)?,
+        kek_version: sealed_under(metadata)?,
         fingerprint: KeyFingerprint::parse(metadata.get("fingerprint")?)?,
         tag: RecordTag::from_text(metadata.get("tag")?),
         created_at_ms: number(metadata, "createdatms")?,

@@ -319,7 +319,9 @@ impl ProjectKeys {
     /// [`StoreError`].
     pub async fn count_below(&self, version: KekVersion) -> Result<u64, StoreError> {
         let counts = self.store.count_by_kek().await?;
-        let below = counts.into_iter().filter(|(sealed, _)| *sealed < version);
+        let below = counts
+            .into_iter()
+            .filter(|(sealed, _)| *sealed < Some(version));
         Ok(below.map(|(_, count)| count).sum())
     }
 
@@ -332,7 +334,7 @@ impl ProjectKeys {
         keks: &KeyEncryptionKeys,
     ) -> Result<Vec<KekVersion>, StoreError> {
         let counts = self.store.count_by_kek().await?;
-        let sealing = counts.into_iter().map(|(version, _)| version);
+        let sealing = counts.into_iter().filter_map(|(version, _)| version);
         Ok(sealing
             .filter(|version| keks.get(*version).is_err())
             .collect())

@@ -1,5 +1,7 @@
 //! Projects' records in SQLite.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::worker::CallHandle;
@@ -130,7 +132,8 @@ pub fn list_sealed_below(
     limit: usize,
 ) -> Result<Vec<ProjectId>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT project_id FROM projects WHERE project_id > ?1 AND kek_version < ?2
+        "SELECT project_id FROM projects WHERE project_id > ?1
+         AND (kek_version < ?2 OR kek_version NOT BETWEEN 1 AND 9999)
          ORDER BY project_id LIMIT ?3",
     )?;
     let rows = statement.query_map(params![start(after), version.number(), limit], |row| {
@@ -140,18 +143,21 @@ pub fn list_sealed_below(
 }
 
 /// Counts keys by the KEK that seals them.
-pub fn count_by_kek(connection: &Connection) -> Result<Vec<(KekVersion, u64)>, StoreError> {
+pub fn count_by_kek(connection: &Connection) -> Result<Vec<(Option<KekVersion>, u64)>, StoreError> {
     let mut statement = connection.prepare(
         "SELECT kek_version, count(*) FROM projects WHERE kek_version IS NOT NULL
          GROUP BY kek_version ORDER BY kek_version",
     )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    rows.map(|row| {
-        let (number, count) = row?;
-        let version = KekVersion::from_number(number).ok_or(StoreError::Corrupt)?;
-        Ok((version, count))
-    })
-    .collect()
+    let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
+    let mut counts = BTreeMap::<_, u64>::new();
+    for row in rows {
+        let (number, count): (i64, u64) = row?;
+        let number = u32::try_from(number).ok();
+        *counts
+            .entry(number.and_then(KekVersion::from_number))
+            .or_default() += count;
+    }
+    Ok(counts.into_iter().collect())
 }
 
 /// Returns the id after which a listing begins. The empty text sorts before every id.
