@@ -1,8 +1,8 @@
 //! The store of project keys, sessions and the audit log, as handlers use it.
 
 mod audit_context;
+mod azure_container;
 mod error;
-mod lazy_container;
 mod local_keys;
 mod observed_store;
 mod open_vault;
@@ -16,8 +16,8 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 pub use self::audit_context::{AuditContext, epoch_ms};
+use self::azure_container::azure_container;
 pub use self::error::ProjectError;
-use self::lazy_container::LazyContainer;
 use self::observed_store::ObservedStore;
 pub use self::open_vault::OpenVault;
 use self::open_vault::VaultServices;
@@ -214,7 +214,7 @@ fn store_at(
             Err(error) => Err(Fault::new(STORE, format!("cannot be used: {error}"))),
         },
         StoreLocation::Blob(url) => {
-            let container = Arc::new(LazyContainer::new(url, identity));
+            let container = Arc::new(azure_container(url, identity));
             Ok(Arc::new(BlobStore::new(container, entropy.uuid())))
         }
     }

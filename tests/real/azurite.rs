@@ -1,5 +1,6 @@
 //! A started Azurite, Microsoft's emulator of Azure Blob Storage, and containers in it.
 
+use std::future::ready;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use aws_lc_rs::hmac;
 use azure_core::http::{ClientOptions, RetryOptions, Transport, Url};
 use data_encoding::BASE64;
 use roomkey::clock::Stopwatch;
-use roomkey::store::blob::azure::AzureContainer;
+use roomkey::store::blob::azure::{self, AzureContainer};
 
 use crate::fake_azure::FakeAzure;
 use crate::peers::tool;
@@ -158,7 +159,7 @@ pub fn opened(container: Url) -> AzureContainer {
         retry: RetryOptions::none(),
         ..ClientOptions::default()
     };
-    AzureContainer::new(container, None, options).unwrap()
+    AzureContainer::new(move || ready(azure::client(container.clone(), None, options.clone())))
 }
 
 /// A shared access signature of the account: blobs and containers, all rights.

@@ -17,6 +17,8 @@ use azure_storage_blob::models::{
 };
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
 use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
 
 use super::container::{Blob, BlobContainer, BlobPage, Metadata, WriteCondition};
 use crate::store::store_error::{StoreError, StoreOutage};
@@ -32,34 +34,56 @@ const CONDITION_FAILED: [&str; 3] = [
     "TargetConditionNotMet",
 ];
 
-/// A container in Azure Blob Storage.
-pub struct AzureContainer(BlobContainerClient);
+/// Sets up the client of a container.
+type Connect =
+    dyn Fn() -> BoxFuture<'static, Result<BlobContainerClient, StoreError>> + Send + Sync;
+
+/// A container in Azure Blob Storage. Its client is set up by the first call, since that takes
+/// 30 ms.
+pub struct AzureContainer {
+    connect: Box<Connect>,
+    client: OnceCell<BlobContainerClient>,
+}
 
 impl AzureContainer {
-    /// Creates a client of a container and sends nothing. `credential` is `None` only in tests,
-    /// where the address contains a signature. `options` contain the HTTP client and turn retries
-    /// off.
-    ///
-    /// # Errors
-    /// [`StoreOutage::Failed`] if the address is not the address of a container.
-    pub fn new(
-        url: Url,
-        credential: Option<Arc<dyn TokenCredential>>,
-        options: ClientOptions,
-    ) -> Result<Self, StoreError> {
-        let options = BlobContainerClientOptions {
-            client_options: options,
-            ..BlobContainerClientOptions::default()
-        };
-        let client = BlobContainerClient::new(url, credential, Some(options));
-        client.map(Self).map_err(|error| cause(&error))
+    /// Creates a container that has sent nothing yet. `connect` is called until it succeeds once.
+    pub fn new<F>(connect: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<BlobContainerClient, StoreError>> + Send + 'static,
+    {
+        Self {
+            connect: Box::new(move || Box::pin(connect())),
+            client: OnceCell::new(),
+        }
     }
+
+    async fn client(&self) -> Result<&BlobContainerClient, StoreError> {
+        self.client.get_or_try_init(|| (self.connect)()).await
+    }
+}
+
+/// Creates a client of a container and sends nothing. `credential` is `None` only in tests, where
+/// the address contains a signature. `options` contain the HTTP client and turn retries off.
+///
+/// # Errors
+/// [`StoreOutage::Failed`] if the address is not the address of a container.
+pub fn client(
+    url: Url,
+    credential: Option<Arc<dyn TokenCredential>>,
+    options: ClientOptions,
+) -> Result<BlobContainerClient, StoreError> {
+    let options = BlobContainerClientOptions {
+        client_options: options,
+        ..BlobContainerClientOptions::default()
+    };
+    let client = BlobContainerClient::new(url, credential, Some(options));
+    client.map_err(|error| cause(&error))
 }
 
 #[async_trait]
 impl BlobContainer for AzureContainer {
     async fn read(&self, name: &str) -> Result<Option<Blob>, StoreError> {
-        let found = match self.0.blob_client(name).download(None).await {
+        let found = match self.client().await?.blob_client(name).download(None).await {
             Err(error) if is_missing(&error) => return Ok(None),
             found => found.map_err(|error| cause(&error))?,
         };
@@ -91,13 +115,13 @@ impl BlobContainer for AzureContainer {
             ..BlobClientUploadOptions::default()
         };
         let content = RequestContent::from(bytes);
-        let blob = self.0.blob_client(name);
+        let blob = self.client().await?.blob_client(name);
         let written = blob.upload(content, Some(options)).await;
         written.map(drop).map_err(|error| cause(&error))
     }
 
     async fn remove(&self, name: &str) -> Result<(), StoreError> {
-        match self.0.blob_client(name).delete(None).await {
+        match self.client().await?.blob_client(name).delete(None).await {
             Err(error) if is_missing(&error) => Ok(()),
             removed => removed.map(drop).map_err(|error| cause(&error)),
         }
@@ -116,8 +140,9 @@ impl BlobContainer for AzureContainer {
             prefix: Some(prefix.to_owned()),
             ..BlobContainerClientListBlobsOptions::default()
         };
+        let client = self.client().await?;
         let page = async {
-            let mut pages = self.0.list_blobs(Some(options))?.into_pages();
+            let mut pages = client.list_blobs(Some(options))?.into_pages();
             pages
                 .try_next()
                 .await?
