@@ -126,12 +126,13 @@ impl Traces {
         }
     }
 
-    /// Opens the span of a request, if the request is sampled. `parent` is what its sender says.
+    /// Opens the span of a request, if the request is sampled. `method` and `route` are `None` where
+    /// the client's are none of ours, `parent` is what its sender says.
     #[must_use]
     pub fn begin_request(
         &self,
-        method: &'static str,
-        route: &'static str,
+        method: Option<&'static str>,
+        route: Option<&'static str>,
         request_id: Uuid,
         parent: Option<TraceParent>,
     ) -> Option<Span> {
@@ -152,20 +153,15 @@ impl Traces {
             tracer: self.tracer.clone(),
             innermost: Mutex::new(parent),
         }));
-        // The conventions' words for a method that is not listed.
-        let (method, verb) = match method {
-            "other" => ("_OTHER", "HTTP"),
-            listed => (listed, listed),
-        };
+        // Both are the conventions' words for a method that is not listed.
+        let mut name = method.unwrap_or("HTTP").to_owned();
         let mut attributes = vec![
-            KeyValue::new("http.request.method", method),
+            KeyValue::new("http.request.method", method.unwrap_or("_OTHER")),
             KeyValue::new("roomkey.request_id", request_id.to_string()),
         ];
-        let mut name = verb.to_owned();
-        // A path that no route has is the client's text.
-        if route.starts_with('/') {
+        if let Some(route) = route {
             attributes.push(KeyValue::new("http.route", route));
-            name = format!("{verb} {route}");
+            name = format!("{name} {route}");
         }
         let span = self
             .tracer

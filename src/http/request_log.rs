@@ -26,8 +26,8 @@ pub struct RequestLog<'a> {
     connection: &'a Connection,
     head: &'a Parts,
     request_id: Uuid,
-    /// The path as it is in the route table, or `none`.
-    route: &'static str,
+    /// The path as it is in the route table.
+    route: Option<&'static str>,
     /// The start of the request, in the life of the connection.
     started: Duration,
     is_finished: bool,
@@ -41,7 +41,7 @@ impl<'a> RequestLog<'a> {
         connection: &'a Connection,
         head: &'a Parts,
         request_id: Uuid,
-        route: &'static str,
+        route: Option<&'static str>,
         started: Duration,
     ) -> Self {
         let traceparents = head.headers.get_all(TRACEPARENT).iter();
@@ -49,9 +49,9 @@ impl<'a> RequestLog<'a> {
         let traces = connection.app.traces.as_ref();
         // The probe comes many times a second.
         let span = traces
-            .filter(|_| route != routes::PROBE)
+            .filter(|_| route != Some(routes::PROBE))
             .and_then(|traces| {
-                traces.begin_request(method_label(&head.method), route, request_id, parent)
+                traces.begin_request(known_method(&head.method), route, request_id, parent)
             });
         Self {
             connection,
@@ -87,15 +87,16 @@ impl<'a> RequestLog<'a> {
             self.end_span(span, status, code);
         }
         // The probe itself is neither counted nor logged: it comes many times a second.
-        if self.route == routes::PROBE && code.is_none() {
+        if self.route == Some(routes::PROBE) && code.is_none() {
             return;
         }
+        let route = self.route.unwrap_or("none");
         let upstream_id = self.record.upstream_id.take();
         let duration = ended.saturating_sub(self.started);
         self.connection
             .app
             .metrics
-            .request(self.route, status.as_str(), code, duration);
+            .request(route, status.as_str(), code, duration);
         let ids = CorrelationIds {
             request_id: self.request_id,
             trace_id: self.trace_id,
@@ -107,8 +108,8 @@ impl<'a> RequestLog<'a> {
         }
         telemetry::access(&AccessRecord {
             ids,
-            method: method_label(&self.head.method),
-            route: self.route,
+            method: known_method(&self.head.method).unwrap_or("other"),
+            route,
             status: status.as_u16(),
             code,
             cause,
@@ -163,15 +164,15 @@ impl Drop for RequestLog<'_> {
     }
 }
 
-/// Returns the name of a method for the log. A method may be any token that the client likes, so
-/// only the common ones are named.
-fn method_label(method: &Method) -> &'static str {
+/// Returns the name of a method, if it is a common one. A method may be any token that the client
+/// likes.
+fn known_method(method: &Method) -> Option<&'static str> {
     match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
+        Method::GET => Some("GET"),
+        Method::HEAD => Some("HEAD"),
+        Method::POST => Some("POST"),
+        Method::DELETE => Some("DELETE"),
+        Method::OPTIONS => Some("OPTIONS"),
+        _ => None,
     }
 }

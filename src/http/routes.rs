@@ -131,12 +131,12 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Returns the path as it is in the table, or `none`.
-    pub(super) fn path(&self) -> &'static str {
+    /// Returns the path as it is in the table.
+    pub(super) fn path(&self) -> Option<&'static str> {
         match self {
-            Self::Route(route) => route.path,
-            Self::Options(path) | Self::WrongMethod(path) => path,
-            Self::Unknown => "none",
+            Self::Route(route) => Some(route.path),
+            Self::Options(path) | Self::WrongMethod(path) => Some(path),
+            Self::Unknown => None,
         }
     }
 }
