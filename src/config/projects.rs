@@ -316,11 +316,8 @@ fn kek_setting(version: KekVersion) -> String {
 }
 
 fn store_location(text: &str) -> Result<StoreLocation, Requirement> {
-    let has_scheme = |scheme: &str| {
-        text.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
-    if has_scheme("https:") {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")) {
         return ContainerUrl::parse(text).map(StoreLocation::Blob);
     }
     let rule = "must be sqlite: and the path of a file, such as \
