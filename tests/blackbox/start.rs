@@ -57,6 +57,8 @@ fn fault_38_a_secret_that_is_a_reference_empty_a_placeholder_or_too_short_stops_
         "canary-of-31-bytes-is-too-short",
     ] {
         let settings = [
+            // The usual port may belong to a roomkey that a developer has started.
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
             ("LIVEKIT_URL", "canary"),
             ("LIVEKIT_API_KEY", "APIkey"),
             ("LIVEKIT_API_SECRET", secret),
