@@ -133,7 +133,7 @@ pub fn list_sealed_below(
 ) -> Result<Vec<ProjectId>, StoreError> {
     let mut statement = connection.prepare(
         "SELECT project_id FROM projects WHERE project_id > ?1
-         AND (kek_version < ?2 OR kek_version NOT BETWEEN 1 AND 9999)
+         AND (kek_version < ?2 OR kek_version > 9999)
          ORDER BY project_id LIMIT ?3",
     )?;
     let rows = statement.query_map(params![start(after), version.number(), limit], |row| {
