@@ -57,7 +57,7 @@ async fn real_coturn_relays_for_credentials_that_roomkey_issues() {
         assert_eq!(status, 200, "{answer}");
         assert_eq!(answer["ttlSeconds"], 60);
         let (username, credential) = login(&answer);
-        assert!(server.relays_for(&username, &credential), "{secret}");
+        assert_eq!(server.relay(&username, &credential), Ok(()), "{secret}");
     }
 }
 
@@ -65,7 +65,7 @@ async fn real_coturn_relays_for_credentials_that_roomkey_issues() {
 async fn real_coturn_refuses_expired_foreign_and_altered_credentials() {
     let server = TurnServer::start();
     let (username, credential) = signed(TURN_SECRET, 60);
-    assert!(server.relays_for(&username, &credential));
+    assert_eq!(server.relay(&username, &credential), Ok(()));
     let (expired, old_credential) = signed(TURN_SECRET, -5);
     let (foreign, foreign_credential) = signed("another-throw-away-turn-secret-of-32-bytes", 60);
     let prolonged = format!("9{}", &username[1..]);
@@ -76,7 +76,7 @@ async fn real_coturn_refuses_expired_foreign_and_altered_credentials() {
         (&username, &old_credential, "another's credential"),
         (&username, &TURN_SECRET.to_owned(), "the secret itself"),
     ] {
-        assert!(!server.relays_for(username, credential), "{why}");
+        assert_eq!(server.relay(username, credential), Err(401), "{why}");
     }
 }
 
@@ -96,7 +96,7 @@ async fn real_coturn_relays_for_what_the_fake_of_cloudflare_mints() {
     let (status, answer) = ask(&roomkey).await;
     assert_eq!(status, 200, "{answer}");
     let (username, credential) = login(&answer);
-    assert!(server.relays_for(&username, &credential));
+    assert_eq!(server.relay(&username, &credential), Ok(()));
     let text = answer.to_string();
     assert!(
         [":53\"", ":53?"].iter().all(|port| !text.contains(port)),

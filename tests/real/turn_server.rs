@@ -5,8 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use roomkey::clock::Stopwatch;
+use serde_json::json;
 
-use crate::peers::tool;
+use crate::peers::{script, tool};
 
 /// The secret that the server shares with roomkey.
 pub const TURN_SECRET: &str = "a-throw-away-turn-secret-of-32-bytes-or-more";
@@ -82,23 +83,19 @@ impl TurnServer {
         format!("turn:127.0.0.1:{}?transport=udp", self.port)
     }
 
-    /// Sends a message through the server and back with a credential. Returns whether that was
-    /// allowed to one of three clients: on a busy machine one may lose its only packets.
-    pub fn relays_for(&self, username: &str, credential: &str) -> bool {
-        (0..3).any(|_| self.relays_once(username, credential))
-    }
-
-    fn relays_once(&self, username: &str, credential: &str) -> bool {
-        let status = Command::new(tool("target/tools/bin/turnutils_uclient"))
-            .args(["-y", "-c", "-n", "1", "-m", "1", "-p"])
-            .args([&self.port.to_string(), "-u", username, "-w", credential])
-            .arg("127.0.0.1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        status.success()
+    /// Sends a message through the server and back with a credential. Returns the error code of the
+    /// server's refusal, if it refuses.
+    pub fn relay(&self, username: &str, credential: &str) -> Result<(), u64> {
+        let case = json!({ "port": self.port, "username": username, "credential": credential });
+        let answer = script(
+            "target/tools/venv/bin/python3",
+            &["tests/real/peers/python/turn_client.py"],
+            &case.to_string(),
+        );
+        if answer["relayed"] == true {
+            return Ok(());
+        }
+        Err(answer["error"].as_u64().unwrap())
     }
 }
 
