@@ -8,8 +8,10 @@ pub mod projects;
 pub mod rate_budgets;
 pub mod realtime;
 pub mod secrets;
+pub mod telemetry_exports;
 pub mod turn;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,11 +21,11 @@ use self::projects::Projects;
 use self::rate_budgets::RateBudgets;
 use self::realtime::Upstreams;
 use self::secrets::{SecretSources, Secrets};
+use self::telemetry_exports::{Snapshot, TelemetryExports};
 use self::turn::Turn;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::fault::Fault;
-use crate::config::traces::TraceSettings;
 use crate::domain::callers::bearer::TokenRejection;
 use crate::domain::limits::breaker::BreakerState;
 use crate::domain::livekit::token_request::RequestPolicy;
@@ -32,9 +34,9 @@ use crate::domain::settings::origins::Cors;
 use crate::entropy::Entropy;
 use crate::metrics::{LabelValues, Metrics, ScrapeInputs};
 use crate::store::counters::Counters;
+use crate::telemetry;
 use crate::traces::Traces;
 use crate::upstream::minting::SharedResources;
-use crate::upstream::otlp::CollectorExporter;
 
 /// The provider label of a request that was refused before it named one.
 pub const NO_PROVIDER: &str = "none";
@@ -75,8 +77,8 @@ pub struct App {
     pub cors: Cors,
     /// The metrics.
     pub metrics: Metrics,
-    /// Traces requests, if there is a collector.
-    pub traces: Option<Traces>,
+    /// The exports of traces and metrics.
+    pub exports: TelemetryExports,
 }
 
 impl App {
@@ -93,7 +95,8 @@ impl App {
         let (counters, redis) = counters::from_settings(config.rate_limits.redis_url.as_ref())?;
         let secrets = Secrets::new(SecretSources::new(&config, redis), &*entropy);
         let (budgets, proxies) = (RateBudgets::new(&config), Proxies::new(&config));
-        let metrics = Metrics::new(clock.now(), &label_values(&config));
+        let started_at = clock.now();
+        let metrics = Metrics::new(started_at, &label_values(&config));
         let identity = config.identity;
         if let Some(vault) = config.key_vault {
             secrets.read_from(vault, identity.clone(), &clock, &entropy);
@@ -102,9 +105,9 @@ impl App {
             let (metrics, id) = (metrics.projects.clone(), identity.clone());
             Projects::new(projects, id, &secrets, &counters, metrics, &clock, &entropy)
         });
-        let traces = config
-            .traces
-            .map(|settings| traces_to_collector(settings, &secrets, &entropy));
+        let exports = config
+            .open_telemetry
+            .map(|settings| TelemetryExports::new(settings, &secrets, started_at, &entropy));
         let shared = SharedResources::new(&clock, &entropy);
         Ok(Self {
             callers: CallerAuthentication::new(config.caller_auth, &clock, &entropy),
@@ -115,7 +118,7 @@ impl App {
             turn: (config.turn).map(|turn| Turn::new(turn, &secrets, shared.clone())),
             upstreams: Upstreams::new(config.realtime, identity, &secrets, shared),
             projects: projects.transpose()?.map(Arc::new),
-            traces,
+            exports: exports.unwrap_or_default(),
             cors: config.cors,
             metrics,
             clock,
@@ -143,6 +146,7 @@ impl App {
     /// Returns what a scrape of the metrics reads from the services.
     #[must_use]
     pub fn scrape(&self, now: SystemTime) -> ScrapeInputs {
+        let traces = &self.exports.traces;
         ScrapeInputs {
             rate_limit_degraded: self.counters.is_degraded(),
             oidc_keys: self.callers.key_metrics(now),
@@ -159,9 +163,24 @@ impl App {
                 .breakers(now)
                 .map(|(provider, state)| (provider, gauge_value(state)))
                 .collect(),
-            trace_spans: self.traces.iter().flat_map(Traces::counts).collect(),
-            ..ScrapeInputs::default()
+            log_lines_dropped: telemetry::lines_dropped().to_vec(),
+            trace_spans: traces.iter().flat_map(Traces::counts).collect(),
         }
+    }
+
+    /// Exports the metrics at each interval, if there is a collector for them.
+    pub async fn export_metrics(&self) -> Infallible {
+        self.exports.export_metrics(|| self.snapshot()).await
+    }
+
+    /// Exports the last traces and metrics within a second, or nothing more if the stop is hurried.
+    pub async fn finish_exports(&self, is_hurried: bool) {
+        self.exports.finish(|| self.snapshot(), is_hurried).await;
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let now = self.clock.now();
+        (self.metrics.snapshot(&self.scrape(now)), now)
     }
 
     fn breakers(&self, now: SystemTime) -> impl Iterator<Item = (&'static str, BreakerState)> {
@@ -179,19 +198,6 @@ impl App {
             .statuses()
             .chain(self.upstreams.token_status(now))
     }
-}
-
-/// Starts the export of traces.
-fn traces_to_collector(
-    settings: TraceSettings,
-    secrets: &Secrets,
-    entropy: &Arc<dyn Entropy>,
-) -> Traces {
-    let counts = Arc::default();
-    let headers = secrets.otlp_headers.clone();
-    let exporter = CollectorExporter::new(settings.collector, headers, Arc::clone(&counts));
-    let (attributes, sampler) = (settings.attributes, settings.sampler);
-    Traces::new(exporter, counts, attributes, sampler, Arc::clone(entropy))
 }
 
 /// Returns the label values that are known at start.

@@ -17,6 +17,7 @@ pub mod livekit;
 pub mod log;
 mod number;
 pub mod oidc;
+pub mod open_telemetry;
 pub mod platform_sign_in;
 pub mod projects;
 pub mod rate_limits;
@@ -27,7 +28,6 @@ pub mod request_policy;
 pub mod secret;
 pub mod settings;
 pub mod summary;
-pub mod traces;
 pub mod turn;
 
 use std::net::SocketAddr;
@@ -40,11 +40,11 @@ use self::hosting::HostingEnvironment;
 use self::key_vault::KeyVault;
 use self::livekit::LiveKit;
 use self::log::LogSettings;
+use self::open_telemetry::OpenTelemetrySettings;
 use self::projects::ProjectSettings;
 use self::rate_limits::RateLimitSettings;
 use self::reader::SettingsReader;
 use self::realtime::RealtimeProviders;
-use self::traces::TraceSettings;
 use self::turn::TurnSettings;
 use crate::domain::livekit::token_request::RequestPolicy;
 use crate::domain::settings::azure::Identity;
@@ -85,8 +85,8 @@ pub struct Config {
     pub cors: Cors,
     /// The log lines to write.
     pub log: LogSettings,
-    /// The export of traces, if there is a collector.
-    pub traces: Option<TraceSettings>,
+    /// The export of traces and metrics, if there is a collector.
+    pub open_telemetry: Option<OpenTelemetrySettings>,
 }
 
 impl Config {
@@ -127,7 +127,7 @@ impl Config {
         let rate_limits = rate_limits::read(reader);
         let projects = projects::read(reader, dev_mode.is_on, hosting.in_azure);
         let log = log::read(reader);
-        let traces = traces::read(reader);
+        let open_telemetry = open_telemetry::read(reader);
         Some(Self {
             address: address?,
             dev_mode: dev_mode.is_on,
@@ -145,7 +145,7 @@ impl Config {
             rate_limits,
             cors,
             log,
-            traces,
+            open_telemetry,
         })
     }
 }

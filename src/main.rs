@@ -173,13 +173,12 @@ async fn run(
             tracing::warn!("stopping: the Functions host is gone");
             false
         }
+        never = app.export_metrics() => match never {},
     };
-    if let Some(traces) = &app.traces {
-        // A second signal ends at once here too.
-        tokio::select! {
-            () = traces.stop(is_hurried) => {}
-            () = signals.next() => {}
-        }
+    // A second signal ends at once here too.
+    tokio::select! {
+        () = app.finish_exports(is_hurried) => {}
+        () = signals.next() => {}
     }
     Ok(())
 }

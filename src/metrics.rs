@@ -9,10 +9,12 @@ mod collectors;
 mod metric;
 mod project_catalogue;
 pub mod projects;
+pub mod snapshot;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, Registry, TextEncoder};
 
 use self::catalogue::{
@@ -24,6 +26,7 @@ use self::catalogue::{
 use self::collectors::{NO_LABELS, counters, gauges, histograms};
 use self::project_catalogue::STORE_AVAILABLE;
 use self::projects::ProjectMetrics;
+use self::snapshot::MetricSnapshot;
 
 /// The media type of the text that [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -230,9 +233,20 @@ impl Metrics {
     /// # Errors
     /// [`RenderError`] means a bug in roomkey.
     pub fn render(&self, scrape: &ScrapeInputs) -> Result<String, RenderError> {
+        Ok(TextEncoder::new().encode_to_string(&self.gather(scrape))?)
+    }
+
+    /// Returns all metrics that have a value.
+    #[must_use]
+    pub fn snapshot(&self, scrape: &ScrapeInputs) -> Vec<MetricSnapshot> {
+        let families = self.gather(scrape);
+        families.iter().filter_map(MetricSnapshot::read).collect()
+    }
+
+    fn gather(&self, scrape: &ScrapeInputs) -> Vec<MetricFamily> {
         let scraped = self.scraped.lock().unwrap_or_else(PoisonError::into_inner);
         scraped.set(scrape);
-        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+        self.registry.gather()
     }
 }
 
@@ -333,6 +347,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::catalogue::{METRICS, MetricKind};
+    use super::snapshot::SeriesValue;
     use super::*;
 
     const STARTED: Duration = Duration::from_millis(1_700_000_000_500);
@@ -567,6 +582,42 @@ mod tests {
             assert_eq!(samples.get(key), Some(&value), "{key}");
         }
         assert!(samples["process_resident_memory_bytes"] > 1_000_000.0);
+    }
+
+    #[test]
+    fn a_snapshot_has_every_metric_and_the_buckets_of_a_histogram_each_for_itself() {
+        let (metrics, scrape) = busy();
+        let snapshot = metrics.snapshot(&scrape);
+        let names: BTreeSet<_> = snapshot.iter().map(|read| read.metric.name).collect();
+        assert_eq!(names, METRICS.iter().map(|metric| metric.name).collect());
+        let value = |name: &str, label: &str| {
+            let read = snapshot.iter().find(|read| read.metric.name == name);
+            let series = read.unwrap().series.iter();
+            let mut found =
+                series.filter(|series| series.labels.iter().any(|(_, value)| value == label));
+            &found.next().unwrap().value
+        };
+        assert_eq!(
+            value("roomkey_secret_reads_total", "read"),
+            &SeriesValue::Number(5.0)
+        );
+        assert_eq!(
+            value("roomkey_breaker_state", "openai"),
+            &SeriesValue::Number(2.0)
+        );
+        // One request took 0.02 ms, the other one 0.3 ms.
+        let SeriesValue::Histogram {
+            upper_bounds,
+            bucket_counts,
+            sum,
+        } = value("roomkey_request_duration_seconds", "/api/token")
+        else {
+            panic!("no histogram")
+        };
+        assert_eq!(upper_bounds[..3], [0.0001, 0.00025, 0.0005]);
+        assert_eq!(bucket_counts[..4], [1, 0, 1, 0]);
+        assert_eq!(bucket_counts.len(), upper_bounds.len() + 1);
+        assert!((sum - 0.000_32).abs() < 1e-9, "{sum}");
     }
 
     #[test]

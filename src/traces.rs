@@ -6,6 +6,7 @@
 
 mod ids;
 mod queue;
+pub mod resource;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,9 +22,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use self::ids::RandomIds;
-pub use self::queue::SpanCounts;
-use self::queue::{BoundedQueue, MAX_SHUTDOWN};
-use crate::domain::settings::otlp::KeyValues;
+use self::queue::BoundedQueue;
+pub use self::queue::{MAX_SHUTDOWN, SpanCounts};
 use crate::domain::settings::trace_sampler::TraceSampler;
 use crate::domain::trace_context::{TraceId, TraceParent};
 use crate::entropy::Entropy;
@@ -83,30 +83,15 @@ pub enum Step {
 }
 
 impl Traces {
-    /// Starts to export the spans of sampled requests. `attributes` describe this service.
+    /// Starts to export the spans of sampled requests.
     #[must_use]
     pub fn new(
         exporter: impl SpanExporter + 'static,
         counts: Arc<SpanCounts>,
-        attributes: KeyValues,
+        resource: Resource,
         sampler: TraceSampler,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        let given = attributes.into_iter();
-        let own = [
-            ("service.instance.id", entropy.uuid().to_string()),
-            ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("telemetry.sdk.name", "opentelemetry".to_owned()),
-            ("telemetry.sdk.language", "rust".to_owned()),
-        ];
-        // Of two with the same key the later one counts: what the operator gave.
-        let attributes = own
-            .into_iter()
-            .map(|(key, value)| KeyValue::new(key, value))
-            .chain(given.map(|(key, value)| KeyValue::new(key, value)));
-        let resource = Resource::builder_empty()
-            .with_attributes(attributes)
-            .build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BoundedQueue::new(exporter, Arc::clone(&counts)))
             // A request is sampled or not before its first span.
@@ -177,14 +162,8 @@ impl Traces {
         self.counts.outcomes()
     }
 
-    /// Exports what is left within a second, or nothing more if the stop is hurried, and ends. A
-    /// collector that does not answer must not hold up a stop.
-    pub async fn stop(&self, is_hurried: bool) {
-        let limit = if is_hurried {
-            Duration::ZERO
-        } else {
-            MAX_SHUTDOWN
-        };
+    /// Exports what is left within the limit, and ends.
+    pub async fn stop(&self, limit: Duration) {
         let provider = self.provider.clone();
         let stop = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(limit));
         if !matches!(stop.await, Ok(Ok(()))) {

@@ -42,7 +42,15 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "clock", "config", "domain", "entropy", "metrics", "platform", "store", "traces",
+            "clock",
+            "config",
+            "domain",
+            "entropy",
+            "metrics",
+            "platform",
+            "store",
+            "telemetry",
+            "traces",
             "upstream",
         ],
     ),
@@ -64,7 +72,10 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("config", &["domain", "platform"]),
     ("store", &["domain", "platform"]),
-    ("upstream", &["clock", "domain", "entropy", "traces"]),
+    (
+        "upstream",
+        &["clock", "domain", "entropy", "metrics", "traces"],
+    ),
     ("domain", &[]),
     ("clock", &[]),
     ("entropy", &[]),

@@ -72,7 +72,7 @@ pub struct SecretSources {
     pub keks: Vec<(KekVersion, SecretSource)>,
     /// The address of the shared counters, if it is in Key Vault.
     pub redis: Option<RedisAddress>,
-    /// The headers for the collector of traces.
+    /// The headers for the collector of telemetry.
     pub otlp_headers: Option<SecretSource>,
 }
 
@@ -96,9 +96,9 @@ impl SecretSources {
             keks: config.projects.as_ref().map_or_else(Vec::new, keks),
             redis,
             otlp_headers: config
-                .traces
+                .open_telemetry
                 .as_ref()
-                .and_then(|traces| traces.headers.clone()),
+                .and_then(|settings| settings.headers.clone()),
         }
     }
 }
@@ -121,7 +121,7 @@ pub struct Secrets {
     pub hash_key: Arc<Slot<HashKey>>,
     /// The keys that seal project keys, lowest version first.
     pub keks: Vec<(KekVersion, Arc<Slot<KeyEncryptionKey>>)>,
-    /// The headers for the collector of traces, if it needs any.
+    /// The headers for the collector of telemetry, if it needs any.
     pub otlp_headers: Option<Arc<Slot<SecretString>>>,
     in_vault: Vec<Arc<VaultSecret>>,
 }

@@ -11,11 +11,22 @@ use crate::domain::requests::fields::Requirement;
 /// # Errors
 /// The requirement, for anything that is not a number in the range.
 pub fn seconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Requirement> {
+    whole(text, range, "seconds").map(Duration::from_secs)
+}
+
+/// Parses a time in whole milliseconds.
+///
+/// # Errors
+/// The requirement, for anything that is not a number in the range.
+pub fn milliseconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Requirement> {
+    whole(text, range, "milliseconds").map(Duration::from_millis)
+}
+
+fn whole(text: &str, range: RangeInclusive<u64>, unit: &str) -> Result<u64, Requirement> {
     parse_digits(text)
-        .filter(|seconds| range.contains(seconds))
-        .map(Duration::from_secs)
+        .filter(|number| range.contains(number))
         .ok_or_else(|| {
             let (min, max) = range.into_inner();
-            format!("must be a whole number of seconds from {min} to {max}").into()
+            format!("must be a whole number of {unit} from {min} to {max}").into()
         })
 }

@@ -5,12 +5,12 @@
 
 mod callers;
 mod livekit;
+mod open_telemetry;
 pub mod projects;
 mod realtime;
 mod requests;
 pub mod server;
 pub mod setting;
-mod traces;
 mod turn;
 
 use std::borrow::Cow;
@@ -33,7 +33,7 @@ const SETTINGS: [&[Setting]; 10] = [
     callers::CALLERS,
     projects::PROJECTS,
     server::LOG,
-    traces::TRACES,
+    open_telemetry::OPEN_TELEMETRY,
 ];
 
 /// Returns all settings in the order of `docs/settings.md`.

@@ -6,6 +6,7 @@ use super::Config;
 use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
 use super::key_vault::KeyVault;
+use super::open_telemetry::OpenTelemetrySettings;
 use super::projects::ProjectSettings;
 use crate::domain::callers::bearer::TokenPolicy;
 use crate::domain::settings::azure::Identity;
@@ -90,9 +91,9 @@ impl Config {
             format!("origins   {}", self.origins()),
         ]);
         lines.extend(
-            self.traces
-                .as_ref()
-                .map(|traces| format!("traces    {}", traces.summary())),
+            self.open_telemetry
+                .iter()
+                .flat_map(OpenTelemetrySettings::summary),
         );
         lines.extend(self.cors_commands());
         lines.extend(self.start_warning());

@@ -7,19 +7,14 @@ use super::guard;
 use super::reply::{self, Reply};
 use super::request::Request;
 use crate::app::App;
-use crate::metrics::{CONTENT_TYPE, ScrapeInputs};
-use crate::telemetry;
+use crate::metrics::CONTENT_TYPE;
 
 /// Returns all metrics as text.
 pub async fn scrape(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let now = guard::admit_scraper(app, &mut request).await?;
-    let scrape = ScrapeInputs {
-        log_lines_dropped: telemetry::lines_dropped().to_vec(),
-        ..app.scrape(now)
-    };
     let text = app
         .metrics
-        .render(&scrape)
+        .render(&app.scrape(now))
         .map_err(|_| ApiError::Internal("the metrics could not be written"))?;
     Ok(reply::with_body(
         StatusCode::OK,

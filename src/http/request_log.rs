@@ -46,7 +46,7 @@ impl<'a> RequestLog<'a> {
     ) -> Self {
         let traceparents = head.headers.get_all(TRACEPARENT).iter();
         let parent = TraceParent::from_headers(traceparents.map(HeaderValue::as_bytes));
-        let traces = connection.app.traces.as_ref();
+        let traces = connection.app.exports.traces.as_ref();
         // The probe comes many times a second.
         let span = traces
             .filter(|_| route != Some(routes::PROBE))

@@ -22,7 +22,7 @@ const DELAY: Duration = Duration::from_secs(5);
 
 /// The longest time that a stop waits for the last export. With the drain of 8 s it stays below the
 /// 10 s after which orchestrators kill.
-pub(super) const MAX_SHUTDOWN: Duration = Duration::from_secs(1);
+pub const MAX_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Counts spans by what became of them.
 #[derive(Debug, Default)]

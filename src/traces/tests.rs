@@ -37,10 +37,11 @@ impl Entropy for CountingEntropy {
 fn traces(sampler: &str) -> (Traces, RecordingExporter) {
     let exporter = RecordingExporter::default();
     let sampler = TraceSampler::new(sampler, SampleRatio::ALL).unwrap();
-    let attributes = vec![("service.name".to_owned(), "mine".to_owned())];
     let counts = Arc::clone(&exporter.counts);
     let entropy = Arc::new(CountingEntropy(AtomicU8::new(1)));
-    let traces = Traces::new(exporter.clone(), counts, attributes, sampler, entropy);
+    let attributes = vec![("service.name".to_owned(), "mine".to_owned())];
+    let resource = resource::describe(attributes, &*entropy);
+    let traces = Traces::new(exporter.clone(), counts, resource, sampler, entropy);
     (traces, exporter)
 }
 
@@ -56,7 +57,7 @@ fn parent(flags: &str) -> TraceParent {
 /// Stops the traces and returns each span's name, the name of its parent and the span, oldest end
 /// first.
 async fn exported(traces: Traces, exporter: &RecordingExporter) -> Vec<(String, String, SpanData)> {
-    traces.stop(false).await;
+    traces.stop(MAX_SHUTDOWN).await;
     let spans = exporter.spans.lock().unwrap().clone();
     let name_of = |id: SpanId| {
         let parent = spans.iter().find(|span| span.span_context.span_id() == id);

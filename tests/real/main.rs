@@ -14,6 +14,7 @@ mod blob_store;
 mod callers;
 mod callers_refused;
 mod cold_start;
+mod collector;
 mod fake;
 mod fake_azure;
 mod fake_realtime;
@@ -22,6 +23,7 @@ mod livekit_server;
 #[path = "../log_capture.rs"]
 mod log_capture;
 mod openid_provider;
+mod otlp_metrics;
 mod outages;
 mod peers;
 #[path = "../process.rs"]

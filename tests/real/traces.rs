@@ -9,19 +9,15 @@ use roomkey::clock::Stopwatch;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::fake::Fake;
-use crate::fake_realtime::{API_KEY, CANARY, FakeRealtime};
+use crate::collector::{
+    Collector, HEADER, IDENTITY, ROOM, Spans, TRACEPARENT, assert_nothing_personal, request,
+};
+use crate::fake_realtime::{API_KEY, FakeRealtime};
 use crate::leaks::assert_absent;
-use crate::process::{Ended, Roomkey};
 use crate::projects;
 use crate::realtime::{Vendor, bare, mint, roomkey};
 use crate::signed_in::{ADMIN_KEY, Answer, client};
 
-const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-const ROOM: &str = "canary-room";
-const IDENTITY: &str = "canary-identity";
-const ADDRESS: &str = "192.0.2.77";
-const HEADER: &str = "canary-of-the-collector";
 const API_SECRET: &str = "canary-secret-of-at-least-32-bytes";
 const LIVEKIT: [(&str, &str); 3] = [
     ("LIVEKIT_URL", "wss://livekit.example.com"),
@@ -31,66 +27,6 @@ const LIVEKIT: [(&str, &str); 3] = [
 const NO_LIMIT: (&str, &str) = ("ROOMKEY_RATE_LIMIT", "off");
 /// The time limit of an export at a stop, and what a busy machine adds.
 const STOP: Duration = Duration::from_secs(1 + 2);
-
-/// A collector for this test only.
-struct Collector {
-    fake: Fake,
-    url: String,
-}
-
-/// A span, found by its name.
-type Spans = BTreeMap<String, Value>;
-
-impl Collector {
-    fn start() -> Self {
-        let (fake, [url]) = Fake::start_python("otlp_sink.py");
-        Self { fake, url }
-    }
-
-    /// The settings that switch traces on.
-    fn settings(&self) -> [(&str, &str); 3] {
-        [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &self.url),
-            (
-                "OTEL_EXPORTER_OTLP_HEADERS",
-                "api-key=canary-of-the-collector",
-            ),
-            (
-                "OTEL_RESOURCE_ATTRIBUTES",
-                "deployment.environment.name=test",
-            ),
-        ]
-    }
-
-    async fn behave(&self, order: Value) {
-        self.fake.control("behave", &order).await;
-    }
-
-    async fn exports(&self) -> Vec<Value> {
-        let received = self.fake.control("received", &json!({})).await;
-        received["exports"].as_array().unwrap().clone()
-    }
-
-    /// Returns the spans of all exports by their names, each of which may occur once only.
-    async fn spans(&self) -> Spans {
-        let mut spans = Spans::new();
-        for span in self.all_spans().await {
-            let name = span["name"].as_str().unwrap().to_owned();
-            assert!(spans.insert(name, span.clone()).is_none(), "twice: {span}");
-        }
-        spans
-    }
-
-    async fn all_spans(&self) -> Vec<Value> {
-        let exports = self.exports().await;
-        let parts = exports
-            .iter()
-            .flat_map(|export| export["parts"].as_array().unwrap());
-        parts
-            .flat_map(|part| part["spans"].as_array().unwrap().clone())
-            .collect()
-    }
-}
 
 /// Returns each span's name with the name of its parent, or its id where it is not ours.
 fn parents(spans: &Spans) -> BTreeMap<&str, &str> {
@@ -106,34 +42,6 @@ fn parents(spans: &Spans) -> BTreeMap<&str, &str> {
             (name.as_str(), parent)
         })
         .collect()
-}
-
-fn request(roomkey: &Roomkey, path: &str, body: &Value) -> reqwest::RequestBuilder {
-    client()
-        .post(format!("{}{path}", roomkey.url))
-        .header("traceparent", TRACEPARENT)
-        .header("x-forwarded-for", ADDRESS)
-        .json(body)
-}
-
-/// Fails if an export holds anything of a caller, a key, or an upstream.
-fn assert_nothing_personal(exports: &[Value], ended: &Ended, others: &[&str]) {
-    let secrets = [ROOM, IDENTITY, ADDRESS, HEADER, API_KEY, ADMIN_KEY, CANARY];
-    let log = format!("{}{}", ended.stdout, ended.stderr);
-    let caller = log.split(r#""caller":""#).nth(1);
-    let caller = caller.and_then(|rest| rest.split('"').next()).unwrap();
-    assert!(
-        caller.len() > 8,
-        "the hashed caller is in the log: {caller}"
-    );
-    let absent = [&secrets[..], others, &[caller]].concat();
-    for export in exports {
-        let (text, parts) = (
-            export["text"].as_str().unwrap(),
-            export["parts"].to_string(),
-        );
-        assert_absent(&absent, &[text, &parts]);
-    }
 }
 
 #[tokio::test]
@@ -359,9 +267,21 @@ async fn a_collector_that_is_down_or_never_answers_delays_neither_a_request_nor_
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
-    for (url, line) in [
-        (&closed, "traces could not be exported"),
-        (&collector.url, "the last traces were not exported"),
+    for (url, lines) in [
+        (
+            &closed,
+            [
+                "traces could not be exported",
+                "metrics could not be exported",
+            ],
+        ),
+        (
+            &collector.url,
+            [
+                "the last traces were not exported",
+                "the last metrics were not exported",
+            ],
+        ),
     ] {
         let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()), NO_LIMIT];
         let roomkey = bare(&[&LIVEKIT[..], &endpoint].concat());
@@ -380,7 +300,9 @@ async fn a_collector_that_is_down_or_never_answers_delays_neither_a_request_nor_
         let ended = roomkey.stop("TERM");
         assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
         assert!(ended.status.success(), "{ended:?}");
-        assert_eq!(ended.stderr.matches(line).count(), 1, "{}", ended.stderr);
+        for line in lines {
+            assert_eq!(ended.stderr.matches(line).count(), 1, "{}", ended.stderr);
+        }
         assert!(!ended.stderr.contains(url.as_str()), "{}", ended.stderr);
     }
 }

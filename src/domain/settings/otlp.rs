@@ -15,20 +15,27 @@ use super::network_host;
 use super::secrets;
 use crate::domain::requests::fields::Requirement;
 
-/// The path of traces below the address of a collector.
-const TRACES_PATH: &str = "v1/traces";
 /// The only protocol that roomkey speaks.
 const PROTOCOL: &str = "http/protobuf";
 
-/// The address to which traces are sent.
+/// The address of a collector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectorUrl(Url);
+
+/// A kind of telemetry that a collector takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans of requests.
+    Traces,
+    /// Counters, gauges and histograms.
+    Metrics,
+}
 
 /// Names and their values, in the order of the setting.
 pub type KeyValues = Vec<(String, String)>;
 
 impl CollectorUrl {
-    /// Reads the address of a collector and appends the path of traces.
+    /// Reads the address of a collector.
     ///
     /// # Errors
     /// The requirement, if it is not an `http` or `https` address, or holds a user, a query or a
@@ -47,16 +54,16 @@ impl CollectorUrl {
         if network_host::has_query_or_fragment(&url) {
             return Err("must not hold a query or fragment".into());
         }
-        let mut url = url;
-        let path = format!("{}/{TRACES_PATH}", url.path().trim_end_matches('/'));
-        url.set_path(&path);
         Ok(Self(url))
     }
 
-    /// Returns the whole address.
+    /// Returns the address to which a signal is sent.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
+    pub fn endpoint(&self, signal: Signal) -> Url {
+        let mut url = self.0.clone();
+        let path = format!("{}/v1/{signal}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
     }
 
     /// Returns whether secret headers may be sent there: by `https`, or without leaving a private
@@ -71,9 +78,12 @@ impl CollectorUrl {
     }
 }
 
-impl fmt::Display for CollectorUrl {
+impl fmt::Display for Signal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
+        formatter.write_str(match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+        })
     }
 }
 
@@ -86,7 +96,8 @@ pub fn protocol(text: &str) -> Result<(), Requirement> {
         PROTOCOL => Ok(()),
         _ => Err(format!(
             "must be {PROTOCOL}, the only protocol that roomkey speaks; where the Functions host \
-             or another part needs another one, set OTEL_TRACES_EXPORTER to none"
+             or another part needs another one, set OTEL_TRACES_EXPORTER and \
+             OTEL_METRICS_EXPORTER to none"
         )
         .into()),
     }
@@ -161,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_traces_is_appended() {
+    fn the_path_of_each_signal_is_appended() {
         for (text, expected) in [
             ("http://localhost:4318", "http://localhost:4318/v1/traces"),
             ("http://localhost:4318/", "http://localhost:4318/v1/traces"),
@@ -170,7 +181,10 @@ mod tests {
                 "https://otlp.example.com/otlp/v1/traces",
             ),
         ] {
-            assert_eq!(CollectorUrl::parse(text).unwrap().as_str(), expected);
+            let url = CollectorUrl::parse(text).unwrap();
+            assert_eq!(url.endpoint(Signal::Traces).as_str(), expected);
+            let metrics = expected.replace("/v1/traces", "/v1/metrics");
+            assert_eq!(url.endpoint(Signal::Metrics).as_str(), metrics);
         }
     }
 

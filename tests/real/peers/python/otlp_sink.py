@@ -1,7 +1,7 @@
 """An OpenTelemetry collector that keeps what it gets, decoded by OpenTelemetry's own package.
 
-Prints its address, then the address of its controls: POST /received returns everything so far, POST /behave sets what the next
-exports get: {} is a success, {"status": 503} that status, {"hang": true} no answer at all.
+Prints its address, then the address of its controls: POST /received returns everything so far, by signal; POST /behave sets what
+the next exports get: {} is a success, {"status": 503} that status, {"hang": true} no answer at all.
 """
 
 import base64
@@ -9,10 +9,15 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-exports = []
+exports = {"traces": [], "metrics": []}
 order = {}
 lock = threading.Lock()
 
@@ -41,7 +46,46 @@ def span_of(span):
     }
 
 
-def decoded(body):
+def number_of(point):
+    return {
+        "attributes": attributes_of(point.attributes),
+        "start": point.start_time_unix_nano,
+        "time": point.time_unix_nano,
+        "value": getattr(point, point.WhichOneof("value")),
+    }
+
+
+def histogram_of(point):
+    return {
+        "attributes": attributes_of(point.attributes),
+        "start": point.start_time_unix_nano,
+        "time": point.time_unix_nano,
+        "count": point.count,
+        "sum": point.sum,
+        "bounds": list(point.explicit_bounds),
+        "buckets": list(point.bucket_counts),
+    }
+
+
+def metric_of(metric):
+    kind = metric.WhichOneof("data")
+    data = getattr(metric, kind)
+    point_of = histogram_of if kind == "histogram" else number_of
+    decoded = {
+        "name": metric.name,
+        "unit": metric.unit,
+        "description": metric.description,
+        "kind": kind,
+        "points": [point_of(point) for point in data.data_points],
+    }
+    if kind != "gauge":
+        decoded["temporality"] = AggregationTemporality.Name(data.aggregation_temporality).split("_")[-1].lower()
+    if kind == "sum":
+        decoded["is_monotonic"] = data.is_monotonic
+    return decoded
+
+
+def decoded_traces(body):
     request = ExportTraceServiceRequest.FromString(body)
     return [
         {
@@ -52,6 +96,37 @@ def decoded(body):
         for resource in request.resource_spans
         for scope in resource.scope_spans
     ]
+
+
+def decoded_metrics(body):
+    request = ExportMetricsServiceRequest.FromString(body)
+    return [
+        {
+            "resource": attributes_of(resource.resource.attributes),
+            "scope": scope.scope.name,
+            "metrics": [metric_of(metric) for metric in scope.metrics],
+        }
+        for resource in request.resource_metrics
+        for scope in resource.scope_metrics
+    ]
+
+
+def trace_answer(rejected):
+    answer = ExportTraceServiceResponse()
+    answer.partial_success.rejected_spans = rejected
+    return answer
+
+
+def metric_answer(rejected):
+    answer = ExportMetricsServiceResponse()
+    answer.partial_success.rejected_data_points = rejected
+    return answer
+
+
+SIGNALS = {
+    "/v1/traces": ("traces", decoded_traces, trace_answer),
+    "/v1/metrics": ("metrics", decoded_metrics, metric_answer),
+}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -74,8 +149,9 @@ class Handler(BaseHTTPRequestHandler):
 class Collector(Handler):
     def do_POST(self):
         body = self.body()
+        signal, decoded, answer = SIGNALS[self.path]
         with lock:
-            exports.append({
+            exports[signal].append({
                 "path": self.path,
                 "headers": {name.lower(): value for name, value in self.headers.items()},
                 "body": base64.b64encode(body).decode(),
@@ -85,9 +161,8 @@ class Collector(Handler):
             current = dict(order)
         if current.get("hang"):
             threading.Event().wait()
-        answer = ExportTraceServiceResponse()
-        answer.partial_success.rejected_spans = current.get("rejected", 0)
-        self.answer(current.get("status", 200), answer.SerializeToString(), "application/x-protobuf")
+        body = answer(current.get("rejected", 0)).SerializeToString()
+        self.answer(current.get("status", 200), body, "application/x-protobuf")
 
 
 class Controls(Handler):
@@ -99,7 +174,7 @@ class Controls(Handler):
                 order.update(given)
                 self.answer(200, b"{}")
             else:
-                self.answer(200, json.dumps({"exports": exports}).encode())
+                self.answer(200, json.dumps(exports).encode())
 
 
 for handler in (Collector, Controls):

@@ -2,11 +2,12 @@
 
 use super::setting::{Setting, optional, secret, with_default};
 
-pub(super) const TRACES: &[Setting] = &[
+pub(super) const OPEN_TELEMETRY: &[Setting] = &[
     optional(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "The address of an OpenTelemetry collector, to which traces are sent at `/v1/traces` below \
-         it. Without it nothing is traced, and the other settings of OpenTelemetry are not read.",
+        "The address of an OpenTelemetry collector, to which traces and metrics are sent, at \
+         `/v1/traces` and `/v1/metrics` below it. Without it nothing is sent, and the other \
+         settings of OpenTelemetry are not read.",
     ),
     secret(
         "OTEL_EXPORTER_OTLP_HEADERS",
@@ -22,11 +23,11 @@ pub(super) const TRACES: &[Setting] = &[
     with_default(
         "OTEL_SERVICE_NAME",
         "`service.name` of OTEL_RESOURCE_ATTRIBUTES, else roomkey",
-        "The name of this service in traces.",
+        "The name of this service in traces and metrics.",
     ),
     optional(
         "OTEL_RESOURCE_ATTRIBUTES",
-        "Attributes of this service in traces, such as `deployment.environment.name=production`, \
+        "Attributes of this service, such as `deployment.environment.name=production`, \
          separated by commas, with percent-encoded values.",
     ),
     with_default(
@@ -44,7 +45,22 @@ pub(super) const TRACES: &[Setting] = &[
     with_default(
         "OTEL_TRACES_EXPORTER",
         "otlp",
-        "`none` turns traces off where the other settings are for the Functions host alone.",
+        "`none` turns traces off. Set both exporters to `none` where the other settings are for \
+         the Functions host alone.",
     ),
-    with_default("OTEL_SDK_DISABLED", "false", "`true` turns traces off."),
+    with_default(
+        "OTEL_METRICS_EXPORTER",
+        "otlp",
+        "`none` turns the export of metrics off; they may be scraped nonetheless.",
+    ),
+    with_default(
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "60000",
+        "The time between two exports of metrics in milliseconds, from 1000 to 3600000.",
+    ),
+    with_default(
+        "OTEL_SDK_DISABLED",
+        "false",
+        "`true` turns traces and the export of metrics off.",
+    ),
 ];

@@ -1,0 +1,207 @@
+//! Metrics as a collector gets them, decoded by OpenTelemetry's own package.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::collector::{Collector, HEADER, IDENTITY, ROOM, assert_nothing_personal, request};
+use crate::fake_realtime::FakeRealtime;
+use crate::peers;
+use crate::process::Roomkey;
+use crate::realtime::{Vendor, mint, roomkey};
+use crate::signed_in::{ADMIN_KEY, Answer, client};
+
+/// Values of a time series, by its name and labels as Prometheus writes them.
+type Samples = BTreeMap<String, f64>;
+
+async fn scrape(roomkey: &Roomkey) -> Samples {
+    let url = format!("{}/api/metrics", roomkey.url);
+    let answer = client().get(url).bearer_auth(ADMIN_KEY).send().await;
+    let text = answer.unwrap().text().await.unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+/// The metrics of one export by name.
+fn metrics(export: &Value) -> BTreeMap<&str, &Value> {
+    let metrics = export["parts"][0]["metrics"].as_array().unwrap();
+    metrics
+        .iter()
+        .map(|metric| (metric["name"].as_str().unwrap(), metric))
+        .collect()
+}
+
+/// The values of an export as a scrape writes them, with the counts of histograms.
+fn samples(export: &Value) -> Samples {
+    let mut samples = Samples::new();
+    for (name, metric) in metrics(export) {
+        for point in metric["points"].as_array().unwrap() {
+            let labels: Vec<_> = point["attributes"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(name, value)| format!(r#"{name}="{}""#, value.as_str().unwrap()))
+                .collect();
+            let labels = match labels.join(",") {
+                none if none.is_empty() => none,
+                labels => format!("{{{labels}}}"),
+            };
+            let count = point["count"].as_f64();
+            let (suffix, value) = match count {
+                Some(count) => ("_count", count),
+                None => ("", point["value"].as_f64().unwrap()),
+            };
+            samples.insert(format!("{name}{suffix}{labels}"), value);
+        }
+    }
+    samples
+}
+
+#[tokio::test]
+async fn an_export_has_every_value_of_a_scrape_and_nothing_of_a_caller() {
+    let (collector, fake) = (Collector::start(), FakeRealtime::start());
+    let proxies = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let settings = [&collector.settings()[..], &proxies].concat();
+    let roomkey = roomkey(&fake, Vendor::OpenAi, &settings);
+    let body = json!({ "roomName": ROOM, "participantIdentity": IDENTITY });
+    let answer = Answer::to(request(&roomkey, "/api/token", &body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let secret = answer.body["token"].as_str().unwrap().to_owned();
+    let scraped = scrape(&roomkey).await;
+    let ended = roomkey.stop("TERM");
+    assert!(ended.status.success(), "{ended:?}");
+
+    let exports = collector.metric_exports().await;
+    let [export] = &exports[..] else {
+        panic!("{exports:?}")
+    };
+    assert_eq!(export["path"], "/v1/metrics");
+    assert_eq!(export["headers"]["content-type"], "application/x-protobuf");
+    assert_eq!(export["headers"]["api-key"], HEADER);
+    let spans = collector.exports().await;
+    assert_eq!(
+        export["parts"][0]["resource"], spans[0]["parts"][0]["resource"],
+        "traces and metrics are of one instance"
+    );
+
+    // The scrape itself is counted after its answer, and the rest changes with time.
+    let changes = |series: &str| {
+        series.contains("/api/metrics") || series.contains("spans_total") || series.contains("mem")
+    };
+    let is_listed = |series: &String| {
+        !series.contains("_bucket") && !series.contains("_sum") && !changes(series)
+    };
+    let exported = samples(export);
+    let scraped: Samples = scraped
+        .into_iter()
+        .filter(|(series, _)| is_listed(series))
+        .collect();
+    assert!(scraped.len() > 20, "{scraped:?}");
+    let exported: Samples = exported
+        .into_iter()
+        .filter(|(series, _)| is_listed(series))
+        .collect();
+    assert_eq!(exported, scraped);
+    assert_nothing_personal(&exports, &ended, &[&secret]);
+}
+
+#[tokio::test]
+async fn each_type_of_metric_has_its_form_and_unit() {
+    let (collector, fake) = (Collector::start(), FakeRealtime::start());
+    let roomkey = roomkey(&fake, Vendor::OpenAi, &collector.settings());
+    let answer = mint(&roomkey, &json!({ "roomName": "r" })).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    roomkey.stop("TERM");
+    let exports = collector.metric_exports().await;
+    let metrics = metrics(&exports[0]);
+
+    let tokens = metrics["roomkey_tokens_total"];
+    assert_eq!(
+        [&tokens["kind"], &tokens["temporality"], &tokens["unit"]],
+        [&json!("sum"), &json!("cumulative"), &json!("")]
+    );
+    assert_eq!(tokens["is_monotonic"], true);
+    let first = &tokens["points"][0];
+    assert!(first["start"].as_u64() < first["time"].as_u64(), "{first}");
+
+    let memory = metrics["process_resident_memory_bytes"];
+    assert_eq!(
+        [&memory["kind"], &memory["unit"]],
+        [&json!("gauge"), &json!("By")]
+    );
+
+    let duration = metrics["roomkey_upstream_duration_seconds"];
+    assert_eq!(
+        [
+            &duration["kind"],
+            &duration["temporality"],
+            &duration["unit"]
+        ],
+        [&json!("histogram"), &json!("cumulative"), &json!("s")]
+    );
+    let point = &duration["points"][0];
+    let (bounds, buckets) = (
+        point["bounds"].as_array().unwrap(),
+        point["buckets"].as_array().unwrap(),
+    );
+    assert_eq!(buckets.len(), bounds.len() + 1);
+    let counted: u64 = buckets.iter().filter_map(Value::as_u64).sum();
+    assert_eq!((counted, point["count"].as_u64()), (1, Some(1)));
+    // The only value lies in the bucket that holds the sum.
+    let sum = point["sum"].as_f64().unwrap();
+    let expected = bounds
+        .iter()
+        .position(|bound| sum <= bound.as_f64().unwrap());
+    let bucket = buckets.iter().position(|count| count == 1);
+    assert_eq!(bucket, Some(expected.unwrap_or(bounds.len())), "{point}");
+}
+
+#[tokio::test]
+async fn metrics_are_exported_at_each_interval_and_without_traces() {
+    let collector = Collector::start();
+    let settings = [
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1000"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+    ];
+    let roomkey = peers::roomkey(&[&collector.settings()[..], &settings].concat());
+    let two = async {
+        loop {
+            let exports = collector.metric_exports().await;
+            if let [first, second, ..] = &exports[..] {
+                break [first.clone(), second.clone()];
+            }
+        }
+    };
+    let [first, second] = timeout(Duration::from_mins(1), two).await.unwrap();
+    let times = |export: &Value| {
+        let point = metrics(export)["roomkey_build_info"]["points"][0].clone();
+        (
+            point["start"].as_u64().unwrap(),
+            point["time"].as_u64().unwrap(),
+        )
+    };
+    assert_eq!(times(&first).0, times(&second).0, "of the same start");
+    assert!(times(&second).1 - times(&first).1 >= 1_000_000_000);
+    roomkey.stop("TERM");
+    assert_eq!(collector.exports().await.len(), 0);
+}
+
+#[tokio::test]
+async fn metrics_that_a_collector_rejects_are_logged_and_none_are_sent_where_they_are_off() {
+    let collector = Collector::start();
+    collector.behave(json!({ "rejected": 2 })).await;
+    let line = r#""message":"the collector rejected values of metrics","rejected":2"#;
+    let ended = peers::roomkey(&collector.settings()).stop("TERM");
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let off = [("OTEL_METRICS_EXPORTER", "none")];
+    let ended = peers::roomkey(&[&collector.settings()[..], &off].concat()).stop("TERM");
+    assert!(!ended.stderr.contains(line), "{}", ended.stderr);
+    assert_eq!(collector.metric_exports().await.len(), 1);
+}
