@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::fake::Fake;
-use crate::fake_realtime::{API_KEY, CANARY};
+use crate::fake_realtime::{API_KEY, CANARY, FakeRealtime};
 use crate::leaks::assert_absent;
 use crate::process::{Ended, Roomkey};
-use crate::signed_in::{ADMIN_KEY, client};
+use crate::realtime::{Vendor, roomkey};
+use crate::signed_in::{ADMIN_KEY, Answer, client};
 
 pub const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 pub const ROOM: &str = "canary-room";
-pub const IDENTITY: &str = "canary-identity";
+const IDENTITY: &str = "canary-identity";
 const ADDRESS: &str = "192.0.2.77";
 /// The value of the header that the collector requires.
 pub const HEADER: &str = "canary-of-the-collector";
@@ -85,6 +86,17 @@ impl Collector {
             .flat_map(|part| part["spans"].as_array().unwrap().clone())
             .collect()
     }
+}
+
+/// Starts a roomkey that exports to the collector. A caller gets a client secret of the fake.
+pub async fn mint_for_a_caller(collector: &Collector, fake: &FakeRealtime) -> (Roomkey, Answer) {
+    let proxies = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let settings = [&collector.settings()[..], &proxies].concat();
+    let roomkey = roomkey(fake, Vendor::OpenAi, &settings);
+    let body = json!({ "roomName": ROOM, "participantIdentity": IDENTITY });
+    let answer = Answer::to(request(&roomkey, "/api/token", &body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    (roomkey, answer)
 }
 
 /// A request with the address and the trace of a caller.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::collector::{Collector, HEADER, IDENTITY, ROOM, assert_nothing_personal, request};
+use crate::collector::{Collector, HEADER, assert_nothing_personal, mint_for_a_caller};
 use crate::fake_realtime::FakeRealtime;
 use crate::peers;
 use crate::process::Roomkey;
 use crate::realtime::{Vendor, mint, roomkey};
-use crate::signed_in::{ADMIN_KEY, Answer, client};
+use crate::signed_in::{ADMIN_KEY, client};
 
 /// Values of a time series, by its name and labels as Prometheus writes them.
 type Samples = BTreeMap<String, f64>;
@@ -67,12 +67,7 @@ fn samples(export: &Value) -> Samples {
 #[tokio::test]
 async fn an_export_has_every_value_of_a_scrape_and_nothing_of_a_caller() {
     let (collector, fake) = (Collector::start(), FakeRealtime::start());
-    let proxies = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8")];
-    let settings = [&collector.settings()[..], &proxies].concat();
-    let roomkey = roomkey(&fake, Vendor::OpenAi, &settings);
-    let body = json!({ "roomName": ROOM, "participantIdentity": IDENTITY });
-    let answer = Answer::to(request(&roomkey, "/api/token", &body)).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let (roomkey, answer) = mint_for_a_caller(&collector, &fake).await;
     let secret = answer.body["token"].as_str().unwrap().to_owned();
     let scraped = scrape(&roomkey).await;
     let ended = roomkey.stop("TERM");

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::collector::{
-    Collector, HEADER, IDENTITY, ROOM, Spans, TRACEPARENT, assert_nothing_personal, request,
+    Collector, HEADER, ROOM, Spans, TRACEPARENT, assert_nothing_personal, mint_for_a_caller,
+    request,
 };
 use crate::fake_realtime::{API_KEY, FakeRealtime};
 use crate::leaks::assert_absent;
@@ -47,12 +48,7 @@ fn parents(spans: &Spans) -> BTreeMap<&str, &str> {
 #[tokio::test]
 async fn a_realtime_mint_is_one_trace_with_its_steps_and_nothing_of_its_caller() {
     let (collector, fake) = (Collector::start(), FakeRealtime::start());
-    let proxies = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.0/8")];
-    let settings = [&collector.settings()[..], &proxies].concat();
-    let roomkey = roomkey(&fake, Vendor::OpenAi, &settings);
-    let body = json!({ "roomName": ROOM, "participantIdentity": IDENTITY });
-    let answer = Answer::to(request(&roomkey, "/api/token", &body)).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let (roomkey, answer) = mint_for_a_caller(&collector, &fake).await;
     let request_id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
     let secret = answer.body["token"].as_str().unwrap().to_owned();
     let ended = roomkey.stop("TERM");

@@ -85,14 +85,14 @@ def metric_of(metric):
     return decoded
 
 
+def part(resource, scope, **contents):
+    return {"resource": attributes_of(resource.resource.attributes), "scope": scope.scope.name, **contents}
+
+
 def decoded_traces(body):
     request = ExportTraceServiceRequest.FromString(body)
     return [
-        {
-            "resource": attributes_of(resource.resource.attributes),
-            "scope": scope.scope.name,
-            "spans": [span_of(span) for span in scope.spans],
-        }
+        part(resource, scope, spans=[span_of(span) for span in scope.spans])
         for resource in request.resource_spans
         for scope in resource.scope_spans
     ]
@@ -101,11 +101,7 @@ def decoded_traces(body):
 def decoded_metrics(body):
     request = ExportMetricsServiceRequest.FromString(body)
     return [
-        {
-            "resource": attributes_of(resource.resource.attributes),
-            "scope": scope.scope.name,
-            "metrics": [metric_of(metric) for metric in scope.metrics],
-        }
+        part(resource, scope, metrics=[metric_of(metric) for metric in scope.metrics])
         for resource in request.resource_metrics
         for scope in resource.scope_metrics
     ]
