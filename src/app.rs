@@ -105,9 +105,7 @@ impl App {
             let (metrics, id) = (metrics.projects.clone(), identity.clone());
             Projects::new(projects, id, &secrets, &counters, metrics, &clock, &entropy)
         });
-        let exports = config
-            .open_telemetry
-            .map(|settings| TelemetryExports::new(settings, &secrets, started_at, &entropy));
+        let exports = TelemetryExports::new(config.open_telemetry, &secrets, started_at, &entropy);
         let shared = SharedResources::new(&clock, &entropy);
         Ok(Self {
             callers: CallerAuthentication::new(config.caller_auth, &clock, &entropy),
@@ -118,7 +116,7 @@ impl App {
             turn: (config.turn).map(|turn| Turn::new(turn, &secrets, shared.clone())),
             upstreams: Upstreams::new(config.realtime, identity, &secrets, shared),
             projects: projects.transpose()?.map(Arc::new),
-            exports: exports.unwrap_or_default(),
+            exports,
             cors: config.cors,
             metrics,
             clock,

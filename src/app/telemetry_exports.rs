@@ -33,11 +33,14 @@ impl TelemetryExports {
     /// Starts to export traces. It must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(
-        settings: OpenTelemetrySettings,
+        settings: Option<OpenTelemetrySettings>,
         secrets: &Secrets,
         started_at: SystemTime,
         entropy: &Arc<dyn Entropy>,
     ) -> Self {
+        let Some(settings) = settings else {
+            return Self::default();
+        };
         let collector = Collector::new(settings.collector, secrets.otlp_headers.clone());
         let resource = resource::describe(settings.attributes, &**entropy);
         let metrics = settings.metric_interval.map(|interval| MetricExports {
