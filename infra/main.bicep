@@ -91,6 +91,24 @@ param alwaysReadyInstances int = 0
 @description('More settings of docs/settings.md by name, for example { ROOMKEY_ROOM_PATTERN: \'standup-.*\' }. They win over those set here. Never a secret.')
 param moreSettings object = {}
 
+// Telemetry
+
+@description('An OpenTelemetry collector that takes OTLP over HTTP, https://… Empty: nothing is sent.')
+param otlpEndpoint string = ''
+
+@description('The collector needs headers, such as a key: they go into Key Vault, as name=value pairs separated by commas.')
+param otlpHeaders bool = false
+
+@description('Which requests are traced: the values of OTEL_TRACES_SAMPLER.')
+@allowed(['always_on', 'always_off', 'traceidratio', 'parentbased_always_on', 'parentbased_always_off', 'parentbased_traceidratio'])
+param tracesSampler string = 'always_on'
+
+@description('The share of requests that a sampler with traceidratio traces, from 0 to 1, such as 0.01. Empty: all.')
+param tracesSamplerArg string = ''
+
+@description('Lets the Functions host export to the collector too, so that roomkey\'s spans are children of the host\'s. Switches the alert rules off, which then find nothing.')
+param hostTelemetry bool = false
+
 // Operation
 
 @description('Where alerts are mailed. Empty: the alert rules exist and notify nobody.')
@@ -122,6 +140,7 @@ var secrets = {
   ROOMKEY_KEK_V1: 'roomkey-kek-v1'
   ROOMKEY_TURN_SECRET: 'roomkey-turn-secret'
   CLOUDFLARE_TURN_API_TOKEN: 'cloudflare-turn-api-token'
+  OTEL_EXPORTER_OTLP_HEADERS: 'otel-exporter-otlp-headers'
 }
 var projectsContainer = 'projects'
 
@@ -133,6 +152,12 @@ var checkedCallerAuth = callerAuth == 'oidc' && (empty(oidcIssuer) || empty(oidc
       : !empty(turnUrls) && !empty(cloudflareTurnKeyId)
           ? fail('Set turnUrls or cloudflareTurnKeyId, not both.')
           : callerAuth
+// Headers may hold a key, which nobody on the way may read.
+var checkedOtlpEndpoint = otlpHeaders && !startsWith(toLower(otlpEndpoint), 'https://')
+  ? fail('otlpHeaders needs an otlpEndpoint that begins with https://.')
+  : hostTelemetry && (empty(otlpEndpoint) || otlpHeaders)
+      ? fail('hostTelemetry needs an otlpEndpoint and no otlpHeaders: the Functions host reads no headers from Key Vault.')
+      : otlpEndpoint
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-${environmentName}'
@@ -165,6 +190,7 @@ module alerts 'app/alerts.bicep' = {
     location: location
     tags: tags
     email: alertEmail
+    enabled: !hostTelemetry
   }
   dependsOn: [monitoring]
 }
@@ -269,6 +295,21 @@ module app 'app/function-app.bicep' = {
             CLOUDFLARE_TURN_KEY_ID: cloudflareTurnKeyId
             CLOUDFLARE_TURN_API_TOKEN_SECRET_NAME: secrets.CLOUDFLARE_TURN_API_TOKEN
           },
+      empty(checkedOtlpEndpoint)
+        ? {}
+        : {
+            OTEL_EXPORTER_OTLP_ENDPOINT: checkedOtlpEndpoint
+            // What the program speaks. The host reads the same setting, and its own default is grpc.
+            OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf'
+            OTEL_TRACES_SAMPLER: tracesSampler
+          },
+      empty(otlpEndpoint) || empty(tracesSamplerArg) ? {} : { OTEL_TRACES_SAMPLER_ARG: tracesSamplerArg },
+      otlpHeaders ? { OTEL_EXPORTER_OTLP_HEADERS_SECRET_NAME: secrets.OTEL_EXPORTER_OTLP_HEADERS } : {},
+      // Not set by a collector alone. It makes the host export its spans and all log lines, and hand on a traceparent of
+      // its own. But then it ignores logging.applicationInsights of host.json and writes records of another form into
+      // Application Insights, in which the queries of ops/azure find nothing. And it reads OTEL_EXPORTER_OTLP_HEADERS
+      // from an app setting only, where no key belongs: a collector that needs one would refuse it.
+      hostTelemetry ? { AzureFunctionsJobHost__telemetryMode: 'OpenTelemetry' } : {},
       moreSettings
     )
   }
@@ -293,7 +334,8 @@ output ROOMKEY_OWN_SECRETS string = join(
     empty(livekitUrl) ? [] : ['livekit-api-key', 'livekit-api-secret'],
     openAi ? [secrets.OPENAI_API_KEY] : [],
     empty(turnUrls) ? [] : [secrets.ROOMKEY_TURN_SECRET],
-    empty(cloudflareTurnKeyId) ? [] : [secrets.CLOUDFLARE_TURN_API_TOKEN]
+    empty(cloudflareTurnKeyId) ? [] : [secrets.CLOUDFLARE_TURN_API_TOKEN],
+    otlpHeaders ? [secrets.OTEL_EXPORTER_OTLP_HEADERS] : []
   ),
   ' '
 )

@@ -1,5 +1,5 @@
 // A static web app (an Angular build, for example) with roomkey linked below /api of the same site. Deployed by itself into
-// the resource group of the app: docs/deploy.md, "An Angular app in front".
+// the resource group of the app: docs/deploy.md, "Add an Angular app on Static Web Apps".
 //
 // Linking switches App Service authentication of the Functions app on, so that callers come through this site only;
 // deploy roomkey with callerAuth easy-auth.

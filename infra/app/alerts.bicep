@@ -3,6 +3,7 @@ param componentName string
 param location string
 param tags object
 param email string
+param enabled bool
 
 type alert = {
   name: string
@@ -42,7 +43,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       displayName: alert.title
       description: alert.description
       severity: alert.severity
-      enabled: true
+      enabled: enabled
       scopes: [component.id]
       evaluationFrequency: alert.frequency
       windowSize: alert.window

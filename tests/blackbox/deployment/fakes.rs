@@ -51,8 +51,20 @@ impl Fake {
         let mut command = Command::new("node");
         command
             .arg(path("tests/real/peers/js").join(script))
-            .args(arguments)
-            .stderr(Stdio::null());
+            .args(arguments);
+        Self::started(command)
+    }
+
+    /// Starts a collector of OpenTelemetry that keeps what it gets, and returns its URL.
+    pub fn collector() -> (Self, String) {
+        let mut command = Command::new(path("target/tools/venv/bin/python"));
+        command.arg(path("tests/real/peers/python/otlp_sink.py"));
+        let (fake, [url]) = Self::started(command);
+        (fake, url)
+    }
+
+    fn started<const LINES: usize>(mut command: Command) -> (Self, [String; LINES]) {
+        command.stderr(Stdio::null());
         let (child, mut said) = start_script(&mut command, LINES + 1);
         let controls = said.pop().unwrap();
         (

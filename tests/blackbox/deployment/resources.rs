@@ -41,6 +41,11 @@ const PLATFORM_SETTINGS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The setting with which the Functions host exports telemetry by itself, and in another form. It is
+/// deployed only where a parameter asks for it.
+/// Source: <https://learn.microsoft.com/azure/azure-functions/opentelemetry-howto>
+pub const TELEMETRY_MODE: &str = "AzureFunctionsJobHost__telemetryMode";
+
 /// Who gets which role on what. Source of the ids:
 /// <https://learn.microsoft.com/azure/role-based-access-control/built-in-roles>, each by the page
 /// of its category.
@@ -228,7 +233,11 @@ fn deployment_every_app_setting_is_one_of_the_program_or_of_the_platform() {
                 None => false,
             });
             let platforms = PLATFORM_SETTINGS.iter().any(|(known, _)| known == name);
-            assert!(ours || platforms, "{}: {name}", snapshot.case);
+            assert!(
+                ours || platforms || name == TELEMETRY_MODE,
+                "{}: {name}",
+                snapshot.case
+            );
         }
         for (name, _) in PLATFORM_SETTINGS {
             assert!(
@@ -238,6 +247,33 @@ fn deployment_every_app_setting_is_one_of_the_program_or_of_the_platform() {
             );
         }
     }
+}
+
+#[test]
+fn deployment_host_exports_to_a_collector_only_where_it_needs_no_headers() {
+    let collectors: Vec<_> = Snapshot::all()
+        .map(|snapshot| {
+            let settings = snapshot.app_settings();
+            let has = |name: &str| settings.contains_key(name);
+            let (endpoint, headers, host) = (
+                has("OTEL_EXPORTER_OTLP_ENDPOINT"),
+                has("OTEL_EXPORTER_OTLP_HEADERS_SECRET_NAME"),
+                has(TELEMETRY_MODE),
+            );
+            assert!(!(host && headers), "{}", snapshot.case);
+            // The host's own default is a protocol that roomkey refuses.
+            let protocol = settings.get("OTEL_EXPORTER_OTLP_PROTOCOL");
+            let expected = endpoint.then(|| "http/protobuf".to_owned());
+            assert_eq!(protocol, expected.as_ref(), "{}", snapshot.case);
+            (snapshot.case, endpoint, headers, host)
+        })
+        .collect();
+    let expected = [
+        ("livekit", false, false, false),
+        ("azure-openai", true, false, true),
+        ("everything", true, true, false),
+    ];
+    assert_eq!(collectors, expected);
 }
 
 #[test]

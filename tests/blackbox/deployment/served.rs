@@ -3,19 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use roomkey::clock::Stopwatch;
 use serde_json::{Value, json};
 
 use super::fakes::{Fake, IDENTITY_HEADER, OPENAI_KEY, container, redis};
 use super::queries;
 use super::snapshots::Snapshot;
 use crate::attack::report;
-use crate::host::journal::Level;
+use crate::host::journal::{DEADLINE, Level};
 use crate::host::{Host, Mode};
 use crate::package::unpacked;
 use crate::process::client;
 
 /// The client id of the app's identity, which Azure would put in place of an expression.
 const CLIENT_ID: &str = "44444444-4444-4444-8444-444444444444";
+const OTLP_HEADERS: &str = "api-key=a-key-of-the-collector";
 const ADMIN_KEY: &str = "an-admin-key-for-tests-only-0123456789";
 
 /// Fields of the line that stands for refused requests, which is written once a minute and at the
@@ -142,6 +144,26 @@ async fn has_a_session(host: &Host, bearer: &str) {
     );
 }
 
+/// Waits for a batch of spans with a mint in it, and returns the headers that it came with.
+async fn exported_mint(collector: &Fake, after: usize) -> (Value, usize) {
+    let began = Stopwatch::start();
+    loop {
+        let received = collector.control("received", json!({})).await;
+        let exports = received["exports"].as_array().unwrap();
+        let has_mint = |export: &&Value| {
+            let parts = export["parts"].as_array().unwrap().iter();
+            parts
+                .flat_map(|part| part["spans"].as_array().unwrap())
+                .any(|span| span["name"] == "mint" && span["status"] != "error")
+        };
+        if let Some(export) = exports.iter().skip(after).find(has_mint) {
+            assert_eq!(export["path"], "/v1/traces", "{export}");
+            return (export["headers"].clone(), exports.len());
+        }
+        assert!(began.elapsed() < DEADLINE, "no mint was exported");
+    }
+}
+
 /// Nothing is missing, and the log has no error.
 async fn is_well(host: &Host, served: &str) {
     let ready = client()
@@ -234,11 +256,14 @@ async fn deployed_for_azure_openai_the_package_mints_with_its_identity() {
         .control("accept", json!({ "keys": [], "models": ["realtime"] }))
         .await;
     let (provider, [issuer]) = Fake::start("oidc_provider.mjs", &[]);
+    let (collector, collector_url) = Fake::collector();
+    let mut exports = 0;
     let settings = azure.settings(
         "azure-openai",
         &[
             ("AZURE_OPENAI_ENDPOINT", &realtime_url),
             ("ROOMKEY_OIDC_ISSUER", &issuer),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector_url),
         ],
     );
     let bearer = provider.control("mint", json!({ "sub": "alice" })).await["token"]
@@ -259,9 +284,10 @@ async fn deployed_for_azure_openai_the_package_mints_with_its_identity() {
             (401, &json!("unauthenticated")),
             "{body}"
         );
+        (_, exports) = exported_mint(&collector, exports).await;
         is_well(
             &host,
-            &format!("azure-openai, {mode:?}: a client secret, minted with the identity"),
+            &format!("azure-openai, {mode:?}: a client secret, minted with the identity, traced"),
         )
         .await;
     }
@@ -281,6 +307,8 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
         .await;
     let (provider, [issuer]) = Fake::start("oidc_provider.mjs", &[]);
     let (_redis, redis_url) = redis();
+    let (collector, collector_url) = Fake::collector();
+    let mut exports = 0;
     let (_azurite, store) = container(azure.folder.path(), &azure.identity).await;
     for (name, value) in [
         ("livekit-api-key", "APIdeployed"),
@@ -295,6 +323,7 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
             "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg",
         ),
         ("roomkey-turn-secret", "a-turn-secret-of-32-bytes-for-tests"),
+        ("otel-exporter-otlp-headers", OTLP_HEADERS),
     ] {
         azure.fake.set(name, value).await;
     }
@@ -302,6 +331,7 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
         ("AZURE_OPENAI_ENDPOINT", realtime_url.as_str()),
         ("ROOMKEY_OIDC_ISSUER", &issuer),
         ("ROOMKEY_STORE", &store),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector_url),
     ];
     let mut settings = azure.settings("everything", &addresses);
     // OpenAI's own address is the default.
@@ -345,11 +375,15 @@ async fn deployed_with_everything_the_package_serves_all_providers_and_logs_what
             status == 200 && metrics.contains("roomkey_rate_limit_degraded 0"),
             "{metrics}"
         );
+        let headers;
+        (headers, exports) = exported_mint(&collector, exports).await;
+        assert_eq!(headers["api-key"], "a-key-of-the-collector", "{headers}");
         is_well(
             &host,
             &format!(
                 "everything, {mode:?}: livekit, azure-openai and openai, a session with the key \
-                 of a project in the container, TURN, limits in Redis"
+                 of a project in the container, TURN, limits in Redis, traces with the headers \
+                 from the vault"
             ),
         )
         .await;
