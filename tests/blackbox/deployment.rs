@@ -1,6 +1,7 @@
 //! What an operator deploys: the resources of `infra/` with the settings that they give the app,
 //! the alerts and dashboards of `ops/`, the container image and the workflows.
 
+mod dashboard;
 mod fakes;
 mod image;
 mod prometheus;

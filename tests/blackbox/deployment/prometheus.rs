@@ -1,7 +1,8 @@
-//! The rules, the example and the dashboard in `ops/`, held to the metrics of the program, and a
-//! real Prometheus that scrapes it.
+//! The rules and the example in `ops/prometheus/`, held to the metrics of the program, and a real
+//! Prometheus that scrapes it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,20 +14,20 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::fakes::{Fake, on_a_free_port};
-use super::{each_text, json, path, succeeds, text, tool};
+use super::fakes::{Fake, Program, on_a_free_port};
+use super::{path, succeeds, text, tool};
 use crate::package::unpacked;
 use crate::process::client;
 
 /// How long a scrape may take to show, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const ADMIN_KEY: &str = "a-throw-away-admin-key-of-43-characters-____";
+pub const ADMIN_KEY: &str = "a-throw-away-admin-key-of-43-characters-____";
 
 /// Labels that Prometheus itself adds.
 const ITS_LABELS: [&str; 2] = ["instance", "job"];
 
-fn promtool(arguments: &[&str]) -> String {
+pub fn promtool(arguments: &[&str]) -> String {
     succeeds(
         Command::new(tool("promtool"))
             .args(arguments)
@@ -50,7 +51,7 @@ fn metric(name: &str) -> Option<&'static Metric> {
 
 /// Fails if an expression names a metric, a label or an error code that does not exist. Returns the
 /// metrics.
-fn checked(place: &str, expression: &str) -> BTreeSet<&'static str> {
+pub fn checked(place: &str, expression: &str) -> BTreeSet<&'static str> {
     let used = Regex::new(r"\b((?:roomkey|process)_\w+)(?:\{([^}]*)\})?").unwrap();
     let matcher = Regex::new(r#"(\w+) ?(?:=~|!~|!=|=) ?"([^"]*)""#).unwrap();
     let mut names = BTreeSet::new();
@@ -64,34 +65,15 @@ fn checked(place: &str, expression: &str) -> BTreeSet<&'static str> {
                 || ITS_LABELS.contains(&label)
                 || (label == "le" && metric.kind == MetricKind::Histogram);
             assert!(exists, "{place}: {} has no label {label}", metric.name);
-            let is_code = label == "code" && !value.is_empty();
+            // A response without an error has a code too.
+            let is_code = value == "none" || ERROR_KINDS.iter().any(|kind| kind.code == value);
             assert!(
-                !is_code || ERROR_KINDS.iter().any(|kind| kind.code == value),
+                label != "code" || is_code,
                 "{place}: there is no code {value}"
             );
         }
     }
     names
-}
-
-/// Returns each expression of the dashboard with the title of its panel.
-fn panels() -> Vec<(String, String)> {
-    let dashboard = json("ops/grafana/roomkey.json");
-    let panels = dashboard["panels"].as_array().unwrap().iter();
-    panels
-        .flat_map(|panel| {
-            let title = panel["title"].as_str().unwrap();
-            let targets = panel["targets"].as_array().unwrap().iter();
-            targets
-                .map(|target| {
-                    (
-                        title.to_owned(),
-                        target["expr"].as_str().unwrap().to_owned(),
-                    )
-                })
-                .collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 #[test]
@@ -143,83 +125,6 @@ fn prometheus_rules_and_stories_name_only_what_the_program_counts() {
     }
 }
 
-#[test]
-fn dashboard_shows_every_metric_and_names_no_other() {
-    let mut shown = BTreeSet::new();
-    for (title, expression) in panels() {
-        let names = checked(&title, &expression);
-        assert!(
-            !names.is_empty() || expression.starts_with("sum(up{"),
-            "{title}"
-        );
-        shown.extend(names);
-    }
-    let all: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
-    assert_eq!(shown, all);
-}
-
-#[test]
-fn dashboard_expressions_are_what_prometheus_accepts() {
-    let rules = panels()
-        .into_iter()
-        .enumerate()
-        .map(|(index, (_, expression))| {
-            let expression = expression
-                .replace("$__rate_interval", "5m")
-                .replace("$instance", ".*")
-                .replace("$job", "roomkey");
-            format!(
-                "  - record: panel:{index}\n    expr: {}\n",
-                json!(expression)
-            )
-        });
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("rules.yml");
-    std::fs::write(
-        &file,
-        format!(
-            "groups:\n- name: panels\n  rules:\n{}",
-            rules.collect::<String>()
-        ),
-    )
-    .unwrap();
-    promtool(&["check", "rules", file.to_str().unwrap()]);
-}
-
-#[test]
-fn dashboard_panels_lie_side_by_side_and_have_their_own_ids() {
-    let dashboard = json("ops/grafana/roomkey.json");
-    let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
-    for panel in dashboard["panels"].as_array().unwrap() {
-        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
-        let side = |name: &str| panel["gridPos"][name].as_u64().unwrap();
-        for (x, y) in (side("x")..side("x") + side("w"))
-            .flat_map(|x| (side("y")..side("y") + side("h")).map(move |y| (x, y)))
-        {
-            assert!(
-                x < 24 && taken.insert((x, y)),
-                "{} lies on another panel or leaves the page",
-                panel["title"]
-            );
-        }
-    }
-    let variables: Vec<_> = dashboard["templating"]["list"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["name"].clone())
-        .collect();
-    let variable = Regex::new(r"\$\{?(\w+)").unwrap();
-    each_text(&dashboard["panels"], "", &mut |at, text| {
-        for found in variable.captures_iter(text) {
-            assert!(
-                variables.contains(&json!(&found[1])) || found[1].starts_with("__"),
-                "{at}: {text}"
-            );
-        }
-    });
-}
-
 /// Serves one token to whoever asks, as a token endpoint does. The provider of the tests gives no
 /// roles to a program's own tokens.
 async fn token_endpoint(token: String) -> (String, tokio::task::JoinHandle<()>) {
@@ -247,6 +152,21 @@ async fn token_endpoint(token: String) -> (String, tokio::task::JoinHandle<()>) 
         }
     });
     (url, serving)
+}
+
+/// Starts a Prometheus with the `prometheus.yml` of a folder. Returns the address of its API.
+pub fn prometheus(folder: &Path) -> (Program, String) {
+    let (program, port) = on_a_free_port(|port| {
+        let mut command = Command::new(tool("prometheus"));
+        command
+            .arg(format!("--config.file={}/prometheus.yml", folder.display()))
+            .arg(format!("--storage.tsdb.path={}/data", folder.display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    });
+    (program, format!("http://127.0.0.1:{port}/api/v1"))
 }
 
 /// Asks Prometheus until the answer holds.
@@ -343,22 +263,8 @@ async fn prometheus_scrapes_the_package_with_a_key_and_with_the_admin_role_and_s
             .arg(&file),
     );
 
-    let (_prometheus, port) = on_a_free_port(|port| {
-        let mut command = Command::new(tool("prometheus"));
-        command
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}/data",
-                folder.path().display()
-            ));
-        command
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    });
-    let query =
-        |expression: &str| format!("http://127.0.0.1:{port}/api/v1/query?query={expression}");
+    let (_prometheus, url) = prometheus(folder.path());
+    let query = |expression: &str| format!("{url}/query?query={expression}");
     let is = |value: &'static str| {
         move |answer: &Value| answer["data"]["result"][0]["value"][1] == value
     };
@@ -391,7 +297,7 @@ async fn prometheus_scrapes_the_package_with_a_key_and_with_the_admin_role_and_s
         rules.is_some_and(|rules| rules.iter().all(|rule| rule["health"] == "ok"))
     };
     let rules = until(
-        &format!("http://127.0.0.1:{port}/api/v1/rules"),
+        &format!("{url}/rules"),
         "the rules are not evaluated",
         evaluated,
     )
