@@ -33,6 +33,8 @@ mod project_keys;
 mod project_rotation;
 mod projects_app;
 mod realtime;
+#[path = "../reserved_port.rs"]
+mod reserved_port;
 mod secrets;
 mod sessions;
 mod store_faults;

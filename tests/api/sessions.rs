@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN_KEY, Answer, NOW};
 use crate::issuer::Issuer;
 use crate::projects_app::{KEK_2, PROJECT_KEY, ProjectsApp, store_settings};
+use crate::reserved_port::ReservedPort;
 use crate::upstream::{Act, CANARY};
 
 const OPEN: &str = "/api/session";
@@ -478,9 +479,8 @@ async fn ending_a_session_costs_no_token_and_has_a_budget_of_its_own() {
 
 #[tokio::test]
 async fn a_session_that_redis_cannot_count_is_503_and_in_the_audit_log() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let redis = format!("redis://{}", closed.local_addr().unwrap());
-    drop(closed);
+    let closed = ReservedPort::new();
+    let redis = format!("redis://{}", closed.address);
     let projects = with_project(&[("ROOMKEY_REDIS_URL", &redis)]).await;
     let answer = open(&projects, json!({ "project_id": "p" })).await;
     assert_eq!(answer.code(), "store_unavailable");

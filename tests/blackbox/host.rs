@@ -38,18 +38,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use roomkey::entropy::{Entropy, SystemEntropy};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use self::app_folder::AppFolder;
 use self::front::Front;
-use self::journal::Journal;
+use self::journal::{DEADLINE, Journal};
 use self::process::Program;
 use self::timing::Timing;
 use self::worker::Worker;
 use crate::package::App;
+use crate::reserved_port::ReservedPort;
 
 pub const VERSION: &str = "4.1037.0.0";
 const HOST_VERSION: &str = "X-Azure-Functions-HostVersion";
@@ -71,6 +72,7 @@ pub struct Host {
     pub url: String,
     pub journal: Journal,
     front: Arc<Front>,
+    _port: ReservedPort,
     _tasks: JoinSet<()>,
     _folder: Box<dyn Any + Send + Sync>,
 }
@@ -128,8 +130,9 @@ impl Host {
             homepage_disabled,
             current,
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = ReservedPort::new();
+        let address = port.address;
+        let listener = TcpListener::bind(address).await.unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&front).serve(listener));
         tasks.spawn(follow(app, worker, Arc::clone(&front), program));
@@ -138,6 +141,7 @@ impl Host {
             url: format!("http://{address}"),
             journal,
             front,
+            _port: port,
             _tasks: tasks,
             _folder: Box::new(folder),
         }
@@ -158,6 +162,20 @@ impl Host {
         let text = std::fs::read_to_string(root.join("host.json")).unwrap();
         std::fs::write(root.join("host.json.new"), text + "\n").unwrap();
         std::fs::rename(root.join("host.json.new"), root.join("host.json")).unwrap();
+    }
+
+    /// Waits until nothing listens on one of the host's ports any more. A process that another test
+    /// is just starting has a copy of the listening socket until it runs its own program.
+    pub async fn until_refused(&self, address: SocketAddr) {
+        let refused = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(
+            timeout(DEADLINE, refused).await.is_ok(),
+            "something still listens on {address}"
+        );
     }
 
     /// Where the handler of the moment listens.
@@ -181,6 +199,8 @@ async fn follow(
     program: Program,
 ) {
     let mut workers = JoinSet::new();
+    // Their ports stay reserved.
+    let mut retired = Vec::new();
     loop {
         workers.spawn(Arc::clone(&worker).live(program.clone(), front.journal.clone()));
         let path = app.root.join("host.json");
@@ -191,6 +211,7 @@ async fn follow(
         worker = Arc::new(Worker::new(Arc::clone(&app), worker.timing));
         let current = (Arc::clone(&app), Arc::clone(&worker));
         let (_, old) = std::mem::replace(&mut *front.current.lock().unwrap(), current);
+        retired.push(Arc::clone(&old));
         let journal = front.journal.clone();
         let lines = journal.read(|entries| entries.lines.len());
         workers.spawn(async move {

@@ -15,6 +15,8 @@ mod memory;
 mod package;
 #[path = "../process.rs"]
 mod process;
+#[path = "../reserved_port.rs"]
+mod reserved_port;
 mod start;
 mod stop;
 mod through_host;

@@ -1,7 +1,7 @@
 //! A started Azurite, Microsoft's emulator of Azure Blob Storage, and containers in it.
 
 use std::future::ready;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +15,7 @@ use roomkey::store::blob::azure::{self, AzureContainer};
 
 use crate::fake_azure::FakeAzure;
 use crate::peers::tool;
+use crate::reserved_port::ReservedPort;
 use crate::signed_in::client;
 
 /// The emulator's one account, and the key of it that Microsoft publishes.
@@ -26,6 +27,7 @@ const KEY: &str =
 /// test.
 pub struct Azurite {
     child: Child,
+    _port: ReservedPort,
     /// The address of the account.
     address: String,
     client: reqwest::Client,
@@ -38,7 +40,8 @@ impl Azurite {
         let (child, port) = start(&[]);
         Self {
             child,
-            address: format!("http://127.0.0.1:{port}/{ACCOUNT}"),
+            address: format!("http://{}/{ACCOUNT}", port.address),
+            _port: port,
             client: client().clone(),
             containers: AtomicU32::new(1),
         }
@@ -54,15 +57,13 @@ impl Azurite {
         let client = reqwest::Client::builder()
             .no_proxy()
             .tls_certs_only([authority])
-            .resolve(
-                &format!("{ACCOUNT}.blob.localhost"),
-                ([127, 0, 0, 1], port).into(),
-            )
+            .resolve(&format!("{ACCOUNT}.blob.localhost"), port.address)
             .build()
             .unwrap();
         Self {
             child,
-            address: format!("https://{ACCOUNT}.blob.localhost:{port}"),
+            address: format!("https://{ACCOUNT}.blob.localhost:{}", port.address.port()),
+            _port: port,
             client,
             containers: AtomicU32::new(1),
         }
@@ -109,40 +110,29 @@ impl Azurite {
 }
 
 /// Starts a server on a port of its own and waits until it answers.
-fn start(arguments: &[&str]) -> (Child, u16) {
-    // The server cannot be handed a socket, and a port that was free a moment ago may be taken
-    // now: then another one.
-    (0..5)
-        .find_map(|_| try_start(arguments))
-        .unwrap_or_else(|| panic!("azurite ended five times before it answered"))
-}
-
-fn try_start(arguments: &[&str]) -> Option<(Child, u16)> {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+fn start(arguments: &[&str]) -> (Child, ReservedPort) {
+    let port = ReservedPort::new();
     let script = tool("tests/real/peers/azurite/node_modules/azurite/dist/src/blob/main.js");
     let mut child = Command::new("node")
         .arg(script)
         .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
         .args(["--inMemoryPersistence", "--blobHost", "127.0.0.1"])
-        .args(["--blobPort", &port.to_string()])
+        .args(["--blobPort", &port.address.port().to_string()])
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("node: {error}; `make tools` says what is needed"));
     let began = Stopwatch::start();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if child.try_wait().unwrap().is_some() {
-            return None;
-        }
+    while TcpStream::connect(port.address).is_err() {
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "azurite ended before it answered");
         assert!(
-            began.elapsed() < Duration::from_mins(1),
+            began.elapsed() < Duration::from_mins(2),
             "azurite does not answer"
         );
     }
-    Some((child, port))
+    (child, port)
 }
 
 impl Drop for Azurite {

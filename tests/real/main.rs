@@ -39,6 +39,8 @@ mod redis;
 mod redis_lost;
 mod redis_server;
 mod redis_sessions;
+#[path = "../reserved_port.rs"]
+mod reserved_port;
 mod shared_limit;
 mod signed_in;
 mod three_verifiers;

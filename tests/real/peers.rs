@@ -1,7 +1,7 @@
 //! The installed peers, a LiveKit server, and tokens to present to them.
 
 use std::io::Write;
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
@@ -14,6 +14,7 @@ use roomkey::domain::livekit::participant_name::ParticipantName;
 use serde_json::Value;
 
 use crate::process::{Roomkey, client};
+use crate::reserved_port::ReservedPort;
 
 /// A key that only the tests use.
 pub const API_KEY: &str = "APIrealparts";
@@ -33,14 +34,15 @@ pub fn tool(path: &str) -> PathBuf {
 pub struct LiveKitServer {
     child: Child,
     pub url: String,
+    _port: ReservedPort,
     _folder: tempfile::TempDir,
 }
 
 impl LiveKitServer {
     /// Starts a server and waits until it serves.
     pub async fn start() -> Self {
-        // The server cannot inherit a socket, and a port that was free a moment ago may be taken by
-        // now. Then another one is tried.
+        // A port for UDP cannot be reserved, and one that was free a moment ago may be taken by now.
+        // Then another one is tried.
         for _ in 0..5 {
             if let Some(server) = Self::try_start().await {
                 return server;
@@ -50,11 +52,7 @@ impl LiveKitServer {
     }
 
     async fn try_start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = ReservedPort::new();
         let udp_port = UdpSocket::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -63,11 +61,12 @@ impl LiveKitServer {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("livekit.yaml");
         let text = format!(
-            "port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{ {API_KEY}: {API_SECRET} }}\n\
+            "port: {}\nbind_addresses: [127.0.0.1]\nkeys: {{ {API_KEY}: {API_SECRET} }}\n\
              logging: {{ level: error }}\n\
              rtc: {{ node_ip: 127.0.0.1, use_external_ip: false, enable_loopback_candidate: true, \
              interfaces: {{ includes: [lo] }}, tcp_port: 0, udp_port: {udp_port}, \
-             stun_servers: [\"127.0.0.1:9\"] }}\n"
+             stun_servers: [\"127.0.0.1:9\"] }}\n",
+            port.address.port()
         );
         std::fs::write(&config, text).unwrap();
         // Its error messages go to the test's own stderr.
@@ -82,7 +81,8 @@ impl LiveKitServer {
             .unwrap();
         let mut server = Self {
             child,
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("http://{}", port.address),
+            _port: port,
             _folder: folder,
         };
         let began = Stopwatch::start();

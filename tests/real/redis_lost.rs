@@ -21,7 +21,7 @@ fn connections(server: &mut redis::Connection) -> u64 {
 
 #[tokio::test]
 async fn real_redis_cluster_is_lost_once_and_found_when_the_failed_key_works() {
-    let ((one, _), (other, bus)) = (
+    let ((one, _its_bus), (other, bus)) = (
         RedisServer::start_in_cluster(),
         RedisServer::start_in_cluster(),
     );
@@ -32,7 +32,7 @@ async fn real_redis_cluster_is_lost_once_and_found_when_the_failed_key_works() {
         "MEET",
         "127.0.0.1",
         &other.port().to_string(),
-        &bus.to_string(),
+        &bus.address.port().to_string(),
     ]);
     let began = Stopwatch::start();
     while [&one, &other].iter().any(|server| {

@@ -1,6 +1,6 @@
 //! A Redis server that a test may stop, kill and restart.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use redis::{Connection, FromRedisValue};
 use roomkey::clock::Stopwatch;
 
+use crate::reserved_port::ReservedPort;
+
 /// A Redis server for this test only. It listens on a loopback address, stores nothing on disk and
 /// stops with the test.
 pub struct RedisServer {
     child: Child,
-    port: u16,
+    port: ReservedPort,
     settings: Vec<String>,
     folder: tempfile::TempDir,
 }
@@ -47,16 +49,14 @@ impl RedisServer {
         })
     }
 
-    /// Starts a server of a cluster that serves no key yet. The second number is the port of the
-    /// cluster bus.
-    pub fn start_in_cluster() -> (Self, u16) {
-        let bus = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let words =
-            format!("--cluster-enabled yes --cluster-port {bus} --cluster-node-timeout 60000");
+    /// Starts a server of a cluster that serves no key yet. The second port is that of the cluster
+    /// bus.
+    pub fn start_in_cluster() -> (Self, ReservedPort) {
+        let bus = ReservedPort::new();
+        let words = format!(
+            "--cluster-enabled yes --cluster-port {} --cluster-node-timeout 60000",
+            bus.address.port()
+        );
         (
             Self::start_with(|_| words.split(' ').map(str::to_owned).collect()),
             bus,
@@ -69,46 +69,36 @@ impl RedisServer {
     }
 
     fn start_with(settings: impl Fn(&Path) -> Vec<String>) -> Self {
-        // The server cannot inherit a socket, and a port that was free a moment ago may be taken by
-        // now. Then another one is tried.
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            let folder = tempfile::tempdir().unwrap();
-            let settings = settings(folder.path());
-            let child = spawn(port, &settings, folder.path());
-            let mut server = Self {
-                child,
-                port,
-                settings,
-                folder,
-            };
-            if server.comes_up() {
-                return server;
-            }
-        }
-        panic!("redis-server ended five times before it answered");
+        let port = ReservedPort::new();
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let child = spawn(&port, &settings, folder.path());
+        let mut server = Self {
+            child,
+            port,
+            settings,
+            folder,
+        };
+        server.comes_up();
+        server
     }
 
     /// Returns its address as an operator writes it: `redis://…`.
     pub fn url(&self) -> String {
         format!(
-            "{}://127.0.0.1:{}/",
+            "{}://{}/",
             if has_tls(&self.settings) {
                 "rediss"
             } else {
                 "redis"
             },
-            self.port
+            self.port.address
         )
     }
 
     /// Returns its socket address, for another server of its cluster.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.address.port()
     }
 
     /// Kills the server, which loses its data.
@@ -119,8 +109,8 @@ impl RedisServer {
 
     /// Restarts the server, empty, on the same port.
     pub fn restart(&mut self) {
-        self.child = spawn(self.port, &self.settings, self.folder.path());
-        assert!(self.comes_up(), "redis-server did not come up again");
+        self.child = spawn(&self.port, &self.settings, self.folder.path());
+        self.comes_up();
     }
 
     /// Sends a signal that stops or continues the process. A stopped server hangs, and its
@@ -153,18 +143,16 @@ impl RedisServer {
             .unwrap()
     }
 
-    fn comes_up(&mut self) -> bool {
+    fn comes_up(&mut self) {
         let began = Stopwatch::start();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
+        while TcpStream::connect(self.port.address).is_err() {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "redis-server ended before it answered");
             assert!(
                 began.elapsed() < Duration::from_mins(1),
                 "redis-server does not answer"
             );
         }
-        true
     }
 }
 
@@ -179,7 +167,7 @@ fn has_tls(settings: &[String]) -> bool {
     settings.iter().any(|word| word.starts_with("--tls"))
 }
 
-fn spawn(port: u16, settings: &[String], folder: &Path) -> Child {
+fn spawn(port: &ReservedPort, settings: &[String], folder: &Path) -> Child {
     let mut command = Command::new("redis-server");
     command.args([
         if has_tls(settings) {
@@ -187,7 +175,7 @@ fn spawn(port: u16, settings: &[String], folder: &Path) -> Child {
         } else {
             "--port"
         },
-        &port.to_string(),
+        &port.address.port().to_string(),
     ]);
     command
         .args([

@@ -17,6 +17,7 @@ use crate::fake_realtime::{API_KEY, FakeRealtime};
 use crate::leaks::assert_absent;
 use crate::projects;
 use crate::realtime::{Vendor, bare, mint, roomkey};
+use crate::reserved_port::ReservedPort;
 use crate::signed_in::{ADMIN_KEY, Answer, client};
 
 const API_SECRET: &str = "canary-secret-of-at-least-32-bytes";
@@ -260,9 +261,8 @@ async fn a_request_that_is_not_sampled_and_the_probe_are_never_sent() {
 async fn a_collector_that_is_down_or_never_answers_delays_neither_a_request_nor_a_stop() {
     let collector = Collector::start();
     collector.behave(json!({ "hang": true })).await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = format!("http://{}", nobody.local_addr().unwrap());
-    drop(nobody);
+    let nobody = ReservedPort::new();
+    let closed = format!("http://{}", nobody.address);
     for (url, lines) in [
         (
             &closed,

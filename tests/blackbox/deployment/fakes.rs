@@ -1,14 +1,17 @@
 //! The fakes and servers that stand in for Azure, OpenAI, an identity provider and Redis. The
 //! fakes' own tests and those of the vendors' SDKs against them are in `tests/real/`.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use roomkey::clock::Stopwatch;
 use serde_json::{Value, json};
 
 use super::path;
 use crate::process::{client, start_script};
+use crate::reserved_port::ReservedPort;
 
 /// The identity header that the fake of the identity endpoint serves.
 pub const IDENTITY_HEADER: &str = "identity-header-of-the-fake-azure";
@@ -16,8 +19,8 @@ pub const IDENTITY_HEADER: &str = "identity-header-of-the-fake-azure";
 /// The API key that the fake of OpenAI takes.
 pub const OPENAI_KEY: &str = "realtime-key-of-the-fake";
 
-/// A program that ends with the test.
-pub struct Program(Child);
+/// A program that ends with the test, and the port on which it listens, if it is one of ours.
+pub struct Program(Child, Option<ReservedPort>);
 
 /// A fake, a program that is told what to do by requests.
 pub struct Fake {
@@ -28,9 +31,10 @@ pub struct Fake {
 impl Program {
     pub fn start(command: &mut Command) -> Self {
         let started = command.stdin(Stdio::null()).spawn();
-        Self(started.unwrap_or_else(|error| {
+        let child = started.unwrap_or_else(|error| {
             panic!("{command:?}: {error}; `make tools` says what the tests need")
-        }))
+        });
+        Self(child, None)
     }
 
     fn runs(&mut self) -> bool {
@@ -69,7 +73,7 @@ impl Fake {
         let controls = said.pop().unwrap();
         (
             Self {
-                _program: Program(child),
+                _program: Program(child, None),
                 controls,
             },
             said.try_into().unwrap(),
@@ -96,29 +100,29 @@ impl Fake {
     }
 }
 
-/// Starts a server on a port that was free a moment ago. `command` is given the port.
-pub fn on_a_free_port(command: impl Fn(u16) -> Command) -> (Program, u16) {
-    for _ in 0..5 {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let mut program = Program::start(&mut command(port));
-        while program.runs() {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return (program, port);
-            }
-        }
+/// Starts a server on a port that is reserved for it. `command` is given the port.
+pub fn on_a_reserved_port(command: impl FnOnce(u16) -> Command) -> (Program, u16) {
+    let port = ReservedPort::new();
+    let number = port.address.port();
+    let mut command = command(number);
+    let mut program = Program::start(&mut command);
+    let began = Stopwatch::start();
+    while TcpStream::connect(port.address).is_err() {
+        assert!(program.runs(), "{command:?} ended before it listened");
+        assert!(
+            began.elapsed() < Duration::from_mins(2),
+            "{command:?} does not listen"
+        );
     }
-    panic!("it ended five times before it listened");
+    program.1 = Some(port);
+    (program, number)
 }
 
 /// Starts an Azurite, Microsoft's emulator of Azure Blob Storage, for the identity and the
 /// certificate of the fake Azure in a folder. Returns the address of a new container in it.
 pub async fn container(folder: &Path, identity: &str) -> (Program, String) {
     const HOST: &str = "devstoreaccount1.blob.localhost";
-    let (program, port) = on_a_free_port(|port| {
+    let (program, port) = on_a_reserved_port(|port| {
         let mut command = Command::new("node");
         command
             .arg(path(
@@ -162,7 +166,7 @@ pub async fn container(folder: &Path, identity: &str) -> (Program, String) {
 
 /// Starts a Redis that keeps nothing on disk.
 pub fn redis() -> (Program, String) {
-    let (program, port) = on_a_free_port(|port| {
+    let (program, port) = on_a_reserved_port(|port| {
         let mut command = Command::new("redis-server");
         command
             .args([

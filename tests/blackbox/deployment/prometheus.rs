@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::fakes::{Fake, Program, on_a_free_port};
+use super::fakes::{Fake, Program, on_a_reserved_port};
 use super::{path, succeeds, text, tool};
 use crate::package::unpacked;
 use crate::process::client;
@@ -156,7 +156,7 @@ async fn token_endpoint(token: String) -> (String, tokio::task::JoinHandle<()>) 
 
 /// Starts a Prometheus with the `prometheus.yml` of a folder. Returns the address of its API.
 pub fn prometheus(folder: &Path) -> (Program, String) {
-    let (program, port) = on_a_free_port(|port| {
+    let (program, port) = on_a_reserved_port(|port| {
         let mut command = Command::new(tool("prometheus"));
         command
             .arg(format!("--config.file={}/prometheus.yml", folder.display()))

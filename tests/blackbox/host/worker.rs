@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::net::TcpSocket;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 
@@ -16,6 +15,7 @@ use super::journal::Journal;
 use super::process::{Process, Program};
 use super::source::Source;
 use super::timing::{EARLY_REQUESTS_WAIT, ERRORS_TO_STOP, Timing};
+use crate::reserved_port::ReservedPort;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -48,7 +48,7 @@ pub struct Worker {
     starts: AtomicU64,
     retired: Notify,
     expired: Notify,
-    _port: TcpSocket,
+    _port: ReservedPort,
 }
 
 /// Held while a request is under way.
@@ -56,13 +56,10 @@ pub type InFlight = OwnedRwLockReadGuard<()>;
 
 impl Worker {
     pub fn new(app: Arc<AppFolder>, timing: Timing) -> Self {
-        // The host closes the socket by which it found a free port. Here it stays bound, so that no
-        // other test is given the port before the handler listens; only the handler, which is told
-        // the number, can.
-        let port = TcpSocket::new_v4().unwrap();
-        port.set_reuseaddr(true).unwrap();
-        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = port.local_addr().unwrap();
+        // The host closes the socket by which it found a free port. Here it stays reserved, so that
+        // no other test is given the port before the handler listens.
+        let port = ReservedPort::new();
+        let address = port.address;
         Self {
             app,
             address,

@@ -1,5 +1,7 @@
 //! Handlers of a few lines in place of the program, and the app that they belong to.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -166,7 +168,7 @@ impl Handler {
             Before::Hang => std::future::pending().await,
             Before::UntilReleased => self.released().await,
         }
-        let listener = TcpListener::bind(start.address).await.unwrap();
+        let listener = listen(start.address).await;
         let start = Arc::new(start);
         let (exit, mut exits) = mpsc::unbounded_channel();
         let mut connections = JoinSet::new();
@@ -264,6 +266,17 @@ impl Handler {
             }
         }
         None
+    }
+}
+
+/// Listens where the process before has listened. A process that another test is just starting has
+/// a copy of that socket until it runs its own program.
+async fn listen(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::task::yield_now().await,
+            listener => return listener.unwrap(),
+        }
     }
 }
 
