@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -18,10 +17,7 @@ use tokio::time::timeout;
 
 use super::app_folder::AppFolder;
 use super::fresh_id;
-use super::journal::{Journal, Level, Pipe};
-
-/// How long the host waits for a killed process to be gone.
-const KILL_WAIT: Duration = Duration::from_secs(1);
+use super::journal::{DEADLINE, Journal, Level, Pipe};
 
 /// How many of its last error lines explain an exit.
 const LAST_ERRORS: usize = 3;
@@ -193,8 +189,8 @@ impl Process {
             }
         };
         assert!(
-            timeout(KILL_WAIT, gone).await.is_ok(),
-            "a killed process was not gone within a second"
+            timeout(DEADLINE, gone).await.is_ok(),
+            "a killed process is not gone"
         );
     }
 }

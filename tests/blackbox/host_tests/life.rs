@@ -11,8 +11,9 @@ use crate::attack::report;
 use crate::host::timing::Timing;
 use crate::host::{Host, Mode};
 
-/// A short `functionTimeout` and its grace, and tries and restarts without pauses.
-const FUNCTION_TIMEOUT: &str = "00:00:00.2";
+/// A `functionTimeout` that no answered request reaches on a busy machine, with a short grace, and
+/// tries and restarts without pauses.
+const FUNCTION_TIMEOUT: &str = "00:00:03";
 const TIMING: Timing = Timing {
     first_pause: Duration::from_millis(1),
     longest_pause: Duration::from_millis(1),
@@ -93,7 +94,7 @@ async fn one_get_that_ends_the_process_stops_the_whole_app_in_proxying() {
             "{entries:?}"
         );
     });
-    assert!(TcpStream::connect(host.address).await.is_err());
+    host.until_refused(host.address).await;
 }
 
 #[tokio::test]
@@ -165,17 +166,17 @@ async fn the_port_stays_the_same_over_restarts() {
 async fn at_the_function_timeout_the_client_gets_500_and_the_process_is_replaced() {
     for mode in [Mode::Forwarding, Mode::Proxying] {
         let handler = Handler::new(by_path);
-        // Long enough for two more requests to be sent before the process is killed, and for one to
-        // be tried until the next process listens.
+        // Timeout and grace are long enough for two more requests to be sent before the process is
+        // killed, and for one to be tried until the next process listens.
         let timing = Timing {
-            timeout_grace: Duration::from_secs(1),
+            timeout_grace: Duration::from_secs(3),
             ..Timing::MEASURED
         };
         let host = host(
             mode,
             &handler,
             timing,
-            &[("/functionTimeout", "00:00:00.5".into())],
+            &[("/functionTimeout", FUNCTION_TIMEOUT.into())],
         )
         .await;
         let began = Stopwatch::start();
@@ -188,7 +189,7 @@ async fn at_the_function_timeout_the_client_gets_500_and_the_process_is_replaced
         handler.until(|seen| seen.arrivals.len() == 3).await;
         assert_eq!(slow.answer().await.unwrap().status(), "500", "{mode:?}");
         assert!(
-            began.elapsed() >= Duration::from_millis(1_500),
+            began.elapsed() >= Duration::from_secs(6),
             "{mode:?}: after the timeout and the grace"
         );
         host.journal
@@ -289,7 +290,7 @@ async fn a_changed_host_json_starts_a_second_process_and_what_is_in_flight_ends_
         );
         assert_eq!(ask(&host, "print").await, "200");
         host.journal.until(|entries| entries.retired == 1).await;
-        assert!(TcpStream::connect(before).await.is_err());
+        host.until_refused(before).await;
         host.journal.read(|entries| {
             assert!(
                 entries.exits.is_empty() && entries.starts.len() == 2,
