@@ -149,7 +149,7 @@ async fn exported_mint(collector: &Fake, after: usize) -> (Value, usize) {
     let began = Stopwatch::start();
     loop {
         let received = collector.control("received", json!({})).await;
-        let exports = received["exports"].as_array().unwrap();
+        let exports = received["traces"].as_array().unwrap();
         let has_mint = |export: &&Value| {
             let parts = export["parts"].as_array().unwrap().iter();
             parts
