@@ -118,7 +118,8 @@ pub async fn publish_state(container: &dyn BlobContainer, project: &str) -> Resu
     }
 }
 
-/// Lists projects that have a key and that `wanted` accepts.
+/// Lists projects that have a key and that `wanted` accepts. A blob whose name is that of no project
+/// is somebody else's, and must not fail the listing.
 pub async fn list(
     container: &dyn BlobContainer,
     after: Option<&ProjectId>,
@@ -128,9 +129,12 @@ pub async fn list(
     let after = after.map(name).unwrap_or_default();
     let mut found = Vec::new();
     for_each(container, |name, metadata| {
-        if *name > *after && has_key(metadata) && wanted(metadata) {
-            let id = name.strip_prefix(PREFIX).unwrap_or_default();
-            let project_id = ProjectId::parse(id).map_err(|_| StoreError::Corrupt)?;
+        let id = name.strip_prefix(PREFIX).unwrap_or_default();
+        if *name > *after
+            && has_key(metadata)
+            && wanted(metadata)
+            && let Ok(project_id) = ProjectId::parse(id)
+        {
             let summary = summary(metadata);
             found.push(ListedProject {
                 project_id,

@@ -16,8 +16,8 @@ use crate::store::projects::project_store;
 use crate::store::store_error::KeyStoreError;
 
 use crate::store::projects::project_store::{
-    Expected, SCRIPT, apply, chain_key, each_as_a_test, keys_over, opened, project, save, try_save,
-    verified, with_store_tests,
+    Expected, SCRIPT, apply, chain_key, each_as_a_test, kek_version, keys_over, opened, project,
+    save, try_save, verified, with_store_tests,
 };
 
 /// Blobs of a page here, so that every listing has several.
@@ -442,6 +442,27 @@ async fn a_tampered_project_fails_alone() {
         assert_eq!(listed.len(), 2);
         assert!(listed[1].summary.is_some());
     }
+}
+
+#[tokio::test]
+async fn a_blob_whose_name_is_no_projects_is_left_alone_and_fails_no_listing() {
+    let guard = fresh().await;
+    for id in ["a", "b"] {
+        save(&guard.keys, &project(id), 1).await;
+    }
+    guard.memory.tamper(|blobs| {
+        let blob = blobs["projects/a"].clone();
+        for name in ["projects/", "projects/a b", "projects/a/b"] {
+            blobs.insert(name.to_owned(), blob.clone());
+        }
+    });
+    let store = guard.keys.store();
+    let listed = store.list_projects(None, 2).await.unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|listed| listed.project_id).collect();
+    assert_eq!(listed, [project("a"), project("b")]);
+    let below = store.list_sealed_below(kek_version(2), None, 2).await;
+    assert_eq!(below.unwrap(), listed);
+    assert_eq!(verified(&guard.keys).await, 2);
 }
 
 #[tokio::test(start_paused = true)]

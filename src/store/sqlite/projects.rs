@@ -99,17 +99,24 @@ pub fn write(
     Ok(record)
 }
 
+/// A project id, in SQL. Whoever can write to the file can write another text there. No request can
+/// name such a row, and it must not fail the listing of the others.
+/// The text before a NUL is all that `length` and `GLOB` see.
+const HAS_ID: &str = "length(project_id) BETWEEN 1 AND 64
+                      AND length(project_id) = length(CAST(project_id AS BLOB))
+                      AND project_id NOT GLOB '*[^A-Za-z0-9_-]*'";
+
 /// Lists projects that have a key.
 pub fn list(
     connection: &Connection,
     after: Option<&ProjectId>,
     limit: usize,
 ) -> Result<Vec<ListedProject>, StoreError> {
-    let mut statement = connection.prepare(
+    let mut statement = connection.prepare(&format!(
         "SELECT kek_version, fingerprint, tag, created_at_ms, rotated_at_ms, project_id
-         FROM projects WHERE project_id > ?1 AND kek_version IS NOT NULL
+         FROM projects WHERE project_id > ?1 AND kek_version IS NOT NULL AND {HAS_ID}
          ORDER BY project_id LIMIT ?2",
-    )?;
+    ))?;
     let rows = statement.query_map(params![start(after), limit], |row| {
         Ok((row.get::<_, String>(5)?, summary(row)))
     })?;
@@ -131,11 +138,11 @@ pub fn list_sealed_below(
     after: Option<&ProjectId>,
     limit: usize,
 ) -> Result<Vec<ProjectId>, StoreError> {
-    let mut statement = connection.prepare(
+    let mut statement = connection.prepare(&format!(
         "SELECT project_id FROM projects WHERE project_id > ?1
-         AND (kek_version < ?2 OR kek_version > 9999)
+         AND (kek_version < ?2 OR kek_version > 9999) AND {HAS_ID}
          ORDER BY project_id LIMIT ?3",
-    )?;
+    ))?;
     let rows = statement.query_map(params![start(after), version.number(), limit], |row| {
         row.get::<_, String>(0)
     })?;

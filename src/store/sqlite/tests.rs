@@ -20,8 +20,8 @@ use crate::store::store_error::{KeyStoreError, StoreOutage};
 mod killed;
 
 use crate::store::projects::project_store::{
-    audit, delete, each_as_a_test, keys_over, opened, project, save, try_save, verified,
-    with_store_tests,
+    audit, delete, each_as_a_test, kek_version, keys_over, opened, project, save, try_save,
+    verified, with_store_tests,
 };
 
 /// A store in a folder of its own.
@@ -461,6 +461,31 @@ async fn a_tampered_audit_log_shows_its_first_broken_record() {
             .unwrap();
         assert_eq!(report.first_broken.as_deref(), Some("3"), "{sql}");
     }
+}
+
+#[tokio::test]
+async fn a_row_whose_id_is_none_is_left_alone_and_fails_no_listing() {
+    let guard = fresh().await;
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        save(&guard.keys, &project(id), 1).await;
+    }
+    guard
+        .raw()
+        .execute_batch(
+            "UPDATE projects SET project_id = 'a b' WHERE project_id = 'b';
+             UPDATE projects SET project_id = 'c' || char(0) WHERE project_id = 'c';
+             UPDATE projects SET project_id = CAST(x'64ff' AS TEXT) WHERE project_id = 'd';
+             UPDATE projects SET project_id = printf('%.*c', 65, 'e') WHERE project_id = 'e'",
+        )
+        .unwrap();
+    let store = guard.keys.store();
+    let listed = store.list_projects(None, 2).await.unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|listed| listed.project_id).collect();
+    assert_eq!(listed, [project("a"), project("f")]);
+    let below = store.list_sealed_below(kek_version(2), None, 2).await;
+    assert_eq!(below.unwrap(), listed);
+    // They still count as sealed under their KEK.
+    assert_eq!(guard.keys.count_below(kek_version(2)).await, Ok(6));
 }
 
 #[tokio::test]
