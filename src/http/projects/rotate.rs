@@ -24,8 +24,8 @@ use crate::http::request::Request;
 use crate::http::vault_access;
 use crate::telemetry;
 
-/// The time after which one call stops resealing; the client calls again for the rest. The last
-/// count of the keys takes up to 3 s more, and a request may take 10 s.
+/// The time after which one call stops resealing; the client calls again for the rest. The last key
+/// takes up to 1 s more and the last count of the keys up to 3 s, and a request may take 10 s.
 const SLICE: Duration = Duration::from_secs(5);
 /// The time for the audit records of keys that could not be resealed.
 const FAILURES: Duration = Duration::from_secs(1);

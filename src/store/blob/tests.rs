@@ -10,14 +10,15 @@ use super::container::{Blob, BlobPage, TIME_LIMIT};
 use super::*;
 use tokio::time::timeout;
 
+use crate::domain::audit_log::entry::EventType;
 use crate::domain::vault::changes::Precondition;
 use crate::store::projects::keys::ProjectKeys;
 use crate::store::projects::project_store;
 use crate::store::store_error::KeyStoreError;
 
 use crate::store::projects::project_store::{
-    Expected, SCRIPT, apply, chain_key, each_as_a_test, kek_version, keys_over, opened, project,
-    save, try_save, verified, with_store_tests,
+    Expected, SCRIPT, apply, audit, chain_key, each_as_a_test, kek_version, keks, keys_over,
+    opened, project, save, try_save, verified, with_store_tests,
 };
 
 /// Blobs of a page here, so that every listing has several.
@@ -521,4 +522,34 @@ async fn a_verification_may_take_longer_than_one_step() {
     let slow = over(&memory, Death::Slow(Duration::from_secs(1)));
     assert_eq!(verified(&slow.keys).await, PAGE as u64 + 1);
     assert!(began.elapsed() > TIME_LIMIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_progress_when_the_time_of_a_slice_runs_out_is_finished_and_counted() {
+    let guard = fresh().await;
+    for number in 0..10 {
+        save(&guard.keys, &project(&format!("p{number}")), number).await;
+    }
+    // The list takes one step and each key five, the fourth of which makes the change.
+    let slow = over(&guard.memory, Death::Slow(Duration::from_millis(100)));
+    let (both, logged) = (keks(&[1, 2]), AtomicUsize::new(0));
+    let slice = async || {
+        let began = tokio::time::Instant::now();
+        let rotated = slow.keys.rotate_slice(
+            kek_version(2),
+            1,
+            &both,
+            |id| audit(EventType::VaultKeyRotated, id),
+            || Duration::from_millis(550).saturating_sub(began.elapsed()),
+            |_| {
+                logged.fetch_add(1, Ordering::SeqCst);
+            },
+        );
+        rotated.await.unwrap()
+    };
+    for remaining in (0..10).rev() {
+        let slice = slice().await;
+        assert_eq!((slice.rotated, slice.remaining), (1, remaining));
+    }
+    assert_eq!(logged.into_inner(), 10);
 }

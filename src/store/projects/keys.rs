@@ -24,6 +24,9 @@ use crate::store::store_error::{KeyStoreError, StoreError};
 const ROUNDS: usize = 32;
 /// The number of projects that a slice of a rotation reads from the store at once.
 const BATCH: usize = 100;
+/// The time that the last key of a slice of a rotation may take beyond the end of the slice. A key
+/// takes some milliseconds, so only a store that hangs exceeds it.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The operations on keys, over any store.
 #[derive(Clone)]
@@ -247,10 +250,10 @@ impl ProjectKeys {
     /// keys. `audit` creates the entry for a project, and `on_rotated` gets each record as soon as
     /// it is written.
     ///
-    /// A step in progress when the time runs out is given up, like a step whose caller hangs up: if
-    /// its commit had begun, the key is resealed and its audit record written, but `on_rotated`
-    /// does not get it. The count of the remaining keys, which takes up to 3 s more, comes after
-    /// that.
+    /// The key in progress when the time runs out is finished, for which it has up to 1 s. It is
+    /// given up after that, like a step whose caller hangs up: if its commit had begun, the key is
+    /// resealed and its audit record written, but `on_rotated` does not get it. The count of the
+    /// remaining keys, which takes up to 3 s more, comes last.
     ///
     /// A record that cannot be opened, or whose KEK is not configured, is left unchanged and counts
     /// as remaining. Keys that are saved or deleted meanwhile are skipped: a save uses the sealing
@@ -285,7 +288,7 @@ impl ProjectKeys {
                 let none = &Precondition::None;
                 let append = audit(project_id);
                 let rotate = self.rotate(project_id, target, none, now_ms, keks, &append);
-                let Ok(rotated) = timeout(time_left, rotate).await else {
+                let Ok(rotated) = timeout(time_left.saturating_add(GRACE), rotate).await else {
                     break 'slice;
                 };
                 match rotated {
