@@ -25,11 +25,8 @@ struct ConnectionResponse<'a> {
     participant_name: &'a ParticipantName,
 }
 
-/// Issues a LiveKit token for a speaker. Without LiveKit this route does not exist.
+/// Issues a LiveKit token for a speaker.
 pub async fn issue(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
-    if app.server_url.is_none() {
-        return Err(ApiError::NotFound);
-    }
     let admission = guard::admit_caller(app, &mut request, Action::IssueToken).await?;
     let body = request.json(&admission).await?;
     let wanted = ConnectionRequest::parse(&body, &app.request_policy)?;

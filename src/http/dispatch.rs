@@ -70,6 +70,8 @@ async fn respond(connection: &Connection, head: &Parts, body: &mut BodyStream) -
     let headers = &head.headers;
     let request_id = request::request_id(headers, &*app.entropy);
     let has = |feature| match feature {
+        Feature::LiveKit => app.server_url.is_some(),
+        Feature::Realtime => app.request_policy.providers.realtime().is_some(),
         Feature::Store => app.projects.is_some(),
         Feature::Turn => app.turn.is_some(),
     };

@@ -34,8 +34,8 @@ pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         route(GET, "/api/health/ready", health::ready),
         route(GET, "/api/openapi.json", openapi::document),
         route(POST, "/api/token", token::issue),
-        route(POST, "/api/v1/token", v1_token::issue),
-        route(POST, "/api/connection-details", connection_details::issue),
+        route(POST, "/api/v1/token", v1_token::issue).with(Feature::Realtime),
+        route(POST, "/api/connection-details", connection_details::issue).with(Feature::LiveKit),
         route(GET, "/api/turn-credentials", turn::issue).with(Feature::Turn),
         route(POST, "/api/session", session::open).with_store(),
         route(POST, "/api/session/end", session_end::end).with_store(),
@@ -77,6 +77,10 @@ pub struct Route {
 /// A part of the service that exists only where it is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
+    /// A LiveKit server.
+    LiveKit,
+    /// A provider of Realtime client secrets.
+    Realtime,
     /// The store of project keys.
     Store,
     /// TURN servers.

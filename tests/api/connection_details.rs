@@ -195,18 +195,20 @@ async fn without_livekit_the_route_does_not_exist() {
         ..Setup::default()
     }
     .spawn();
-    for _ in 0..3 {
+    for method in [Method::POST, Method::POST, Method::GET, Method::OPTIONS] {
+        let credentials: &[u8] = b"Bearer canary";
         let answer = app
             .send(
-                Method::POST,
+                method.clone(),
                 PATH,
-                &[("authorization", b"Bearer canary")],
+                &[("authorization", credentials)],
                 None,
             )
             .await;
         assert_eq!(
             (answer.status, answer.header("ratelimit-policy")),
-            (StatusCode::NOT_FOUND, "")
+            (StatusCode::NOT_FOUND, ""),
+            "{method}"
         );
     }
     assert!(!app.log().contains(r#""message":"audit""#));

@@ -333,14 +333,17 @@ async fn a_mint_that_cannot_start_uses_no_budget() {
 
 #[tokio::test]
 async fn a_plain_client_gets_a_secret_or_404_without_a_realtime_provider() {
-    assert_eq!(
-        Setup::default()
-            .spawn()
-            .post("/api/v1/token", "{}")
-            .await
-            .code(),
-        "not_found"
-    );
+    let without = Setup::default().spawn();
+    for method in [Method::POST, Method::GET, Method::OPTIONS] {
+        let answer = without
+            .send(method.clone(), "/api/v1/token", &[], None)
+            .await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::NOT_FOUND, "not_found"),
+            "{method}"
+        );
+    }
     let (azure, openai) = (Upstream::start().await, Upstream::start().await);
     let both = [azure.azure(), openai.openai()].concat();
     let plain = app(&both, &[]);
