@@ -19,6 +19,7 @@ use crate::clock::Stopwatch;
 use crate::domain::audit::{Action, IssuedCredential};
 use crate::domain::realtime::mint::MintRequest;
 use crate::domain::requests::provider::Provider;
+use crate::domain::requests::{fields, query};
 use crate::traces;
 
 #[derive(Serialize)]
@@ -53,6 +54,7 @@ struct CallReport {
 /// Lists the models of each provider, as a probe.
 pub async fn probe(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
     let now = guard::admit_operator(app, &mut request).await?.now;
+    query::refuse_all(request.query)?;
     let reports = app
         .upstreams
         .all()
@@ -64,8 +66,12 @@ pub async fn probe(app: &App, mut request: Request<'_>) -> Result<Reply, ApiErro
 /// Probes each provider and mints one secret there. All providers at once: one after the other
 /// could take longer than a request may.
 pub async fn probe_and_mint(app: &App, mut request: Request<'_>) -> Result<Reply, ApiError> {
-    let now = guard::admit_operator(app, &mut request).await?.now;
+    let admission = guard::admit_operator(app, &mut request).await?;
+    let now = admission.now;
     request.record.action = Some((Action::DiagnoseRealtime, now));
+    query::refuse_all(request.query)?;
+    // Whoever names one provider expects that no other one is asked for a secret.
+    fields::refuse_all(&request.json(&admission).await?)?;
     request.record.mints = true;
     let reports = app.upstreams.all().map(async |upstream| {
         let (mint, result) = traces::in_branch(mint_at(app, upstream, now)).await.unzip();

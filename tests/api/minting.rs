@@ -254,6 +254,21 @@ async fn diagnostics_report_faults_and_mint_only_on_request() {
             .all(|line| line["actor"].as_str().unwrap().starts_with("admin-key:"))
     );
     no_canary(&answer);
+    let typed = [admin[0], ("content-type", b"application/json")];
+    let body = Some(&br#"{"provider":"openai"}"#[..]);
+    let by_query = "/api/diagnostics/realtime?provider=openai";
+    for refused in [
+        app.send(Method::GET, by_query, &admin, None).await,
+        app.send(Method::POST, by_query, &admin, None).await,
+        app.send(Method::POST, "/api/diagnostics/realtime", &typed, body)
+            .await,
+    ] {
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (StatusCode::BAD_REQUEST, vec!["provider".to_owned()])
+        );
+    }
+    assert_eq!((azure.asked().len(), openai.asked().len()), (3, 3));
 }
 
 #[tokio::test]

@@ -83,6 +83,16 @@ impl BodyError {
     }
 }
 
+/// Refuses every field of a body, for a route that has none.
+///
+/// # Errors
+/// [`BodyError`] with each field.
+pub fn refuse_all(body: &[u8]) -> Result<(), BodyError> {
+    let mut fields = Fields::read(body)?;
+    fields.reject_unknown();
+    fields.finish(|| Ok(()))
+}
+
 /// The proof that [`Fields`] recorded an error. Only this file can create one, so a `?` inside
 /// [`Fields::finish`] cannot lose an error.
 #[derive(Debug)]
