@@ -5,6 +5,9 @@ use std::ffi::{OsStr, OsString};
 
 use super::settings::{self, server::ROUTE_PREFIX};
 
+/// The beginning of the names of roomkey's own settings.
+const PREFIX: &str = "ROOMKEY_";
+
 /// Holds the environment variables by name. The values of variables that are not settings of
 /// roomkey are dropped: some are credentials of other programs.
 #[derive(Default)]
@@ -44,7 +47,7 @@ impl Environment {
         self.0
             .keys()
             .map(String::as_str)
-            .filter(|name| name.starts_with("ROOMKEY_") && !settings::is_known(name))
+            .filter(|name| is_own(name) && !settings::is_known(name))
             .filter(move |name| !(in_kubernetes && is_service_link(name)))
     }
 }
@@ -58,6 +61,13 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
         };
         Self(variables.into_iter().map(variable).collect())
     }
+}
+
+/// Returns whether a name is meant as a setting of roomkey, in any case: a name that is not in
+/// upper case is not read.
+fn is_own(name: &str) -> bool {
+    name.get(..PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// Returns the name as the table spells it. The Functions host reads its own settings in any case,

@@ -85,10 +85,11 @@ pub fn kek_version_of(name: &str) -> Option<KekVersion> {
     SECRET_SUFFIXES.contains(&suffix).then_some(version)
 }
 
-/// Returns the `ROOMKEY_*` setting whose name is closest to a mistyped one.
+/// Returns the `ROOMKEY_*` setting whose name is closest to a mistyped one, in any case.
 #[must_use]
 pub fn closest(name: &str) -> Option<&'static str> {
-    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
+    let name = name.to_ascii_uppercase();
+    let distance = |known: &str| strsim::damerau_levenshtein(&name, known);
     all()
         .map(|setting| setting.name)
         .filter(|known| known.starts_with("ROOMKEY_"))

@@ -264,6 +264,10 @@ fn a_setting_that_does_not_exist_is_refused_with_the_nearest_name() {
         fault("ROOMKEY_PROJECTS_DATABASE"),
         "ROOMKEY_PROJECTS_DATABASE: is not a setting of this version; docs/settings.md lists them"
     );
+    assert_eq!(
+        fault("Roomkey_Rate_Limt"),
+        "Roomkey_Rate_Limt: is not a setting of this version; did you mean ROOMKEY_RATE_LIMIT?"
+    );
     assert_eq!(faulty(&[("ROOMKEY_A\nB", "x")]), ["ROOMKEY_A_B"]);
 }
 
