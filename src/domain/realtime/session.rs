@@ -214,6 +214,13 @@ fn check_members(session: &Value) -> Result<(), Requirement> {
             .into(),
         );
     }
+    if session.get("session").is_some() || session.get("expires_after").is_some() {
+        return Err(
+            "must not hold session or expires_after, which are around a session; write what is \
+             inside of session (the lifetime is ROOMKEY_REALTIME_SECRET_SECONDS)"
+                .into(),
+        );
+    }
     let is_object = |pointer| session.pointer(pointer).is_none_or(Value::is_object);
     if ["/audio", "/audio/input", "/audio/output"]
         .into_iter()
@@ -502,6 +509,8 @@ mod tests {
             r#"{"model":"m"}"#,
             r#"{"instructions":"x"}"#,
             r#"{"audio":{"output":{"voice":"alloy"}}}"#,
+            r#"{"session":{"output_modalities":["audio"]}}"#,
+            r#"{"expires_after":{"anchor":"created_at","seconds":60}}"#,
             r#"{"audio":{"output":null}}"#,
             r#"{"audio":{"input":null}}"#,
             r#"{"audio":{"input":"x"}}"#,
