@@ -105,9 +105,13 @@ impl RoomPattern {
     /// wrapped, and a `(?x)` comment could hide the end of the wrapping.
     ///
     /// # Errors
-    /// The requirement, if either does not compile. The compiler's message is dropped: it quotes
-    /// the pattern.
+    /// The requirement, if either does not compile, or for a pattern between slashes. The
+    /// compiler's message is dropped: it quotes the pattern.
     pub fn parse(pattern: &str) -> Result<Self, Requirement> {
+        // As in JavaScript. No room name contains a slash, so nothing would match.
+        if pattern.starts_with('/') {
+            return Err("must be the regular expression alone, without slashes around it".into());
+        }
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .size_limit(Self::MAX_COMPILED_BYTES)
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_only_compiles_when_wrapped_is_rejected() {
+    fn a_pattern_that_only_compiles_when_wrapped_or_can_match_nothing_is_rejected() {
         for pattern in [
             ")|(",
             "(",
@@ -205,6 +209,8 @@ mod tests {
             "[",
             r"(?P<n>a)(?P<n>b)",
             "(a{1000}){1000}",
+            "/^team-[0-9]+$/",
+            "/team/i",
         ] {
             assert!(RoomPattern::parse(pattern).is_err(), "{pattern:?}");
         }
