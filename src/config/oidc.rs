@@ -51,7 +51,8 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<TokenPolicy> {
         );
         None
     } else {
-        reader.parsed_or(TENANTS, Vec::new(), |text| list(text, tenant))
+        let own = issuer.as_ref().and_then(Issuer::tenant);
+        reader.parsed_or(TENANTS, Vec::new(), |text| tenants(text, own))
     };
     let rules = read_caller_rules(reader);
     Some(TokenPolicy {
@@ -138,6 +139,19 @@ fn word(text: &str) -> Result<String, Requirement> {
         Ok(text.to_owned())
     } else {
         Err("must have 1 to 256 visible ASCII characters without spaces".into())
+    }
+}
+
+/// Parses the accepted tenants. The one that the issuer names, if it names one, must be among them.
+fn tenants(text: &str, of_issuer: Option<&str>) -> Result<Vec<String>, Requirement> {
+    let listed = list(text, tenant)?;
+    match of_issuer {
+        Some(own) if !listed.iter().any(|tenant| tenant == own) => Err(format!(
+            "must list the tenant that {ISSUER} names: no token has that issuer and another \
+             tenant; for several tenants write the issuer with organizations in place of the id"
+        )
+        .into()),
+        Some(_) | None => Ok(listed),
     }
 }
 
@@ -336,6 +350,29 @@ mod tests {
             policy.tenants,
             [TENANT, "22222222-2222-3333-4444-555555555555"]
         );
+    }
+
+    #[test]
+    fn the_tenant_that_the_issuer_names_must_be_listed() {
+        let other = "22222222-2222-3333-4444-555555555555";
+        for issuer in [
+            &format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
+            &format!("https://login.microsoftonline.com/{TENANT}"),
+            &format!("https://sts.windows.net/{TENANT}/"),
+            &format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0"),
+        ] {
+            let (policy, faults) = read_all(&with(&[(ISSUER, issuer), (TENANTS, other)]));
+            assert!(
+                policy.is_none() && faults.len() == 1 && faults[0].starts_with(TENANTS),
+                "{issuer} {faults:?}"
+            );
+            let both = format!("{other}, {TENANT}");
+            for tenants in [TENANT, &both] {
+                let (policy, faults) = read_all(&with(&[(ISSUER, issuer), (TENANTS, tenants)]));
+                assert!(policy.is_some(), "{issuer} {tenants} {faults:?}");
+            }
+        }
+        assert!(read_all(&with(&[(TENANTS, other)])).0.is_some());
     }
 
     #[test]

@@ -123,6 +123,16 @@ impl Issuer {
         matches!(self.accepted, AcceptedIssuer::PerTenant(..))
     }
 
+    /// Returns the one tenant of Entra ID or of External ID whose tokens have this issuer, if the
+    /// issuer names one.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        match &self.accepted {
+            AcceptedIssuer::Exactly(issuer) => issuer.split('/').find(|part| is_tenant_id(part)),
+            AcceptedIssuer::PerTenant(..) => None,
+        }
+    }
+
     /// Returns the address of the discovery document.
     #[must_use]
     pub fn discovery_url(&self) -> String {
