@@ -31,7 +31,14 @@ export type ServiceErrorCode =
   | 'room_forbidden'
   | 'insufficient_scope'
   | 'origin_forbidden'
+  | 'misdirected_request'
   | 'not_found'
+  | 'method_not_allowed'
+  | 'unsupported_media_type'
+  | 'payload_too_large'
+  | 'request_timeout'
+  | 'conflict'
+  | 'precondition_failed'
   | 'rate_limited'
   | 'concurrency_limited'
   | 'internal'
@@ -44,6 +51,7 @@ export type ServiceErrorCode =
   | 'upstream_timeout'
   | 'secret_unavailable'
   | 'store_unavailable'
+  | 'record_corrupt'
   | 'auth_unavailable'
   | 'overloaded';
 

@@ -48,3 +48,12 @@ test.each(['../../docs/browser.md', 'README.md'])(
   },
   60_000,
 );
+
+test('every code of the errors page is a code of the package', () => {
+  const page = readFileSync(`${here}/../../../docs/errors.md`, 'utf8');
+  const codes = [...page.matchAll(/^\| `(\w+)` \|/gm)].map((found) => found[1]);
+  const source = readFileSync(`${here}/../src/error.ts`, 'utf8');
+  const listed = source.slice(source.indexOf('type ServiceErrorCode'));
+  const known = [...listed.slice(0, listed.indexOf(';')).matchAll(/\| '(\w+)'/g)];
+  expect(known.map((found) => found[1]).sort()).toEqual(codes.sort());
+});
