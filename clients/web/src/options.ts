@@ -76,8 +76,8 @@ export type RealtimeProvider = 'azure-openai' | 'openai';
 /** A request for a Realtime client secret. */
 export interface RealtimeSecretRequest {
   /**
-   * Default: the service's own default, if that is a Realtime provider; else `azure-openai`, then
-   * `openai`.
+   * Default: the service's own default, if that is a Realtime provider; else the one that it has,
+   * `azure-openai` first.
    */
   readonly provider?: RealtimeProvider;
   /** A voice from the service's list. */

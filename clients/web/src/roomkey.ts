@@ -168,30 +168,35 @@ export class Roomkey {
     signal?: AbortSignal,
     attempts?: number,
   ): Promise<RealtimeSecret> {
-    const mint = async (provider: RealtimeProvider): Promise<RealtimeSecret> => {
+    const mint = async (provider?: RealtimeProvider): Promise<RealtimeSecret> => {
       const { voice, model, roomName } = request;
       const body = { provider, voice, model, roomName };
       return new RealtimeSecret(
         await this.#http.send({ path: '/api/token', body, signal, ...(attempts && { attempts }) }),
       );
     };
-    const provider = request.provider ?? this.#provider;
-    if (provider) return mint(provider);
-    // The service's own default may be LiveKit, so one that mints has to be named. Its refusal
-    // mints nothing.
-    try {
-      const secret = await mint('azure-openai');
-      this.#provider = 'azure-openai';
-      return secret;
-    } catch (error) {
-      if (
-        !(error instanceof RoomkeyError) ||
-        !error.fields.some(({ field }) => field === 'provider')
-      )
-        throw error;
-      const secret = await mint('openai');
-      this.#provider = 'openai';
-      return secret;
+    const known = request.provider ?? this.#provider;
+    if (known) return mint(known);
+    // The service's own default first. Where that is LiveKit, or none, one that mints has to be
+    // named: the refusal, or the token of a room, has minted nothing.
+    for (const provider of [undefined, 'azure-openai'] as const) {
+      try {
+        return this.#remember(await mint(provider));
+      } catch (error) {
+        if (!(error instanceof RoomkeyError) || !isOfAnotherProvider(error, provider)) throw error;
+      }
     }
+    return this.#remember(await mint('openai'));
+  }
+
+  #remember(secret: RealtimeSecret): RealtimeSecret {
+    this.#provider = secret.provider;
+    return secret;
   }
 }
+
+/** Whether another provider may mint what one, or the service's default, has not. */
+const isOfAnotherProvider = (error: RoomkeyError, provider: RealtimeProvider | undefined): boolean =>
+  provider
+    ? error.fields.some(({ field }) => field === 'provider')
+    : error.code === 'invalid_request' || error.code === 'invalid_response';

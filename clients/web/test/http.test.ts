@@ -41,22 +41,44 @@ describe('a request', () => {
     expect(service.seen[0]?.headers).not.toHaveProperty('Authorization');
   });
 
-  test('finds the Realtime provider that the service has, and remembers it', async () => {
+  const realtime = { token: 'ek_1', webrtcUrl: 'https://provider.test/v1/realtime/calls' };
+  const wrong = (field: string) => ({ errors: [{ field, message: 'is wrong' }] });
+  test.each([
+    ['the default of the service', 'openai', 'openai', [undefined]],
+    ['Azure, where the default is LiveKit', 'livekit', 'azure-openai', [undefined, 'azure-openai']],
+    ['OpenAI, where LiveKit gives a token', 'token', 'openai', [undefined, 'azure-openai', 'openai']],
+    ['OpenAI, where there is no default', 'none', 'openai', [undefined, 'azure-openai', 'openai']],
+  ])('takes %s, and remembers it', async (_, standard, taken, asked) => {
     const service = new Service();
-    service.override = ({ body }) =>
-      body['provider'] === 'azure-openai'
-        ? service.problem(400, 'invalid_request', {
-            errors: [{ field: 'provider', message: 'is not configured' }],
-          })
-        : undefined;
+    const answers: Record<string, () => Response> = {
+      livekit: () => service.problem(400, 'invalid_request', wrong('roomName')),
+      none: () => service.problem(400, 'invalid_request', wrong('provider')),
+      token: () => service.json(200, { provider: 'livekit', token: service.jwt(0, 60_000) }),
+    };
+    service.override = ({ body: { provider } }) => {
+      if (provider === undefined && answers[standard]) return answers[standard]();
+      if (provider !== undefined && provider !== taken)
+        return service.problem(400, 'invalid_request', wrong('provider'));
+      const expiresAt = new Date(service.now() + minute).toISOString();
+      return service.json(200, { ...realtime, provider: taken, expiresAt });
+    };
     const roomkey = service.roomkey();
-    expect((await settled(roomkey.realtimeSecret())).provider).toBe('openai');
+    expect((await settled(roomkey.realtimeSecret({ roomName: 'r' }))).provider).toBe(taken);
     await settled(roomkey.realtimeSecret());
-    expect(service.seen.map(({ body }) => body['provider'])).toEqual([
-      'azure-openai',
-      'openai',
-      'openai',
-    ]);
+    expect(service.seen.map(({ body }) => body['provider'])).toEqual([...asked, taken]);
+  });
+
+  test('asks no other provider where the wish is wrong, or the service fails', async () => {
+    const service = new Service();
+    service.override = () => service.problem(400, 'invalid_request', wrong('voice'));
+    expect(await rejection(service.roomkey().realtimeSecret({ voice: 'x' }))).toMatchObject({
+      fields: [{ field: 'voice' }],
+    });
+    expect(service.seen.map(({ body }) => body['provider'])).toEqual([undefined, 'azure-openai']);
+    service.seen = [];
+    service.override = () => service.problem(403, 'room_forbidden');
+    await rejection(service.roomkey().realtimeSecret());
+    expect(service.seen).toHaveLength(1);
   });
 });
 
