@@ -144,6 +144,13 @@ fn queries_name_only_codes_causes_and_messages_that_roomkey_writes() {
             "there is no budget {budget}"
         );
     }
+    for alert in json("ops/azure/alerts.json").as_array().unwrap() {
+        let title = alert["title"].as_str().unwrap();
+        assert!(
+            guide.contains(&format!("| {title} |")),
+            "docs/operations.md does not explain {title:?}"
+        );
+    }
     for field in fields() {
         let documented =
             ["message", "level"].contains(&field.as_str()) || guide.contains(&format!("`{field}`"));
