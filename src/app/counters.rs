@@ -6,7 +6,7 @@ use crate::config::fault::Fault;
 use crate::config::rate_limits::REDIS_URL;
 use crate::domain::settings::secrets::{SecretName, SecretSource};
 use crate::store::counters::Counters;
-use crate::store::redis::Redis;
+use crate::store::redis::{Redis, RedisDeadlines};
 
 /// The name of Redis' address in Key Vault, and the client that waits for it.
 pub type RedisAddress = (SecretName, Arc<Redis>);
@@ -25,7 +25,7 @@ pub fn from_settings(
             .map(|counters| (counters, None))
             .map_err(|_| Fault::new(REDIS_URL, "is not the address of a Redis server")),
         Some(SecretSource::InVault(name)) => {
-            let redis = Arc::new(Redis::awaiting_address());
+            let redis = Arc::new(Redis::awaiting_address(RedisDeadlines::default()));
             let counters = Counters::Redis(Arc::clone(&redis));
             Ok((counters, Some((name.clone(), redis))))
         }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use secrecy::SecretString;
 
 use super::memory::Memory;
-use super::redis::{InvalidRedisUrl, Redis};
+use super::redis::{InvalidRedisUrl, Redis, RedisDeadlines};
 use crate::domain::callers::caller_hash::CallerHash;
 use crate::domain::limits::rate_limit::{Budget, Cost, Decision};
 
@@ -31,7 +31,8 @@ impl Counters {
     /// # Errors
     /// [`InvalidRedisUrl`] if the URL is not one of a Redis server.
     pub fn shared(url: SecretString) -> Result<Self, InvalidRedisUrl> {
-        Ok(Self::Redis(Arc::new(Redis::new(url)?)))
+        let redis = Redis::new(url, RedisDeadlines::default())?;
+        Ok(Self::Redis(Arc::new(redis)))
     }
 
     /// Takes one request from the caller's budget, if the budget admits it. `now` is used by

@@ -6,6 +6,7 @@
 //!
 //! The slots of projects' sessions are in the same Redis: [`sessions`].
 
+mod deadlines;
 mod failure;
 mod script;
 mod server;
@@ -18,6 +19,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 use secrecy::SecretString;
 
+pub use self::deadlines::RedisDeadlines;
 pub use self::script::SCRIPT;
 use self::script::ScriptCall;
 pub use self::server::InvalidRedisUrl;
@@ -30,6 +32,7 @@ use crate::domain::limits::rate_limit::{Budget, Cost, Decision, Gcra};
 pub struct Redis {
     /// Empty until the address is known.
     server: ArcSwapOption<Server>,
+    deadlines: RedisDeadlines,
     /// True if the address arrives after the first requests. Limits are per instance until then, so
     /// the log must tell when they are shared.
     is_address_deferred: bool,
@@ -42,24 +45,25 @@ impl Redis {
     /// Creates counters whose address is not known yet. Each instance limits on its own until
     /// [`Redis::connect`].
     #[must_use]
-    pub fn awaiting_address() -> Self {
+    pub fn awaiting_address(deadlines: RedisDeadlines) -> Self {
         tracing::info!("limits are per instance until Key Vault gives the address of Redis");
-        Self::without_address(true)
+        Self::without_address(deadlines, true)
     }
 
     /// Creates counters and begins to connect, in a task of the current Tokio runtime.
     ///
     /// # Errors
     /// [`InvalidRedisUrl`], as [`Redis::connect`].
-    pub fn new(url: SecretString) -> Result<Self, InvalidRedisUrl> {
-        let redis = Self::without_address(false);
+    pub fn new(url: SecretString, deadlines: RedisDeadlines) -> Result<Self, InvalidRedisUrl> {
+        let redis = Self::without_address(deadlines, false);
         redis.connect(url, None)?;
         Ok(redis)
     }
 
-    fn without_address(is_address_deferred: bool) -> Self {
+    fn without_address(deadlines: RedisDeadlines, is_address_deferred: bool) -> Self {
         Self {
             server: ArcSwapOption::empty(),
+            deadlines,
             is_address_deferred,
             local: Memory::new(),
             local_decisions: AtomicU64::new(0),
@@ -81,7 +85,7 @@ impl Redis {
         if previous.as_ref().is_some_and(|server| server.has_url(&url)) {
             return Ok(());
         }
-        let server = Arc::new(Server::new(url, on_refused_credentials)?);
+        let server = Arc::new(Server::new(url, self.deadlines, on_refused_credentials)?);
         let was_lost = previous.map_or(self.is_address_deferred, |previous| previous.replace());
         if was_lost {
             server.mark_lost();

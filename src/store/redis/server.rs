@@ -13,16 +13,10 @@ use redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvoc
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
+use super::deadlines::RedisDeadlines;
 use super::failure::RedisFailure;
 use super::script::{SCRIPT, ScriptCall, ScriptResult, invoke};
 
-/// The time limit for a call; in one network a response takes less than 1 ms.
-const CALL_DEADLINE: Duration = Duration::from_millis(50);
-/// The time limit for a call that fails its request if it fails. Such a call waits longer, so that
-/// a short pause of the server or a connection that is only being opened fails no request.
-const PATIENT_CALL_DEADLINE: Duration = Duration::from_millis(500);
-/// The time limit for opening a connection; TLS to another zone takes about 20 ms.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// The pause between two attempts to reach Redis again. It doubles with each loss within
 /// [`STEADY_TIME`] of the last one, so that an unstable Redis is not lost and found every second.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -49,6 +43,7 @@ impl From<RedisError> for InvalidRedisUrl {
 /// A Redis server.
 pub(super) struct Server {
     url: SecretString,
+    deadlines: RedisDeadlines,
     on_refused_credentials: Option<OnRefusedCredentials>,
     client: Client,
     script: Script,
@@ -73,12 +68,15 @@ impl Server {
     /// [`InvalidRedisUrl`] if the URL is not of the form `redis://…` or `rediss://…`.
     pub(super) fn new(
         url: SecretString,
+        deadlines: RedisDeadlines,
         on_refused_credentials: Option<OnRefusedCredentials>,
     ) -> Result<Self, InvalidRedisUrl> {
         let client = Client::open(url.expose_secret())?;
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config())?;
+        let config = config(deadlines.connect);
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
         Ok(Self {
             url,
+            deadlines,
             on_refused_credentials,
             client,
             script: Script::new(SCRIPT),
@@ -136,9 +134,9 @@ impl Server {
         key: String,
     ) -> Result<T, RedisFailure> {
         let deadline = if self.is_lost() {
-            CALL_DEADLINE
+            self.deadlines.call
         } else {
-            PATIENT_CALL_DEADLINE
+            self.deadlines.patient_call
         };
         let result = self.within(deadline, invoke(call, self.connection())).await;
         if let Err(failure) = &result
@@ -152,8 +150,8 @@ impl Server {
     /// Connects before the first caller comes, so that no caller waits for it.
     pub(super) async fn connect_first(self: Arc<Self>) {
         let probe = ScriptCall::write_probe();
-        let connected =
-            self.send_within(CONNECT_DEADLINE + CALL_DEADLINE, &probe, self.connection());
+        let deadline = self.deadlines.connect + self.deadlines.call;
+        let connected = self.send_within(deadline, &probe, self.connection());
         if let Err(failure) = connected.await {
             self.lose(failure, None);
         }
@@ -212,8 +210,9 @@ impl Server {
     /// Opens a new connection and checks that Redis responds in time; limits are then shared again.
     /// An old connection may wait for minutes on a network that drops packets.
     async fn reconnect(&self) -> Result<(), RedisFailure> {
-        let connect = ConnectionManager::new_with_config(self.client.clone(), config());
-        let connection = timeout(CONNECT_DEADLINE, connect)
+        let config = config(self.deadlines.connect);
+        let connect = ConnectionManager::new_with_config(self.client.clone(), config);
+        let connection = timeout(self.deadlines.connect, connect)
             .await
             .map_err(|_elapsed| RedisFailure::Timeout)?
             .map_err(|error| self.classify(&error))?;
@@ -237,7 +236,8 @@ impl Server {
         call: &ScriptCall,
         connection: ConnectionManager,
     ) -> Result<ScriptResult, RedisFailure> {
-        self.send_within(CALL_DEADLINE, call, connection).await
+        self.send_within(self.deadlines.call, call, connection)
+            .await
     }
 
     async fn send_within(
@@ -291,9 +291,9 @@ fn log_loss(failure: RedisFailure) {
 
 /// Returns the options of a connection. The library does not retry, because requests have a time
 /// limit of their own.
-fn config() -> ConnectionManagerConfig {
+fn config(deadline: Duration) -> ConnectionManagerConfig {
     ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(CONNECT_DEADLINE))
+        .set_connection_timeout(Some(deadline))
         .set_response_timeout(None)
         .set_number_of_retries(0)
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::store::redis::Redis;
+use crate::store::redis::{Redis, RedisDeadlines};
 
 /// Creates secrets of which only the address of Redis is in the vault.
 fn only_the_address(redis: &Arc<Redis>) -> Secrets {
@@ -34,7 +34,7 @@ fn only_the_address(redis: &Arc<Redis>) -> Secrets {
 
 #[tokio::test]
 async fn the_redis_address_is_not_needed_and_an_unusable_one_is_refused() {
-    let redis = Arc::new(Redis::awaiting_address());
+    let redis = Arc::new(Redis::awaiting_address(RedisDeadlines::default()));
     let secrets = only_the_address(&redis);
     assert!(redis.is_degraded(), "nothing is shared without an address");
     assert!(
@@ -74,7 +74,7 @@ async fn the_redis_address_is_not_needed_and_an_unusable_one_is_refused() {
 
 #[tokio::test]
 async fn a_redis_that_refuses_its_password_causes_another_read_of_the_vault() {
-    let redis = Arc::new(Redis::awaiting_address());
+    let redis = Arc::new(Redis::awaiting_address(RedisDeadlines::default()));
     let secrets = only_the_address(&redis);
     let vault = Arc::new(Fake::default());
     vault.put(
