@@ -60,8 +60,26 @@ const EARLY: [(u16, &str); 6] = [
     ),
 ];
 
-/// Sends all of a request, then reads. Returns whether the answer with the status came.
+/// For how long the program reads on, from the beginning of a request.
+const READS_ON: Duration = Duration::from_secs(10);
+
+/// Sends a request with [`arrives_once`], and again where a busy machine needed longer to send it
+/// than the time for which the program reads on.
 async fn arrives(address: SocketAddr, status: u16, head: &str, size: usize, way: Way) -> bool {
+    for _ in 0..5 {
+        let began = Stopwatch::start();
+        if arrives_once(address, status, head, size, way).await {
+            return true;
+        }
+        if began.elapsed() < READS_ON {
+            return false;
+        }
+    }
+    false
+}
+
+/// Sends all of a request, then reads. Returns whether the answer with the status came.
+async fn arrives_once(address: SocketAddr, status: u16, head: &str, size: usize, way: Way) -> bool {
     let mut stream = connect(address).await;
     let length = match way {
         Way::Chunked => "transfer-encoding: chunked".to_owned(),
