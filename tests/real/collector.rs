@@ -1,8 +1,10 @@
 //! A started OpenTelemetry collector, and requests whose callers must not show in it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::fake::Fake;
 use crate::fake_realtime::{API_KEY, CANARY, FakeRealtime};
@@ -17,6 +19,9 @@ const IDENTITY: &str = "canary-identity";
 const ADDRESS: &str = "192.0.2.77";
 /// The value of the header that the collector requires.
 pub const HEADER: &str = "canary-of-the-collector";
+
+/// Longer than anything here takes.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A collector for this test only.
 pub struct Collector {
@@ -75,6 +80,19 @@ impl Collector {
             assert!(spans.insert(name, span.clone()).is_none(), "twice: {span}");
         }
         spans
+    }
+
+    /// Waits until so many spans have arrived. The last export of a stop has a second only, and a
+    /// busy machine may need more.
+    pub async fn until_received(&self, count: usize) {
+        self.until(|spans| spans.len() >= count).await;
+    }
+
+    /// Waits until the spans that have arrived satisfy a condition.
+    pub async fn until(&self, holds: impl Fn(&[Value]) -> bool) {
+        let received = async { while !holds(&self.all_spans().await) {} };
+        let in_time = timeout(PATIENCE, received).await;
+        assert!(in_time.is_ok(), "{:?}", self.exports().await);
     }
 
     pub async fn all_spans(&self) -> Vec<Value> {

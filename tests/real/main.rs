@@ -48,6 +48,7 @@ mod token_source;
 mod traces;
 mod turn;
 mod turn_server;
+mod undisturbed;
 mod vault;
 mod witness_azure;
 mod witness_openai;

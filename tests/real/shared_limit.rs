@@ -1,17 +1,20 @@
 //! Two roomkey processes with one Redis share one limit. Without Redis each enforces the limit by
 //! itself, logs that, and recovers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use roomkey::clock::Stopwatch;
+use roomkey::clock::{Clock, Stopwatch, SystemClock};
+use roomkey::domain::livekit::lifetime::Rfc3339;
+use serde_json::Value;
 
 use crate::fake_azure::FakeAzure;
 use crate::leaks::assert_absent;
 use crate::peers;
-use crate::process::Roomkey;
+use crate::process::{Ended, Roomkey};
 use crate::redis_server::RedisServer;
 use crate::signed_in::{ADMIN_KEY, Answer, any_room, asking, client, metric};
+use crate::undisturbed::undisturbed;
 
 /// The limit of these tests and the number of requests, twice as many.
 const LIMIT: usize = 40;
@@ -110,72 +113,96 @@ async fn until_shared(roomkey: &Roomkey) {
     }
 }
 
+/// Stops processes. Returns how they ended, or nothing if one of them has lost Redis since a time:
+/// an answer came later than within 50 ms, and limits were not shared.
+fn stopped<const N: usize>(processes: [Roomkey; N], since: SystemTime) -> Option<[Ended; N]> {
+    let ended = processes.map(|process| process.stop("TERM"));
+    let since = Rfc3339::of(since).to_string();
+    let is_loss = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["message"].as_str().unwrap().contains(LOST)
+            && line["timestamp"].as_str().unwrap() >= since.as_str()
+    };
+    let has_lost = ended.iter().any(|ended| ended.stderr.lines().any(is_loss));
+    (!has_lost).then_some(ended)
+}
+
+/// The beginning of the line that a process writes when it loses Redis.
+const LOST: &str = "Redis does not answer";
+
 #[tokio::test]
 async fn two_processes_and_one_redis_admit_one_limit_together() {
-    let redis = RedisServer::start();
-    let (one, other) = (roomkey(&redis), roomkey(&redis));
-    counted_in(&redis, &one, "198.18").await;
-    counted_in(&redis, &other, "198.19").await;
-    for caller in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
-        let [by_one, by_other] = admitted([&one, &other], caller).await;
-        assert_eq!(
-            by_one + by_other,
-            LIMIT,
-            "{caller}: {by_one} and {by_other}"
-        );
-        assert!(
-            by_one > 0 && by_other > 0,
-            "{caller}: {by_one} and {by_other}"
-        );
+    let (admitted, resets) = undisturbed(async || {
+        let redis = RedisServer::start();
+        let (one, other) = (roomkey(&redis), roomkey(&redis));
+        counted_in(&redis, &one, "198.18").await;
+        counted_in(&redis, &other, "198.19").await;
+        until_shared(&one).await;
+        until_shared(&other).await;
+        let since = SystemClock.now();
+        let mut admitted_by = Vec::new();
+        for caller in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
+            admitted_by.push(admitted([&one, &other], caller).await);
+        }
+        // Both processes count the caller, so both report the same.
+        let refused = [ask(&one, "192.0.2.1").await, ask(&other, "192.0.2.1").await];
+        stopped([one, other], since)?;
+        let resets = refused.map(|answer| (answer.status, answer.number("x-ratelimit-reset")));
+        Some((admitted_by, resets))
+    })
+    .await;
+    for [by_one, by_other] in admitted {
+        assert_eq!(by_one + by_other, LIMIT, "{by_one} and {by_other}");
+        assert!(by_one > 0 && by_other > 0, "{by_one} and {by_other}");
     }
-    // Both processes count the caller, so both report the same.
-    let (here, there) = (ask(&one, "192.0.2.1").await, ask(&other, "192.0.2.1").await);
-    assert_eq!((here.status, there.status), (429, 429));
-    assert!(
-        here.number("x-ratelimit-reset")
-            .abs_diff(there.number("x-ratelimit-reset"))
-            <= 1
-    );
+    let [(here, here_at), (there, there_at)] = resets;
+    assert_eq!((here, there), (429, 429));
+    assert!(here_at.abs_diff(there_at) <= 1, "{here_at} and {there_at}");
 }
 
 #[tokio::test]
 async fn fault_53_without_redis_each_process_keeps_the_limit_and_recovers() {
-    let mut redis = RedisServer::start();
-    let (one, other) = (roomkey(&redis), roomkey(&redis));
-    for (process, network) in [(&one, "198.18"), (&other, "198.19")] {
-        counted_in(&redis, process, network).await;
-        until_shared(process).await;
-    }
+    let (without, more, again, ended) = undisturbed(async || {
+        let mut redis = RedisServer::start();
+        let (one, other) = (roomkey(&redis), roomkey(&redis));
+        for (process, network) in [(&one, "198.18"), (&other, "198.19")] {
+            counted_in(&redis, process, network).await;
+            until_shared(process).await;
+        }
 
-    redis.kill();
-    let [by_one, by_other] = admitted([&one, &other], "192.0.2.1").await;
+        redis.kill();
+        let without = admitted([&one, &other], "192.0.2.1").await;
+        let [more] = admitted([&one], "192.0.2.1").await;
+        for process in [&one, &other] {
+            assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
+        }
+
+        redis.restart();
+        for (process, network) in [(&one, "203.0"), (&other, "100.64")] {
+            counted_in(&redis, process, network).await;
+            until_shared(process).await;
+        }
+        let since = SystemClock.now();
+        let [by_one, by_other] = admitted([&one, &other], "192.0.2.3").await;
+        let ended = stopped([one, other], since)?;
+        Some((without, more, by_one + by_other, ended))
+    })
+    .await;
     assert_eq!(
-        (by_one, by_other),
-        (LIMIT, LIMIT),
+        without,
+        [LIMIT, LIMIT],
         "each has the whole limit, and no more"
     );
-    let [more] = admitted([&one], "192.0.2.1").await;
-    assert_eq!(more, 0);
-    for process in [&one, &other] {
-        assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
-    }
-
-    redis.restart();
-    for (process, network) in [(&one, "203.0"), (&other, "100.64")] {
-        counted_in(&redis, process, network).await;
-        until_shared(process).await;
-    }
-    let [by_one, by_other] = admitted([&one, &other], "192.0.2.3").await;
-    assert_eq!(by_one + by_other, LIMIT, "{by_one} and {by_other}");
-
-    for process in [one, other] {
-        let ended = process.stop("TERM");
-        let warnings: Vec<_> = ended
-            .stderr
-            .lines()
-            .filter(|line| line.contains("Redis"))
-            .collect();
-        assert_eq!(warnings.len(), 1, "{}", ended.stderr);
+    assert_eq!((more, again), (0, LIMIT));
+    for ended in ended {
+        // Once each time, and each time but a last one it was found again.
+        let lost = ended.stderr.matches(LOST).count();
+        let found = ended.stdout.matches("Redis answers").count();
+        assert!(
+            lost >= 1 && found >= 1 && lost.abs_diff(found) <= 1,
+            "{lost} and {found}: {}",
+            ended.stderr
+        );
         assert!(!ended.stderr.contains("192.0.2"), "{}", ended.stderr);
     }
 }
@@ -192,53 +219,54 @@ async fn a_start_does_not_wait_for_redis_and_limits_the_first_request() {
 #[tokio::test]
 async fn with_redis_and_hash_key_in_the_vault_no_request_is_uncounted() {
     const PASSWORD: &str = "a-canary-of-a-password";
-    let (azure, redis) = (FakeAzure::start(), RedisServer::start());
-    let names = [
-        ("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"),
-        ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key"),
-    ];
-    let settings = [&azure.settings()[..], &names].concat();
-    let processes = [roomkey_with(&settings), roomkey_with(&settings)];
-    for process in &processes {
-        let answer = Answer::to(asking(process, &any_room())).await;
-        assert_eq!(answer.verdict(), (503, "secret_unavailable"), "{answer:?}");
-    }
-    azure.set("hash-key", HASH_KEY).await;
-    for process in &processes {
-        until_fresh(process, "roomkey-hash-key").await;
-        assert_eq!(
-            admitted([process], "192.0.2.1").await,
-            [LIMIT],
-            "without an address each limits on its own"
-        );
-        assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
-    }
-    let url = redis
-        .url()
-        .replace("://", &format!("://roomkey:{PASSWORD}@"));
-    redis.ask::<()>(&[
-        "ACL",
-        "SETUSER",
-        "roomkey",
-        "on",
-        &format!(">{PASSWORD}"),
-        "~*",
-        "+@all",
-    ]);
-    azure.set("redis-url", &url).await;
-    let mut answers = Vec::new();
-    for (process, network) in processes.iter().zip(["198.18", "198.19"]) {
-        until_fresh(process, "roomkey-redis-url").await;
-        until_shared(process).await;
-        counted_in(&redis, process, network).await;
-        answers.push(ask(process, "192.0.2.3").await);
-    }
-    let [one, other] = &processes;
-    let [by_one, by_other] = admitted([one, other], "192.0.2.2").await;
+    let (admitted, answers, ended) = undisturbed(async || {
+        let (azure, redis) = (FakeAzure::start(), RedisServer::start());
+        let names = [
+            ("ROOMKEY_REDIS_URL_SECRET_NAME", "redis-url"),
+            ("ROOMKEY_HASH_KEY_SECRET_NAME", "hash-key"),
+        ];
+        let settings = [&azure.settings()[..], &names].concat();
+        let processes = [roomkey_with(&settings), roomkey_with(&settings)];
+        for process in &processes {
+            let answer = Answer::to(asking(process, &any_room())).await;
+            assert_eq!(answer.verdict(), (503, "secret_unavailable"), "{answer:?}");
+        }
+        azure.set("hash-key", HASH_KEY).await;
+        for process in &processes {
+            until_fresh(process, "roomkey-hash-key").await;
+            assert_eq!(
+                admitted([process], "192.0.2.1").await,
+                [LIMIT],
+                "without an address each limits on its own"
+            );
+            assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
+        }
+        let url = redis
+            .url()
+            .replace("://", &format!("://roomkey:{PASSWORD}@"));
+        let password = format!(">{PASSWORD}");
+        redis.ask::<()>(&["ACL", "SETUSER", "roomkey", "on", &password, "~*", "+@all"]);
+        azure.set("redis-url", &url).await;
+        let mut answers = Vec::new();
+        for (process, network) in processes.iter().zip(["198.18", "198.19"]) {
+            until_fresh(process, "roomkey-redis-url").await;
+            until_shared(process).await;
+            counted_in(&redis, process, network).await;
+            answers.push(ask(process, "192.0.2.3").await);
+        }
+        let since = SystemClock.now();
+        let [one, other] = &processes;
+        let admitted_by = admitted([one, other], "192.0.2.2").await;
+        for process in &processes {
+            let ready = client().get(format!("{}/api/health/ready", process.url));
+            answers.push(Answer::to(ready).await);
+        }
+        Some((admitted_by, answers, stopped(processes, since)?))
+    })
+    .await;
+    let [by_one, by_other] = admitted;
     assert_eq!(by_one + by_other, LIMIT, "{by_one} and {by_other}");
-    for process in processes {
-        answers.push(Answer::to(client().get(format!("{}/api/health/ready", process.url))).await);
-        let ended = process.stop("TERM");
+    for ended in ended {
         assert_absent(
             &[HASH_KEY, PASSWORD],
             &[&ended.stdout, &ended.stderr, &format!("{answers:?}")],
