@@ -208,16 +208,23 @@ async fn a_discovery_document_elsewhere_must_name_the_same_issuer() {
 #[tokio::test]
 async fn the_first_caller_waits_for_two_slow_documents() {
     let latency = Duration::from_millis(1_100);
-    let issuer = Issuer::start_with(Manner {
-        latency,
-        ..Manner::default()
-    })
-    .await;
-    let app = issuer.app(&[]);
-    let began = Stopwatch::start();
-    let answer = ask(&app, &issuer.token(json!({}))).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    assert!(began.elapsed() >= 2 * latency && issuer.asked() == 2);
+    // A caller waits for 3 s at most, which a busy machine may use up.
+    for _ in 0..5 {
+        let issuer = Issuer::start_with(Manner {
+            latency,
+            ..Manner::default()
+        })
+        .await;
+        let app = issuer.app(&[]);
+        let began = Stopwatch::start();
+        let answer = ask(&app, &issuer.token(json!({}))).await;
+        assert!(began.elapsed() >= 2 * latency && issuer.asked() == 2);
+        if began.elapsed() < Duration::from_secs(3) {
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+            return;
+        }
+    }
+    panic!("the documents never came within 3 s");
 }
 
 #[tokio::test]
