@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use crate::collector::{Collector, HEADER, assert_nothing_personal, mint_for_a_caller};
 use crate::fake_realtime::FakeRealtime;
 use crate::peers;
-use crate::process::Roomkey;
-use crate::realtime::{Vendor, mint, roomkey};
+use crate::process::{Ended, Roomkey};
 use crate::signed_in::{ADMIN_KEY, client};
+use crate::undisturbed::undisturbed;
 
 /// Values of a time series, by its name and labels as Prometheus writes them.
 type Samples = BTreeMap<String, f64>;
@@ -64,25 +64,47 @@ fn samples(export: &Value) -> Samples {
     samples
 }
 
+/// What a collector and a scrape got of the same roomkey.
+struct Exported {
+    metrics: Vec<Value>,
+    spans: Vec<Value>,
+    scraped: Samples,
+    ended: Ended,
+    secret: String,
+}
+
+/// Lets a caller mint, scrapes and stops. The last export has a second only.
+async fn export_at_a_stop() -> Exported {
+    undisturbed(async || {
+        let (collector, fake) = (Collector::start(), FakeRealtime::start());
+        let (roomkey, answer) = mint_for_a_caller(&collector, &fake).await;
+        let scraped = scrape(&roomkey).await;
+        let ended = roomkey.stop("TERM");
+        assert!(ended.status.success(), "{ended:?}");
+        let exported = Exported {
+            metrics: collector.metric_exports().await,
+            spans: collector.exports().await,
+            scraped,
+            ended,
+            secret: answer.body["token"].as_str().unwrap().to_owned(),
+        };
+        let is_late = exported.ended.stderr.contains("were not exported");
+        (!is_late).then_some(exported)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_export_has_every_value_of_a_scrape_and_nothing_of_a_caller() {
-    let (collector, fake) = (Collector::start(), FakeRealtime::start());
-    let (roomkey, answer) = mint_for_a_caller(&collector, &fake).await;
-    let secret = answer.body["token"].as_str().unwrap().to_owned();
-    let scraped = scrape(&roomkey).await;
-    let ended = roomkey.stop("TERM");
-    assert!(ended.status.success(), "{ended:?}");
-
-    let exports = collector.metric_exports().await;
-    let [export] = &exports[..] else {
-        panic!("{exports:?}")
+    let exported = export_at_a_stop().await;
+    let [export] = &exported.metrics[..] else {
+        panic!("{:?}", exported.metrics)
     };
     assert_eq!(export["path"], "/v1/metrics");
     assert_eq!(export["headers"]["content-type"], "application/x-protobuf");
     assert_eq!(export["headers"]["api-key"], HEADER);
-    let spans = collector.exports().await;
     assert_eq!(
-        export["parts"][0]["resource"], spans[0]["parts"][0]["resource"],
+        export["parts"][0]["resource"], exported.spans[0]["parts"][0]["resource"],
         "traces and metrics are of one instance"
     );
 
@@ -93,29 +115,20 @@ async fn an_export_has_every_value_of_a_scrape_and_nothing_of_a_caller() {
     let is_listed = |series: &String| {
         !series.contains("_bucket") && !series.contains("_sum") && !changes(series)
     };
-    let exported = samples(export);
-    let scraped: Samples = scraped
-        .into_iter()
-        .filter(|(series, _)| is_listed(series))
-        .collect();
+    let listed = |samples: Samples| -> Samples {
+        let samples = samples.into_iter();
+        samples.filter(|(series, _)| is_listed(series)).collect()
+    };
+    let scraped = listed(exported.scraped);
     assert!(scraped.len() > 20, "{scraped:?}");
-    let exported: Samples = exported
-        .into_iter()
-        .filter(|(series, _)| is_listed(series))
-        .collect();
-    assert_eq!(exported, scraped);
-    assert_nothing_personal(&exports, &ended, &[&secret]);
+    assert_eq!(listed(samples(export)), scraped);
+    assert_nothing_personal(&exported.metrics, &exported.ended, &[&exported.secret]);
 }
 
 #[tokio::test]
 async fn each_type_of_metric_has_its_form_and_unit() {
-    let (collector, fake) = (Collector::start(), FakeRealtime::start());
-    let roomkey = roomkey(&fake, Vendor::OpenAi, &collector.settings());
-    let answer = mint(&roomkey, &json!({ "roomName": "r" })).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    roomkey.stop("TERM");
-    let exports = collector.metric_exports().await;
-    let metrics = metrics(&exports[0]);
+    let exported = export_at_a_stop().await;
+    let metrics = metrics(&exported.metrics[0]);
 
     let tokens = metrics["roomkey_tokens_total"];
     assert_eq!(
@@ -193,10 +206,16 @@ async fn metrics_that_a_collector_rejects_are_logged_and_none_are_sent_where_the
     let collector = Collector::start();
     collector.behave(json!({ "rejected": 2 })).await;
     let line = r#""message":"the collector rejected values of metrics","rejected":2"#;
-    let ended = peers::roomkey(&collector.settings()).stop("TERM");
+    let ended = undisturbed(async || {
+        let ended = peers::roomkey(&collector.settings()).stop("TERM");
+        let is_late = ended.stderr.contains("were not exported");
+        (!is_late).then_some(ended)
+    })
+    .await;
     assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let sent = collector.metric_exports().await.len();
     let off = [("OTEL_METRICS_EXPORTER", "none")];
     let ended = peers::roomkey(&[&collector.settings()[..], &off].concat()).stop("TERM");
     assert!(!ended.stderr.contains(line), "{}", ended.stderr);
-    assert_eq!(collector.metric_exports().await.len(), 1);
+    assert_eq!(collector.metric_exports().await.len(), sent);
 }

@@ -13,7 +13,7 @@ use crate::cold_start::first_signed_in;
 use crate::openid_provider::{OpenIdProvider, Outage};
 use crate::process::Roomkey;
 use crate::signed_in::{Answer, any_room, ask, asking, cold_roomkey, metric, roomkey};
-use crate::undisturbed::undisturbed;
+use crate::undisturbed::{undisturbed, within};
 
 /// The longest time of a recovery: retries begin a second apart, and a hanging request takes two.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -113,20 +113,14 @@ async fn fault_22_without_keys_nobody_gets_a_token_until_the_provider_recovers()
         provider.stop(outage).await;
         let roomkey = cold_roomkey(&provider, &[("ROOMKEY_RATE_LIMIT", "off")]);
         for bearer in [&good, &foreign] {
-            let asked = Stopwatch::start();
-            let answer = ask(&roomkey, bearer, &any_room()).await;
+            let refused = async || ask(&roomkey, bearer, &any_room()).await;
+            let answer = within(Duration::from_secs(5), refused).await;
             assert_eq!(
                 (answer.verdict(), &answer.body["retryable"]),
                 ((503, "auth_unavailable"), &json!(true)),
                 "{outage:?}"
             );
             assert!(answer.number("retry-after") >= 1);
-            // A hanging provider delays it by 3 s at most, and would for ever.
-            assert!(
-                asked.elapsed() < Duration::from_secs(30),
-                "{outage:?}: {:?}",
-                asked.elapsed()
-            );
         }
         // Missing credentials get 401 whatever the provider does.
         assert_eq!(

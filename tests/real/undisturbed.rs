@@ -1,6 +1,10 @@
 //! Scenarios in which the program's own time limits count, such as the 3 s of a mint or the 50 ms
 //! of Redis. A busy machine may take longer than they allow, which says nothing about the program.
 
+use std::time::Duration;
+
+use roomkey::clock::Stopwatch;
+
 /// Attempts at a scenario.
 const ATTEMPTS: usize = 8;
 
@@ -14,4 +18,14 @@ pub async fn undisturbed<T>(scenario: impl AsyncFn() -> Option<T>) -> T {
         }
     }
     panic!("each of {ATTEMPTS} runs took longer than a time limit");
+}
+
+/// Repeats a call until one took less than a time limit, and returns its outcome.
+pub async fn within<T>(limit: Duration, call: impl AsyncFn() -> T) -> T {
+    undisturbed(async || {
+        let began = Stopwatch::start();
+        let outcome = call().await;
+        (began.elapsed() < limit).then_some(outcome)
+    })
+    .await
 }
