@@ -14,7 +14,7 @@ use super::reply::{self, Reply};
 use crate::app::App;
 use crate::app::realtime::{ReservedMint, Upstream};
 use crate::domain::audit::IssuedCredential;
-use crate::domain::livekit::lifetime::{Rfc3339, Validity, instant};
+use crate::domain::livekit::lifetime::{Rfc3339, instant, refresh_at};
 use crate::domain::realtime::client_secret::{ClientSecret, SecretValue, SessionId};
 use crate::domain::realtime::mint::{MintRequest, Minted};
 use crate::domain::realtime::request::RealtimeRequest;
@@ -44,13 +44,13 @@ pub async fn issue(
     request: RealtimeRequest,
 ) -> Result<Reply, ApiError> {
     let (secret, webrtc_url) = mint(app, record, admission, &request).await?;
-    let validity = Validity::until(secret.expires_at, admission.now);
+    let expires_at = instant(secret.expires_at);
     let response = RealtimeResponse {
         provider: request.provider,
         token: &secret.value,
         issued_at: Rfc3339::of(admission.now),
-        expires_at: Rfc3339::of(instant(validity.expires_at)),
-        refresh_at: Rfc3339::of(validity.refresh_at()),
+        expires_at: Rfc3339::of(expires_at),
+        refresh_at: Rfc3339::of(refresh_at(admission.now, expires_at)),
         session_id: secret.session_id.as_ref(),
         model: &request.model,
         voice: &request.voice,

@@ -111,24 +111,20 @@ impl Validity {
         }
     }
 
-    /// Returns the validity from `now` until a time that an upstream chose. A time before `now`
-    /// counts as `now`.
-    #[must_use]
-    pub fn until(expires_at: u64, now: SystemTime) -> Self {
-        let issued_at = epoch_seconds(now);
-        Self {
-            issued_at,
-            expires_at: expires_at.max(issued_at),
-        }
-    }
-
-    /// Returns the time at which the holder should refresh the credential: 10 s before its expiry,
-    /// but never before half of its lifetime has passed.
+    /// Returns the time at which the holder should refresh the credential.
     #[must_use]
     pub fn refresh_at(&self) -> SystemTime {
-        let half = Duration::from_secs(self.expires_at - self.issued_at) / 2;
-        instant(self.expires_at) - half.min(REFRESH_MARGIN)
+        refresh_at(instant(self.issued_at), instant(self.expires_at))
     }
+}
+
+/// Returns the time at which the holder of a credential should refresh it: 10 s before its expiry,
+/// but never before half of its lifetime has passed, in the milliseconds of responses too.
+#[must_use]
+pub fn refresh_at(issued_at: SystemTime, expires_at: SystemTime) -> SystemTime {
+    let half = expires_at.duration_since(issued_at).unwrap_or_default() / 2;
+    let whole_millis = Duration::new(half.as_secs(), half.subsec_millis() * 1_000_000);
+    expires_at - whole_millis.min(REFRESH_MARGIN)
 }
 
 /// A time written by RFC 3339 in UTC with milliseconds and `Z`. A time before 1970 is written as
@@ -257,14 +253,21 @@ mod tests {
         #[test]
         fn the_refresh_is_before_the_expiry_and_not_in_the_first_half(
             issued_at in 0_u64..4_000_000_000,
-            seconds in 1_u32..=86_400,
+            micros in 0_u64..1_000_000,
+            seconds in prop_oneof![1_u64..=40, 1_u64..=86_400],
         ) {
-            let validity = Validity { issued_at, expires_at: issued_at + u64::from(seconds) };
-            let refresh_at = validity.refresh_at();
-            let (issued_at, expires_at) = (instant(issued_at), instant(validity.expires_at));
-            prop_assert!(refresh_at < expires_at);
-            prop_assert!(refresh_at >= issued_at + Duration::from_secs(seconds.into()) / 2);
-            prop_assert_eq!(refresh_at == expires_at - REFRESH_MARGIN, seconds >= 20);
+            let expires_at = instant(issued_at + seconds);
+            let issued_at = instant(issued_at) + Duration::from_micros(micros);
+            let lifetime = Duration::from_secs(seconds) - Duration::from_micros(micros);
+            let refresh_at = refresh_at(issued_at, expires_at);
+            prop_assert!(refresh_at <= expires_at);
+            prop_assert!(refresh_at >= issued_at + lifetime / 2);
+            let is_whole = refresh_at
+                .duration_since(UNIX_EPOCH)
+                .is_ok_and(|since| since.subsec_nanos() % 1_000_000 == 0);
+            prop_assert!(is_whole, "the written form is not earlier");
+            let is_long = lifetime >= 2 * REFRESH_MARGIN;
+            prop_assert_eq!(refresh_at == expires_at - REFRESH_MARGIN, is_long);
         }
     }
 }
