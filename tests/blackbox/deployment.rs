@@ -2,6 +2,7 @@
 //! the alerts and dashboards of `ops/`, the container image and the workflows.
 
 mod dashboard;
+mod dashboard_data;
 mod fakes;
 mod image;
 mod prometheus;
