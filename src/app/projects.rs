@@ -1,6 +1,7 @@
 //! The store of project keys, sessions and the audit log, as handlers use it.
 
 mod audit_context;
+mod audit_verification;
 mod azure_container;
 mod error;
 mod local_keys;
@@ -16,6 +17,8 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 pub use self::audit_context::{AuditContext, epoch_ms};
+pub use self::audit_verification::AuditVerification;
+use self::audit_verification::AuditVerifier;
 use self::azure_container::azure_container;
 pub use self::error::ProjectError;
 use self::observed_store::ObservedStore;
@@ -110,6 +113,7 @@ impl Projects {
                 store,
                 metrics,
                 health: HealthCheck::default(),
+                verifier: AuditVerifier::default(),
                 entropy: Arc::clone(entropy),
                 sealing_version,
             },

@@ -15,6 +15,7 @@ mod sessions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -124,12 +125,16 @@ impl ProjectStore for BlobStore {
         within(audit::query(&*self.container, &query)).await
     }
 
-    async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
+    async fn verify_audit(
+        &self,
+        key: &ChainKey,
+        progress: &AtomicU64,
+    ) -> Result<ChainReport, StoreError> {
         // Each page and each copy has its own time limit, because the log may be long.
         // Audit records that are in a project's blob and not yet in the log: the writer was killed
         // before it copied the record.
         let mut carried = self.carried_records().await?;
-        let report = audit::verify(&*self.container, key, |name| {
+        let report = audit::verify(&*self.container, key, progress, |name| {
             carried.remove(name);
         })
         .await?;
@@ -139,7 +144,7 @@ impl ProjectStore for BlobStore {
         for blob in carried.values() {
             within(projects::publish_state(&*self.container, blob)).await?;
         }
-        audit::verify(&*self.container, key, |_| {}).await
+        audit::verify(&*self.container, key, progress, |_| {}).await
     }
 
     async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! A test store in which chosen calls never return.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -93,8 +94,12 @@ impl ProjectStore for HangingStore {
         self.store.query_audit(query).await
     }
 
-    async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
-        self.store.verify_audit(key).await
+    async fn verify_audit(
+        &self,
+        key: &ChainKey,
+        progress: &AtomicU64,
+    ) -> Result<ChainReport, StoreError> {
+        self.store.verify_audit(key, progress).await
     }
 
     async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError> {

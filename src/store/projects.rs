@@ -7,6 +7,8 @@
 
 pub mod keys;
 
+use std::sync::atomic::AtomicU64;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -190,9 +192,13 @@ pub trait ProjectStore: SessionStore {
     /// Reads a page of the audit log.
     async fn query_audit(&self, query: AuditQuery) -> Result<AuditPage, StoreError>;
 
-    /// Verifies the whole audit log, in bounded memory. Only this call may take longer than 3 s;
-    /// each of its steps takes at most 3 s.
-    async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError>;
+    /// Verifies the whole audit log, in bounded memory, and counts the records in `progress`. Only
+    /// this call may take longer than 3 s; each of its steps takes at most 3 s.
+    async fn verify_audit(
+        &self,
+        key: &ChainKey,
+        progress: &AtomicU64,
+    ) -> Result<ChainReport, StoreError>;
 
     /// Stores the sealed probe of the health check, and replaces one that an earlier check left.
     async fn put_probe(&self, probe: Vec<u8>) -> Result<(), StoreError>;

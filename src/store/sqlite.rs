@@ -17,7 +17,7 @@ mod worker;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
@@ -138,7 +138,11 @@ impl ProjectStore for SqliteStore {
             .await
     }
 
-    async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
+    async fn verify_audit(
+        &self,
+        key: &ChainKey,
+        progress: &AtomicU64,
+    ) -> Result<ChainReport, StoreError> {
         let mut verifier = ChainVerifier::new(key, audit::WRITER);
         let mut last_seen = 0;
         loop {
@@ -148,6 +152,7 @@ impl ProjectStore for SqliteStore {
             for record in &records {
                 verifier.check(record);
             }
+            progress.fetch_add(records.len() as u64, Ordering::Relaxed);
             match records.last() {
                 Some(last) => last_seen = last.sequence,
                 None => return Ok(verifier.finish()),

@@ -3,6 +3,7 @@
 //! not available.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -283,8 +284,13 @@ impl ProjectStore for ObservedStore {
             .await
     }
 
-    async fn verify_audit(&self, key: &ChainKey) -> Result<ChainReport, StoreError> {
-        self.observe((Access::Read, "verify_audit"), self.store.verify_audit(key))
+    async fn verify_audit(
+        &self,
+        key: &ChainKey,
+        progress: &AtomicU64,
+    ) -> Result<ChainReport, StoreError> {
+        let verification = self.store.verify_audit(key, progress);
+        self.observe((Access::Read, "verify_audit"), verification)
             .await
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::audit_context::{AuditContext, epoch_ms};
+use super::audit_verification::{AuditVerification, AuditVerifier};
 use super::error::ProjectError;
 use super::observed_store::ObservedStore;
 use super::session_lease::SessionSlots;
 use super::vault_health::{HealthCheck, RoundTrip, VaultHealth};
-use crate::domain::audit_log::chain::{AuditRecord, ChainKey, ChainReport};
+use crate::domain::audit_log::chain::{AuditRecord, ChainKey};
 use crate::domain::audit_log::entry::{AuditEntry, EventType};
 use crate::domain::audit_log::log_request::AuditLogRequest;
 use crate::domain::callers::caller_hash::HashKey;
@@ -39,6 +40,8 @@ pub(super) struct VaultServices {
     pub(super) metrics: ProjectMetrics,
     /// The health check, which runs once at a time.
     pub(super) health: HealthCheck,
+    /// The verification of the audit log, which runs once at a time.
+    pub(super) verifier: AuditVerifier,
     /// Randomness.
     pub(super) entropy: Arc<dyn Entropy>,
     /// The version of the KEK that seals new keys.
@@ -191,12 +194,14 @@ impl<'a> OpenVault<'a> {
         self.services.health.run(&round_trip).await
     }
 
-    /// Verifies the whole audit log.
+    /// Verifies the whole audit log, or waits 5 s for the verification that runs.
     ///
     /// # Errors
     /// [`ProjectError`].
-    pub async fn verify_audit(&self) -> Result<ChainReport, ProjectError> {
-        Ok(self.services.store.verify_audit(&self.chain_key).await?)
+    pub async fn verify_audit(&self) -> Result<AuditVerification, ProjectError> {
+        let (store, key) = (Arc::clone(&self.services.store), self.chain_key.clone());
+        let verify = async move |records: Arc<_>| store.verify_audit(&key, &records).await;
+        Ok(self.services.verifier.verify(verify).await?)
     }
 
     /// Opens the key of a project, for one request. A project that the caller may not use is not

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use data_encoding::HEXLOWER;
 use tokio::sync::{Mutex, MutexGuard};
@@ -297,12 +298,13 @@ struct Expected {
     follower: String,
 }
 
-/// Verifies all chains from the newest record to the oldest, and calls `seen` with the name of each
-/// blob. It holds one hash in memory for each chain. The time of each page is limited, and not that
-/// of the whole.
+/// Verifies all chains from the newest record to the oldest, counts the records in `progress`, and
+/// calls `seen` with the name of each blob. It holds one hash in memory for each chain. The time of
+/// each page is limited, and not that of the whole.
 pub async fn verify(
     container: &dyn BlobContainer,
     key: &ChainKey,
+    progress: &AtomicU64,
     mut seen: impl FnMut(&str) + Send,
 ) -> Result<ChainReport, StoreError> {
     let mut report = ChainReport {
@@ -340,6 +342,7 @@ pub async fn verify(
             };
             chains.insert(found.writer, expected);
         }
+        progress.store(report.records, Ordering::Relaxed);
         marker = page.marker;
         if marker.is_none() {
             break;

@@ -2,7 +2,7 @@
 //! then, and be tampered with.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::audit::PREFIX;
@@ -18,7 +18,7 @@ use crate::store::store_error::KeyStoreError;
 
 use crate::store::projects::project_store::{
     Expected, SCRIPT, apply, audit, chain_key, each_as_a_test, kek_version, keks, keys_over,
-    opened, project, save, try_save, verified, with_store_tests,
+    opened, project, save, try_save, verified, verify, with_store_tests,
 };
 
 /// Blobs of a page here, so that every listing has several.
@@ -409,7 +409,7 @@ async fn a_tampered_audit_log_shows() {
             let names: Vec<_> = blobs.keys().cloned().collect();
             tamper(blobs, &names);
         });
-        let report = guard.keys.store().verify_audit(&chain_key()).await.unwrap();
+        let report = verify(&guard.keys, &chain_key()).await;
         assert!(!report.is_intact(), "{number}");
     }
 }
@@ -502,7 +502,8 @@ async fn a_verification_ends_within_the_time_limit_of_the_step_that_hangs() {
         let began = tokio::time::Instant::now();
         let silent = over(&memory, Death::Silent(number));
         let (key, store) = (chain_key(), silent.keys.store());
-        let verified = timeout(2 * TIME_LIMIT, store.verify_audit(&key)).await;
+        let counted = AtomicU64::default();
+        let verified = timeout(2 * TIME_LIMIT, store.verify_audit(&key, &counted)).await;
         let verified = verified.expect("a step without a limit");
         if verified.is_ok() {
             break;

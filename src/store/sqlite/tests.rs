@@ -21,7 +21,7 @@ mod killed;
 
 use crate::store::projects::project_store::{
     audit, delete, each_as_a_test, kek_version, keys_over, opened, project, save, try_save,
-    verified, with_store_tests,
+    verified, verify, with_store_tests,
 };
 
 /// A store in a folder of its own.
@@ -438,12 +438,7 @@ async fn a_tampered_audit_log_shows_its_first_broken_record() {
             replaced(&guard, number).await.unwrap();
         }
         guard.raw().execute_batch(sql).unwrap();
-        let report = guard
-            .keys
-            .store()
-            .verify_audit(&project_store::chain_key())
-            .await
-            .unwrap();
+        let report = verify(&guard.keys, &project_store::chain_key()).await;
         assert_eq!(report.first_broken.as_deref(), Some("3"), "{sql}");
         let query = AuditQuery {
             limit: 10,
@@ -453,12 +448,7 @@ async fn a_tampered_audit_log_shows_its_first_broken_record() {
         assert!(page.records.len() >= 3, "it can still be read: {sql}");
         // Whoever writes on does not heal it.
         replaced(&guard, 6).await.unwrap();
-        let report = guard
-            .keys
-            .store()
-            .verify_audit(&project_store::chain_key())
-            .await
-            .unwrap();
+        let report = verify(&guard.keys, &project_store::chain_key()).await;
         assert_eq!(report.first_broken.as_deref(), Some("3"), "{sql}");
     }
 }
