@@ -545,6 +545,33 @@ async fn a_session_brings_turn_credentials_where_they_are_offered_and_wanted() {
 }
 
 #[tokio::test]
+async fn a_slow_turn_provider_does_not_delay_the_log_line_of_the_audit_record() {
+    let fake = crate::upstream::Upstream::start().await;
+    fake.always(Act::Hang);
+    let turn = crate::turn::cloudflare(&fake);
+    let settings: Vec<_> = [ANYONE]
+        .into_iter()
+        .chain(turn.iter().map(|(name, value)| (*name, value.as_str())))
+        .collect();
+    let projects = ProjectsApp::start_with(&settings).await;
+    projects.save("p", &[]).await;
+    let logged = async {
+        loop {
+            let newest = projects.get("/api/audit-logs").await.json()["logs"][0].clone();
+            let hash = newest["hash"].as_str().unwrap();
+            if newest["event_type"] == "session_created" && projects.app.log().contains(hash) {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = open(&projects, json!({ "project_id": "p" })) => panic!("first: {}", answer.text),
+        () = logged => {}
+    }
+}
+
+#[tokio::test]
 async fn a_turn_provider_that_fails_does_not_fail_the_session() {
     let fake = crate::upstream::Upstream::start().await;
     fake.always(Act::Answer("401 Unauthorized", "{}".to_owned()));
