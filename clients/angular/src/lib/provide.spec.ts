@@ -7,6 +7,7 @@ import { Roomkey } from '@roomkey/client';
 import type { RoomkeyError } from '@roomkey/client';
 import { injectRealtimeCall, injectVoiceRoom, provideRoomkey, ROOMKEY_REQUEST } from '../public-api';
 import { httpClientFetch } from './http-fetch';
+import { eventually } from '../../test-setup';
 
 const url = 'https://roomkey.example.com';
 const answer = {
@@ -41,7 +42,7 @@ function setUp(options: Parameters<typeof provideRoomkey>[0] = { url, retry: { a
 
 /** Waits until a request was made: it is sent after a few turns of the event loop. */
 const request = (http: HttpTestingController, address: string) =>
-  vi.waitFor(() => http.expectOne(address));
+  eventually(() => http.expectOne(address));
 
 describe('provideRoomkey', () => {
   it('sends requests through the interceptors of the app', async () => {

@@ -7,6 +7,7 @@ import type { LivekitToken } from '@roomkey/client';
 import { injectVoiceRoom, provideRoomkey } from '../public-api';
 import type { LivekitSdk } from './livekit-connection';
 import { LivekitVoiceRoom } from './voice-room';
+import { eventually } from '../../test-setup';
 
 const SECRET = 'eyJ0.secret.token';
 type Handler = (...values: never[]) => void;
@@ -255,7 +256,7 @@ describe('a voice room', () => {
     await room.join({ roomName: 'standup-42', muted: true });
     sdk.last.emit('Disconnected', undefined);
     expect(room.status()).toBe('reconnecting');
-    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    await eventually(() => expect(room.status()).toBe('joined'));
     expect(sdk.connects).toEqual([`${SECRET}-1`, `${SECRET}-1`]);
     expect([room.renewals(), room.isMuted(), sdk.tracks[1]?.isMuted]).toEqual([0, true, true]);
   });
@@ -265,7 +266,7 @@ describe('a voice room', () => {
     await room.join({ roomName: 'standup-42' });
     secondsRemaining = 0;
     sdk.last.emit('Disconnected', undefined);
-    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    await eventually(() => expect(room.status()).toBe('joined'));
     expect(tokens.map((request) => request.participantIdentity)).toEqual([undefined, 'guest-1']);
     expect(room.renewals()).toBe(1);
   });
@@ -275,14 +276,14 @@ describe('a voice room', () => {
     await room.join({ roomName: 'standup-42' });
     sdk.failures.push(new Error('unreachable'), new Error('unreachable'));
     sdk.last.emit('Disconnected', undefined);
-    await vi.waitFor(() => expect(sdk.connects.length).toBe(4));
-    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    await eventually(() => expect(sdk.connects.length).toBe(4));
+    await eventually(() => expect(room.status()).toBe('joined'));
     expect([tokens.length, room.renewals()]).toEqual([1, 0]);
 
     sdk.failures.push(Object.assign(new Error('unauthorized'), { status: 401 }));
     sdk.last.emit('Disconnected', undefined);
-    await vi.waitFor(() => expect(sdk.connects.length).toBe(6));
-    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    await eventually(() => expect(sdk.connects.length).toBe(6));
+    await eventually(() => expect(room.status()).toBe('joined'));
     expect([tokens.length, room.renewals()]).toEqual([2, 1]);
   });
 
@@ -292,7 +293,7 @@ describe('a voice room', () => {
     secondsRemaining = 0;
     refusals = [refusal('network', 0, true), refusal('network', 0, true), refusal('room_forbidden', 403)];
     sdk.last.emit('Disconnected', undefined);
-    await vi.waitFor(() => expect(room.status()).toBe('failed'));
+    await eventually(() => expect(room.status()).toBe('failed'));
     expect(room.error()?.code).toBe('room_forbidden');
     expect(refusals).toEqual([]);
   });
@@ -338,7 +339,7 @@ describe('a voice room', () => {
     sdk.microphone = new Promise(() => undefined);
     const room = makeRoom();
     void room.join({ roomName: 'standup-42' });
-    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    await eventually(() => expect(room.status()).toBe('joined'));
     sdk.microphone = undefined;
     await room.join({ roomName: 'standup-43' });
     expect(room.participants()[0]?.isMuted).toBe(false);
@@ -350,7 +351,7 @@ describe('a voice room', () => {
     sdk.microphone = new Promise((resolve) => (allow = resolve));
     const room = makeRoom();
     const joined = room.join({ roomName: 'standup-42' });
-    await vi.waitFor(() => expect(room.status()).toBe('joined'));
+    await eventually(() => expect(room.status()).toBe('joined'));
     await room.leave();
     allow(track);
     await joined;
