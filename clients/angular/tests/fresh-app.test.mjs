@@ -15,7 +15,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
-  launch, onStop, root, sentence, startLiveKit, startRoomkey, stopAll, until,
+  launch, newPage, onStop, root, sentence, startLiveKit, startRoomkey, stopAll, until,
 } from '../../web/e2e/harness.mjs';
 import { serveApp } from '../../../examples/angular-voice/serve.mjs';
 
@@ -145,7 +145,7 @@ async function hearEachOther(folder) {
   const browser = await launch({ microphone: sentence('The quick brown fox jumps over the lazy dog.', 0.5) });
   const pages = [];
   for (let count = 0; count < 2; count += 1) {
-    const page = await (await browser.newContext()).newPage();
+    const page = await newPage(browser);
     await page.goto(served.url);
     await page.getByRole('button', { name: 'Join' }).click();
     await page.getByRole('button', { name: 'Leave' }).waitFor();

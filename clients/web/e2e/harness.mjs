@@ -3,7 +3,7 @@
 // has loaded the packages, and Debian's Chromium.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac, randomBytes, randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -37,8 +37,11 @@ const children = new Set();
 process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
+/** Longer than anything takes that happens at all, also on a busy machine. */
+export const patience = 60_000;
+
 /** Asks again until the answer is true, or the time is over. Returns what made it true. */
-export async function until(what, ask, milliseconds = 20_000, every = 50) {
+export async function until(what, ask, milliseconds = patience, every = 50) {
   const end = performance.now() + milliseconds;
   for (;;) {
     const answer = await ask();
@@ -48,23 +51,32 @@ export async function until(what, ask, milliseconds = 20_000, every = 50) {
   }
 }
 
-/** Returns a TCP port that was free a moment ago. */
-export async function freePort() {
-  const server = createTcpServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+/** Whether a server or a socket that has just been told to listen may do so; it is closed again. */
+async function listens(server) {
+  const isFree = await once(server, 'listening').then(
+    () => true,
+    () => false,
+  );
+  if (isFree) {
+    server.close();
+    await once(server, 'close');
+  }
+  return isFree;
 }
 
-async function freeUdpPort() {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, 'close');
-  return port;
+/**
+ * Returns a port for TCP and UDP that nobody uses. It lies below those that Linux gives to who asks
+ * for any, so that it stays free until the server listens that is told to, and between two of its
+ * lives.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(20_000, 32_768);
+    const isFree =
+      (await listens(createTcpServer().listen(port, '127.0.0.1'))) &&
+      (await listens(createSocket('udp4').bind(port, '127.0.0.1')));
+    if (isFree) return port;
+  }
 }
 
 function folder() {
@@ -106,7 +118,7 @@ export async function startLiveKit() {
   const tool = join(root, 'target/tools/bin/livekit-server');
   if (!existsSync(tool))
     throw new Error('livekit-server is missing: scripts/tools peers installs it');
-  const [port, udpPort] = [await freePort(), await freeUdpPort()];
+  const [port, udpPort] = [await freePort(), await freePort()];
   const config = join(folder(), 'livekit.yaml');
   writeFileSync(
     config,
@@ -146,7 +158,7 @@ const turnSecret = 'a-throw-away-turn-secret-of-32-bytes-or-more';
 export async function startTurnServer() {
   const tool = join(root, 'target/tools/bin/turnserver');
   if (!existsSync(tool)) throw new Error('turnserver is missing: scripts/tools turn installs it');
-  const [port, path] = [await freeUdpPort(), folder()];
+  const [port, path] = [await freePort(), folder()];
   writeFileSync(
     join(path, 'turnserver.conf'),
     `listening-ip=127.0.0.1
@@ -172,13 +184,7 @@ userdb=${join(path, 'users.db')}
   });
   await until('turnserver listens', async () => {
     if (isOver()) throw new Error('turnserver ended before it listened');
-    const socket = createSocket('udp4').bind(port, '127.0.0.1');
-    const isFree = await once(socket, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (isFree) socket.close();
-    return !isFree;
+    return !(await listens(createSocket('udp4').bind(port, '127.0.0.1')));
   });
   const url = `turn:127.0.0.1:${port}?transport=udp`;
   return { url, settings: { ROOMKEY_TURN_URLS: url, ROOMKEY_TURN_SECRET: turnSecret } };
@@ -365,6 +371,7 @@ export async function launch({ microphone, deny = false } = {}) {
   if (!executablePath) throw new Error('chromium is missing: scripts/tools browser installs it');
   const browser = await chromium.launch({
     executablePath,
+    timeout: patience,
     args: [
       '--use-fake-device-for-media-stream',
       deny ? '--deny-permission-prompts' : '--use-fake-ui-for-media-stream',
@@ -376,4 +383,11 @@ export async function launch({ microphone, deny = false } = {}) {
   });
   onStop(() => browser.close());
   return browser;
+}
+
+/** Opens a page in a profile of its own, which waits for as long as the tests do. */
+export async function newPage(browser, options) {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(patience);
+  return context.newPage();
 }

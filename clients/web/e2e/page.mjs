@@ -100,7 +100,13 @@ class Participant {
   }
 
   async join(serverUrl, token) {
-    await this.room.connect(serverUrl, token, { rtcConfig: { iceServers: [] }, maxRetries: 0 });
+    // A busy machine may need longer than the usual 15 s.
+    await this.room.connect(serverUrl, token, {
+      rtcConfig: { iceServers: [] },
+      maxRetries: 0,
+      peerConnectionTimeout: 45_000,
+      websocketTimeout: 45_000,
+    });
     return this.room.localParticipant.identity;
   }
 

@@ -7,6 +7,8 @@ import { after, before, test } from 'node:test';
 import { join } from 'node:path';
 import {
   launch,
+  newPage,
+  patience,
   realtimeKey,
   root,
   sentence,
@@ -16,8 +18,6 @@ import {
   stopAll,
   until,
 } from './harness.mjs';
-
-const patience = 20_000;
 
 let realtime, roomkey, origin, browser, lost;
 before(async () => {
@@ -38,7 +38,7 @@ after(stopAll);
 
 /** Opens a tab that has loaded the packages, and counts what it opens. */
 async function tab(url = roomkey.url) {
-  const page = await (await browser.newContext()).newPage();
+  const page = await newPage(browser);
   page.on('pageerror', (error) => console.error('page:', error.message));
   await page.goto(origin);
   await page.evaluate(async (url) => {
@@ -104,8 +104,13 @@ const sent = (page) => page.evaluate(() => voice.sent(voice.call.peer.getStats()
 /** Waits until the microphone has sent so much more, a packet being 20 ms. */
 async function speak(page, milliseconds) {
   const before = await sent(page);
-  await until('packets', async () => (await sent(page)) - before >= milliseconds / 20, patience);
+  await until('packets', async () => (await sent(page)) - before >= milliseconds / 20);
 }
+/** How a call ended; before that, a busy machine may have interrupted it for a moment. */
+const ended = async (page) =>
+  (await page.evaluate(() => voice.states)).filter(
+    (state) => !['interrupted', 'connected'].includes(state),
+  );
 const stillOpen = (page) => page.evaluate(() => voice.stillOpen());
 const close = (page) => page.context().close();
 
@@ -121,14 +126,14 @@ test('a call is answered: what was said is heard, with its events and its transc
   assert.ok(sound, 'something is heard');
   const sounded = await page.evaluate(() => Math.round(performance.now() - voice.began));
   // Sound and events take two ways: either may be the first.
-  await until('the answer has begun', () => seen(page, 'output_audio_buffer.started'), patience);
+  await until('the answer has begun', () => seen(page, 'output_audio_buffer.started'));
   const spoke = await page.evaluate(
     () => voice.seen.find(({ type }) => type === 'output_audio_buffer.started').ms,
   );
   t.diagnostic(
     `click to open call ${ms} ms; answer begun to sound ${sounded - spoke} ms, level ${sound.level.toFixed(3)}`,
   );
-  await until('the answer is over', () => seen(page, 'response.done'), patience);
+  await until('the answer is over', () => seen(page, 'response.done'));
   const types = await page.evaluate(() => voice.seen.map(({ type }) => type));
   const expected = [
     'session.created',
@@ -154,10 +159,10 @@ test('a call is answered: what was said is heard, with its events and its transc
     voice.call.close();
   });
   assert.deepEqual(await stillOpen(page), { tracks: 0, peers: 0 });
-  assert.deepEqual(await page.evaluate(() => voice.states), ['closed']);
+  assert.deepEqual(await ended(page), ['closed']);
   const isOver = async () =>
     (await realtime.control('calls')).find(({ id }) => id === callId).state === 'closed';
-  await until('the provider has noticed', isOver, patience);
+  await until('the provider has noticed', isOver);
   await close(page);
 });
 
@@ -169,7 +174,7 @@ test('the provider hears nothing of a muted call, and hears it again at once', a
   await speak(page, 5000);
   assert.equal(await seen(page, 'input_audio_buffer.speech_started'), 0);
   await page.evaluate(() => voice.call.unmute());
-  await until('speech', () => seen(page, 'input_audio_buffer.speech_started'), patience);
+  await until('speech', () => seen(page, 'input_audio_buffer.speech_started'));
   await page.evaluate(() => voice.call.mute());
   assert.deepEqual(await stillOpen(page), { tracks: 1, peers: 1 }, 'the microphone stays open');
   await close(page);
@@ -183,7 +188,7 @@ test('holding a button to talk works with events alone', async () => {
   await send('session.update', {
     session: { type: 'realtime', audio: { input: { turn_detection: null } } },
   });
-  await until('the update', () => seen(page, 'session.updated'), patience);
+  await until('the update', () => seen(page, 'session.updated'));
   await send('input_audio_buffer.clear');
   await page.evaluate(() => voice.call.unmute());
   await speak(page, 1500);
@@ -191,12 +196,12 @@ test('holding a button to talk works with events alone', async () => {
   assert.equal(await seen(page, 'response.created'), 0, 'nothing answers before it is asked to');
   await send('input_audio_buffer.commit');
   await send('response.create');
-  await until('the answer', () => seen(page, 'output_audio_buffer.started'), patience);
+  await until('the answer', () => seen(page, 'output_audio_buffer.started'));
   await send('response.cancel');
   await send('output_audio_buffer.clear');
-  await until('its end', () => seen(page, 'response.done'), patience);
+  await until('its end', () => seen(page, 'response.done'));
   await send('no.such.event');
-  await until('the refusal', () => seen(page, 'error'), patience);
+  await until('the refusal', () => seen(page, 'error'));
   await page.evaluate(() => voice.call.close());
   const error = await page.evaluate(() => {
     try {
@@ -249,7 +254,6 @@ test("OpenAI's own SDK for browsers calls the fake with our secret, and has noth
   const heard = await until(
     'a turn',
     () => page.evaluate(() => voice.heard.turns > 0 && voice.heard),
-    patience,
   );
   assert.deepEqual(heard, { errors: [], words: 'This is what I heard, number 1.', turns: 1 });
   const { callId, status } = await page.evaluate(() => ({
@@ -283,8 +287,8 @@ test('a call that the provider ends says so, once, and closes everything', async
   const page = await tab();
   await call(page);
   await realtime.control('end');
-  await until('the end', () => page.evaluate(() => voice.call.state === 'closed'), patience);
-  assert.deepEqual(await page.evaluate(() => voice.states), ['closed', 'connection_lost']);
+  await until('the end', () => page.evaluate(() => voice.call.state === 'closed'));
+  assert.deepEqual(await ended(page), ['closed', 'connection_lost']);
   assert.deepEqual(await stillOpen(page), { tracks: 0, peers: 0 });
   await close(page);
 });
@@ -300,7 +304,7 @@ async function lose() {
   await call(page);
   await own.control('vanish');
   const began = performance.now();
-  await until('the end', () => page.evaluate(() => voice.call.state === 'closed'), 60_000);
+  await until('the end', () => page.evaluate(() => voice.call.state === 'closed'));
   const ms = Math.round(performance.now() - began);
   const states = await page.evaluate(() => voice.states);
   const open = await stillOpen(page);

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import { join } from 'node:path';
 import {
   launch,
+  newPage,
   root,
   serve,
   startLiveKit,
@@ -37,7 +38,7 @@ before(async () => {
 after(stopAll);
 
 test('a page signs in, joins as who it is, and a refused access token is replaced once', async () => {
-  const page = await (await browser.newContext()).newPage();
+  const page = await newPage(browser);
   await page.goto(origin);
   const verifier = 'a'.repeat(64);
   const { authorize, token_endpoint } = await page.evaluate(

@@ -6,6 +6,8 @@ import { after, before, test } from 'node:test';
 import { join } from 'node:path';
 import {
   launch,
+  newPage,
+  patience,
   root,
   sentence,
   serve,
@@ -16,7 +18,6 @@ import {
 } from './harness.mjs';
 
 const threshold = 0.01;
-const patience = 15_000;
 
 let turn, roomkey, origin, browser;
 before(async () => {
@@ -34,7 +35,7 @@ before(async () => {
 after(stopAll);
 
 async function tab() {
-  const page = await (await browser.newContext()).newPage();
+  const page = await newPage(browser);
   page.on('pageerror', (error) => console.error('page:', error.message));
   await page.goto(origin);
   await page.evaluate(() => import('/e2e/page.mjs'));

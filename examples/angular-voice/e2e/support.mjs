@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { onStop, root } from '../../../clients/web/e2e/harness.mjs';
+import { newPage, onStop, root } from '../../../clients/web/e2e/harness.mjs';
 import { serveApp } from '../serve.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -37,8 +37,7 @@ export async function startOpenIdProvider() {
 
 /** Opens the app in a profile of its own, and keeps what is written to the console. */
 export async function openPage(browser, url, path = '/room') {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
-  const page = await context.newPage();
+  const page = await newPage(browser, { viewport: { width: 1280, height: 800 } });
   page.console = [];
   page.on('console', (message) => page.console.push(message.text()));
   /** Requests for tokens so far. */

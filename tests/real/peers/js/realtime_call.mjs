@@ -57,7 +57,7 @@ export class RealtimeCall {
   #ended;
   #watch;
   /** When anything came of the browser: its sound, which is sent muted too. */
-  #heardAt = performance.now() + 10_000;
+  #heardAt = performance.now() + 30_000;
 
   /** `ended` is called once, when the call is over. */
   constructor(session, isFiltered, ended) {
@@ -79,7 +79,7 @@ export class RealtimeCall {
     });
     // A browser that has closed the call says so below, or is not heard any more.
     this.#watch = setInterval(() => {
-      if (performance.now() - this.#heardAt > 3000 || this.#peer.dtlsTransports.some(({ state }) => state === 'closed')) this.close();
+      if (performance.now() - this.#heardAt > 10_000 || this.#peer.dtlsTransports.some(({ state }) => state === 'closed')) this.close();
     }, 500);
   }
 
