@@ -31,6 +31,9 @@ use self::snapshot::MetricSnapshot;
 /// The media type of the text that [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The states of a secret, one of which is the current one.
+const SECRET_STATES: [&str; 3] = ["fresh", "stale", "missing"];
+
 /// The label values that are known at start. Their counters start at 0, so that the first increment
 /// shows as a rise.
 #[derive(Debug, Clone, Default)]
@@ -298,11 +301,12 @@ impl Scraped {
     }
 
     fn set_secrets(&self, scrape: &ScrapeInputs) {
-        self.secret_state.reset();
-        for (secret, state) in &scrape.secrets {
-            self.secret_state
-                .with_label_values(&[*secret, *state])
-                .set(1.0);
+        for (secret, current) in &scrape.secrets {
+            for state in SECRET_STATES {
+                self.secret_state
+                    .with_label_values(&[*secret, state])
+                    .set(f64::from(u8::from(state == *current)));
+            }
         }
         if !scrape.secrets.is_empty() {
             let (read, failed) = scrape.secret_reads;
@@ -347,7 +351,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::catalogue::{METRICS, MetricKind};
-    use super::snapshot::SeriesValue;
+    use super::snapshot::{Distribution, MetricValues};
     use super::*;
 
     const STARTED: Duration = Duration::from_millis(1_700_000_000_500);
@@ -590,30 +594,31 @@ mod tests {
         let snapshot = metrics.snapshot(&scrape);
         let names: BTreeSet<_> = snapshot.iter().map(|read| read.metric.name).collect();
         assert_eq!(names, METRICS.iter().map(|metric| metric.name).collect());
-        let value = |name: &str, label: &str| {
+        let values = |name: &str| {
             let read = snapshot.iter().find(|read| read.metric.name == name);
-            let series = read.unwrap().series.iter();
-            let mut found =
-                series.filter(|series| series.labels.iter().any(|(_, value)| value == label));
-            &found.next().unwrap().value
+            &read.unwrap().values
         };
-        assert_eq!(
-            value("roomkey_secret_reads_total", "read"),
-            &SeriesValue::Number(5.0)
-        );
-        assert_eq!(
-            value("roomkey_breaker_state", "openai"),
-            &SeriesValue::Number(2.0)
-        );
+        let has = |labels: &[(String, String)], label: &str| {
+            labels.iter().any(|(_, value)| value == label)
+        };
+        let MetricValues::Counter(reads) = values("roomkey_secret_reads_total") else {
+            panic!("no counter")
+        };
+        let read = reads.iter().find(|series| has(&series.labels, "read"));
+        assert_eq!(read.unwrap().value.to_bits(), 5.0_f64.to_bits());
+        let MetricValues::Gauge(breakers) = values("roomkey_breaker_state") else {
+            panic!("no gauge")
+        };
+        assert_eq!(breakers[0].value.to_bits(), 2.0_f64.to_bits());
         // One request took 0.02 ms, the other one 0.3 ms.
-        let SeriesValue::Histogram {
+        let MetricValues::Histogram(durations) = values("roomkey_request_duration_seconds") else {
+            panic!("no histogram")
+        };
+        let Distribution {
             upper_bounds,
             bucket_counts,
             sum,
-        } = value("roomkey_request_duration_seconds", "/api/token")
-        else {
-            panic!("no histogram")
-        };
+        } = &durations[0].value;
         assert_eq!(upper_bounds[..3], [0.0001, 0.00025, 0.0005]);
         assert_eq!(bucket_counts[..4], [1, 0, 1, 0]);
         assert_eq!(bucket_counts.len(), upper_bounds.len() + 1);
@@ -652,18 +657,16 @@ mod tests {
         let samples = read(&(
             metrics,
             ScrapeInputs {
-                secrets: vec![("livekit-api-key", "stale")],
+                secrets: vec![("livekit-api-key", "stale"), ("openai-api-key", "missing")],
                 ..scrape
             },
         ));
-        let states: Vec<_> = samples
-            .keys()
-            .filter(|key| key.starts_with("roomkey_secret_state"))
-            .collect();
-        assert_eq!(
-            states,
-            [r#"roomkey_secret_state{secret="livekit-api-key",state="stale"}"#]
-        );
+        let state = |secret: &str, state: &str| {
+            samples[&format!(r#"roomkey_secret_state{{secret="{secret}",state="{state}"}}"#)]
+        };
+        let states = |secret| SECRET_STATES.map(|name| state(secret, name) > 0.0);
+        assert_eq!(states("livekit-api-key"), [false, true, false]);
+        assert_eq!(states("openai-api-key"), [false, false, true]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::secrets::Secrets;
 use crate::config::open_telemetry::OpenTelemetrySettings;
@@ -30,7 +30,8 @@ struct MetricExports {
 }
 
 impl TelemetryExports {
-    /// Starts to export traces. It must be called inside a Tokio runtime.
+    /// Creates the exports. Spans are exported from now on, and metrics by
+    /// [`Self::export_metrics`]. It must be called inside a Tokio runtime.
     #[must_use]
     pub fn new(
         settings: Option<OpenTelemetrySettings>,
@@ -61,8 +62,11 @@ impl TelemetryExports {
         let Some(metrics) = &self.metrics else {
             return std::future::pending().await;
         };
+        let mut ticks = interval(metrics.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            sleep(metrics.interval).await;
+            // The first one is due at once, so that the first increments show as a rise.
+            ticks.tick().await;
             metrics.export(snapshot()).await;
         }
     }

@@ -88,6 +88,7 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<OpenTelemetrySettings> {
         collector,
         headers,
         attributes,
+        // What is off stays `None`; what is on and has a fault ends the reading.
         sampler: sampler.map_or(Some(None), |sampler| sampler.map(Some))?,
         metric_interval: metric_interval.map_or(Some(None), |interval| interval.map(Some))?,
     })

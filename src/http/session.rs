@@ -157,10 +157,13 @@ async fn open_with_key(
         .of_project(&wanted.project_id)
         .of_session(session_id);
     // A slow TURN service must not leave the secret unrecorded, nor the record without its line.
-    let (recorded, ice_servers) = tokio::join!(
-        async { Ok::<_, ApiError>(telemetry::audit_record(&vault.record(entry).await?)) },
-        traces::in_branch(ice_servers(app, wanted, admission)),
-    );
+    let record_it = async {
+        let recorded = vault.record(entry).await?;
+        telemetry::audit_record(&recorded);
+        Ok::<_, ApiError>(())
+    };
+    let turn = traces::in_branch(ice_servers(app, wanted, admission));
+    let (recorded, ice_servers) = tokio::join!(record_it, turn);
     recorded?;
     lease.keep(epoch_ms(context.now + lifetime)).await?;
     record.issued = Some(IssuedCredential::Secret(secret.session_id.clone()));

@@ -109,9 +109,9 @@ pub(super) const SECRET_STATE: Metric = Metric {
     name: "roomkey_secret_state",
     kind: MetricKind::Gauge,
     labels: &["secret", "state"],
-    unit: "always 1",
-    help: "State of each secret in Key Vault and of the Entra token for Azure OpenAI (fresh, \
-           stale, missing): one line for each.",
+    unit: "0 or 1",
+    help: "1 for the current state (fresh, stale, missing) of each secret in Key Vault and of the \
+           Entra token for Azure OpenAI, 0 for its other states.",
     what_to_do: "`stale`: the last good value is used, and a rotation does not arrive. `missing`: \
                  requests that need it get 503. The log line of the secret contains the cause; \
                  docs/operations.md explains it.",

@@ -1,6 +1,6 @@
 //! The values of all metrics at one moment, for exporters that push them.
 
-use prometheus::proto::{Bucket, Metric as PrometheusMetric, MetricFamily};
+use prometheus::proto::{Bucket, Histogram, Metric as PrometheusMetric, MetricFamily};
 
 use super::catalogue::METRICS;
 use super::metric::{Metric, MetricKind};
@@ -10,77 +10,87 @@ use super::metric::{Metric, MetricKind};
 pub struct MetricSnapshot {
     /// The description.
     pub metric: &'static Metric,
-    /// One value for each combination of labels.
-    pub series: Vec<Series>,
+    /// The values, by the type of the metric.
+    pub values: MetricValues,
+}
+
+/// The values of a metric, one for each combination of labels.
+#[derive(Debug)]
+pub enum MetricValues {
+    /// The totals of a counter since the start.
+    Counter(Vec<Series<f64>>),
+    /// The current values of a gauge.
+    Gauge(Vec<Series<f64>>),
+    /// The distributions of a histogram since the start.
+    Histogram(Vec<Series<Distribution>>),
 }
 
 /// The value of a metric for one combination of labels.
 #[derive(Debug)]
-pub struct Series {
+pub struct Series<T> {
     /// Names and values of the labels, in no particular order.
     pub labels: Vec<(String, String)>,
     /// The value.
-    pub value: SeriesValue,
+    pub value: T,
 }
 
-/// The value of a series, by the type of its metric.
-#[derive(Debug, PartialEq)]
-pub enum SeriesValue {
-    /// The total of a counter since the start, or the value of a gauge.
-    Number(f64),
-    /// The distribution of the values since the start.
-    Histogram {
-        /// The upper bounds of all buckets but the last, which has none.
-        upper_bounds: Vec<f64>,
-        /// The number of values in each bucket, one more than the bounds.
-        bucket_counts: Vec<u64>,
-        /// The sum of all values.
-        sum: f64,
-    },
+/// Values counted by their size.
+#[derive(Debug)]
+pub struct Distribution {
+    /// The upper bounds of all buckets but the last, which has none.
+    pub upper_bounds: Vec<f64>,
+    /// The number of values in each bucket, one more than the bounds.
+    pub bucket_counts: Vec<u64>,
+    /// The sum of all values.
+    pub sum: f64,
 }
 
 impl MetricSnapshot {
-    /// Reads what the registry gathered. Every metric is in the table, so none is left out.
+    /// Reads a metric from the registry. Returns `None` for one that the table does not have, which
+    /// no metric is.
     pub(super) fn read(family: &MetricFamily) -> Option<Self> {
         let metric = METRICS.iter().find(|metric| metric.name == family.name())?;
-        let series = family.get_metric().iter();
-        Some(Self {
-            metric,
-            series: series
-                .map(|series| Series::read(series, metric.kind))
-                .collect(),
-        })
+        let all = family.get_metric();
+        let values = match metric.kind {
+            MetricKind::Counter => {
+                MetricValues::Counter(series(all, |one| one.get_counter().get_value()))
+            }
+            MetricKind::Gauge => {
+                MetricValues::Gauge(series(all, |one| one.get_gauge().get_value()))
+            }
+            MetricKind::Histogram => {
+                MetricValues::Histogram(series(all, |one| Distribution::read(one.get_histogram())))
+            }
+        };
+        Some(Self { metric, values })
     }
 }
 
-impl Series {
-    fn read(series: &PrometheusMetric, kind: MetricKind) -> Self {
-        let labels = series.get_label().iter();
+fn series<T>(all: &[PrometheusMetric], value: impl Fn(&PrometheusMetric) -> T) -> Vec<Series<T>> {
+    let read = |one: &PrometheusMetric| Series {
+        labels: one
+            .get_label()
+            .iter()
+            .map(|label| (label.name().to_owned(), label.value().to_owned()))
+            .collect(),
+        value: value(one),
+    };
+    all.iter().map(read).collect()
+}
+
+impl Distribution {
+    /// Reads a histogram, each of whose buckets includes all lower ones.
+    fn read(histogram: &Histogram) -> Self {
+        let buckets = histogram.get_bucket();
+        let mut previous = 0;
+        let totals = buckets.iter().map(Bucket::cumulative_count);
         Self {
-            labels: labels
-                .map(|label| (label.name().to_owned(), label.value().to_owned()))
+            upper_bounds: buckets.iter().map(Bucket::upper_bound).collect(),
+            bucket_counts: totals
+                .chain([histogram.get_sample_count()])
+                .map(|total| total.saturating_sub(std::mem::replace(&mut previous, total)))
                 .collect(),
-            value: match kind {
-                MetricKind::Counter => SeriesValue::Number(series.get_counter().get_value()),
-                MetricKind::Gauge => SeriesValue::Number(series.get_gauge().get_value()),
-                MetricKind::Histogram => histogram(series.get_histogram()),
-            },
+            sum: histogram.get_sample_sum(),
         }
-    }
-}
-
-/// Turns Prometheus' cumulative buckets into those of one range each.
-fn histogram(histogram: &prometheus::proto::Histogram) -> SeriesValue {
-    let buckets = histogram.get_bucket();
-    let mut lower = 0;
-    let totals = buckets.iter().map(Bucket::cumulative_count);
-    let bucket_counts = totals
-        .chain([histogram.get_sample_count()])
-        .map(|total| total.saturating_sub(std::mem::replace(&mut lower, total)))
-        .collect();
-    SeriesValue::Histogram {
-        upper_bounds: buckets.iter().map(Bucket::upper_bound).collect(),
-        bucket_counts,
-        sum: histogram.get_sample_sum(),
     }
 }

@@ -14,8 +14,6 @@ pub fn describe(attributes: KeyValues, entropy: &dyn Entropy) -> Resource {
     let own = [
         ("service.instance.id", entropy.uuid().to_string()),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("telemetry.sdk.name", "opentelemetry".to_owned()),
-        ("telemetry.sdk.language", "rust".to_owned()),
     ];
     // Of two with the same key the later one counts: what the operator gave.
     let attributes = own

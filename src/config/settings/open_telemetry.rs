@@ -51,7 +51,7 @@ pub(super) const OPEN_TELEMETRY: &[Setting] = &[
     with_default(
         "OTEL_METRICS_EXPORTER",
         "otlp",
-        "`none` turns the export of metrics off; they may be scraped nonetheless.",
+        "`none` turns the export of metrics off; `GET /api/metrics` works as before.",
     ),
     with_default(
         "OTEL_METRIC_EXPORT_INTERVAL",

@@ -258,7 +258,7 @@ mod tests {
         ) {
             let expires_at = instant(issued_at + seconds);
             let issued_at = instant(issued_at) + Duration::from_micros(micros);
-            let lifetime = Duration::from_secs(seconds) - Duration::from_micros(micros);
+            let lifetime = Duration::from_secs(seconds).saturating_sub(Duration::from_micros(micros));
             let refresh_at = refresh_at(issued_at, expires_at);
             prop_assert!(refresh_at <= expires_at);
             prop_assert!(refresh_at >= issued_at + lifetime / 2);

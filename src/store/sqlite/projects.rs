@@ -99,9 +99,9 @@ pub fn write(
     Ok(record)
 }
 
-/// A project id, in SQL. Whoever can write to the file can write another text there. No request can
-/// name such a row, and it must not fail the listing of the others.
-/// The text before a NUL is all that `length` and `GLOB` see.
+/// The condition, in SQL, that a row's id is one of a project. Whoever can write to the file can
+/// write another text there; no request can name such a row, and it must not fail the listing of the
+/// others. `length` and `GLOB` end at a NUL, so the length in bytes is compared too.
 const HAS_ID: &str = "length(project_id) BETWEEN 1 AND 64
                       AND length(project_id) = length(CAST(project_id AS BLOB))
                       AND project_id NOT GLOB '*[^A-Za-z0-9_-]*'";

@@ -106,7 +106,8 @@ impl SignalEndpoint {
         }
     }
 
-    /// Sends one request and returns the answer. The first failure in a row is logged, and its end.
+    /// Sends one request and returns the answer. Logs the first failure in a row, and the first
+    /// success after it.
     pub(super) async fn send<Answer: Message + Default>(
         &self,
         request: &impl Message,

@@ -1,6 +1,7 @@
 //! Exports metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::{
@@ -19,18 +20,18 @@ use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 
 use super::collector::{Collector, SignalEndpoint};
 use crate::domain::settings::otlp::Signal;
-use crate::metrics::catalogue::MetricKind;
-use crate::metrics::snapshot::{MetricSnapshot, Series, SeriesValue};
+use crate::metrics::snapshot::{Distribution, MetricSnapshot, MetricValues, Series};
 
 /// Exports snapshots of the metrics, as totals since the start.
 pub struct MetricExporter {
     endpoint: SignalEndpoint,
     resource: Resource,
-    started_at: u64,
+    started_at: SystemTime,
+    was_rejected: AtomicBool,
 }
 
 /// The period of all values of one export, in nanoseconds since 1970.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Period {
     start: u64,
     end: u64,
@@ -50,16 +51,14 @@ impl MetricExporter {
                 attributes: ResourceAttributesWithSchema::from(resource).attributes.0,
                 ..Resource::default()
             },
-            started_at: nanoseconds(started_at),
+            started_at,
+            was_rejected: AtomicBool::new(false),
         }
     }
 
-    /// Sends one export. A failure is logged.
+    /// Sends one export. The first failure in a row is logged, and the first rejection.
     pub async fn export(&self, snapshot: Vec<MetricSnapshot>, now: SystemTime) {
-        let period = Period {
-            start: self.started_at,
-            end: nanoseconds(now),
-        };
+        let period = Period::new(self.started_at, now);
         let metrics = snapshot.into_iter();
         let request = ExportMetricsServiceRequest {
             resource_metrics: vec![ResourceMetrics {
@@ -70,35 +69,53 @@ impl MetricExporter {
                         version: env!("CARGO_PKG_VERSION").to_owned(),
                         ..InstrumentationScope::default()
                     }),
-                    metrics: metrics.map(|metric| message(metric, period)).collect(),
+                    metrics: metrics.map(|metric| to_message(metric, period)).collect(),
                     ..ScopeMetrics::default()
                 }],
                 ..ResourceMetrics::default()
             }],
         };
         let sent: Result<ExportMetricsServiceResponse, _> = self.endpoint.send(&request).await;
-        let partial = sent.ok().and_then(|answer| answer.partial_success);
-        if let Some(rejected) = partial.map(|partial| partial.rejected_data_points)
-            && rejected > 0
-        {
+        if let Ok(answer) = sent {
+            let partial = answer.partial_success;
+            self.note_rejected(partial.map_or(0, |partial| partial.rejected_data_points));
+        }
+    }
+
+    fn note_rejected(&self, rejected: i64) {
+        let is_rejected = rejected > 0;
+        let was_rejected = self.was_rejected.swap(is_rejected, Ordering::Relaxed);
+        if is_rejected && !was_rejected {
             tracing::warn!(rejected, "the collector rejected values of metrics");
         }
     }
 }
 
-fn message(MetricSnapshot { metric, series }: MetricSnapshot, period: Period) -> Metric {
+impl Period {
+    /// Returns the period from the start until now. It never ends before it begins, also if the
+    /// clock was set back.
+    fn new(started_at: SystemTime, now: SystemTime) -> Self {
+        let end = to_nanoseconds(now);
+        Self {
+            start: to_nanoseconds(started_at).min(end),
+            end,
+        }
+    }
+}
+
+fn to_message(MetricSnapshot { metric, values }: MetricSnapshot, period: Period) -> Metric {
     let temporality = AggregationTemporality::Cumulative.into();
-    let data = match metric.kind {
-        MetricKind::Counter => Data::Sum(Sum {
-            data_points: numbers(series, period),
+    let data = match values {
+        MetricValues::Counter(series) => Data::Sum(Sum {
+            data_points: to_points(series, |one| number_point(one, period)),
             aggregation_temporality: temporality,
             is_monotonic: true,
         }),
-        MetricKind::Gauge => Data::Gauge(Gauge {
-            data_points: numbers(series, period),
+        MetricValues::Gauge(series) => Data::Gauge(Gauge {
+            data_points: to_points(series, |one| number_point(one, period)),
         }),
-        MetricKind::Histogram => Data::Histogram(Histogram {
-            data_points: histograms(series, period),
+        MetricValues::Histogram(series) => Data::Histogram(Histogram {
+            data_points: to_points(series, |one| histogram_point(one, period)),
             aggregation_temporality: temporality,
         }),
     };
@@ -111,42 +128,39 @@ fn message(MetricSnapshot { metric, series }: MetricSnapshot, period: Period) ->
     }
 }
 
-fn numbers(series: Vec<Series>, period: Period) -> Vec<NumberDataPoint> {
-    let numbers = series.into_iter().filter_map(|series| match series.value {
-        SeriesValue::Number(value) => Some(NumberDataPoint {
-            attributes: attributes(series.labels),
-            start_time_unix_nano: period.start,
-            time_unix_nano: period.end,
-            value: Some(Number::AsDouble(value)),
-            ..NumberDataPoint::default()
-        }),
-        SeriesValue::Histogram { .. } => None,
-    });
-    numbers.collect()
+fn to_points<T, P>(series: Vec<Series<T>>, to_point: impl Fn(Series<T>) -> P) -> Vec<P> {
+    series.into_iter().map(to_point).collect()
 }
 
-fn histograms(series: Vec<Series>, period: Period) -> Vec<HistogramDataPoint> {
-    let histograms = series.into_iter().filter_map(|series| match series.value {
-        SeriesValue::Histogram {
-            upper_bounds,
-            bucket_counts,
-            sum,
-        } => Some(HistogramDataPoint {
-            attributes: attributes(series.labels),
-            start_time_unix_nano: period.start,
-            time_unix_nano: period.end,
-            count: bucket_counts.iter().sum(),
-            sum: Some(sum),
-            bucket_counts,
-            explicit_bounds: upper_bounds,
-            ..HistogramDataPoint::default()
-        }),
-        SeriesValue::Number(_) => None,
-    });
-    histograms.collect()
+fn number_point(series: Series<f64>, period: Period) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: to_attributes(series.labels),
+        start_time_unix_nano: period.start,
+        time_unix_nano: period.end,
+        value: Some(Number::AsDouble(series.value)),
+        ..NumberDataPoint::default()
+    }
 }
 
-fn attributes(labels: Vec<(String, String)>) -> Vec<KeyValue> {
+fn histogram_point(series: Series<Distribution>, period: Period) -> HistogramDataPoint {
+    let Distribution {
+        upper_bounds,
+        bucket_counts,
+        sum,
+    } = series.value;
+    HistogramDataPoint {
+        attributes: to_attributes(series.labels),
+        start_time_unix_nano: period.start,
+        time_unix_nano: period.end,
+        count: bucket_counts.iter().sum(),
+        sum: Some(sum),
+        bucket_counts,
+        explicit_bounds: upper_bounds,
+        ..HistogramDataPoint::default()
+    }
+}
+
+fn to_attributes(labels: Vec<(String, String)>) -> Vec<KeyValue> {
     let attribute = |(key, value)| KeyValue {
         key,
         value: Some(AnyValue {
@@ -157,8 +171,8 @@ fn attributes(labels: Vec<(String, String)>) -> Vec<KeyValue> {
     labels.into_iter().map(attribute).collect()
 }
 
-/// Returns the unit by UCUM's code (<https://ucum.org>), or nothing for a count: a collector that
-/// translates to Prometheus' names would append any other unit to them.
+/// Returns the unit by UCUM's code (<https://ucum.org>), or nothing for a count. A collector that
+/// translates to Prometheus' names appends a unit that the name does not have yet.
 fn ucum_unit(unit: &str) -> &'static str {
     match unit {
         "seconds" | "seconds since 1970" => "s",
@@ -167,7 +181,36 @@ fn ucum_unit(unit: &str) -> &'static str {
     }
 }
 
-fn nanoseconds(time: SystemTime) -> u64 {
+fn to_nanoseconds(time: SystemTime) -> u64 {
     let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::catalogue::METRICS;
+
+    #[test]
+    fn the_unit_is_the_one_that_the_name_has() {
+        for metric in METRICS {
+            let expected = match metric.name {
+                name if name.contains("_seconds") => "s",
+                name if name.contains("_bytes") => "By",
+                _ => "",
+            };
+            assert_eq!(ucum_unit(metric.unit), expected, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn no_period_ends_before_it_begins() {
+        let start = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let period = Period::new(start, start + Duration::from_millis(1));
+        assert_eq!(period.end - period.start, 1_000_000);
+        let set_back = Period::new(start, start - Duration::from_hours(1));
+        assert_eq!(set_back.start, set_back.end);
+    }
 }
