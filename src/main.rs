@@ -173,6 +173,7 @@ async fn run(
             tracing::warn!("stopping: the Functions host is gone");
             false
         }
+        // It ends with the serving. An export on its way is given up; the last one has its values.
         never = app.export_metrics() => match never {},
     };
     // A second signal ends at once here too.

@@ -144,7 +144,8 @@ async fn has_a_session(host: &Host, bearer: &str) {
     );
 }
 
-/// Waits for a batch of spans with a mint in it, and returns the headers that it came with.
+/// Waits for a batch of spans with a mint in it, after metrics have arrived. Returns the headers that
+/// it came with.
 async fn exported_mint(collector: &Fake, after: usize) -> (Value, usize) {
     let began = Stopwatch::start();
     loop {
@@ -156,7 +157,9 @@ async fn exported_mint(collector: &Fake, after: usize) -> (Value, usize) {
                 .flat_map(|part| part["spans"].as_array().unwrap())
                 .any(|span| span["name"] == "mint" && span["status"] != "error")
         };
-        if let Some(export) = exports.iter().skip(after).find(has_mint) {
+        let has_metrics = received["metrics"] != json!([]);
+        let with_mint = exports.iter().skip(after).find(has_mint);
+        if let Some(export) = with_mint.filter(|_| has_metrics) {
             assert_eq!(export["path"], "/v1/traces", "{export}");
             return (export["headers"].clone(), exports.len());
         }
