@@ -7,10 +7,12 @@ use super::admin::AdminKeySource;
 use super::callers::CallerAuth;
 use super::key_vault::KeyVault;
 use super::open_telemetry::OpenTelemetrySettings;
-use super::projects::ProjectSettings;
+use super::projects::{ProjectSettings, SessionSettings};
 use crate::domain::callers::bearer::TokenPolicy;
 use crate::domain::settings::azure::Identity;
 use crate::domain::settings::origins::Origins;
+use crate::domain::vault::anonymous_projects::AnonymousProjects;
+use crate::domain::vault::project_id::ProjectId;
 
 impl Config {
     /// Returns the lines of a start: the address, the callers, and in dev mode a command to try.
@@ -76,8 +78,10 @@ impl Config {
                 .as_ref()
                 .map(|turn| format!("turn      {}", turn.summary())),
         );
+        lines.push(format!("projects  {}", self.projects()));
+        let sessions = self.projects.as_ref().map(|projects| &projects.sessions);
+        lines.extend(sessions.map(|sessions| format!("sessions  {}", self.sessions(sessions))));
         lines.extend([
-            format!("projects  {}", self.projects()),
             format!("vault     {}", self.vault()),
             format!("callers   {}", self.callers()),
             format!("limits    {}", self.rate_limits.summary()),
@@ -178,6 +182,34 @@ impl Config {
             || "none (ROOMKEY_STORE is not set)".to_owned(),
             ProjectSettings::summary,
         )
+    }
+
+    fn sessions(&self, sessions: &SessionSettings) -> String {
+        let projects = match (&self.caller_auth, &sessions.anonymous) {
+            (CallerAuth::Anonymous, AnonymousProjects::All) => "any project".to_owned(),
+            (CallerAuth::Anonymous, AnonymousProjects::Listed(ids)) if ids.is_empty() => {
+                return "none: anonymous callers have no project (ROOMKEY_ANONYMOUS_PROJECTS)"
+                    .to_owned();
+            }
+            (CallerAuth::Anonymous, AnonymousProjects::Listed(ids)) => {
+                let ids: Vec<_> = ids.iter().map(ProjectId::as_str).collect();
+                ids.join(", ")
+            }
+            (CallerAuth::Oidc(TokenPolicy { rules, .. }) | CallerAuth::EasyAuth(rules), _) => {
+                rules.projects_claim.as_ref().map_or_else(
+                    || "any project (ROOMKEY_PROJECTS_CLAIM is not set)".to_owned(),
+                    |claim| format!("the projects in a caller's claim {claim}"),
+                )
+            }
+        };
+        let day = sessions
+            .daily_sessions
+            .map_or_else(|| "any number".to_owned(), |count| count.to_string());
+        let rate = sessions
+            .rate_limit
+            .map_or_else(|| "no rate limit".to_owned(), |limit| limit.to_string());
+        let at_once = sessions.concurrency;
+        format!("of {projects}; per project {at_once} at once, {day} a day, {rate}")
     }
 
     fn vault(&self) -> String {

@@ -123,6 +123,61 @@ fn authentication_ends_dev_mode() {
 }
 
 #[test]
+fn check_prints_who_may_open_sessions_of_which_projects() {
+    let store = [
+        ("ROOMKEY_STORE", "sqlite:/var/lib/roomkey/store.db"),
+        (
+            "ROOMKEY_KEK_V1",
+            "Y2FuYXJ5LWtlay1vZi0zMi1ieXRlcy0wMTIzNDU2Nzg",
+        ),
+        ("ROOMKEY_HASH_KEY", "canary-hash-key-of-at-least-32-bytes"),
+    ];
+    let lines = |settings: &[(&str, &str)]| {
+        let all = [&store[..], settings].concat();
+        read(&all).unwrap().check_lines().join("\n")
+    };
+    for (settings, line) in [
+        (
+            vec![ANONYMOUS],
+            "sessions  none: anonymous callers have no project (ROOMKEY_ANONYMOUS_PROJECTS)",
+        ),
+        (
+            vec![
+                ANONYMOUS,
+                ("ROOMKEY_ANONYMOUS_PROJECTS", "demo,customer-42"),
+            ],
+            "sessions  of demo, customer-42; per project 5 at once, any number a day, 100/15m",
+        ),
+        (
+            OIDC.to_vec(),
+            "sessions  of any project (ROOMKEY_PROJECTS_CLAIM is not set); per project 5 at once",
+        ),
+        (
+            [
+                &OIDC[..],
+                &[
+                    ("ROOMKEY_PROJECTS_CLAIM", "projects"),
+                    ("ROOMKEY_PROJECT_DAILY_SESSIONS", "7"),
+                    ("ROOMKEY_PROJECT_RATE_LIMIT", "off"),
+                ],
+            ]
+            .concat(),
+            "sessions  of the projects in a caller's claim projects; per project 5 at once, 7 a day",
+        ),
+    ] {
+        let lines = lines(&settings);
+        assert!(lines.contains(line) && !lines.contains("canary"), "{lines}");
+    }
+    assert!(
+        !read(&OWN)
+            .unwrap()
+            .check_lines()
+            .join("\n")
+            .contains("sessions")
+    );
+}
+
+#[test]
 fn check_prints_the_callers_and_their_limits() {
     let lines = |settings: &[(&str, &str)]| read(settings).unwrap().check_lines().join("\n");
     let anonymous = lines(&OWN);
