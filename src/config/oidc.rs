@@ -55,6 +55,16 @@ pub fn read(reader: &mut SettingsReader<'_>) -> Option<TokenPolicy> {
         reader.parsed_or(TENANTS, Vec::new(), |text| tenants(text, own))
     };
     let rules = read_caller_rules(reader);
+    let scope = rules
+        .as_ref()
+        .and_then(|rules| rules.required_scope.as_deref());
+    if issuer.as_ref().is_some_and(Issuer::is_entra) && scope.is_some_and(|it| it.contains("://")) {
+        reader.fault(
+            SCOPE,
+            "must be the name of the scope alone, such as rooms.join: Entra writes it into tokens \
+             without the address of its API",
+        );
+    }
     Some(TokenPolicy {
         issuer: issuer?,
         tenants: tenants?,
@@ -373,6 +383,30 @@ mod tests {
             }
         }
         assert!(read_all(&with(&[(TENANTS, other)])).0.is_some());
+    }
+
+    #[test]
+    fn a_scope_of_entra_is_its_name_alone() {
+        for issuer in [
+            &format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
+            &format!("https://sts.windows.net/{TENANT}/"),
+            &format!("https://contoso.ciamlogin.com/{TENANT}/v2.0"),
+        ] {
+            for scope in ["api://roomkey/rooms.join", "https://roomkey/.default"] {
+                let faults = read_all(&with(&[(ISSUER, issuer), (SCOPE, scope)])).1;
+                assert!(
+                    faults.len() == 1 && faults[0].starts_with(SCOPE),
+                    "{issuer} {scope} {faults:?}"
+                );
+            }
+            let settings = with(&[(ISSUER, issuer), (SCOPE, "rooms.join")]);
+            assert!(read_all(&settings).1.is_empty(), "{issuer}");
+        }
+        let elsewhere = with(&[(SCOPE, "https://api.example.com/rooms.join")]);
+        assert!(
+            read_all(&elsewhere).1.is_empty(),
+            "Google's scopes are addresses"
+        );
     }
 
     #[test]

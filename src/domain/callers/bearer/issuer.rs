@@ -27,6 +27,8 @@ const ENTRA_HOSTS: [(&str, &str); 3] = [
         "https://sts.chinacloudapi.cn/",
     ),
 ];
+/// The ending of External ID's hosts.
+const EXTERNAL_ID_HOSTS: &str = ".ciamlogin.com";
 /// The last path segment of Entra's version 2 issuers.
 const VERSION_2: &str = "v2.0";
 /// The path segments that Entra accepts in place of a tenant and that mean any tenant of a kind.
@@ -121,6 +123,17 @@ impl Issuer {
     #[must_use]
     pub fn has_many_tenants(&self) -> bool {
         matches!(self.accepted, AcceptedIssuer::PerTenant(..))
+    }
+
+    /// Reports whether the tokens are of Entra ID or of External ID.
+    #[must_use]
+    pub fn is_entra(&self) -> bool {
+        let url = Url::parse(&self.configured).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+        host.ends_with(EXTERNAL_ID_HOSTS)
+            || ENTRA_HOSTS
+                .iter()
+                .any(|(entra, version_1)| host == *entra || self.configured.starts_with(version_1))
     }
 
     /// Returns the one tenant of Entra ID or of External ID whose tokens have this issuer, if the
