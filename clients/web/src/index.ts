@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /**
  * LiveKit tokens and Realtime calls from a roomkey service, for browsers.
  *
