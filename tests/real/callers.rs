@@ -169,8 +169,9 @@ async fn past_the_limit_a_caller_gets_retry_after_and_others_are_served() {
         );
         headers_agree(&refused, 0);
         // One of three requests is possible again after a third of the span, all after all of it.
+        // A busy machine has used up some of it.
         let retry_after = refused.number("retry-after");
-        assert!((290..=300).contains(&retry_after), "{retry_after}");
+        assert!((240..=300).contains(&retry_after), "{retry_after}");
         assert!(retry_after <= refused.parameter("ratelimit", "t"));
     }
     let answer = ask(&roomkey, &bob, &any_room()).await;
