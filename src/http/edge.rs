@@ -104,3 +104,11 @@ impl Edge {
         self.is_stopping.load(Ordering::Relaxed)
     }
 }
+
+#[test]
+fn clients_and_the_functions_host_rely_on_these_limits() {
+    let limits = ConnectionLimits::default();
+    let times = [limits.head, limits.request, limits.idle, limits.drain];
+    assert_eq!(times.map(|time| time.as_secs()), [5, 10, 75, 8]);
+    assert_eq!((limits.connections, limits.requests), (4_096, 2_048));
+}
