@@ -1,6 +1,7 @@
 import { now, elapsedSince } from './clock.js';
 import { aborted, type RoomkeyError } from './error.js';
 import type { Http } from './http.js';
+import { text } from './secrets.js';
 
 /** The outcome of one check. */
 export type DiagnosisState = 'ok' | 'warning' | 'failed' | 'unknown';
@@ -66,7 +67,7 @@ export async function diagnose(http: Http, signal?: AbortSignal): Promise<Diagno
   try {
     const health = await http.send({ path: '/api/health', ...call });
     roundTripMs = Math.round(elapsedSince(began));
-    version = typeof health.body['version'] === 'string' ? health.body['version'] : undefined;
+    version = text(health, 'version');
     add('reachable', 'ok', 'The service answers.');
     if (health.date) clockSkewMs = Date.now() - Date.parse(health.date);
     if (clockSkewMs === undefined)
@@ -80,7 +81,7 @@ export async function diagnose(http: Http, signal?: AbortSignal): Promise<Diagno
         'Set the clock.',
       );
 
-    const ready = await http.send({ path: '/api/health/ready', ...call });
+    const ready = await http.send({ path: '/api/health/ready', ...call, takesAnyStatus: true });
     if (ready.status === 200) add('ready', 'ok', 'The service can issue tokens.');
     else
       add(

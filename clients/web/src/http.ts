@@ -13,8 +13,10 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** Fewer attempts than the options say. */
   readonly attempts?: number;
-  /** Sends no bearer and takes an answer of any status that is JSON. */
+  /** Sends no bearer. */
   readonly isPublic?: boolean;
+  /** Takes an answer of any status that is JSON. */
+  readonly takesAnyStatus?: boolean;
   /** Lets the request outlive the page. */
   readonly keepalive?: boolean;
   /**
@@ -219,7 +221,7 @@ export class Http {
             'Let the platform answer requests below /api with 401 instead of a redirect.',
         });
       }
-      if (!response.ok && !(call.isPublic && body))
+      if (!response.ok && !(call.takesAnyStatus && body))
         return refusal(status, headers, body ?? {}, bearer);
       if (!body) throw invalidResponse(status, requestId);
       return { status, body, requestId, date: headers.get('date'), sentAt };

@@ -196,7 +196,10 @@ export class Roomkey {
 }
 
 /** Whether another provider may mint what one, or the service's default, has not. */
-const isOfAnotherProvider = (error: RoomkeyError, provider: RealtimeProvider | undefined): boolean =>
+const isOfAnotherProvider = (
+  { code, fields }: RoomkeyError,
+  provider: RealtimeProvider | undefined,
+): boolean =>
   provider
-    ? error.fields.some(({ field }) => field === 'provider')
-    : error.code === 'invalid_request' || error.code === 'invalid_response';
+    ? fields.some(({ field }) => field === 'provider')
+    : code === 'invalid_request' || code === 'invalid_response';

@@ -42,12 +42,13 @@ describe('a request', () => {
   });
 
   const realtime = { token: 'ek_1', webrtcUrl: 'https://provider.test/v1/realtime/calls' };
+  const both = ['azure-openai', 'openai'];
   const wrong = (field: string) => ({ errors: [{ field, message: 'is wrong' }] });
   test.each([
     ['the default of the service', 'openai', 'openai', [undefined]],
     ['Azure, where the default is LiveKit', 'livekit', 'azure-openai', [undefined, 'azure-openai']],
-    ['OpenAI, where LiveKit gives a token', 'token', 'openai', [undefined, 'azure-openai', 'openai']],
-    ['OpenAI, where there is no default', 'none', 'openai', [undefined, 'azure-openai', 'openai']],
+    ['OpenAI, where LiveKit gives a token', 'token', 'openai', [undefined, ...both]],
+    ['OpenAI, where there is no default', 'none', 'openai', [undefined, ...both]],
   ])('takes %s, and remembers it', async (_, standard, taken, asked) => {
     const service = new Service();
     const answers: Record<string, () => Response> = {
@@ -542,6 +543,24 @@ describe('a diagnosis', () => {
     ]);
     if (failed === 'cors')
       expect(JSON.stringify(checks)).toContain('Add https://page.test to cors.allowedOrigins');
+  });
+
+  test.each([
+    ['a refusal of the service', 421, { title: 'T.', remediation: 'R.' }, 'T.', 'R.'],
+    ['another service', 404, { message: 'no' }, /status 404/, undefined],
+    ['another service that is well', 200, { status: 'up' }, /unusable/, /url/],
+  ])('tells that the url is not that of a service: %s', async (_, status, body, detail, remedy) => {
+    vi.stubGlobal('isSecureContext', true);
+    vi.stubGlobal('RTCPeerConnection', class {});
+    const service = new Service();
+    service.override = () => service.json(status, body);
+    const { ok, checks } = await settled(service.roomkey().diagnose(), minute);
+    expect(ok).toBe(false);
+    const failed = checks.filter(({ state }) => state === 'failed');
+    expect(failed).toHaveLength(1);
+    expect(failed[0]?.name).toBe('reachable');
+    expect(failed[0]?.detail).toMatch(detail);
+    if (remedy) expect(failed[0]?.remediation).toMatch(remedy);
   });
 
   test('tells that the service is not ready', async () => {
