@@ -244,7 +244,7 @@ async fn prometheus_scrapes_the_package_with_a_key_and_with_the_admin_role_and_s
         .replace("\n  # ", "\n  ")
         .replacen("  # ", "  ", 1);
     let config = format!("{key_job}  - job_name: signed-in\n{signed_in_job}")
-        .replace("30s", "200ms")
+        .replace("30s", "1s")
         .replace("https://login.example.com/oauth2/token", &token_url)
         .replace(
             "['roomkey-1.internal:7071', 'roomkey-2.internal:7071']",
@@ -294,22 +294,19 @@ async fn prometheus_scrapes_the_package_with_a_key_and_with_the_admin_role_and_s
     }
     let evaluated = |answer: &Value| {
         let rules = answer["data"]["groups"][0]["rules"].as_array();
-        rules.is_some_and(|rules| rules.iter().all(|rule| rule["health"] == "ok"))
+        // After a scrape that took too long, one is pending for a while.
+        rules.is_some_and(|rules| {
+            rules
+                .iter()
+                .all(|rule| rule["health"] == "ok" && rule["state"] == "inactive")
+        })
     };
-    let rules = until(
+    until(
         &format!("{url}/rules"),
-        "the rules are not evaluated",
+        "the rules are not evaluated, or one is not inactive",
         evaluated,
     )
     .await;
-    assert!(
-        rules["data"]["groups"][0]["rules"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|rule| rule["state"] == "inactive"),
-        "{rules}"
-    );
 
     // What it exposes is also what Prometheus' own linter accepts.
     let exposed = client()
