@@ -48,6 +48,7 @@ mod token_source;
 mod traces;
 mod turn;
 mod turn_server;
+#[path = "../undisturbed.rs"]
 mod undisturbed;
 mod vault;
 mod witness_azure;
