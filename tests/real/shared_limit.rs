@@ -1,6 +1,7 @@
 //! Two roomkey processes with one Redis share one limit. Without Redis each enforces the limit by
 //! itself, logs that, and recovers.
 
+use std::ops::RangeBounds;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -117,18 +118,25 @@ async fn until_shared(roomkey: &Roomkey) {
 /// an answer came later than within 50 ms, and limits were not shared.
 fn stopped<const N: usize>(processes: [Roomkey; N], since: SystemTime) -> Option<[Ended; N]> {
     let ended = processes.map(|process| process.stop("TERM"));
-    let since = Rfc3339::of(since).to_string();
-    let is_loss = |line: &str| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        line["message"].as_str().unwrap().contains(LOST)
-            && line["timestamp"].as_str().unwrap() >= since.as_str()
-    };
-    let has_lost = ended.iter().any(|ended| ended.stderr.lines().any(is_loss));
-    (!has_lost).then_some(ended)
+    let has_lost = |ended: &Ended| logged(&ended.stderr, LOST, since..) > 0;
+    (!ended.iter().any(has_lost)).then_some(ended)
 }
 
-/// The beginning of the line that a process writes when it loses Redis.
+/// The beginnings of the lines that a process writes when it loses Redis, and when it finds it.
 const LOST: &str = "Redis does not answer";
+const FOUND: &str = "Redis answers";
+
+/// Returns the number of lines with a message that were written in a period, to the millisecond.
+fn logged(log: &str, message: &str, period: impl RangeBounds<SystemTime>) -> usize {
+    let text = |time: &SystemTime| Rfc3339::of(*time).to_string();
+    let period = (period.start_bound().map(text), period.end_bound().map(text));
+    let is_meant = |line: &&str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let written_at = line["timestamp"].as_str().unwrap().to_owned();
+        line["message"].as_str().unwrap().contains(message) && period.contains(&written_at)
+    };
+    log.lines().filter(is_meant).count()
+}
 
 #[tokio::test]
 async fn two_processes_and_one_redis_admit_one_limit_together() {
@@ -162,7 +170,7 @@ async fn two_processes_and_one_redis_admit_one_limit_together() {
 
 #[tokio::test]
 async fn fault_53_without_redis_each_process_keeps_the_limit_and_recovers() {
-    let (without, more, again, ended) = undisturbed(async || {
+    let (without, more, again, ended, times) = undisturbed(async || {
         let mut redis = RedisServer::start();
         let (one, other) = (roomkey(&redis), roomkey(&redis));
         for (process, network) in [(&one, "198.18"), (&other, "198.19")] {
@@ -171,21 +179,28 @@ async fn fault_53_without_redis_each_process_keeps_the_limit_and_recovers() {
         }
 
         redis.kill();
+        let killed_at = SystemClock.now();
         let without = admitted([&one, &other], "192.0.2.1").await;
         let [more] = admitted([&one], "192.0.2.1").await;
         for process in [&one, &other] {
             assert!(metric(process, "roomkey_rate_limit_degraded").await > 0.5);
         }
 
+        let restarted_at = SystemClock.now();
         redis.restart();
         for (process, network) in [(&one, "203.0"), (&other, "100.64")] {
             counted_in(&redis, process, network).await;
             until_shared(process).await;
         }
-        let since = SystemClock.now();
         let [by_one, by_other] = admitted([&one, &other], "192.0.2.3").await;
-        let ended = stopped([one, other], since)?;
-        Some((without, more, by_one + by_other, ended))
+        let ended = stopped([one, other], restarted_at)?;
+        // One that had lost Redis just before does not lose it again.
+        let is_known = |ended: &Ended| logged(&ended.stderr, LOST, killed_at..restarted_at) > 0;
+        let times = (killed_at, restarted_at);
+        ended
+            .iter()
+            .all(is_known)
+            .then_some((without, more, by_one + by_other, ended, times))
     })
     .await;
     assert_eq!(
@@ -195,14 +210,11 @@ async fn fault_53_without_redis_each_process_keeps_the_limit_and_recovers() {
     );
     assert_eq!((more, again), (0, LIMIT));
     for ended in ended {
-        // Once each time, and each time but a last one it was found again.
-        let lost = ended.stderr.matches(LOST).count();
-        let found = ended.stdout.matches("Redis answers").count();
-        assert!(
-            lost >= 1 && found >= 1 && lost.abs_diff(found) <= 1,
-            "{lost} and {found}: {}",
-            ended.stderr
-        );
+        // It cannot be found while it is dead, nor was it lost again afterwards.
+        let (killed_at, restarted_at) = times;
+        let lost = logged(&ended.stderr, LOST, killed_at..restarted_at);
+        let found = logged(&ended.stdout, FOUND, restarted_at..);
+        assert_eq!((lost, found), (1, 1), "{}{}", ended.stderr, ended.stdout);
         assert!(!ended.stderr.contains("192.0.2"), "{}", ended.stderr);
     }
 }
