@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use roomkey::clock::Stopwatch;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use crate::attack::{good_requests, p99, report, resident_kilobytes};
-use crate::package::unpacked;
+use crate::attack::{GOOD_BOUND, good_requests, p99, report, resident_kilobytes};
+use crate::package::{App, unpacked};
+use crate::undisturbed::undisturbed;
 use crate::wire::{connect, exchange, until_closed};
 
 /// How a body is sent.
@@ -181,6 +182,13 @@ async fn an_early_answer_reaches_a_client_that_sends_the_whole_body_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sender_without_an_end_is_cut_off_and_hurts_nobody() {
     let app = unpacked();
+    let longest = undisturbed(async || longest_of_senders_without_an_end(&app).await).await;
+    assert!(longest >= Duration::from_secs(9), "{longest:?}");
+}
+
+/// Returns after which time the last sender was cut off, or nothing if it or the good requests took
+/// too long.
+async fn longest_of_senders_without_an_end(app: &App) -> Option<Duration> {
     let roomkey = app.start_as_host(&[]);
     let address = roomkey.address();
     let mut senders = JoinSet::new();
@@ -219,40 +227,35 @@ async fn a_sender_without_an_end_is_cut_off_and_hurts_nobody() {
         times.len(),
         p99(&times)
     ));
-    assert!(
-        (Duration::from_secs(9)..Duration::from_mins(1)).contains(&longest),
-        "{longest:?}"
-    );
-    assert!(
-        p99(&times) < Duration::from_millis(500),
-        "{:?}",
-        p99(&times)
-    );
+    (longest < Duration::from_secs(13) && p99(&times) < GOOD_BOUND).then_some(longest)
 }
+
+/// The longest time of an answer that waits for nothing.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_client_that_waits_to_go_on_gets_an_early_answer_at_once_and_a_close() {
     let app = unpacked();
-    let roomkey = app.start_as_host(&[]);
     for (head, status) in [
         ("POST /api/token", 413),
         ("POST /nowhere", 404),
         ("PUT /api/token", 405),
     ] {
-        let mut stream = connect(roomkey.address()).await;
         let head = format!(
             "{head} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: 3000000\r\n\r\n"
         );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // Without an early answer it would be 408, after 10 s.
-        let answer = timeout(Duration::from_mins(1), until_closed(&mut stream))
-            .await
-            .expect("it stays open");
+        let answer = undisturbed(async || {
+            let roomkey = app.start_as_host(&[]);
+            let mut stream = connect(roomkey.address()).await;
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let answer = timeout(AT_ONCE, until_closed(&mut stream)).await;
+            answer.ok()
+        })
+        .await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} "))
                 && answer.contains("connection: close"),
             "{answer}"
         );
-        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
     }
 }

@@ -20,6 +20,8 @@ mod reserved_port;
 mod start;
 mod stop;
 mod through_host;
+#[path = "../undisturbed.rs"]
+mod undisturbed;
 mod windows;
 #[path = "../wire.rs"]
 mod wire;
