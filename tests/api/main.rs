@@ -40,6 +40,8 @@ mod sessions;
 mod store_faults;
 mod token;
 mod turn;
+#[path = "../undisturbed.rs"]
+mod undisturbed;
 mod upstream;
 #[path = "../wire.rs"]
 mod wire;
