@@ -420,19 +420,15 @@ async fn an_unreachable_upstream_gives_503_and_a_single_failure_is_retried() {
 }
 
 #[tokio::test]
-async fn a_thousand_callers_at_once_get_a_secret_each_over_reused_connections() {
+async fn three_hundred_callers_at_once_get_a_secret_each_over_reused_connections() {
     rlimit::increase_nofile_limit(8_192).unwrap();
-    // A busy machine may serve fewer within the time limit of a mint.
-    for callers in [1_000, 300, 100, 30] {
-        if get_a_secret_each(callers).await {
-            return;
-        }
-    }
-    panic!("not even a few callers are served in time");
+    // As many as a busy machine serves within the time limit of a mint. The tests of the routes
+    // stop the clock and serve a thousand.
+    undisturbed(async || get_a_secret_each(300).await).await;
 }
 
-/// Returns whether so many callers were served in time.
-async fn get_a_secret_each(callers: u32) -> bool {
+/// Returns nothing if a mint was late.
+async fn get_a_secret_each(callers: u32) -> Option<()> {
     let fake = FakeRealtime::start();
     let settings = [("ROOMKEY_TRUSTED_PROXIES", "127.0.0.1/32")];
     let roomkey = roomkey(&fake, Vendor::Azure, &settings);
@@ -448,12 +444,15 @@ async fn get_a_secret_each(callers: u32) -> bool {
         )
     });
     let answers = join_all(asked).await;
-    // The mints that ran into the time limit, and those that the breaker refused for that reason.
-    let is_late = |answer: &Answer| {
-        ["upstream_timeout", "upstream_unavailable"].contains(&answer.verdict().1)
+    // A busy machine may take longer than the time limits of a mint and of a connection. Only these
+    // open the breaker, which asks for 30 s: one that opens without them fails the test.
+    let is_late = |answer: &Answer| match answer.verdict().1 {
+        "upstream_timeout" => true,
+        "upstream_unavailable" => answer.number("retry-after") == 5,
+        _ => false,
     };
     if answers.iter().any(is_late) {
-        return false;
+        return None;
     }
     let secrets: HashSet<_> = answers
         .iter()
@@ -474,12 +473,12 @@ async fn get_a_secret_each(callers: u32) -> bool {
     }
     // Requests to the fake's controls use another port.
     assert_eq!(fake.count("connections").await, connections);
-    true
+    Some(())
 }
 
 #[tokio::test]
 async fn disconnected_callers_do_not_open_the_breaker() {
-    let fake = undisturbed(async || {
+    let (fake, answer) = undisturbed(async || {
         let fake = FakeRealtime::start();
         let roomkey = roomkey(
             &fake,
@@ -490,10 +489,10 @@ async fn disconnected_callers_do_not_open_the_breaker() {
         let request = client()
             .post(format!("{}/api/token", roomkey.url))
             .json(&json!({}));
+        let began = Stopwatch::start();
         let asking: Vec<_> = (0..5)
             .map(|_| tokio::spawn(request.try_clone().unwrap().send()))
             .collect();
-        let began = Stopwatch::start();
         while fake.count("asked").await < 5 {
             assert!(began.elapsed() < PATIENCE, "the upstream is not asked");
         }
@@ -503,9 +502,11 @@ async fn disconnected_callers_do_not_open_the_breaker() {
             hung_up &= caller.await.is_err();
         }
         let answer = mint(&roomkey, &json!({})).await;
-        (hung_up && answer.status == 200).then_some(fake)
+        // The five were asked for within the time limit of a mint, so none of them ran into it.
+        (hung_up && began.elapsed() < Duration::from_secs(3)).then_some((fake, answer))
     })
     .await;
+    assert_eq!(answer.verdict(), (200, ""));
     assert_eq!(
         (fake.count("asked").await, fake.count("abandoned").await),
         (6, 0),
