@@ -243,7 +243,9 @@ async fn serves_and_stops_unread(app: &App) -> Option<()> {
     ));
     assert_eq!(served, MANY);
     assert!(dropped > 0, "{metrics}");
-    let (status, stderr) = ended.expect("it does not stop").unwrap();
+    let (status, stderr) = ended
+        .unwrap_or_else(|_| panic!("it does not stop"))
+        .unwrap();
     assert!(status.success(), "{status}");
     assert!(
         stderr.contains(r#""stream":"stdout","dropped":"#),
