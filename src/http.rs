@@ -14,6 +14,7 @@ pub mod error;
 mod guard;
 mod head;
 mod health;
+pub mod health_check;
 mod host;
 mod key_validation;
 mod livekit;

@@ -10,14 +10,16 @@ use data_encoding::BASE64URL_NOPAD;
 use roomkey::app::App;
 use roomkey::clock::SystemClock;
 use roomkey::config::Config;
+use roomkey::config::address;
 use roomkey::config::admin::AdminKeySource;
 use roomkey::config::environment::Environment;
 use roomkey::config::fault::{Fault, Faults};
+use roomkey::config::reader::SettingsReader;
 use roomkey::domain::callers::admin_key::AdminKeys;
 use roomkey::domain::settings::log_format::LogFormat;
 use roomkey::entropy::{Entropy, SystemEntropy};
 use roomkey::http::edge::ConnectionLimits;
-use roomkey::http::server;
+use roomkey::http::{health_check, server};
 use roomkey::platform::{self, Parent, StopSignals};
 use roomkey::telemetry::{self, LogLines};
 use tokio::runtime::Builder;
@@ -25,10 +27,11 @@ use tokio::runtime::Builder;
 const HELP: &str = "\
 roomkey issues short-lived keys for voice in the browser.
 
-Usage: roomkey [--check | --help | --version]
+Usage: roomkey [--check | --health | --help | --version]
 
   (nothing)   serve
   --check     check the settings, print what would be served and for whom, exit with 0 or 1
+  --health    ask the roomkey that runs with the same settings whether it is alive, exit with 0 or 1
   --help      print this text
   --version   print the version
 
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         [] => serve(),
         ["--check"] => check(),
+        ["--health"] => health(),
         ["--help" | "-h"] => print_lines(HELP.lines()),
         ["--version" | "-V"] => print_lines([concat!("roomkey ", env!("CARGO_PKG_VERSION"))]),
         _ => {
@@ -63,6 +67,22 @@ fn check() -> ExitCode {
     match Config::read(&Environment::of_process()) {
         Ok(config) => print_lines(config.check_lines()),
         Err(Faults { faults, .. }) => fail_with(&faults),
+    }
+}
+
+fn health() -> ExitCode {
+    let environment = Environment::of_process();
+    let mut reader = SettingsReader::new(&environment);
+    let address = address::read(&mut reader);
+    let Some(address) = address else {
+        return fail_with(&reader.into_faults());
+    };
+    match health_check::ask(address) {
+        Ok(()) => print_lines([format!("roomkey at http://{address} is alive")]),
+        Err(error) => {
+            print_errors([format!("roomkey at http://{address}: {error}")]);
+            ExitCode::FAILURE
+        }
     }
 }
 

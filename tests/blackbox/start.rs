@@ -1,4 +1,4 @@
-//! Start: faults all at once, what the start says, and the three flags.
+//! Start: faults all at once, what the start says, and the flags.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use roomkey::clock::Stopwatch;
 use serde_json::Value;
 
 use crate::package::unpacked;
-use crate::process::{client, run};
+use crate::process::{Roomkey, client, run};
 
 #[test]
 fn three_bad_settings_are_three_lines_with_names_only() {
@@ -361,6 +361,39 @@ fn check_says_what_would_be_served_and_for_whom_without_listening() {
         assert!(ended.stdout.contains(part), "{}", ended.stdout);
     }
     assert!(!ended.stdout.contains("canary"));
+}
+
+#[test]
+fn health_asks_the_roomkey_that_runs_with_the_same_settings() {
+    let app = unpacked();
+    let roomkey = Roomkey::start(
+        &app.handler(),
+        app.folder(),
+        &[("FUNCTIONS_CUSTOMHANDLER_PORT", "0")],
+    );
+    let url = roomkey.url.clone();
+    let port = roomkey.address().port().to_string();
+    let ask = |bind, port: &str| {
+        let settings = [
+            ("ROOMKEY_BIND", bind),
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", port),
+        ];
+        let ended = run(&app.handler(), app.folder(), &settings, &["--health"]);
+        (ended.status.code(), ended.stdout, ended.stderr)
+    };
+    let alive = |address| format!("roomkey at http://{address}:{port} is alive\n");
+    for bind in ["127.0.0.1", "0.0.0.0"] {
+        assert_eq!(ask(bind, &port), (Some(0), alive(bind), String::new()));
+    }
+    let (code, _, stderr) = ask("127.0.0.1", "canary");
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.starts_with("FUNCTIONS_CUSTOMHANDLER_PORT: "),
+        "{stderr}"
+    );
+    roomkey.stop("TERM");
+    let refused = format!("roomkey at {url}: no answer (connection refused)\n");
+    assert_eq!(ask("127.0.0.1", &port), (Some(1), String::new(), refused));
 }
 
 #[test]

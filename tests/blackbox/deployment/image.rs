@@ -2,6 +2,7 @@
 //! serves from its own root.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use regex::Regex;
@@ -234,6 +235,7 @@ fn image_is_named_by_its_version_wherever_it_is_used_and_starts_with_the_setting
     );
 
     let service = compose.split("\n  roomkey:\n").nth(1).unwrap();
+    assert!(service.contains("      test: [CMD, /app/roomkey, --health]\n"));
     let (_, environment) = service.split_once("    environment:\n").unwrap();
     let pairs = environment
         .lines()
@@ -246,11 +248,8 @@ fn image_is_named_by_its_version_wherever_it_is_used_and_starts_with_the_setting
     assert!(checked.status.success(), "{checked:?}");
 }
 
-#[tokio::test]
-async fn image_serves_a_token_from_its_own_root_and_stops_when_told() {
-    let image = image();
-    let root = image.folder.path().join("root");
-    // A namespace of its own in which the user of the image is the only one.
+/// The program in a namespace of its own, in which the user of the image is the only one.
+fn at_root(root: &Path) -> Command {
     let mut command = Command::new("unshare");
     command
         .args([
@@ -259,8 +258,18 @@ async fn image_serves_a_token_from_its_own_root_and_stops_when_told() {
             "--map-group=65532",
             "--wd=/app",
         ])
-        .arg(format!("--root={}", root.display()));
-    command.arg("/app/roomkey").env_clear();
+        .arg(format!("--root={}", root.display()))
+        .arg("/app/roomkey")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin");
+    command
+}
+
+#[tokio::test]
+async fn image_serves_a_token_from_its_own_root_and_stops_when_told() {
+    let image = image();
+    let root = image.folder.path().join("root");
+    let mut command = at_root(&root);
     for setting in image.config["config"]["Env"].as_array().unwrap() {
         let (name, value) = setting.as_str().unwrap().split_once('=').unwrap();
         command.env(name, value);
@@ -269,7 +278,6 @@ async fn image_serves_a_token_from_its_own_root_and_stops_when_told() {
     command.envs([
         ("ROOMKEY_BIND", "127.0.0.1"),
         ("FUNCTIONS_CUSTOMHANDLER_PORT", "0"),
-        ("PATH", "/usr/bin:/bin"),
     ]);
     command.envs([
         ("LIVEKIT_URL", "wss://livekit.example.com"),
@@ -290,6 +298,14 @@ async fn image_serves_a_token_from_its_own_root_and_stops_when_told() {
         .unwrap()
         .trim();
     assert_eq!(powers, "0000000000000000", "it needs no capability");
+    let port = roomkey.address().port().to_string();
+    let mut health = at_root(&root);
+    health.arg("--health").envs([("ROOMKEY_BIND", "127.0.0.1")]);
+    let asked = health
+        .env("FUNCTIONS_CUSTOMHANDLER_PORT", &port)
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{asked:?}");
     let answer = client()
         .post(format!("{}/api/token", roomkey.url))
         .json(&json!({ "roomName": "r" }))
