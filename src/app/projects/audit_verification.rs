@@ -1,6 +1,7 @@
 //! The verification of the audit log: one at a time, which goes on where a long log takes longer
 //! than a request may.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::store::store_error::{StoreError, StoreOutage};
 
 /// The time for which a request waits for the result.
 const WAIT: Duration = Duration::from_secs(5);
-/// The time for which a result waits for a request. A later one verifies the log again.
+/// The time for which the result of a verification that took longer waits for a request. A later
+/// one verifies the log again.
 const KEPT: Duration = Duration::from_mins(5);
 
 /// The answer to a request for a verification.
@@ -87,9 +89,18 @@ impl AuditVerifier {
         let (sender, result) = watch::channel(None);
         let verification = verify(Arc::clone(&records));
         tokio::spawn(async move {
-            sender.send_replace(Some(verification.await));
-            // Until a request has it, which forgets it.
-            let _ = timeout(KEPT, sender.closed()).await;
+            let mut verification = pin!(verification);
+            let in_time = timeout(WAIT, &mut verification).await.ok();
+            let is_long = in_time.is_none();
+            let report = match in_time {
+                Some(report) => report,
+                None => verification.await,
+            };
+            sender.send_replace(Some(report));
+            // Nobody waits any more: until the next request has it, which forgets it.
+            if is_long {
+                let _ = timeout(KEPT, sender.closed()).await;
+            }
         });
         current.insert(Run { records, result }).clone()
     }
@@ -167,11 +178,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_request_gets_no_result_of_a_short_verification_before_it() {
+        let (verifier, (end, ended)) = (AuditVerifier::default(), oneshot::channel());
+        let gone = verifier.verify(async |_| Ok(ended.await.unwrap()));
+        assert!(timeout(WAIT / 2, gone).await.is_err());
+        end.send(report(1)).unwrap();
+        tokio::task::yield_now().await;
+        let next = verifier.verify(async |_| Ok(report(2))).await;
+        assert_eq!(next, Ok(AuditVerification::Finished(report(2))));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_result_is_given_for_some_minutes_and_then_no_more() {
         for (age, records) in [(KEPT / 2, 1), (2 * KEPT, 2)] {
             let (verifier, (end, ended)) = (AuditVerifier::default(), oneshot::channel());
             let first = verifier.verify(async |_| Ok(ended.await.unwrap())).await;
             assert_eq!(first, Ok(AuditVerification::Running { records: 0 }));
+            // Its own time is over too.
+            tokio::task::yield_now().await;
             end.send(report(1)).unwrap();
             tokio::task::yield_now().await;
             tokio::time::advance(age).await;
