@@ -473,15 +473,19 @@ fn dev_mode_is_said_on_stderr_whatever_the_level_and_the_format() {
     }
 }
 
-/// One of several starts: what else the machine does can only add to it.
-#[tokio::test]
-async fn the_first_token_comes_within_20_ms_of_the_start() {
+/// One of several starts, without the time that its first thread or the test's waited for a
+/// processor: what else the machine does can only add to it. It hardly adds to the time that the
+/// program ran, to which therefore most starts keep.
+#[test]
+fn the_first_token_comes_within_20_ms_of_the_start() {
     const BOUND: Duration = Duration::from_millis(20);
     let app = unpacked();
-    let mut best = Duration::MAX;
-    // On a busy machine it may take more of them until one is undisturbed.
-    for _ in 0..200 {
-        let began = Stopwatch::start();
+    let (mut times, mut processor_times) = (Vec::new(), Vec::new());
+    while times.len() < 5 || (times.len() < 50 && !times.iter().any(|time| *time < BOUND)) {
+        let (began, [_, waited]) = (
+            Stopwatch::start(),
+            scheduled(Path::new("/proc/thread-self")),
+        );
         let roomkey = app.start_as_host(&[]);
         let mut stream = TcpStream::connect(roomkey.address()).unwrap();
         let request = b"POST /api/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"roomName\":\"r\"}";
@@ -489,15 +493,33 @@ async fn the_first_token_comes_within_20_ms_of_the_start() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        best = best.min(began.elapsed());
-        if best < BOUND {
-            break;
-        }
+        let took = began.elapsed();
+        let [_, waited_since] = scheduled(Path::new("/proc/thread-self"));
+        let process = Path::new("/proc").join(roomkey.id().to_string());
+        let [_, waited_itself] = scheduled(&process);
+        // They may have waited at the same time, so that only the longer one surely counts.
+        times.push(took.saturating_sub(waited_itself.max(waited_since - waited)));
+        let threads = std::fs::read_dir(process.join("task")).unwrap();
+        let ran = threads.map(|thread| scheduled(&thread.unwrap().path())[0]);
+        processor_times.push(ran.sum::<Duration>());
     }
+    times.sort();
+    processor_times.sort();
+    let [median, processor_median] = [&times, &processor_times].map(|times| times[times.len() / 2]);
     let _ = writeln!(
         std::io::stderr(),
-        "start to first token: {:.1} ms",
-        best.as_secs_f64() * 1_000.0
+        "start to first token, {} times: at best {:.1?}, mostly {median:.1?}, of the processors' time {processor_median:.1?}",
+        times.len(),
+        times[0],
     );
-    assert!(best < BOUND, "{best:?}");
+    assert!(times[0] < BOUND, "{times:?}");
+    assert!(processor_median < BOUND, "{processor_times:?}");
+}
+
+/// Returns for how long a thread has run, and has waited for a processor: the first two numbers of
+/// its `schedstat`, in nanoseconds.
+fn scheduled(thread: &Path) -> [Duration; 2] {
+    let text = std::fs::read_to_string(thread.join("schedstat")).unwrap();
+    let mut numbers = text.split_whitespace();
+    [(); 2].map(|()| Duration::from_nanos(numbers.next().unwrap().parse().unwrap()))
 }
