@@ -498,7 +498,7 @@ fn the_first_token_comes_within_20_ms_of_the_start() {
         let process = Path::new("/proc").join(roomkey.id().to_string());
         let [_, waited_itself] = scheduled(&process);
         // They may have waited at the same time, so that only the longer one surely counts.
-        times.push(took.saturating_sub(waited_itself.max(waited_since - waited)));
+        times.push(took.saturating_sub(waited_itself.max(waited_since.saturating_sub(waited))));
         let threads = std::fs::read_dir(process.join("task")).unwrap();
         let ran = threads.map(|thread| scheduled(&thread.unwrap().path())[0]);
         processor_times.push(ran.sum::<Duration>());
