@@ -115,7 +115,8 @@ async fn until_shared(roomkey: &Roomkey) {
 }
 
 /// Stops processes. Returns how they ended, or nothing if one of them has lost Redis since a time:
-/// an answer came later than within 50 ms, and limits were not shared.
+/// an answer came later than within 50 ms, and limits were not shared. The time must be taken before
+/// [`until_shared`].
 fn stopped<const N: usize>(processes: [Roomkey; N], since: SystemTime) -> Option<[Ended; N]> {
     let ended = processes.map(|process| process.stop("TERM"));
     let has_lost = |ended: &Ended| logged(&ended.stderr, LOST, since..) > 0;
@@ -145,9 +146,9 @@ async fn two_processes_and_one_redis_admit_one_limit_together() {
         let (one, other) = (roomkey(&redis), roomkey(&redis));
         counted_in(&redis, &one, "198.18").await;
         counted_in(&redis, &other, "198.19").await;
+        let since = SystemClock.now();
         until_shared(&one).await;
         until_shared(&other).await;
-        let since = SystemClock.now();
         let mut admitted_by = Vec::new();
         for caller in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
             admitted_by.push(admitted([&one, &other], caller).await);
@@ -268,6 +269,8 @@ async fn with_redis_and_hash_key_in_the_vault_no_request_is_uncounted() {
         }
         let since = SystemClock.now();
         let [one, other] = &processes;
+        until_shared(one).await;
+        until_shared(other).await;
         let admitted_by = admitted([one, other], "192.0.2.2").await;
         for process in &processes {
             let ready = client().get(format!("{}/api/health/ready", process.url));
