@@ -20,8 +20,8 @@ const LATENCY: Duration = Duration::from_millis(20);
 /// The number of concurrent requests.
 const AT_ONCE: usize = 30;
 
-/// The longest time until a change of state is visible.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The longest time until Redis is used: on a busy machine few delayed answers come within 50 ms.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Starts a proxy to Redis that delays its responses. Returns its address, and the counter of
 /// decisions.
