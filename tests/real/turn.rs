@@ -13,6 +13,7 @@ use crate::fake::Fake;
 use crate::peers::roomkey;
 use crate::process::{Roomkey, client};
 use crate::turn_server::{NEXT_TURN_SECRET, TURN_SECRET, TurnServer};
+use crate::undisturbed::undisturbed;
 
 const CANARY: &str = "upstream-canary-7c3a";
 
@@ -45,58 +46,81 @@ fn signed(secret: &str, seconds: i64) -> (String, String) {
 
 #[tokio::test]
 async fn real_coturn_relays_for_credentials_that_roomkey_issues() {
-    let server = TurnServer::start();
-    let urls = server.urls();
     for secret in [TURN_SECRET, NEXT_TURN_SECRET] {
-        let roomkey = roomkey(&[
-            ("ROOMKEY_TURN_URLS", &urls),
-            ("ROOMKEY_TURN_SECRET", secret),
-            ("ROOMKEY_TURN_SECONDS", "60"),
-        ]);
-        let (status, answer) = ask(&roomkey).await;
-        assert_eq!(status, 200, "{answer}");
-        assert_eq!(answer["ttlSeconds"], 60);
-        let (username, credential) = login(&answer);
-        assert_eq!(server.relay(&username, &credential), Ok(()), "{secret}");
+        let relayed = undisturbed(async || {
+            let server = TurnServer::start();
+            let roomkey = roomkey(&[
+                ("ROOMKEY_TURN_URLS", &server.urls()),
+                ("ROOMKEY_TURN_SECRET", secret),
+                ("ROOMKEY_TURN_SECONDS", "60"),
+            ]);
+            let (status, answer) = ask(&roomkey).await;
+            assert_eq!(status, 200, "{answer}");
+            assert_eq!(answer["ttlSeconds"], 60);
+            let (username, credential) = login(&answer);
+            server.relay(&username, &credential)
+        });
+        assert_eq!(relayed.await, Ok(()), "{secret}");
     }
 }
 
 #[tokio::test]
 async fn real_coturn_refuses_expired_foreign_and_altered_credentials() {
-    let server = TurnServer::start();
-    let (username, credential) = signed(TURN_SECRET, 60);
-    assert_eq!(server.relay(&username, &credential), Ok(()));
-    let (expired, old_credential) = signed(TURN_SECRET, -5);
-    let (foreign, foreign_credential) = signed("another-throw-away-turn-secret-of-32-bytes", 60);
-    let prolonged = format!("9{}", &username[1..]);
-    for (username, credential, why) in [
-        (&expired, &old_credential, "expired"),
-        (&foreign, &foreign_credential, "another secret"),
-        (&prolonged, &credential, "another expiry"),
-        (&username, &old_credential, "another's credential"),
-        (&username, &TURN_SECRET.to_owned(), "the secret itself"),
-    ] {
-        assert_eq!(server.relay(username, credential), Err(401), "{why}");
-    }
+    let verdicts = undisturbed(async || {
+        let server = TurnServer::start();
+        let (username, credential) = signed(TURN_SECRET, 60);
+        let (expired, old_credential) = signed(TURN_SECRET, -5);
+        let (foreign, foreign_credential) =
+            signed("another-throw-away-turn-secret-of-32-bytes", 60);
+        let prolonged = format!("9{}", &username[1..]);
+        let logins = [
+            ("a good one", &username, &credential),
+            ("expired", &expired, &old_credential),
+            ("another secret", &foreign, &foreign_credential),
+            ("another expiry", &prolonged, &credential),
+            ("another's credential", &username, &old_credential),
+            ("the secret itself", &username, &TURN_SECRET.to_owned()),
+        ];
+        let relayed = logins.map(|(which, username, credential)| {
+            let relayed = server.relay(username, credential)?;
+            Some((which, relayed))
+        });
+        relayed.into_iter().collect::<Option<Vec<_>>>()
+    });
+    let expected = [
+        ("a good one", Ok(())),
+        ("expired", Err(401)),
+        ("another secret", Err(401)),
+        ("another expiry", Err(401)),
+        ("another's credential", Err(401)),
+        ("the secret itself", Err(401)),
+    ];
+    assert_eq!(verdicts.await, expected);
 }
 
 #[tokio::test]
 async fn real_coturn_relays_for_what_the_fake_of_cloudflare_mints() {
-    let server = TurnServer::start();
-    let (fake, [base_url]) = Fake::start(
-        "fake_cloudflare.mjs",
-        &[&server.port.to_string(), TURN_SECRET],
-    );
-    let roomkey = roomkey(&[
-        ("CLOUDFLARE_TURN_BASE_URL", &base_url),
-        ("CLOUDFLARE_TURN_KEY_ID", "turn-key-of-the-fake"),
-        ("CLOUDFLARE_TURN_API_TOKEN", "turn-token-of-the-fake"),
-        ("ROOMKEY_TURN_SECONDS", "120"),
-    ]);
-    let (status, answer) = ask(&roomkey).await;
-    assert_eq!(status, 200, "{answer}");
+    let (fake, roomkey, answer, relayed) = undisturbed(async || {
+        let server = TurnServer::start();
+        let (fake, [base_url]) = Fake::start(
+            "fake_cloudflare.mjs",
+            &[&server.port.to_string(), TURN_SECRET],
+        );
+        let roomkey = roomkey(&[
+            ("CLOUDFLARE_TURN_BASE_URL", &base_url),
+            ("CLOUDFLARE_TURN_KEY_ID", "turn-key-of-the-fake"),
+            ("CLOUDFLARE_TURN_API_TOKEN", "turn-token-of-the-fake"),
+            ("ROOMKEY_TURN_SECONDS", "120"),
+        ]);
+        let (status, answer) = ask(&roomkey).await;
+        assert_eq!(status, 200, "{answer}");
+        let (username, credential) = login(&answer);
+        let relayed = server.relay(&username, &credential)?;
+        Some((fake, roomkey, answer, relayed))
+    })
+    .await;
+    assert_eq!(relayed, Ok(()));
     let (username, credential) = login(&answer);
-    assert_eq!(server.relay(&username, &credential), Ok(()));
     let text = answer.to_string();
     assert!(
         [":53\"", ":53?"].iter().all(|port| !text.contains(port)),

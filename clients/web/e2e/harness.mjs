@@ -159,6 +159,7 @@ export async function startTurnServer() {
   const tool = join(root, 'target/tools/bin/turnserver');
   if (!existsSync(tool)) throw new Error('turnserver is missing: scripts/tools turn installs it');
   const [port, path] = [await freePort(), folder()];
+  // It needs no database. While one is created on a busy disk, it checks no credential.
   writeFileSync(
     join(path, 'turnserver.conf'),
     `listening-ip=127.0.0.1
@@ -175,7 +176,7 @@ no-multicast-peers
 log-file=stdout
 simple-log
 pidfile=${join(path, 'turnserver.pid')}
-userdb=${join(path, 'users.db')}
+userdb=/dev/null/none
 `,
   );
   const { isOver } = begin(tool, ['-c', join(path, 'turnserver.conf')], {

@@ -1,8 +1,9 @@
 """Sends a message through a TURN server on this machine to a peer that returns it.
 
 stdin:  {"port", "username", "credential"}
-stdout: {"relayed": true}, or {"relayed": false, "error"} with the STUN error code of the server's refusal. Any other
-        failure ends with a traceback: it says nothing about the credential.
+stdout: {"relayed": true}; {"relayed": false, "error"} with the STUN error code of the server's refusal, 401 for a
+        credential that it does not accept; or {"relayed": null} if the server does not answer. Any other failure ends
+        with a traceback: it says nothing about the credential.
 """
 
 import asyncio
@@ -55,7 +56,11 @@ async def relay(port, username, credential):
 
 case = json.load(sys.stdin)
 try:
-    asyncio.run(asyncio.wait_for(relay(case["port"], case["username"], case["credential"]), 60))
+    asyncio.run(asyncio.wait_for(relay(case["port"], case["username"], case["credential"]), 10))
     json.dump({"relayed": True}, sys.stdout)
+except asyncio.TimeoutError:
+    json.dump({"relayed": None}, sys.stdout)
 except stun.TransactionFailed as refusal:
-    json.dump({"relayed": False, "error": refusal.response.attributes["ERROR-CODE"][0]}, sys.stdout)
+    code, _ = refusal.response.attributes["ERROR-CODE"]
+    # A nonce that has become stale (438) is no refusal of the credential.
+    json.dump({"relayed": None} if code == 438 else {"relayed": False, "error": code}, sys.stdout)
