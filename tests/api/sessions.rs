@@ -2,7 +2,6 @@
 //! when something fails.
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use http::{Method, StatusCode};
